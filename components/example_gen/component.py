@@ -1,0 +1,90 @@
+"""MnistExampleGen: the component that turns images of any supported layout into the splits of the pipeline."""
+
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.types import Channel
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.standard_artifacts import Examples
+
+from components.example_gen.data_version import DataVersion
+from components.example_gen.executor import (
+    CODE_FINGERPRINT_KEY,
+    EVAL_FRACTION_KEY,
+    EXAMPLES_KEY,
+    FINGERPRINT_KEY,
+    NUM_SHARDS_KEY,
+    SAMPLE_FRACTION_KEY,
+    SEED_KEY,
+    SPAN_KEY,
+    TEST_FRACTION_KEY,
+    URI_KEY,
+    Executor,
+)
+
+
+class MnistExampleGenSpec(ComponentSpec):
+    """Contract of MnistExampleGen."""
+
+    PARAMETERS = {
+        URI_KEY: ExecutionParameter(type=str),
+        SPAN_KEY: ExecutionParameter(type=int),
+        FINGERPRINT_KEY: ExecutionParameter(type=str),
+        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
+        EVAL_FRACTION_KEY: ExecutionParameter(type=float),
+        TEST_FRACTION_KEY: ExecutionParameter(type=float),
+        SAMPLE_FRACTION_KEY: ExecutionParameter(type=float),
+        SEED_KEY: ExecutionParameter(type=int),
+        NUM_SHARDS_KEY: ExecutionParameter(type=int),
+    }
+    INPUTS = {}
+    OUTPUTS = {EXAMPLES_KEY: ChannelParameter(type=Examples)}
+
+
+class MnistExampleGen(BaseBeamComponent):
+    """Reads npz, IDX, image folders or CSV and writes raw tf.Examples in splits train, eval and test.
+
+    The splits are stratified by label and depend on nothing but the data and the seed. Its output, `examples`, holds
+    gzipped TFRecords of `image` int64[784], 0 background to 255 ink, and `label` int64[1], 0 to 9.
+    """
+
+    SPEC_CLASS = MnistExampleGenSpec
+    EXECUTOR_SPEC = BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        data: DataVersion,
+        code_fingerprint: str,
+        *,
+        eval_fraction: float,
+        test_fraction: float,
+        sample_fraction: float,
+        seed: int,
+        num_shards: int,
+    ) -> None:
+        """Defines the step for one version of the data.
+
+        Args:
+            data: Where the data is, its span, and the fingerprint of its content, which keys the cache.
+            code_fingerprint: Fingerprint of the executor's code, for the same reason.
+            eval_fraction: Share of the training images that becomes eval.
+            test_fraction: Share of all images that becomes test, where the data has no test set of its own.
+            sample_fraction: Share of all images that is used at all.
+            seed: Seed of the choice and of the order.
+            num_shards: Files per split.
+        """
+        super().__init__(
+            MnistExampleGenSpec(
+                **{
+                    URI_KEY: data.uri,
+                    SPAN_KEY: data.span,
+                    FINGERPRINT_KEY: data.fingerprint,
+                    CODE_FINGERPRINT_KEY: code_fingerprint,
+                    EVAL_FRACTION_KEY: eval_fraction,
+                    TEST_FRACTION_KEY: test_fraction,
+                    SAMPLE_FRACTION_KEY: sample_fraction,
+                    SEED_KEY: seed,
+                    NUM_SHARDS_KEY: num_shards,
+                    EXAMPLES_KEY: Channel(type=Examples),
+                }
+            )
+        )

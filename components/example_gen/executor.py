@@ -1,0 +1,201 @@
+"""The work of MnistExampleGen: a Beam pipeline from any supported layout to shuffled, sharded, gzipped TFRecords."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.proto.example_gen_pb2 import PayloadFormat
+from tfx.types import Artifact, artifact_utils
+
+from components.example_gen.sources import Record, Share, open_source
+from components.example_gen.splits import (
+    Bounds,
+    SplitFractions,
+    Stratum,
+    assign_split,
+    record_order,
+    split_bounds,
+    split_sizes,
+)
+from components.features import IMAGE_KEY, LABEL_KEY, SPLITS
+
+EXAMPLES_KEY = "examples"
+URI_KEY = "uri"
+SPAN_KEY = "span"
+FINGERPRINT_KEY = "fingerprint"
+CODE_FINGERPRINT_KEY = "code_fingerprint"
+EVAL_FRACTION_KEY = "eval_fraction"
+TEST_FRACTION_KEY = "test_fraction"
+SAMPLE_FRACTION_KEY = "sample_fraction"
+SEED_KEY = "seed"
+NUM_SHARDS_KEY = "num_shards"
+
+ShardKey = tuple[str, int]
+"""Split and number of the shard in it."""
+
+
+class Executor(BaseBeamExecutor):
+    """Executor of MnistExampleGen."""
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Reads the data, splits it and writes it; TFX calls this.
+
+        Args:
+            input_dict: Empty.
+            output_dict: `examples`, the artifact to fill.
+            exec_properties: What the component was given.
+
+        Raises:
+            DataError: The data is damaged, or not what its layout asks for.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
+        shares = open_source(exec_properties[URI_KEY]).shares()
+        fractions = SplitFractions(
+            eval=exec_properties[EVAL_FRACTION_KEY],
+            test=exec_properties[TEST_FRACTION_KEY],
+            sample=exec_properties[SAMPLE_FRACTION_KEY],
+        )
+        num_shards = exec_properties[NUM_SHARDS_KEY]
+        with self._make_beam_pipeline() as pipeline:
+            shards, sizes = (
+                pipeline
+                | "Shares" >> beam.Create(shares, reshuffle=True)
+                | "Read" >> beam.FlatMap(_read)
+                | "Split" >> SplitRecords(fractions, exec_properties[SEED_KEY], num_shards)
+            )
+            _ = (
+                shards
+                | "Write" >> beam.Map(write_shard, examples.uri, num_shards)
+                | "Written" >> beam.combiners.ToDict()
+                | "Verify" >> beam.Map(verify_counts, beam.pvalue.AsSingleton(sizes))
+            )
+        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        examples.span = exec_properties[SPAN_KEY]
+        examples.set_string_custom_property(FINGERPRINT_KEY, exec_properties[FINGERPRINT_KEY])
+        examples_utils.set_payload_format(examples, PayloadFormat.FORMAT_TF_EXAMPLE)
+
+
+class SplitRecords(beam.PTransform):
+    """Records to shards of splits, as a pair of collections.
+
+    The first holds the shards: ((split, shard number), [(order, serialized tf.Example), ...]); the second one element,
+    the sizes of the splits per stratum.
+    """
+
+    def __init__(self, fractions: SplitFractions, seed: int, num_shards: int) -> None:
+        """Takes how the records are shared out, the seed of the order, and the number of shards per split."""
+        super().__init__()
+        self._fractions = fractions
+        self._seed = seed
+        self._num_shards = num_shards
+
+    def expand(self, records: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        """Beam calls this; `records` are `Record`s."""
+        ordered = records | "Order" >> beam.Map(lambda record, seed: (record_order(seed, record.key), record), self._seed)
+        strata = ordered | "Stratum" >> beam.MapTuple(lambda order, record: (_stratum(record), order))
+        sizes = (
+            strata
+            | "Count" >> beam.combiners.Count.PerKey()
+            | "Counts" >> beam.combiners.ToDict()
+            | "Sizes" >> beam.Map(split_sizes, self._fractions)
+        )
+        bounds = (
+            strata
+            | "Orders" >> beam.GroupByKey()
+            | "Bounds" >> beam.Map(_stratum_bounds, beam.pvalue.AsSingleton(sizes))
+        )
+        shards = (
+            ordered
+            | "Assign" >> beam.FlatMap(_assign, beam.pvalue.AsDict(bounds), self._num_shards)
+            | "Shards" >> beam.GroupByKey()
+        )
+        return shards, sizes
+
+
+def write_shard(
+    shard: tuple[ShardKey, Iterable[tuple[int, bytes]]], directory: str, num_shards: int
+) -> tuple[ShardKey, int]:
+    """Writes one shard in the order of its records: shuffled, and the same whenever it is written again.
+
+    Args:
+        shard: Its split and number, and the orders and serialized tf.Examples in it.
+        directory: Folder of the Examples artifact.
+        num_shards: Shards of the split.
+
+    Returns:
+        The split and number of the shard, and the number of records written.
+    """
+    (split, number), ordered_examples = shard
+    path = os.path.join(directory, f"Split-{split}", f"data_tfrecord-{number:05d}-of-{num_shards:05d}.gz")
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    num_records = 0
+    with tf.io.TFRecordWriter(path, options="GZIP") as writer:
+        for _, example in sorted(ordered_examples):
+            writer.write(example)
+            num_records += 1
+    return (split, number), num_records
+
+
+def verify_counts(written: Mapping[ShardKey, int], sizes: Mapping[Stratum, Mapping[str, int]]) -> None:
+    """Compares what was written with what was to be written.
+
+    Args:
+        written: Records in each shard.
+        sizes: Sizes of the splits per stratum.
+
+    Raises:
+        RuntimeError: A split has more or fewer records than it should: an engine lost or repeated some.
+    """
+    for split in SPLITS:
+        found = sum(count for (of, _), count in written.items() if of == split)
+        expected = sum(by_split.get(split, 0) for by_split in sizes.values())
+        if found != expected:
+            raise RuntimeError(f"Split {split!r} has {found} records after writing, expected {expected}.")
+
+
+def encode_example(record: Record) -> bytes:
+    """Serializes a record as a raw tf.Example: `image` int64[784] and `label` int64[1]."""
+    int64_features = {
+        IMAGE_KEY: np.frombuffer(record.image, np.uint8).tolist(),
+        LABEL_KEY: [record.label],
+    }
+    features = {
+        key: tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for key, values in int64_features.items()
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def _read(share: Share) -> Iterator[Record]:
+    return share.read()
+
+
+def _stratum(record: Record) -> Stratum:
+    return record.origin, record.label
+
+
+def _stratum_bounds(
+    stratum_orders: tuple[Stratum, Iterable[int]], sizes: Mapping[Stratum, Mapping[str, int]]
+) -> tuple[Stratum, Bounds]:
+    stratum, orders = stratum_orders
+    return stratum, split_bounds(orders, sizes[stratum])
+
+
+def _assign(
+    ordered_record: tuple[int, Record], bounds: Mapping[Stratum, Bounds], num_shards: int
+) -> Iterator[tuple[ShardKey, tuple[int, bytes]]]:
+    order, record = ordered_record
+    split = assign_split(order, bounds[_stratum(record)])
+    if split is not None:
+        yield (split, order % num_shards), (order, encode_example(record))

@@ -1,0 +1,79 @@
+"""From transformed TFRecords to batches: the only place that knows how training data is read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from components.features import IMAGE_KEY, LABEL_KEY, NUM_CLASSES
+from components.trainer.augmentation import augment
+from components.trainer.hyperparameters import Hyperparameters
+
+_PARSE_BATCH_SIZE = 1024
+_SHUFFLE_BUFFER_SIZE = 16_384
+
+
+def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any]) -> tf.data.Dataset:
+    """Reads transformed examples from gzipped TFRecords, in a fixed order.
+
+    Args:
+        file_patterns: Glob patterns of the files of a split, as TFX hands them to `run_fn`.
+        feature_spec: Feature spec of the transformed examples, from `TFTransformOutput`.
+
+    Returns:
+        A dataset of (image float32[28,28,1], label int64[]).
+
+    Raises:
+        tf.errors.InvalidArgumentError: No file matches the patterns.
+    """
+    files = tf.data.Dataset.list_files(list(file_patterns), shuffle=False)
+    serialized = tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=tf.data.AUTOTUNE)
+
+    def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = tf.io.parse_example(batch, dict(feature_spec))
+        return features[IMAGE_KEY], tf.reshape(features[LABEL_KEY], [-1])
+
+    return serialized.batch(_PARSE_BATCH_SIZE).map(parse, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
+
+
+def training_batches(
+    examples: tf.data.Dataset, hyperparameters: Hyperparameters, global_batch_size: int
+) -> tf.data.Dataset:
+    """Shuffles anew for each epoch, batches and augments.
+
+    Args:
+        examples: Dataset of (image, label), as `read_examples` gives it.
+        hyperparameters: Seed and augmentation limits.
+        global_batch_size: Images per step, over all devices.
+
+    Returns:
+        A dataset of (images float32[n,28,28,1], one-hot labels float32[n,10]).
+    """
+
+    def augmented(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = batch
+        return augment(images, hyperparameters, seed), _one_hot(labels)
+
+    batches = examples.shuffle(_SHUFFLE_BUFFER_SIZE, seed=hyperparameters.seed, reshuffle_each_iteration=True).batch(
+        global_batch_size
+    )
+    # Seeds travel with the batches: drawn inside the map they would depend on which thread comes first.
+    seeds = tf.data.Dataset.random(seed=hyperparameters.seed, rerandomize_each_iteration=True).batch(2)
+    return (
+        tf.data.Dataset.zip((batches, seeds))
+        .map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def evaluation_batches(examples: tf.data.Dataset, global_batch_size: int) -> tf.data.Dataset:
+    """Batches (image, label) into (images float32[n,28,28,1], one-hot labels float32[n,10]), in order."""
+    return (
+        examples.batch(global_batch_size)
+        .map(lambda images, labels: (images, _one_hot(labels)), num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _one_hot(labels: tf.Tensor) -> tf.Tensor:
+    return tf.one_hot(labels, NUM_CLASSES)

@@ -1,0 +1,26 @@
+"""What can be set about training: the `trainer` section of the settings, handed to `run_fn` as JSON."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Hyperparameters(BaseModel):
+    """Settings of one training.
+
+    The defaults were chosen on the eval split; benchmarks/README.md states what they reach on test.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(4, ge=1, description="Passes over the train split, at most; early stopping may end sooner.")
+    batch_size: int = Field(128, ge=1, description="Images per step and device.")
+    learning_rate: float = Field(0.01, gt=0, description="Peak of the warm-up and cosine decay schedule.")
+    weight_decay: float = Field(0.004, ge=0, description="Decoupled weight decay of AdamW.")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of each label spread over all classes.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the last features dropped while training.")
+    patience: int = Field(2, ge=1, description="Epochs without a better eval loss before training stops.")
+    rotation: float = Field(10.0, ge=0, le=180, description="Augmentation: largest rotation, in degrees.")
+    zoom: float = Field(0.1, ge=0, lt=1, description="Augmentation: largest relative change of width or height.")
+    shear: float = Field(0.2, ge=0, lt=1, description="Augmentation: largest horizontal shear, as a tangent.")
+    shift: float = Field(2.0, ge=0, description="Augmentation: largest shift along each axis, in pixels.")
+    low_confidence: float = Field(0.5, ge=0, le=1, description="Answers below this have status `low_confidence`.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order, dropout and augmentation.")

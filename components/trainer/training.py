@@ -1,0 +1,99 @@
+"""What the Trainer component runs: learn on train, choose and calibrate on eval, export for serving."""
+
+import logging
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from components.trainer.calibration import fit_temperature
+from components.trainer.datasets import evaluation_batches, read_examples, training_batches
+from components.trainer.hyperparameters import Hyperparameters
+from components.trainer.model import build_model, compile_model
+from components.trainer.progress import ProgressLogger
+from components.trainer.signatures import DigitAnswers, export_model
+
+logger = logging.getLogger(__name__)
+
+HYPERPARAMETERS_KEY = "hyperparameters"
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains, calibrates and exports; the Trainer component calls this.
+
+    Args:
+        fn_args: Files of the train and eval splits, the Transform output, where to write the model
+            (`serving_model_dir`) and the TensorBoard logs (`model_run_dir`), and in
+            `custom_config["hyperparameters"]` the fields of `Hyperparameters`.
+    """
+    hyperparameters = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
+    transform = tft.TFTransformOutput(fn_args.transform_output)
+    feature_spec = transform.transformed_feature_spec()
+    # A split of a few GB at most fits in memory as floats; parsing it once per epoch would cost more than a step.
+    train = read_examples(fn_args.train_files, feature_spec).cache()
+    evaluation = read_examples(fn_args.eval_files, feature_spec).cache()
+
+    model = train_model(train, evaluation, hyperparameters, Path(fn_args.model_run_dir))
+    temperature = fit_temperature(*predict_logits(model, evaluation))
+    logger.info("calibrated on eval: temperature %.3f", temperature)
+    answers = DigitAnswers(model, transform, temperature, hyperparameters.low_confidence)
+    export_model(answers, fn_args.serving_model_dir)
+
+
+def train_model(
+    train: tf.data.Dataset, evaluation: tf.data.Dataset, hyperparameters: Hyperparameters, log_dir: Path
+) -> keras.Model:
+    """Trains a new model until the eval loss no longer falls, and returns its best weights.
+
+    Args:
+        train: Dataset of (image float32[28,28,1], standardized, label int64[]) to learn from.
+        evaluation: The like, to stop and choose by.
+        hyperparameters: How to train.
+        log_dir: Where the TensorBoard logs go.
+
+    Returns:
+        The trained model, from standardized images to logits.
+    """
+    keras.utils.set_random_seed(hyperparameters.seed)
+    strategy = _distribution_strategy()
+    global_batch_size = hyperparameters.batch_size * strategy.num_replicas_in_sync
+    steps_per_epoch = math.ceil(_count(train) / global_batch_size)
+    with strategy.scope():
+        model = build_model(hyperparameters.dropout)
+        compile_model(model, hyperparameters, hyperparameters.epochs * steps_per_epoch)
+    model.fit(
+        training_batches(train, hyperparameters, global_batch_size),
+        validation_data=evaluation_batches(evaluation, global_batch_size),
+        epochs=hyperparameters.epochs,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"),
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", patience=hyperparameters.patience, restore_best_weights=True
+            ),
+            ProgressLogger(steps_per_epoch),
+        ],
+    )
+    return model
+
+
+def predict_logits(model: keras.Model, examples: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the logits float32[n,10] and the labels int64[n] of a dataset of (image, label)."""
+    batches = evaluation_batches(examples, global_batch_size=1024)
+    logits = model.predict(batches, verbose=0)
+    labels = np.concatenate([np.argmax(one_hot, axis=-1) for _, one_hot in batches.as_numpy_iterator()])
+    return logits, labels
+
+
+def _distribution_strategy() -> tf.distribute.Strategy:
+    if tf.config.list_physical_devices("GPU"):
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def _count(examples: tf.data.Dataset) -> int:
+    return int(examples.reduce(np.int64(0), lambda total, _: total + 1))

@@ -1,0 +1,250 @@
+"""Every knob of the pipeline, typed and validated before anything runs.
+
+Values come from, in rising order: the defaults below, the profile, a TOML file, the environment
+(`DIGITS_SECTION__KEY`), the command line.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+from components.trainer.hyperparameters import Hyperparameters
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_FILE = Path("digits.toml")
+ENVIRONMENT_PREFIX = "DIGITS_"
+
+Profile = Literal["smoke", "fast", "default"]
+
+_PROFILES: Mapping[Profile, Mapping[str, Any]] = {
+    # Seconds of work: enough to prove that every step does its part, too little for a good model.
+    "smoke": {
+        "data": {"sample_fraction": 0.06, "num_shards": 2},
+        "trainer": {"epochs": 4, "batch_size": 64},
+        "evaluation": {"min_accuracy": 0.9, "min_digit_accuracy": 0.7, "max_accuracy_drop": 0.05, "max_digit_drop": 0.2},
+    },
+    # All the data, one pass: a usable model while trying things out.
+    "fast": {
+        "trainer": {"epochs": 1},
+        "evaluation": {"min_accuracy": 0.98, "min_digit_accuracy": 0.95},
+    },
+    "default": {},
+}
+
+
+class SettingsError(ValueError):
+    """A setting that does not exist or cannot have the value given; the message names it and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """What to learn from, and how it is split."""
+
+    uri: str = Field(
+        str(PROJECT_ROOT / "data" / "mnist.npz"),
+        min_length=1,
+        description="npz, IDX, image folder or CSV; local, s3://, gs:// or http(s)://; may hold {SPAN}.",
+    )
+    span: int | None = Field(None, ge=0, description="Span to read where the URI holds {SPAN}; newest if not set.")
+    schema_file: Path = Field(PROJECT_ROOT / "data" / "schema.pbtxt", description="The curated schema.")
+    eval_fraction: float = Field(1 / 12, gt=0, lt=1, description="Share of the training images that is kept for eval.")
+    test_fraction: float = Field(1 / 7, gt=0, lt=1, description="Share for test, of data without a test set.")
+    sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use at all, stratified.")
+    num_shards: int = Field(8, ge=1, le=100_000, description="TFRecord files per split.")
+    seed: int = Field(0, ge=0, description="Seed of splitting, sampling and order.")
+
+
+class EvaluationSettings(_Section):
+    """What a model must reach on the test split to be pushed."""
+
+    min_accuracy: float = Field(0.99, ge=0, le=1, description="Lowest accuracy on the whole test split.")
+    min_digit_accuracy: float = Field(0.98, ge=0, le=1, description="Lowest accuracy on any one digit.")
+    max_accuracy_drop: float = Field(
+        0.002, ge=0, le=1, description="How far accuracy may fall below that of the latest blessed model."
+    )
+    max_digit_drop: float = Field(0.01, ge=0, le=1, description="The same for any one digit.")
+
+
+class Settings(BaseSettings):
+    """All settings of one run, frozen once built."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+    )
+    file_values: ClassVar[Mapping[str, Any]] = {}
+
+    profile: Profile = Field("default", description="Set of defaults: smoke (for tests), fast or default.")
+    name: str = Field(
+        "digits",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,49}$",
+        description="Name of the pipeline and of the served model.",
+    )
+    workspace: Path = Field(Path("workspace"), description="Folder of everything that a run writes.")
+    enable_cache: bool = Field(True, description="Whether steps whose inputs have not changed are skipped.")
+    data: DataSettings = DataSettings()
+    trainer: Hyperparameters = Hyperparameters()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @field_validator("workspace")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @property
+    def pipeline_root(self) -> Path:
+        """Where artifacts are written."""
+        return self.workspace / "pipeline_root"
+
+    @property
+    def metadata_file(self) -> Path:
+        """The ML Metadata database."""
+        return self.workspace / "metadata.sqlite"
+
+    @property
+    def serving_directory(self) -> Path:
+        """What TF Serving watches: one sub-folder per version."""
+        return self.workspace / "serving" / self.name
+
+    @property
+    def log_directory(self) -> Path:
+        """One log file per run."""
+        return self.workspace / "logs"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """pydantic-settings calls this for the sources, strongest first."""
+        file_settings = InitSettingsSource(settings_cls, dict(cls.file_values))
+        return init_settings, env_settings, file_settings, _ProfileSource(settings_cls)
+
+
+class _ProfileSource(PydanticBaseSettingsSource):
+    """The values of the profile that the stronger sources chose."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # Only used by sources that look fields up one by one.
+
+    def __call__(self) -> dict[str, Any]:
+        # An unknown profile is reported when the field itself is validated.
+        return dict(_PROFILES.get(self.current_state.get("profile", "default"), {}))
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
+    """Builds the settings from all sources.
+
+    Args:
+        overrides: Nested values of the command line, such as `{"trainer": {"epochs": 3}}`.
+        file: TOML file; if not given, `digits.toml` of the working directory where there is one.
+
+    Returns:
+        The validated, frozen settings.
+
+    Raises:
+        SettingsError: A key is unknown, a value is not allowed, or the file cannot be read.
+    """
+    _refuse_unknown_environment()
+
+    class SettingsWithFile(Settings):
+        file_values = _read_file(file)
+
+    try:
+        return SettingsWithFile(**(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_describe(error))) from error
+    except PydanticSettingsError as error:
+        raise SettingsError(f"environment: {error}") from error
+
+
+def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Turns `section.key=value` texts into nested values.
+
+    Args:
+        assignments: Texts such as `trainer.epochs=3`; of two for one key the later wins.
+
+    Returns:
+        Nested values, texts as they are: validation turns them into the types of the settings.
+
+    Raises:
+        SettingsError: A text has no `=` or no key.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        path = key.strip().split(".")
+        if not separator or not all(path):
+            raise SettingsError(f"{assignment!r}: expected section.key=value, such as trainer.epochs=3.")
+        section = values
+        for part in path[:-1]:
+            section = section.setdefault(part, {})
+        section[path[-1]] = value.strip()
+    return values
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    path = file or DEFAULT_FILE
+    if file is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}.") from error
+
+
+def _refuse_unknown_environment() -> None:
+    # pydantic-settings ignores unknown variables; a misspelt one would silently do nothing.
+    for variable in os.environ:
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            field = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
+            if field not in Settings.model_fields:
+                raise SettingsError(f"environment: {variable}: {_unknown(field, Settings)}")
+
+
+def _describe(error: ValidationError) -> Iterator[str]:
+    for detail in error.errors():
+        path = [str(part) for part in detail["loc"]]
+        name = ".".join(path)
+        if detail["type"] == "extra_forbidden":
+            yield f"{name}: {_unknown(path[-1], _section(path[:-1]))}"
+        else:
+            yield f"{name}: {detail['msg']}, not {detail['input']!r}."
+
+
+def _section(path: list[str]) -> type[BaseModel]:
+    section: type[BaseModel] = Settings
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        section = annotation if isinstance(annotation, type) else section
+    return section
+
+
+def _unknown(key: str, section: type[BaseModel]) -> str:
+    allowed = sorted(section.model_fields)
+    close = difflib.get_close_matches(key, allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"no such setting; {hint}Allowed: {', '.join(allowed)}."

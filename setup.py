@@ -1,0 +1,36 @@
+"""The installable package: what runs (`pipeline`), its steps (`components`) and the `digits` command.
+
+Dependency overrides and tool settings are in pyproject.toml; exact versions are in uv.lock.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    version="0.1.0",
+    description="A production training pipeline for image classifiers on TFX: MNIST in, a gated SavedModel out.",
+    license="MIT",
+    packages=find_packages(include=["pipeline*", "components*"]),
+    install_requires=[
+        "apache-beam[gcp]>=2.77,<2.78",
+        "click>=8.1",
+        "fsspec[http]>=2024.2",
+        "grimp>=3.5",
+        "keras>=3.12,<4",
+        "numpy>=1.26,<3",
+        "pillow>=10",
+        "pydantic-settings>=2.6",
+        "rich>=13",
+        "scipy>=1.11",
+        "tensorboard>=2.20",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-data-validation>=1.16.1,<1.22",
+        "tensorflow-model-analysis>=0.52,<0.53",
+        "tensorflow-transform>=1.21,<1.22",
+        "tfx>=1.21,<1.22",
+    ],
+    extras_require={
+        "gs": ["gcsfs>=2024.2"],
+        "s3": ["s3fs>=2024.2"],
+    },
+    entry_points={"console_scripts": ["digits = pipeline.cli:main"]},
+)
