@@ -1,0 +1,1 @@
+"""The steps of the pipeline that have code of ours."""

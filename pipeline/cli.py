@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -91,7 +91,11 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
         click.echo(f"No version has been pushed to {directory} yet.")
     else:
         rows = [
-            (str(version.number), f"{version.pushed.astimezone():%Y-%m-%d %H:%M:%S}", f"{version.num_bytes / 1e6:.1f} MB")
+            (
+                str(version.number),
+                f"{version.pushed.astimezone():%Y-%m-%d %H:%M:%S}",
+                f"{version.num_bytes / 1e6:.1f} MB",
+            )
             for version in found
         ]
         _print_table(("version", "pushed", "size"), rows)
@@ -191,7 +195,7 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
 @contextmanager
 def _errors_to_exit_codes() -> Iterator[None]:
     from components.example_gen.sources import DataError
-    from pipeline.local_runner import StepFailed
+    from pipeline.local_runner import StepFailedError
     from pipeline.metadata import NoRunsError
     from pipeline.settings import SettingsError
 
@@ -199,7 +203,7 @@ def _errors_to_exit_codes() -> Iterator[None]:
         yield
     except SettingsError as error:
         _fail(str(error), EXIT_WRONG_USE)
-    except (DataError, NoRunsError, StepFailed, OSError) as error:
+    except (DataError, NoRunsError, StepFailedError, OSError) as error:
         _fail(str(error), EXIT_FAILURE)
 
 
@@ -226,7 +230,7 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table

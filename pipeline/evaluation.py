@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import tensorflow_model_analysis as tfma
-
 from tensorflow_model_analysis.proto.config_pb2 import PerSliceMetricThreshold
 from tensorflow_model_analysis.proto.validation_result_pb2 import ValidationResult
 
@@ -46,7 +45,9 @@ def eval_config(settings: "EvaluationSettings") -> tfma.EvalConfig:
                 metrics=[
                     accuracy,
                     tfma.MetricConfig(class_name="ExampleCount"),
-                    tfma.MetricConfig(class_name="SparseCategoricalCrossentropy", config=json.dumps({"name": LOG_LOSS})),
+                    tfma.MetricConfig(
+                        class_name="SparseCategoricalCrossentropy", config=json.dumps({"name": LOG_LOSS})
+                    ),
                 ]
             )
         ],

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
     from pipeline.metadata import Run
 
-_DATA_ERROR = re.compile(r"DataError: (.+?)(?: \[while running|\n|$)")
+_DATA_ERROR = re.compile(r"DataError: (.+)")
+_BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
 _OUR_LOGGER = "components"
 
 
@@ -47,7 +48,7 @@ class RunResult:
     pushed_to: Path | None
 
 
-class StepFailed(RuntimeError):
+class StepFailedError(RuntimeError):
     """A step failed; the message says which and why."""
 
 
@@ -63,7 +64,7 @@ def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
 
     Raises:
         DataError: The data is missing, damaged, or of no known layout.
-        StepFailed: A step failed.
+        StepFailedError: A step failed.
     """
     from components.example_gen.data_version import find_data
 
@@ -156,19 +157,20 @@ class _Handler(logging.Handler):
 
 
 def _explain(error: Exception, step: str | None) -> Exception:
-    """Finds the mistake in the data behind what Beam made of it: the text of a traceback."""
+    """Finds the mistake in the data behind what Beam makes of it: a noted copy, or the text of a traceback."""
     from components.example_gen.sources import DataError
 
-    match = _DATA_ERROR.search(str(error))
-    if match:
-        return DataError(match[1])
-    reason = str(error).strip().splitlines()
-    return StepFailed(f"{step or 'The pipeline'} failed: {reason[-1] if reason else type(error).__name__}")
+    text = _BEAM_NOTE.sub("", str(error))
+    match = _DATA_ERROR.search(text)
+    if isinstance(error, DataError) or match:
+        return DataError(match[1] if match else text)
+    reason = text.strip().splitlines()
+    return StepFailedError(f"{step or 'The pipeline'} failed: {reason[-1] if reason else type(error).__name__}")
 
 
 def _result(settings: Settings) -> RunResult:
     from pipeline.evaluation import read_evaluation
-    from pipeline.metadata import Outcome, open_metadata, newest_artifact, newest_run, record_outcome
+    from pipeline.metadata import Outcome, newest_artifact, newest_run, open_metadata, record_outcome
 
     store = open_metadata(settings.metadata_file, writable=True)
     evaluation = read_evaluation(newest_artifact(store, "ModelEvaluation").uri)

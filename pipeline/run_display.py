@@ -60,7 +60,9 @@ class RunDisplay:
             self._print("    Train longer or on more data, or, if the bound is wrong, set it: section `evaluation`.")
             return
         unchanged = result.run.outcome == "unchanged"
-        self._print("Gate           passed" + ("; nothing has changed, nothing to do" if unchanged else ""), style="green")
+        self._print(
+            "Gate           passed" + ("; nothing has changed, nothing to do" if unchanged else ""), style="green"
+        )
         self._print(f"Model          {result.pushed_to}")
 
     def _print(self, text: str, style: str = "") -> None:

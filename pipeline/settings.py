@@ -33,7 +33,12 @@ _PROFILES: Mapping[Profile, Mapping[str, Any]] = {
     "smoke": {
         "data": {"sample_fraction": 0.06, "num_shards": 2},
         "trainer": {"epochs": 4, "batch_size": 64},
-        "evaluation": {"min_accuracy": 0.9, "min_digit_accuracy": 0.7, "max_accuracy_drop": 0.05, "max_digit_drop": 0.2},
+        "evaluation": {
+            "min_accuracy": 0.9,
+            "min_digit_accuracy": 0.7,
+            "max_accuracy_drop": 0.05,
+            "max_digit_drop": 0.2,
+        },
     },
     # All the data, one pass: a usable model while trying things out.
     "fast": {

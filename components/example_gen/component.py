@@ -1,5 +1,7 @@
 """MnistExampleGen: the component that turns images of any supported layout into the splits of the pipeline."""
 
+from typing import ClassVar
+
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.types import Channel
@@ -25,7 +27,7 @@ from components.example_gen.executor import (
 class MnistExampleGenSpec(ComponentSpec):
     """Contract of MnistExampleGen."""
 
-    PARAMETERS = {
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         URI_KEY: ExecutionParameter(type=str),
         SPAN_KEY: ExecutionParameter(type=int),
         FINGERPRINT_KEY: ExecutionParameter(type=str),
@@ -36,8 +38,8 @@ class MnistExampleGenSpec(ComponentSpec):
         SEED_KEY: ExecutionParameter(type=int),
         NUM_SHARDS_KEY: ExecutionParameter(type=int),
     }
-    INPUTS = {}
-    OUTPUTS = {EXAMPLES_KEY: ChannelParameter(type=Examples)}
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {EXAMPLES_KEY: ChannelParameter(type=Examples)}
 
 
 class MnistExampleGen(BaseBeamComponent):

@@ -102,7 +102,9 @@ class SplitRecords(beam.PTransform):
 
     def expand(self, records: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         """Beam calls this; `records` are `Record`s."""
-        ordered = records | "Order" >> beam.Map(lambda record, seed: (record_order(seed, record.key), record), self._seed)
+        ordered = records | "Order" >> beam.Map(
+            lambda record, seed: (record_order(seed, record.key), record), self._seed
+        )
         strata = ordered | "Stratum" >> beam.MapTuple(lambda order, record: (_stratum(record), order))
         sizes = (
             strata

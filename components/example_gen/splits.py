@@ -120,4 +120,3 @@ def _refuse_empty_split(sizes: Mapping[Stratum, Mapping[str, int]], counts: Mapp
                 f"no image left for it (of {found or 'none'})",
                 "at least one; give more data, or raise data.sample_fraction, data.eval_fraction or data.test_fraction",
             )
-

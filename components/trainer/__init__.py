@@ -1,0 +1,1 @@
+"""What the Trainer component runs, and what it exports."""

@@ -71,4 +71,3 @@ def augment(images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
-

@@ -128,4 +128,3 @@ def export_model(answers: DigitAnswers, directory: str) -> None:
         input_signature=[tf.TensorSpec([None], tf.string, name="examples")],
     )
     archive.write_out(directory, verbose=False)
-

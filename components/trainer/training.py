@@ -2,7 +2,9 @@
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,9 +35,8 @@ def run_fn(fn_args: FnArgs) -> None:
     hyperparameters = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
     transform = tft.TFTransformOutput(fn_args.transform_output)
     feature_spec = transform.transformed_feature_spec()
-    # A split of a few GB at most fits in memory as floats; parsing it once per epoch would cost more than a step.
-    train = read_examples(fn_args.train_files, feature_spec).cache()
-    evaluation = read_examples(fn_args.eval_files, feature_spec).cache()
+    train = _load(fn_args.train_files, feature_spec)
+    evaluation = _load(fn_args.eval_files, feature_spec)
 
     model = train_model(train, evaluation, hyperparameters, Path(fn_args.model_run_dir))
     temperature = fit_temperature(*predict_logits(model, evaluation))
@@ -50,7 +51,7 @@ def train_model(
     """Trains a new model until the eval loss no longer falls, and returns its best weights.
 
     Args:
-        train: Dataset of (image float32[28,28,1], standardized, label int64[]) to learn from.
+        train: Dataset of (image float32[28,28,1], standardized, label int64[]) to learn from, of known size.
         evaluation: The like, to stop and choose by.
         hyperparameters: How to train.
         log_dir: Where the TensorBoard logs go.
@@ -61,7 +62,7 @@ def train_model(
     keras.utils.set_random_seed(hyperparameters.seed)
     strategy = _distribution_strategy()
     global_batch_size = hyperparameters.batch_size * strategy.num_replicas_in_sync
-    steps_per_epoch = math.ceil(_count(train) / global_batch_size)
+    steps_per_epoch = math.ceil(len(train) / global_batch_size)
     with strategy.scope():
         model = build_model(hyperparameters.dropout)
         compile_model(model, hyperparameters, hyperparameters.epochs * steps_per_epoch)
@@ -95,5 +96,9 @@ def _distribution_strategy() -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def _count(examples: tf.data.Dataset) -> int:
-    return int(examples.reduce(np.int64(0), lambda total, _: total + 1))
+def _load(file_patterns: Sequence[str], feature_spec: Mapping[str, Any]) -> tf.data.Dataset:
+    # A split fits in memory as floats; parsing it again for each epoch would cost more than learning from it.
+    examples = read_examples(file_patterns, feature_spec).cache()
+    # TFRecords do not say how many they are; the schedule of the learning rate has to know.
+    size = examples.reduce(np.int64(0), lambda total, _: total + 1)
+    return examples.apply(tf.data.experimental.assert_cardinality(size))

@@ -18,7 +18,6 @@ from components.example_gen.sources.kaggle_csv import csv_source
 from components.example_gen.sources.npz import NpzSource
 from components.example_gen.sources.source import Source
 from components.example_gen.sources.storage import (
-    GZIP_MAGIC,
     Entry,
     exists,
     full_uri,
@@ -26,6 +25,7 @@ from components.example_gen.sources.storage import (
     list_folder,
     opened,
 )
+from components.example_gen.sources.streams import GZIP_MAGIC
 
 _LAYOUTS = (
     "an npz file (mnist.npz), a folder of four IDX files (train-images-idx3-ubyte[.gz] and so on) or one of them, "

@@ -27,17 +27,27 @@ class DataError(ValueError):
         return " ".join(message.split())
 
 
+def truncated(where: str, found: str) -> DataError:
+    """Makes the error of a file that is cut short."""
+    return DataError(where, found, "a complete file", "it is cut short: download or copy it again")
+
+
+def corrupt(where: str, found: str, expected: str) -> DataError:
+    """Makes the error of a file whose bytes were damaged."""
+    return DataError(where, found, expected, "download or copy it again")
+
+
 def place(file: str, *parts: str) -> str:
     """Names a place in a file, from the outside in.
 
     Args:
-        file: URI of the file.
+        file: URI of the file; a local one is named as people name it, by its path.
         *parts: Narrower and narrower parts of it, such as a record and a field.
 
     Returns:
         All of them, joined with commas.
     """
-    return ", ".join((file, *parts))
+    return ", ".join((file.removeprefix("file://"), *parts))
 
 
 def numbered_record(index: int) -> str:

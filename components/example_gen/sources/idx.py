@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.errors import DataError, corrupt, truncated
 from components.example_gen.sources.records import (
     check_counts,
     check_image_size,
@@ -25,7 +25,8 @@ from components.example_gen.sources.records import (
     ranges,
 )
 from components.example_gen.sources.source import RECORDS_PER_SHARE, TEST, TRAIN, Record, Share, Source
-from components.example_gen.sources.storage import Entry, corrupt, decompressed, read_exactly, truncated
+from components.example_gen.sources.storage import Entry
+from components.example_gen.sources.streams import decompressed, read_exactly
 from components.features import IMAGE_HEIGHT, IMAGE_SIZE, IMAGE_WIDTH
 
 IMAGES_MAGIC = 0x00000803

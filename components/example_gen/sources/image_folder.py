@@ -15,7 +15,7 @@ from PIL import Image
 from components.example_gen.sources.errors import DataError, listed, quoted
 from components.example_gen.sources.records import check_image_size, ranges
 from components.example_gen.sources.source import ALL, RECORDS_PER_SHARE, TEST, TRAIN, Record, Share, Source
-from components.example_gen.sources.storage import Entry, in_parallel, list_folder, opened
+from components.example_gen.sources.storage import Entry, in_parallel, list_folder, opened, plain_path
 from components.features import NUM_CLASSES
 
 CLASS_NAMES = tuple(str(label) for label in range(NUM_CLASSES))
@@ -68,7 +68,8 @@ class ImageFolderShare(Share):
         contents = in_parallel(_read_file, self.files)
         for uri, origin, content in zip(self.files, self.origins, contents, strict=True):
             label = int(posixpath.basename(posixpath.dirname(uri)))
-            yield Record(origin, uri.removeprefix(f"{self.folder}/"), _pixels(content, uri), label)
+            key = plain_path(uri).removeprefix(f"{plain_path(self.folder)}/")
+            yield Record(origin, key, _pixels(content, uri), label)
 
 
 def image_folder_source(folder: str, entries: list[Entry]) -> ImageFolderSource:

@@ -15,7 +15,7 @@ from components.example_gen.sources.csv_parsing import LABEL_COLUMN, PIXEL_COLUM
 from components.example_gen.sources.errors import DataError, quoted
 from components.example_gen.sources.records import numbered_records, ranges
 from components.example_gen.sources.source import ALL, RECORDS_PER_SHARE, TEST, TRAIN, Record, Share, Source
-from components.example_gen.sources.storage import decompressed, read_exactly
+from components.example_gen.sources.streams import decompressed, read_exactly
 
 # The longest of the headers has 8 kilobytes; a file of one endless line is not worth reading to its end.
 _MAX_HEADER_SIZE = 2**16

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from components.example_gen.sources.errors import DataError, numbered_record, place
+from components.example_gen.sources.errors import DataError, corrupt, numbered_record, place, truncated
 from components.example_gen.sources.records import (
     check_counts,
     check_image_size,
@@ -30,7 +30,8 @@ from components.example_gen.sources.records import (
     ranges,
 )
 from components.example_gen.sources.source import RECORDS_PER_SHARE, TEST, TRAIN, Record, Share, Source
-from components.example_gen.sources.storage import corrupt, opened, read_exactly, truncated
+from components.example_gen.sources.storage import lacks_ranges, opened
+from components.example_gen.sources.streams import read_exactly
 
 _BLOCK_SIZE = 2**20
 
@@ -64,19 +65,18 @@ class NpzSource(Source):
         shares: list[Share] = []
         for origin in (TRAIN, TEST):
             count = _validated_count(uri, origin)
-            shares += [NpzShare(uri, origin, *bounds, count) for bounds in ranges(count, records_per_share)]
+            shares += [NpzShare(uri, origin, *bounds) for bounds in ranges(count, records_per_share)]
         return shares
 
 
 @dataclass(frozen=True)
 class NpzShare(Share):
-    """The records `start` to `stop` (exclusive) of the `count` records of an origin."""
+    """The records `start` to `stop` (exclusive) of an origin."""
 
     uri: str
     origin: str
     start: int
     stop: int
-    count: int
 
     def read(self) -> Iterator[Record]:
         """See the base class."""
@@ -90,10 +90,8 @@ class NpzShare(Share):
         with _opened_array(self.uri, key) as (stream, header):
             record_size = _record_size(header)
             _skip(stream, self.start * record_size)
+            # With the last byte of an array, zipfile compares its checksum.
             data = read_exactly(stream, (self.stop - self.start) * record_size, place(self.uri, key))
-            if self.stop == self.count:
-                # Only when it meets the end does zipfile compare the checksum.
-                stream.read(1)
         return np.frombuffer(data, header.dtype)
 
 
@@ -161,6 +159,8 @@ def _damage_reported(uri: str) -> Iterator[None]:
     except EOFError as error:
         raise truncated(uri, "zip data that end too early") from error
     except _DAMAGE as error:
+        if lacks_ranges(error):
+            raise
         raise corrupt(uri, f"a damaged zip archive ({error})", "an intact npz file") from error
     except OSError as error:
         # A damaged directory of the archive makes zipfile seek to places that no file has.

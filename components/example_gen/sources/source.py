@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from components.example_gen.sources.errors import DataError
-from components.example_gen.sources.storage import in_parallel, locate, opened
+from components.example_gen.sources.storage import in_parallel, opened, plain_path
 
 __all__ = ["ALL", "RECORDS_PER_SHARE", "TEST", "TRAIN", "DataError", "Record", "Share", "Source", "fingerprint"]
 
@@ -94,7 +94,7 @@ def fingerprint(source: Source) -> str:
     Raises:
         DataError: A file cannot be read.
     """
-    paths = [locate(uri)[1] for uri in source.files]
+    paths = [plain_path(uri) for uri in source.files]
     folder = posixpath.commonpath([posixpath.dirname(path) for path in paths])
     digest = hashlib.sha256()
     for path, (size, content) in zip(paths, in_parallel(_digest, source.files), strict=True):

@@ -1,19 +1,16 @@
 """Access to files through fsspec, with every failure of a file system turned into one kind of error."""
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple, TypeVar, cast
+from typing import IO, Any, NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from fsspec.core import url_to_fs
 
 from components.example_gen.sources.errors import DataError
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
-
-GZIP_MAGIC = b"\x1f\x8b"
 
 # The drivers of remote file systems share no base class of errors, and importing them for theirs would need them all.
 _DRIVERS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "google"}
@@ -68,6 +65,12 @@ def full_uri(uri: str) -> str:
     return str(file_system.unstrip_protocol(path.rstrip("/") or path))
 
 
+def plain_path(uri: str) -> str:
+    """Gives the path of a full URI as it is elsewhere: only web servers list names percent-encoded."""
+    path = locate(uri)[1]
+    return unquote(path) if uri.startswith(("http://", "https://")) else path
+
+
 @contextmanager
 def access(uri: str) -> Iterator[None]:
     """Turns every failure to reach a file or folder into a DataError.
@@ -87,9 +90,17 @@ def access(uri: str) -> Iterator[None]:
         reason = f" ({_reason(error.__cause__)})" if error.__cause__ else ""
         raise DataError(uri, f"nothing at this path{reason}", "a file or folder", "correct the path") from error
     except Exception as error:
+        if lacks_ranges(error):
+            expected = "one that answers range requests"
+            raise DataError(uri, "a web server that only sends whole files", expected, "download the data") from error
         if not _is_failed_access(error):
             raise
         raise DataError(uri, _reason(error), "data that can be read", "make it reachable and readable") from error
+
+
+def lacks_ranges(error: Exception) -> bool:
+    """Tells whether fsspec failed because a web server cannot send parts of a file: a ValueError like others."""
+    return isinstance(error, ValueError) and "HTTP server doesn't appear to support range requests" in str(error)
 
 
 def is_folder(uri: str) -> bool:
@@ -146,64 +157,6 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-@contextmanager
-def decompressed(uri: str) -> Iterator[IO[bytes]]:
-    """Opens a plain or gzipped file; its first bytes tell which, since names are not reliable.
-
-    Args:
-        uri: URI of the file.
-
-    Yields:
-        What is in it, readable and seekable: a `gzip.GzipFile` if it is gzipped (RFC 1952), else the file itself.
-
-    Raises:
-        DataError: The file cannot be read, or its compressed data are cut short or corrupt.
-    """
-    with opened(uri) as file:
-        is_gzipped = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        if not is_gzipped:
-            yield file
-            return
-        try:
-            with gzip.GzipFile(fileobj=file) as stream:
-                yield cast(IO[bytes], stream)
-        except EOFError as error:
-            raise truncated(uri, "gzip data that end too early") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise corrupt(uri, f"corrupt gzip data ({error})", "an intact gzip file") from error
-
-
-def read_exactly(stream: IO[bytes], num_bytes: int, where: str) -> bytes:
-    """Reads a number of bytes.
-
-    Args:
-        stream: What is read from.
-        num_bytes: Number of bytes to read.
-        where: The place, for the message.
-
-    Returns:
-        Exactly `num_bytes` bytes.
-
-    Raises:
-        DataError: The stream ends before.
-    """
-    data = stream.read(num_bytes)
-    if len(data) < num_bytes:
-        raise truncated(where, f"{len(data)} bytes where {num_bytes} should follow")
-    return data
-
-
-def truncated(where: str, found: str) -> DataError:
-    """Makes the error of a file that is cut short."""
-    return DataError(where, found, "a complete file", "it is cut short: download or copy it again")
-
-
-def corrupt(where: str, found: str, expected: str) -> DataError:
-    """Makes the error of a file whose bytes were damaged."""
-    return DataError(where, found, expected, "download or copy it again")
-
-
 def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """Applies a function that waits for storage to many items, in threads.
 
@@ -223,14 +176,12 @@ def _entry(file_system: Any, info: dict[str, Any]) -> Entry:
     # The local file system lists a link as neither file nor folder.
     leads_to_folder = info["type"] == "other" and file_system.isdir(path)
     uri = str(file_system.unstrip_protocol(path))
-    return Entry(path.rpartition("/")[2], uri, info["type"] == "directory" or leads_to_folder)
+    return Entry(plain_path(uri).rpartition("/")[2], uri, info["type"] == "directory" or leads_to_folder)
 
 
 def _is_failed_access(error: Exception) -> bool:
-    # fsspec says with a plain ValueError that a web server cannot send parts of a file.
-    no_ranges = isinstance(error, ValueError) and "HTTP" in str(error)
     modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return isinstance(error, OSError) or no_ranges or bool(modules & _DRIVERS)
+    return isinstance(error, OSError) or bool(modules & _DRIVERS)
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,61 @@
+# Every command of README. Needs make, Python 3.11 to 3.13 and a C++ compiler; all else goes into .venv and .uv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+# The first of these that is there and works; `make run PYTHON=python3.13` chooses another.
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.11 python3.12 python3.13; do \
+	"$$python" setup_check.py --quiet 2>/dev/null && { echo "$$python"; exit; }; done; echo python3)
+endif
+ARGS ?=
+
+UV := .uv/bin/uv
+DIGITS := .venv/bin/digits
+# Written last, so that a set-up that was cut off is done again.
+READY := .venv/.ready
+
+.PHONY: help setup run test lint format lock clean
+
+help:  ## Print this list.
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target text; do \
+		printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+setup: $(READY)  ## Set up .venv from uv.lock; does nothing the second time.
+
+run: $(READY)  ## Train, gate and push on the full MNIST; ARGS="--profile fast" and the like go to `digits run`.
+	@$(DIGITS) run $(ARGS)
+
+test: $(READY)  ## Run all tests; ARGS="tests/pipeline -k settings" and the like go to pytest.
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: $(READY)  ## Check format, style, types and the direction of imports.
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: $(READY)  ## Format the code.
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+lock: $(UV)  ## Resolve the dependencies anew, into uv.lock and requirements.txt.
+	@$(UV) lock
+	@$(UV) export --quiet --locked --no-dev --no-emit-project --format requirements.txt --output-file requirements.txt
+
+clean:  ## Remove the environment; the workspace stays.
+	rm -rf .venv .uv build *.egg-info
+
+$(READY): uv.lock setup.py pyproject.toml | $(UV)
+	@echo "Installing into .venv (2.9 GB, a minute or two)"
+	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet --python "$(PYTHON)"
+	@touch $@
+
+$(UV): Makefile setup_check.py
+	@command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) found: install Python 3.11, 3.12 or 3.13." >&2; exit 1; }
+	@"$(PYTHON)" setup_check.py
+	@"$(PYTHON)" -m venv --clear .uv
+	@.uv/bin/pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@touch $@

@@ -1,0 +1,1 @@
+"""Comparisons and limits that anyone can measure again, each with one command; see README.md."""

@@ -1,0 +1,101 @@
+"""Runs the MNIST example that TFX installs, changed no further than it takes to compare it with our pipeline."""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import click
+
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline
+
+    from benchmarks.mnist_examples import Split
+
+CHANGES = (
+    "The module_file arguments became run_fn and preprocessing_fn, which name the same installed functions: "
+    "module_file builds and installs a wheel with pip, which an environment made by uv does not have.",
+    "ImportExampleGen was told to take MNIST's own 60,000 train images as train and its 10,000 test images as eval; "
+    "stock mixes all of them and learns on test images too.",
+    "LocalDagRunner runs the steps, not BeamDagRunner, as in our pipeline.",
+    "Beam runs in one process, in memory, as in our pipeline; stock asks for one process per core, of which each "
+    "first repeats the imports.",
+)
+
+_PIPELINE_NAME = "mnist_native_keras"
+_USER_CODE = "tfx.examples.mnist.mnist_utils_native_keras"
+# MNIST's own splits, and what the example calls them.
+_SPLITS: tuple[tuple["Split", str], ...] = (("train", "train"), ("test", "eval"))
+
+
+def metadata_file(folder: Path) -> Path:
+    """Returns the ML Metadata database of an example that ran in `folder`."""
+    return folder / "metadata.sqlite"
+
+
+def serving_directory(folder: Path) -> Path:
+    """Returns where an example that ran in `folder` pushed its model: one sub-folder per version."""
+    return folder / "serving"
+
+
+@click.group()
+def main() -> None:
+    """Prepare and run TFX's MNIST example."""
+
+
+@main.command("write-data")
+@click.argument("data", type=click.Path(path_type=Path))
+def write_data(data: Path) -> None:
+    """Write MNIST into the folder DATA as the TFRecords that the example reads."""
+    import tensorflow as tf
+
+    from benchmarks.mnist_examples import load_mnist, tfx_example
+
+    for split, name in _SPLITS:
+        directory = data / name
+        directory.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(directory / "mnist.tfrecord")) as writer:
+            for image, label in zip(*load_mnist(split), strict=True):
+                writer.write(tfx_example(image, int(label)))
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.argument("folder", type=click.Path(path_type=Path))
+def run(data: Path, folder: Path) -> None:
+    """Run the example on what `write-data` wrote into DATA; all that it writes goes into FOLDER."""
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    folder.mkdir(parents=True)
+    LocalDagRunner().run(_create_pipeline(data, folder))
+
+
+def _create_pipeline(data: Path, folder: Path) -> "Pipeline":
+    # The example reads it when it is imported, for paths that none of the arguments below leave in use.
+    os.environ.setdefault("HOME", str(folder))
+    from tfx.examples.mnist import mnist_pipeline_native_keras as example
+    from tfx.proto import example_gen_pb2
+
+    from pipeline.beam_engine import direct_runner_args
+
+    splits = [example_gen_pb2.Input.Split(name=name, pattern=f"{name}/*") for _, name in _SPLITS]
+    with mock.patch.multiple(
+        example,
+        ImportExampleGen=partial(example.ImportExampleGen, input_config=example_gen_pb2.Input(splits=splits)),
+        Transform=partial(example.Transform, preprocessing_fn=f"{_USER_CODE}.preprocessing_fn"),
+        Trainer=partial(example.Trainer, run_fn=f"{_USER_CODE}.run_fn"),
+    ):
+        return example._create_pipeline(
+            pipeline_name=_PIPELINE_NAME,
+            pipeline_root=str(folder / "pipeline_root"),
+            data_root=str(data),
+            module_file=None,
+            serving_model_dir=str(serving_directory(folder)),
+            metadata_path=str(metadata_file(folder)),
+            beam_pipeline_args=direct_runner_args(),
+        )
+
+
+if __name__ == "__main__":
+    main()

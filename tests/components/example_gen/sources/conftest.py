@@ -1,0 +1,121 @@
+"""Small data sets in every format, written by code that shares nothing with the readers."""
+
+import gzip
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.example_gen.sources import Record, Source
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@pytest.fixture
+def arrays() -> Arrays:
+    """Twelve images for training and seven for testing, under the names of mnist.npz."""
+    random = np.random.default_rng(0)
+    return {
+        "x_train": random.integers(0, 256, (12, 28, 28), np.uint8),
+        "y_train": np.arange(12, dtype=np.uint8) % 10,
+        "x_test": random.integers(0, 256, (7, 28, 28), np.uint8),
+        "y_test": np.arange(7, dtype=np.uint8)[::-1].copy(),
+    }
+
+
+@pytest.fixture
+def expected(arrays: Arrays) -> list[Record]:
+    """The records that a source with a test set has to give for `arrays`."""
+    return [
+        Record(origin, f"{origin}/{index:06d}", image.tobytes(), int(label))
+        for origin in ("train", "test")
+        for index, (image, label) in enumerate(zip(arrays[f"x_{origin}"], arrays[f"y_{origin}"], strict=True))
+    ]
+
+
+@pytest.fixture
+def read_all() -> Callable[..., list[Record]]:
+    """Reads all shares of a source."""
+
+    def read(source: Source, records_per_share: int = 1000) -> list[Record]:
+        return [record for share in source.shares(records_per_share) for record in share.read()]
+
+    return read
+
+
+@pytest.fixture
+def write_npz(tmp_path: Path, arrays: Arrays) -> Callable[..., Path]:
+    """Writes `arrays`, some of them replaced, or left out where None."""
+
+    def write(name: str = "mnist.npz", save: Callable[..., None] = np.savez_compressed, **replaced: Any) -> Path:
+        path = tmp_path / name
+        save(path, **{key: array for key, array in {**arrays, **replaced}.items() if array is not None})
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_idx(tmp_path: Path, arrays: Arrays) -> Callable[..., Path]:
+    """Writes the four files of `arrays` to a folder."""
+
+    def write(name: str = "idx", prefix: str = "", test: str = "t10k", mark: str = "-", suffix: str = "") -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for origin, part in {"train": "train", "test": test}.items():
+            images, labels = arrays[f"x_{origin}"], arrays[f"y_{origin}"]
+            contents = {
+                f"images{mark}idx3": struct.pack(">4I", 0x803, *images.shape) + images.tobytes(),
+                f"labels{mark}idx1": struct.pack(">2I", 0x801, len(labels)) + labels.tobytes(),
+            }
+            for content, data in contents.items():
+                packed = gzip.compress(data) if suffix == ".gz" else data
+                (folder / f"{prefix}{part}-{content}-ubyte{suffix}").write_bytes(packed)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    """Encodes an image."""
+
+    def encode(image: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture
+def write_images(tmp_path: Path, arrays: Arrays, png: Callable[..., bytes]) -> Callable[..., Path]:
+    """Writes the ten classes of `x_train` to class folders, two of them with two images."""
+
+    def write(name: str = "images") -> Path:
+        for index, (image, label) in enumerate(zip(arrays["x_train"], arrays["y_train"], strict=True)):
+            path = tmp_path / name / str(label) / f"{index:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(image))
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def csv_text(arrays: Arrays) -> Callable[..., str]:
+    """Gives the text of a CSV file of a part of `arrays`."""
+
+    def text(part: str = "train", columns: str = "pixel{}", first: int = 0, end: str = "\n") -> str:
+        rows = [",".join(["label", *(columns.format(first + index) for index in range(784))])]
+        for image, label in zip(arrays[f"x_{part}"], arrays[f"y_{part}"], strict=True):
+            rows.append(",".join(str(value) for value in (label, *image.ravel())))
+        return end.join(rows) + end
+
+    return text

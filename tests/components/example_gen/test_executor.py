@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.types.standard_artifacts import Examples
+
+from components.example_gen.executor import Executor, encode_example, verify_counts, write_shard
+from components.example_gen.sources import DataError, Record
+from components.features import SPLITS
+
+IMAGES_PER_LABEL = {"train": 24, "test": 5}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    random = np.random.default_rng(3)
+    arrays = {}
+    for origin, count in IMAGES_PER_LABEL.items():
+        arrays[f"x_{origin}"] = random.integers(0, 256, (count * 10, 28, 28), dtype=np.uint8)
+        arrays[f"y_{origin}"] = np.tile(np.arange(10, dtype=np.uint8), count)
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+def run(data: Path, output: Path, **changes: object) -> Examples:
+    examples = Examples()
+    examples.uri = str(output)
+    exec_properties = {
+        "uri": str(data),
+        "span": 3,
+        "fingerprint": "f",
+        "code_fingerprint": "c",
+        "eval_fraction": 0.25,
+        "test_fraction": 0.2,
+        "sample_fraction": 1.0,
+        "seed": 0,
+        "num_shards": 3,
+        **changes,
+    }
+    context = Executor.Context(
+        beam_pipeline_args=["--direct_running_mode=in_memory", "--direct_num_workers=1"], tmp_dir=str(output.parent)
+    )
+    Executor(context).Do({}, {"examples": [examples]}, exec_properties)
+    return examples
+
+
+def records(output: Path, split: str) -> list[bytes]:
+    files = sorted(str(path) for path in (output / f"Split-{split}").iterdir())
+    return list(tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator())
+
+
+def parsed(serialized: bytes) -> tuple[bytes, int]:
+    features = tf.train.Example.FromString(serialized).features.feature
+    image, label = features["image"].int64_list.value, features["label"].int64_list.value
+    assert len(image) == 784
+    assert len(label) == 1
+    return bytes(image), label[0]
+
+
+def test_every_image_is_written_once_in_stratified_splits(data: Path, tmp_path: Path) -> None:
+    examples = run(data, tmp_path / "out")
+
+    found = {split: [parsed(record) for record in records(tmp_path / "out", split)] for split in SPLITS}
+    labels = {split: np.bincount([label for _, label in found[split]], minlength=10).tolist() for split in SPLITS}
+    assert labels == {"train": [18] * 10, "eval": [6] * 10, "test": [5] * 10}
+    with np.load(data) as arrays:
+        expected = {
+            (image.tobytes(), int(label))
+            for origin in ("train", "test")
+            for image, label in zip(arrays[f"x_{origin}"], arrays[f"y_{origin}"], strict=True)
+        }
+        test_images = {image.tobytes() for image in arrays["x_test"]}
+    assert {pair for pairs in found.values() for pair in pairs} == expected
+    assert {image for image, _ in found["test"]} == test_images
+    assert examples.split_names == '["train", "eval", "test"]'
+    assert examples.span == 3
+    assert examples.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
+
+
+def test_the_same_seed_writes_the_same_files_and_another_one_does_not(data: Path, tmp_path: Path) -> None:
+    for name, seed in (("first", 0), ("second", 0), ("other", 1)):
+        run(data, tmp_path / name, seed=seed)
+    first, second, other = (records(tmp_path / name, "train") for name in ("first", "second", "other"))
+    assert first == second
+    assert first != other
+    assert len(list((tmp_path / "first" / "Split-train").iterdir())) == 3
+
+
+def test_labels_are_mixed_within_a_shard(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "out", num_shards=1)
+    labels = [parsed(record)[1] for record in records(tmp_path / "out", "train")]
+    assert labels != sorted(labels)
+
+
+def test_a_sample_is_a_part_of_the_whole(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "whole")
+    run(data, tmp_path / "sample", sample_fraction=0.5)
+    whole = {record for split in SPLITS for record in records(tmp_path / "whole", split)}
+    sample = [record for split in SPLITS for record in records(tmp_path / "sample", split)]
+    assert len(sample) == 145
+    assert set(sample) < whole
+
+
+def test_a_mistake_in_the_data_stops_the_step(data: Path, tmp_path: Path) -> None:
+    with np.load(data) as arrays:
+        broken = dict(arrays)
+    broken["y_train"][17] = 10
+    np.savez_compressed(data, **broken)
+    with pytest.raises(DataError, match=r"data\.npz, record 17 .*y_train.*: found label 10, expected"):
+        run(data, tmp_path / "out")
+
+
+def test_lost_records_are_noticed() -> None:
+    sizes = {("train", 0): {"eval": 1, "train": 3}, ("test", 0): {"test": 2}}
+    written = {("eval", 0): 1, ("train", 0): 2, ("train", 1): 1, ("test", 0): 2}
+    verify_counts(written, sizes)
+    with pytest.raises(RuntimeError, match="Split 'train' has 2 records after writing, expected 3"):
+        verify_counts({**written, ("train", 1): 0}, sizes)
+
+
+def test_a_shard_is_written_in_the_order_of_its_records(tmp_path: Path) -> None:
+    result = write_shard((("eval", 2), [(9, b"last"), (1, b"first")]), str(tmp_path), 4)
+    assert result == (("eval", 2), 2)
+    assert [path.name for path in (tmp_path / "Split-eval").iterdir()] == ["data_tfrecord-00002-of-00004.gz"]
+    assert records(tmp_path, "eval") == [b"first", b"last"]
+
+
+def test_an_example_holds_integers() -> None:
+    image = bytes(range(256)) * 3 + bytes(16)
+    assert parsed(encode_example(Record("train", "train/0", image, 9))) == (image, 9)
+
+
+def test_data_error_is_what_reading_raises(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="missing"):
+        run(tmp_path / "missing.npz", tmp_path / "out")

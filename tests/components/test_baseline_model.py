@@ -1,0 +1,46 @@
+import pytest
+from tfx.types import Artifact
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from components.baseline_model import LatestBlessedOtherModelStrategy
+
+
+def model(number: int) -> Model:
+    artifact = Model()
+    artifact.id = number
+    return artifact
+
+
+def blessing(of: int, blessed: bool) -> ModelBlessing:
+    artifact = ModelBlessing()
+    artifact.id = 100 + of
+    artifact.set_int_custom_property("current_model_id", of)
+    artifact.set_int_custom_property("blessed", int(blessed))
+    return artifact
+
+
+def resolve(candidate: int, models: list[int], blessings: dict[int, bool]) -> dict[str, list[Artifact]]:
+    inputs = {
+        "candidate": [model(candidate)],
+        "model": [model(number) for number in models],
+        "model_blessing": [blessing(of, blessed) for of, blessed in blessings.items()],
+    }
+    return LatestBlessedOtherModelStrategy().resolve_artifacts(None, inputs)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "models", "blessings", "baseline"),
+    [
+        pytest.param(1, [1], {}, [], id="first run"),
+        pytest.param(1, [1], {1: True}, [], id="first run repeated"),
+        pytest.param(2, [1, 2], {1: True}, [1], id="second model"),
+        pytest.param(2, [1, 2], {1: True, 2: True}, [1], id="second model repeated"),
+        pytest.param(3, [1, 2, 3], {1: True, 2: False}, [1], id="refused ones do not count"),
+        pytest.param(1, [1, 2], {1: True, 2: True}, [2], id="an older model comes back"),
+    ],
+)
+def test_baseline(candidate: int, models: list[int], blessings: dict[int, bool], baseline: list[int]) -> None:
+    resolved = resolve(candidate, models, blessings)
+    assert [artifact.id for artifact in resolved["model"]] == baseline
+    assert [artifact.id for artifact in resolved["model_blessing"]] == [100 + number for number in baseline]
+    assert [artifact.id for artifact in resolved["candidate"]] == [candidate]

@@ -1,0 +1,71 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.trainer.datasets import evaluation_batches, read_examples, training_batches
+from components.trainer.hyperparameters import Hyperparameters
+
+FEATURE_SPEC = {
+    "image": tf.io.FixedLenFeature([28, 28, 1], tf.float32),
+    "label": tf.io.FixedLenFeature([], tf.int64),
+}
+
+
+@pytest.fixture
+def file_pattern(tmp_path: Path) -> str:
+    """Seven examples in two files; the pixels of an image are its number."""
+    for shard, numbers in enumerate((range(4), range(4, 7))):
+        with tf.io.TFRecordWriter(str(tmp_path / f"examples-{shard}.gz"), options="GZIP") as writer:
+            for number in numbers:
+                image = tf.train.Feature(float_list=tf.train.FloatList(value=[number] * 784))
+                label = tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
+                features = tf.train.Features(feature={"image": image, "label": label})
+                writer.write(tf.train.Example(features=features).SerializeToString())
+    return str(tmp_path / "*.gz")
+
+
+def numbers(batches: tf.data.Dataset) -> list[int]:
+    return [int(number) for _, labels in batches for number in np.argmax(labels, axis=-1)]
+
+
+def test_examples_are_read_in_order(file_pattern: str) -> None:
+    examples = list(read_examples([file_pattern], FEATURE_SPEC).as_numpy_iterator())
+    assert [int(label) for _, label in examples] == list(range(7))
+    assert examples[3][0].shape == (28, 28, 1)
+    assert (examples[3][0] == 3).all()
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="No files matched pattern"):
+        list(read_examples([str(tmp_path / "*.gz")], FEATURE_SPEC))
+
+
+def test_evaluation_keeps_order_and_images(file_pattern: str) -> None:
+    batches = evaluation_batches(read_examples([file_pattern], FEATURE_SPEC), global_batch_size=4)
+    assert [images.shape[0] for images, _ in batches] == [4, 3]
+    assert numbers(batches) == list(range(7))
+
+
+def test_training_sees_every_image_once_per_epoch_in_another_order(file_pattern: str) -> None:
+    def epochs(seed: int) -> tuple[list[int], list[int]]:
+        examples = read_examples([file_pattern], FEATURE_SPEC)
+        batches = training_batches(examples, Hyperparameters(seed=seed), global_batch_size=3)
+        return numbers(batches), numbers(batches)
+
+    first, second = epochs(seed=1)
+    assert sorted(first) == sorted(second) == list(range(7))
+    assert first != second
+    assert epochs(seed=1) == (first, second)
+    assert epochs(seed=2) != (first, second)
+
+
+def test_training_images_are_augmented_anew_in_each_epoch(
+    make_examples: Callable[[int, int], tf.data.Dataset],
+) -> None:
+    batches = training_batches(make_examples(10, 0), Hyperparameters(), global_batch_size=10)
+    first, second = (next(iter(batches)) for _ in range(2))
+    by_label = [images.numpy()[np.argsort(np.argmax(labels, axis=-1))] for images, labels in (first, second)]
+    assert not np.allclose(by_label[0], by_label[1])

@@ -1,0 +1,15 @@
+import pytest
+from pydantic import ValidationError
+
+from components.trainer.hyperparameters import Hyperparameters
+
+
+def test_they_survive_json() -> None:
+    changed = Hyperparameters(epochs=2, seed=5)
+    assert Hyperparameters.model_validate(changed.model_dump(mode="json")) == changed
+
+
+@pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("learning_rate", 0), ("dropout", 1), ("zoom", 1)])
+def test_values_out_of_range(field: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=field):
+        Hyperparameters(**{field: value})

@@ -1,0 +1,154 @@
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.trainer.model import build_model
+from components.trainer.signatures import DigitAnswers, export_model
+
+OUTPUTS = {"probabilities", "digit", "confidence", "status"}
+
+# TF Serving loads graphs into sessions; a fresh process has nothing that could stand in for what the export lacks.
+SESSION_LOADER = """
+    import json, sys
+    import numpy as np
+    import tensorflow as tf
+    directory, requests = sys.argv[1], np.load(sys.argv[2], allow_pickle=False)
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], directory)
+        answers = {}
+        for name, key in (("serving_default", "image_bytes"), ("pixels", "image"), ("examples", "examples")):
+            signature = graph.signature_def[name]
+            fetches = {output: info.name for output, info in signature.outputs.items()}
+            value = requests[name]
+            value = [bytes.fromhex(text) for text in value] if value.dtype.kind == "U" else value
+            answer = session.run(fetches, {signature.inputs[key].name: value})
+            answers[name] = answer["probabilities"].tolist()
+    print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(transform: tft.TFTransformOutput) -> DigitAnswers:
+    tf.keras.utils.set_random_seed(1)
+    return DigitAnswers(build_model(dropout=0.0), transform, temperature=0.5, low_confidence=0.99)
+
+
+@pytest.fixture(scope="module")
+def model_directory(answers: DigitAnswers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("model") / "1"
+    export_model(answers, str(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def requests() -> dict[str, Any]:
+    """The same five images, for each signature as it takes them."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    feature = [tf.train.Feature(int64_list=tf.train.Int64List(value=image.ravel())) for image in images]
+    return {
+        "serving_default": [tf.io.encode_png(image[..., np.newaxis]).numpy() for image in images],
+        "pixels": images.astype(np.float32),
+        "examples": [
+            tf.train.Example(features=tf.train.Features(feature={"image": image})).SerializeToString()
+            for image in feature
+        ],
+    }
+
+
+def test_every_signature_gives_the_same_answers_in_both_loaders(
+    model_directory: Path, requests: dict[str, Any], tmp_path: Path
+) -> None:
+    loaded = tf.saved_model.load(str(model_directory))
+    keys = {"serving_default": "image_bytes", "pixels": "image", "examples": "examples"}
+    assert set(loaded.signatures) == set(keys)
+    eager = {}
+    for name, key in keys.items():
+        answer = loaded.signatures[name](**{key: tf.constant(requests[name])})
+        assert set(answer) == OUTPUTS
+        eager[name] = answer["probabilities"].numpy()
+
+    as_text = {
+        name: [item.hex() for item in value] if isinstance(value, list) else value for name, value in requests.items()
+    }
+    np.savez(tmp_path / "requests.npz", **as_text)
+    command = [sys.executable, "-c", textwrap.dedent(SESSION_LOADER), model_directory, tmp_path / "requests.npz"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    session = json.loads(process.stdout.splitlines()[-1])
+
+    for name in keys:
+        np.testing.assert_allclose(eager[name], eager["pixels"], atol=1e-5)
+        np.testing.assert_allclose(session[name], eager["pixels"], atol=1e-5)
+
+
+def test_answers_follow_from_the_probabilities(answers: DigitAnswers, requests: dict[str, Any]) -> None:
+    answer = answers.from_pixels(tf.constant(requests["pixels"]))
+    probabilities = answer["probabilities"].numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(answer["digit"], probabilities.argmax(axis=-1))
+    np.testing.assert_allclose(answer["confidence"], probabilities.max(axis=-1))
+    assert answer["probabilities"].dtype == answer["confidence"].dtype == tf.float32
+    assert answer["digit"].dtype == tf.int64
+
+
+def test_probabilities_are_calibrated(
+    answers: DigitAnswers, transform: tft.TFTransformOutput, requests: dict[str, Any]
+) -> None:
+    pixels = tf.constant(requests["pixels"])
+    standardized = transform.transform_features_layer()({"image": tf.cast(pixels, tf.int64)[..., tf.newaxis]})["image"]
+    logits = answers.model(standardized, training=False)
+    np.testing.assert_allclose(
+        answers.from_pixels(pixels)["probabilities"], tf.nn.softmax(logits / 0.5), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_status(answers: DigitAnswers) -> None:
+    faint = np.zeros((3, 28, 28), np.float32)
+    faint[1, 5, 5], faint[2, 5, 5] = 31, 32
+    answer = answers.from_pixels(tf.constant(faint))
+    assert answer["status"].numpy().tolist() == [b"blank", b"blank", b"low_confidence"]
+    assert answer["digit"].numpy().tolist()[:2] == [-1, -1]
+    np.testing.assert_allclose(answer["probabilities"][0], [0.1] * 10)
+    sure = DigitAnswers.from_pixels(answers, tf.constant(faint))
+    assert sure["digit"].numpy()[2] >= 0
+
+
+def test_numbers_outside_the_range_are_clipped(answers: DigitAnswers) -> None:
+    wild = tf.constant([[[-50.0, 300.0] * 14] * 28])
+    tame = tf.constant([[[0.0, 255.0] * 14] * 28])
+    np.testing.assert_array_equal(
+        answers.from_pixels(wild)["probabilities"], answers.from_pixels(tame)["probabilities"]
+    )
+
+
+@pytest.mark.parametrize("encode", [tf.io.encode_png, lambda image: tf.io.encode_jpeg(image, quality=100)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_encodings_of_one_image(answers: DigitAnswers, encode: Any, channels: int) -> None:
+    image = np.zeros((28, 28, 1), np.uint8)
+    image[6:22, 12:16] = 255
+    encoded = encode(np.repeat(image, channels, axis=-1))
+    expected = answers.from_pixels(tf.constant(image[np.newaxis, ..., 0], tf.float32))["probabilities"]
+    np.testing.assert_allclose(answers.from_image_bytes(encoded[tf.newaxis])["probabilities"], expected, atol=0.02)
+
+
+def test_a_larger_image_is_scaled(answers: DigitAnswers) -> None:
+    large = np.zeros((112, 112, 1), np.uint8)
+    large[24:88, 48:64] = 255
+    small = large.reshape(28, 4, 28, 4).mean(axis=(1, 3), dtype=np.float32)
+    answer = answers.from_image_bytes(tf.io.encode_png(large)[tf.newaxis])
+    expected = answers.from_pixels(tf.constant(small[np.newaxis]))
+    np.testing.assert_allclose(answer["probabilities"], expected["probabilities"], atol=0.1)
+
+
+def test_what_is_no_image_is_an_error_of_the_request(model_directory: Path) -> None:
+    signature = tf.saved_model.load(str(model_directory)).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
+        signature(image_bytes=tf.constant([b"no image"]))
