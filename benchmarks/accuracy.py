@@ -45,13 +45,20 @@ class SeedResult:
     peak_bytes: int
 
 
+def _parse_seeds(_context: click.Context, _parameter: click.Parameter, text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: expected whole numbers with commas between, such as 0,1,2.") from error
+
+
 @click.command(context_settings={"show_default": True})
-@click.option("--seeds", default="0,1,2", help="Seeds of the training, with commas between.")
-@click.option("--profile", type=click.Choice(get_args(Profile)), default="default")
-def main(seeds: str, profile: Profile) -> None:
+@click.option("--seeds", default="0,1,2", callback=_parse_seeds, help="Seeds of the training, with commas between.")
+@click.option("--profile", type=click.Choice(get_args(Profile)), default="default", help="Profile of the pipeline.")
+def main(seeds: list[int], profile: Profile) -> None:
     """Run the pipeline once per seed; exit with 1 if the mean accuracy is too low or a run took too much memory."""
     with TemporaryDirectory(prefix="accuracy-") as workspace:
-        results = [_run(int(seed), profile, Path(workspace)) for seed in seeds.split(",")]
+        results = [_run(seed, profile, Path(workspace)) for seed in seeds]
     _print_results(results, profile)
     failures = list(limit_failures(results))
     for failure in failures:
@@ -63,7 +70,7 @@ def limit_failures(results: Sequence[SeedResult]) -> Iterator[str]:
     """Says which limits the results break, one sentence each."""
     mean = statistics.fmean(result.accuracy for result in results)
     if mean < MIN_MEAN_ACCURACY:
-        yield f"the mean test accuracy is {mean:.2%}, at least {MIN_MEAN_ACCURACY:.2%} is wanted."
+        yield f"the mean test accuracy is {mean:.3%}, at least {MIN_MEAN_ACCURACY:.3%} is wanted."
     for result in results:
         if result.peak_bytes > MAX_PEAK_BYTES:
             peak, limit = _gibibytes(result.peak_bytes), _gibibytes(MAX_PEAK_BYTES)

@@ -9,7 +9,7 @@ REST = "imports and the rest (s)"
 MEMORY = "peak memory (GiB)"
 ACCURACY = "test accuracy (%)"
 WRONG = f"wrong of {NUM_TEST_IMAGES:,} (images)"
-SERVING_ACCURACY = "test accuracy, TF Serving's loader (%)"
+SERVING_ACCURACY = "the same in TF Serving (%)"
 
 _MISSING = "-"
 # 99 % is not "1.04 times" 95 %; what can be divided is the wrong answers.
@@ -57,7 +57,7 @@ def accuracy_figures(accuracy: float, serving_accuracy: float | None) -> dict[st
         The figures by name, the unit in parentheses.
     """
     served = {} if serving_accuracy is None else {SERVING_ACCURACY: 100 * serving_accuracy}
-    return {ACCURACY: 100 * accuracy, WRONG: float(round((1 - accuracy) * NUM_TEST_IMAGES)), **served}
+    return {ACCURACY: 100 * accuracy, **served, WRONG: float(round((1 - accuracy) * NUM_TEST_IMAGES))}
 
 
 def medians(repetitions: Sequence[Figures]) -> dict[str, float]:

@@ -18,7 +18,8 @@ CHANGES = (
     "module_file builds and installs a wheel with pip, which an environment made by uv does not have.",
     "ImportExampleGen was told to take MNIST's own 60,000 train images as train and its 10,000 test images as eval; "
     "stock mixes all of them and learns on test images too.",
-    "LocalDagRunner runs the steps, not BeamDagRunner, as in our pipeline.",
+    "LocalDagRunner runs the steps, as in our pipeline. Stock's BeamDagRunner works too, but has Beam download and "
+    "start Prism, a binary, where the network lets it, so that times would depend on the network.",
     "Beam runs in one process, in memory, as in our pipeline; stock asks for one process per core, of which each "
     "first repeats the imports.",
 )

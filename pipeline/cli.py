@@ -120,13 +120,13 @@ def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
             f"{each.started:%Y-%m-%d %H:%M:%S}",
             each.outcome,
             f"{each.seconds:.0f} s",
-            " ".join(f"{sum(step.state == state for step in each.steps)} {state}" for state in ("ran", "cached")),
+            *(str(sum(step.state == state for step in each.steps)) for state in ("ran", "cached")),
             "" if each.test_accuracy is None else f"{100 * each.test_accuracy:.2f} %",
             "" if each.version is None else str(each.version),
         )
         for each in found
     ]
-    _print_table(("started", "outcome", "took", "steps", "test accuracy", "version"), rows)
+    _print_table(("started", "outcome", "took", "ran", "cached", "accuracy", "version"), rows)
 
 
 @main.command("verify-data")
@@ -239,3 +239,7 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,23 +3,23 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import tfx.components  # noqa: F401 (first: it installs what the older TFDV of the Python 3.11 set needs)
+
+# isort: split
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto.config_pb2 import PerSliceMetricThreshold
 from tensorflow_model_analysis.proto.validation_result_pb2 import ValidationResult
 
 from components.features import LABEL_KEY
 from components.trainer.signatures import EXAMPLES_SIGNATURE
-
-if TYPE_CHECKING:
-    from pipeline.settings import EvaluationSettings
+from pipeline.settings import EvaluationSettings
 
 ACCURACY = "accuracy"
 LOG_LOSS = "log_loss"
 
 
-def eval_config(settings: "EvaluationSettings") -> tfma.EvalConfig:
+def eval_config(settings: EvaluationSettings) -> tfma.EvalConfig:
     """Builds TFMA's configuration of the gate.
 
     Accuracy is gated on the whole test split and on each digit, each against a bound of its own and, where there is a
@@ -90,8 +90,22 @@ def read_evaluation(uri: str) -> Evaluation:
     return Evaluation(
         accuracy=accuracies.pop(()),
         digit_accuracy={digit: accuracy for ((_, digit),), accuracy in sorted(accuracies.items())},
-        refusals=tuple(_refusals(tfma.load_validation_result(uri))),
+        refusals=tuple(refusals(tfma.load_validation_result(uri))),
     )
+
+
+def refusals(result: ValidationResult) -> Iterator[Refusal]:
+    """Yields each bound that TFMA found not to be kept."""
+    for validation in result.metric_validations_per_slice:
+        keys = validation.slice_key.single_slice_keys
+        slice_name = f"digit {keys[0].int64_value}" if keys else "all of test"
+        for failure in validation.failures:
+            value, threshold = failure.metric_value.double_value.value, failure.metric_threshold
+            if failure.metric_key.is_diff:
+                bound = threshold.change_threshold.absolute.value
+                yield Refusal(f"change of {failure.metric_key.name} against the baseline", slice_name, value, bound)
+            else:
+                yield Refusal(failure.metric_key.name, slice_name, value, threshold.value_threshold.lower_bound.value)
 
 
 def _threshold(slicing_spec: tfma.SlicingSpec, lower_bound: float, max_drop: float) -> PerSliceMetricThreshold:
@@ -104,16 +118,3 @@ def _threshold(slicing_spec: tfma.SlicingSpec, lower_bound: float, max_drop: flo
             ),
         ),
     )
-
-
-def _refusals(result: ValidationResult) -> Iterator[Refusal]:
-    for validation in result.metric_validations_per_slice:
-        keys = validation.slice_key.single_slice_keys
-        slice_name = f"digit {keys[0].int64_value}" if keys else "all of test"
-        for failure in validation.failures:
-            value, threshold = failure.metric_value.double_value.value, failure.metric_threshold
-            if failure.metric_key.is_diff:
-                bound = threshold.change_threshold.absolute.value
-                yield Refusal(f"change of {failure.metric_key.name} against the baseline", slice_name, value, bound)
-            else:
-                yield Refusal(failure.metric_key.name, slice_name, value, threshold.value_threshold.lower_bound.value)

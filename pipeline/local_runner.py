@@ -178,7 +178,13 @@ def _result(settings: Settings) -> RunResult:
     outcome: Outcome = "refused" if evaluation.refusals else "unchanged" if pusher.state == "cached" else "pushed"
     record_outcome(store, outcome, evaluation.accuracy)
     run = newest_run(store)
-    return RunResult(run, evaluation, settings.serving_directory / str(run.version) if run.version else None)
+    pushed_to = settings.serving_directory / str(run.version) if run.version else None
+    if pushed_to and not pushed_to.exists():
+        raise StepFailedError(
+            f"{pushed_to} was pushed by an earlier run and is no longer there; "
+            "to push it again, run with `--set enable_cache=false`."
+        )
+    return RunResult(run, evaluation, pushed_to)
 
 
 def _record_failure(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -66,7 +66,7 @@ class DataSettings(_Section):
         description="npz, IDX, image folder or CSV; local, s3://, gs:// or http(s)://; may hold {SPAN}.",
     )
     span: int | None = Field(None, ge=0, description="Span to read where the URI holds {SPAN}; newest if not set.")
-    schema_file: Path = Field(PROJECT_ROOT / "data" / "schema.pbtxt", description="The curated schema.")
+    schema_file: FilePath = Field(PROJECT_ROOT / "data" / "schema.pbtxt", description="The curated schema.")
     eval_fraction: float = Field(1 / 12, gt=0, lt=1, description="Share of the training images that is kept for eval.")
     test_fraction: float = Field(1 / 7, gt=0, lt=1, description="Share for test, of data without a test set.")
     sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use at all, stratified.")
@@ -203,8 +203,10 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
         if not separator or not all(path):
             raise SettingsError(f"{assignment!r}: expected section.key=value, such as trainer.epochs=3.")
         section = values
-        for part in path[:-1]:
+        for depth, part in enumerate(path[:-1], start=1):
             section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise SettingsError(f"{assignment}: {'.'.join(path[:depth])} is a value, not a section.")
         section[path[-1]] = value.strip()
     return values
 

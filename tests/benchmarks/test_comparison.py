@@ -56,8 +56,8 @@ def test_units_decide_the_decimals() -> None:
     example, ours = {**accuracy_figures(0.9495, None), MEMORY: 3.0}, {**accuracy_figures(0.9950, 0.9949), MEMORY: 2.4}
     assert [row[1:] for row in table_rows(example, ours)] == [
         ("94.95", "99.50", "-"),
-        ("505", "50", "10.10"),
         ("-", "99.49", "-"),
+        ("505", "50", "10.10"),
         ("3.00", "2.40", "1.25"),
     ]
 

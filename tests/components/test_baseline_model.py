@@ -25,7 +25,9 @@ def resolve(candidate: int, models: list[int], blessings: dict[int, bool]) -> di
         "model": [model(number) for number in models],
         "model_blessing": [blessing(of, blessed) for of, blessed in blessings.items()],
     }
-    return LatestBlessedOtherModelStrategy().resolve_artifacts(None, inputs)
+    resolved = LatestBlessedOtherModelStrategy().resolve_artifacts(None, inputs)
+    assert resolved is not None
+    return resolved
 
 
 @pytest.mark.parametrize(

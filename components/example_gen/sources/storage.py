@@ -49,7 +49,7 @@ def locate(uri: str) -> tuple[Any, str]:
         DataError: The scheme is unknown, or its driver is not installed.
     """
     try:
-        return url_to_fs(uri)  # type: ignore[no-any-return]
+        return url_to_fs(uri)
     except ImportError as error:
         extra = _EXTRAS.get(uri.partition("://")[0])
         fix = f"pip install 'digit-classifier[{extra}]'" if extra else f"install that driver ({error})"

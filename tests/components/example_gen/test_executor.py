@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ IMAGES_PER_LABEL = {"train": 24, "test": 5}
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     random = np.random.default_rng(3)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for origin, count in IMAGES_PER_LABEL.items():
         arrays[f"x_{origin}"] = random.integers(0, 256, (count * 10, 28, 28), dtype=np.uint8)
         arrays[f"y_{origin}"] = np.tile(np.arange(10, dtype=np.uint8), count)
@@ -105,7 +106,7 @@ def test_a_sample_is_a_part_of_the_whole(data: Path, tmp_path: Path) -> None:
 
 def test_a_mistake_in_the_data_stops_the_step(data: Path, tmp_path: Path) -> None:
     with np.load(data) as arrays:
-        broken = dict(arrays)
+        broken: dict[str, Any] = dict(arrays)
     broken["y_train"][17] = 10
     np.savez_compressed(data, **broken)
     with pytest.raises(DataError, match=r"data\.npz, record 17 .*y_train.*: found label 10, expected"):

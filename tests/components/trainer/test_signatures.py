@@ -1,7 +1,4 @@
-import json
-import subprocess
-import sys
-import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +11,6 @@ from components.trainer.model import build_model
 from components.trainer.signatures import DigitAnswers, export_model
 
 OUTPUTS = {"probabilities", "digit", "confidence", "status"}
-
-# TF Serving loads graphs into sessions; a fresh process has nothing that could stand in for what the export lacks.
-SESSION_LOADER = """
-    import json, sys
-    import numpy as np
-    import tensorflow as tf
-    directory, requests = sys.argv[1], np.load(sys.argv[2], allow_pickle=False)
-    with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        graph = tf.compat.v1.saved_model.load(session, ["serve"], directory)
-        answers = {}
-        for name, key in (("serving_default", "image_bytes"), ("pixels", "image"), ("examples", "examples")):
-            signature = graph.signature_def[name]
-            fetches = {output: info.name for output, info in signature.outputs.items()}
-            value = requests[name]
-            value = [bytes.fromhex(text) for text in value] if value.dtype.kind == "U" else value
-            answer = session.run(fetches, {signature.inputs[key].name: value})
-            answers[name] = answer["probabilities"].tolist()
-    print(json.dumps(answers))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -49,48 +27,25 @@ def model_directory(answers: DigitAnswers, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def requests() -> dict[str, Any]:
-    """The same five images, for each signature as it takes them."""
-    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
-    feature = [tf.train.Feature(int64_list=tf.train.Int64List(value=image.ravel())) for image in images]
-    return {
-        "serving_default": [tf.io.encode_png(image[..., np.newaxis]).numpy() for image in images],
-        "pixels": images.astype(np.float32),
-        "examples": [
-            tf.train.Example(features=tf.train.Features(feature={"image": image})).SerializeToString()
-            for image in feature
-        ],
-    }
+def requests(make_requests: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:
+    return make_requests(np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8))
 
 
 def test_every_signature_gives_the_same_answers_in_both_loaders(
-    model_directory: Path, requests: dict[str, Any], tmp_path: Path
+    model_directory: Path,
+    requests: dict[str, Any],
+    eager_answers: Callable[[Path, dict[str, Any]], dict[str, np.ndarray]],
+    session_answers: Callable[[Path, dict[str, Any]], dict[str, np.ndarray]],
 ) -> None:
-    loaded = tf.saved_model.load(str(model_directory))
-    keys = {"serving_default": "image_bytes", "pixels": "image", "examples": "examples"}
-    assert set(loaded.signatures) == set(keys)
-    eager = {}
-    for name, key in keys.items():
-        answer = loaded.signatures[name](**{key: tf.constant(requests[name])})
-        assert set(answer) == OUTPUTS
-        eager[name] = answer["probabilities"].numpy()
-
-    as_text = {
-        name: [item.hex() for item in value] if isinstance(value, list) else value for name, value in requests.items()
-    }
-    np.savez(tmp_path / "requests.npz", **as_text)
-    command = [sys.executable, "-c", textwrap.dedent(SESSION_LOADER), model_directory, tmp_path / "requests.npz"]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    session = json.loads(process.stdout.splitlines()[-1])
-
-    for name in keys:
+    eager, session = (ask(model_directory, requests) for ask in (eager_answers, session_answers))
+    for name in ("serving_default", "pixels", "examples"):
         np.testing.assert_allclose(eager[name], eager["pixels"], atol=1e-5)
         np.testing.assert_allclose(session[name], eager["pixels"], atol=1e-5)
 
 
 def test_answers_follow_from_the_probabilities(answers: DigitAnswers, requests: dict[str, Any]) -> None:
     answer = answers.from_pixels(tf.constant(requests["pixels"]))
+    assert set(answer) == OUTPUTS
     probabilities = answer["probabilities"].numpy()
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
     np.testing.assert_array_equal(answer["digit"], probabilities.argmax(axis=-1))

@@ -1,0 +1,71 @@
+"""What must not be pushed is not pushed: bad models are refused, bad data ends the run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.metadata import list_runs, open_metadata
+
+
+def test_a_model_made_worse_on_purpose_is_refused(edited_run: Any, refused_run: Any) -> None:
+    assert refused_run.exit_code == 3, refused_run.shown
+    assert refused_run.result["outcome"] == "refused"
+    assert refused_run.result["test_accuracy"] < 0.3
+    assert "MnistExampleGen" in refused_run.steps_that_ran, "changed data must rerun"
+    assert re.search(r"^Gate +refused by Evaluator; nothing was pushed$", refused_run.shown, re.MULTILINE)
+    assert re.search(r"accuracy on all of test is 0\.\d+, at least 0\.9000 is allowed", refused_run.shown)
+    assert re.search(r"change of accuracy against the baseline on all of test is -0\.\d+", refused_run.shown)
+
+
+def test_a_refused_model_is_not_pushed(edited_run: Any, refused_run: Any) -> None:
+    assert refused_run.result["model"] is None
+    assert max(refused_run.versions) == edited_run.result["version"]
+
+
+def test_a_refusal_stands_when_repeated(refused_run: Any, run_digits: Any, shuffled_data: Path) -> None:
+    arguments = ("--data", str(shuffled_data), "--set", "data.sample_fraction=1.0")
+    repeated = run_digits(refused_run.workspace, *arguments)
+    assert repeated.exit_code == 3, repeated.shown
+    assert repeated.steps_that_ran == ["BaselineModel"]
+    assert repeated.versions == refused_run.versions
+
+
+def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(
+    run_digits: Any, shuffled_data: Path, tmp_path: Path
+) -> None:
+    with np.load(shuffled_data) as arrays:
+        data: dict[str, Any] = dict(arrays)
+    data["y_train"][1234] = 77
+    np.savez_compressed(tmp_path / "mnist.npz", **data)
+
+    failed = run_digits(tmp_path / "workspace", "--data", str(tmp_path / "mnist.npz"))
+
+    assert failed.exit_code == 1
+    (error,) = [line for line in failed.shown.splitlines() if line.startswith("Error: ")]
+    assert re.search(r"mnist\.npz, record 1234 .*: found label 77, expected a class from 0 to 9", error)
+    assert "Traceback" not in failed.shown
+    assert failed.versions == []
+    (run,) = list_runs(open_metadata(tmp_path / "workspace" / "metadata.sqlite"))
+    assert run.outcome == "failed"
+    assert run.steps[-1].name == "MnistExampleGen"
+    assert not list((tmp_path / "workspace" / "pipeline_root").rglob("*.gz")), "half-written examples"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (("--set", "trainer.epoch=3"), 2, "Error: trainer.epoch: no such setting; did you mean 'epochs'?"),
+        (("--profile", "slow"), 2, "Error: profile: Input should be 'smoke', 'fast' or 'default', not 'slow'."),
+        (("--data", "nowhere.npz"), 1, "nowhere.npz: found "),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(
+    run_digits: Any, tmp_path: Path, arguments: tuple[str, ...], exit_code: int, message: str
+) -> None:
+    run = run_digits(tmp_path / "workspace", *arguments)
+    assert run.exit_code == exit_code
+    assert message in run.shown
+    assert "Traceback" not in run.shown

@@ -1,0 +1,93 @@
+"""The main promise: one command trains, gates and pushes; repeated, it does only what has to be done."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+STEPS = [
+    "ImportSchemaGen",
+    "MnistExampleGen",
+    "StatisticsGen",
+    "Transform",
+    "ExampleValidator",
+    "Trainer",
+    "BaselineModel",
+    "Evaluator",
+    "Pusher",
+]
+
+
+def test_the_first_run_trains_gates_and_pushes(first_run: Any) -> None:
+    assert first_run.exit_code == 0, first_run.shown
+    assert first_run.result["outcome"] == "pushed"
+    assert sorted(first_run.steps_that_ran) == sorted(STEPS)
+    assert first_run.result["test_accuracy"] >= 0.95
+    assert first_run.result["refusals"] == []
+    assert first_run.versions[0] == first_run.result["version"]
+
+
+def test_a_person_sees_steps_progress_accuracy_decision_and_place(first_run: Any) -> None:
+    for step in STEPS:
+        assert re.search(rf"^✓ {step} +\d+\.\d s$", first_run.shown, re.MULTILINE), first_run.shown
+    assert re.search(r"^ +epoch 4/4: loss .* accuracy .* eval loss .* accuracy ", first_run.shown, re.MULTILINE)
+    assert re.search(r"^Test accuracy +9\d\.\d\d % \(lowest: digit \d, \d+\.\d\d %\)$", first_run.shown, re.MULTILINE)
+    assert re.search(r"^Gate +passed$", first_run.shown, re.MULTILINE)
+    assert f"Model          {first_run.result['model']}" in first_run.shown
+
+
+def test_library_noise_goes_to_the_log(first_run: Any) -> None:
+    (log, *_) = sorted((first_run.workspace / "logs").iterdir())
+    assert "Component Trainer is running." in log.read_text()
+    assert not re.search("absl|INFO|WARNING|tensorflow/|Deprecat", first_run.shown), first_run.shown
+
+
+def test_the_pushed_model_answers_alike_in_every_signature_and_loader(
+    first_run: Any,
+    make_requests: Callable[[np.ndarray], Any],
+    eager_answers: Callable[[Path, Any], Any],
+    session_answers: Callable[[Path, Any], Any],
+) -> None:
+    examples_of_runs = (first_run.workspace / "pipeline_root" / "MnistExampleGen" / "examples").iterdir()
+    first_examples = min(examples_of_runs, key=lambda path: int(path.name))
+    files = sorted(str(path) for path in (first_examples / "Split-test").iterdir())
+    examples = [
+        tf.train.Example.FromString(record).features.feature
+        for record in tf.data.TFRecordDataset(files, compression_type="GZIP").take(100).as_numpy_iterator()
+    ]
+    images = np.array([example["image"].int64_list.value for example in examples], np.uint8).reshape(-1, 28, 28)
+    labels = np.array([example["label"].int64_list.value[0] for example in examples])
+
+    directory = Path(first_run.result["model"])
+    requests = make_requests(images)
+    eager, session = (ask(directory, requests) for ask in (eager_answers, session_answers))
+
+    for name in ("serving_default", "pixels", "examples"):
+        np.testing.assert_allclose(eager[name], eager["pixels"], atol=1e-5)
+        np.testing.assert_allclose(session[name], eager["pixels"], atol=1e-5)
+    assert (eager["pixels"].argmax(axis=-1) == labels).mean() >= 0.9
+
+
+def test_an_unchanged_run_does_nothing_and_says_so(first_run: Any, unchanged_run: Any) -> None:
+    assert unchanged_run.exit_code == 0, unchanged_run.shown
+    assert unchanged_run.result["outcome"] == "unchanged"
+    # The lookup of the baseline is a question to the metadata store; it makes nothing.
+    assert unchanged_run.steps_that_ran == ["BaselineModel"]
+    assert unchanged_run.result["version"] == first_run.result["version"]
+    assert "nothing has changed, nothing to do" in unchanged_run.shown
+    assert re.search(r"^= Trainer +cached$", unchanged_run.shown, re.MULTILINE)
+
+
+def test_a_changed_setting_reruns_what_depends_on_it(first_run: Any, retrained_run: Any) -> None:
+    assert retrained_run.exit_code == 0, retrained_run.shown
+    assert retrained_run.steps_that_ran == ["Trainer", "BaselineModel", "Evaluator", "Pusher"]
+    assert retrained_run.result["version"] > first_run.result["version"]
+
+
+def test_an_edited_step_reruns_with_what_depends_on_it(retrained_run: Any, edited_run: Any) -> None:
+    assert edited_run.exit_code == 0, edited_run.shown
+    assert edited_run.steps_that_ran == ["Transform", "Trainer", "BaselineModel", "Evaluator", "Pusher"]
+    assert edited_run.result["version"] > retrained_run.result["version"]

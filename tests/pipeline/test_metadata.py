@@ -1,0 +1,109 @@
+"""Against a real metadata database, with records such as TFX writes."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.metadata import (
+    NoRunsError,
+    Run,
+    Step,
+    list_runs,
+    newest_artifact,
+    newest_run,
+    open_metadata,
+    record_outcome,
+)
+
+AddRun = Callable[..., None]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MetadataStore:
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return MetadataStore(config)
+
+
+@pytest.fixture
+def add_run(store: MetadataStore) -> AddRun:
+    """Adds a run with one execution per step, of which the last pushes a version if one is given."""
+    put_type = {
+        name: store.put_context_type(metadata_store_pb2.ContextType(name=name)) for name in ("pipeline_run", "node")
+    }
+    step_type = store.put_execution_type(metadata_store_pb2.ExecutionType(name="tfx.Step"))
+    pushed_type = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="PushedModel"))
+
+    def add(run_id: str, steps: dict[str, int], version: str | None = None) -> None:
+        for number, (name, state) in enumerate(steps.items()):
+            outputs = []
+            if version and number == len(steps) - 1:
+                artifact = metadata_store_pb2.Artifact(type_id=pushed_type, uri=f"pushed/{version}")
+                artifact.custom_properties["pushed_version"].string_value = version
+                event = metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)
+                outputs.append((artifact, event))
+            contexts = [
+                metadata_store_pb2.Context(type_id=put_type["pipeline_run"], name=run_id),
+                metadata_store_pb2.Context(type_id=put_type["node"], name=f"digits.{name}"),
+            ]
+            execution = metadata_store_pb2.Execution(type_id=step_type, last_known_state=state)
+            store.put_execution(execution, outputs, contexts, reuse_context_if_already_exist=True)
+
+    return add
+
+
+COMPLETE, CACHED, FAILED = (
+    metadata_store_pb2.Execution.COMPLETE,
+    metadata_store_pb2.Execution.CACHED,
+    metadata_store_pb2.Execution.FAILED,
+)
+
+
+def states(run: Run) -> list[tuple[str, str]]:
+    return [(step.name, step.state) for step in run.steps]
+
+
+def test_runs_are_listed_with_steps_and_version(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> None:
+    add_run("2026-01-02T03:04:05.000006", {"Trainer": COMPLETE, "Pusher": COMPLETE}, version="17")
+    record_outcome(store, "pushed", 0.995)
+    add_run("2026-01-03T03:04:05.000006", {"Trainer": CACHED, "Pusher": FAILED})
+
+    first, second = list_runs(open_metadata(tmp_path / "metadata.sqlite"))
+    assert first.started == datetime(2026, 1, 2, 3, 4, 5, 6)
+    assert states(first) == [("Trainer", "ran"), ("Pusher", "ran")]
+    assert (first.outcome, first.test_accuracy, first.version) == ("pushed", 0.995, 17)
+    assert states(second) == [("Trainer", "cached"), ("Pusher", "failed")]
+    assert (second.outcome, second.test_accuracy, second.version) == ("stopped", None, None)
+    assert isinstance(first.steps[0], Step)
+    assert first.steps[0].seconds >= 0
+
+
+def test_the_newest_run_is_the_one_that_started_last(store: MetadataStore, add_run: AddRun) -> None:
+    add_run("2026-01-02T03:04:05.000006", {"Pusher": COMPLETE}, version="17")
+    add_run("2026-01-03T03:04:05.000006", {"Pusher": COMPLETE}, version="18")
+    assert newest_run(store).version == 18
+    assert newest_artifact(store, "PushedModel").uri == "pushed/18"
+    record_outcome(store, "refused")
+    assert [run.outcome for run in list_runs(store)] == ["stopped", "refused"]
+
+
+def test_an_artifact_that_the_newest_run_lacks(store: MetadataStore, add_run: AddRun) -> None:
+    add_run("2026-01-02T03:04:05.000006", {"Pusher": COMPLETE}, version="17")
+    add_run("2026-01-03T03:04:05.000006", {"Pusher": FAILED})
+    with pytest.raises(LookupError, match="The newest run has no PushedModel"):
+        newest_artifact(store, "PushedModel")
+
+
+def test_nothing_has_run(store: MetadataStore, tmp_path: Path) -> None:
+    assert list_runs(store) == []
+    with pytest.raises(LookupError, match="no run"):
+        newest_run(store)
+    with pytest.raises(
+        NoRunsError, match="empty: no pipeline has run in this workspace yet; start one with `digits run`"
+    ):
+        open_metadata(tmp_path / "empty" / "metadata.sqlite")

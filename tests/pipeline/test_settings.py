@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import Settings, SettingsError, load_settings, parse_assignments
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.profile == "default"
+    assert Path(settings.data.uri).name == "mnist.npz"
+    assert settings.workspace == tmp_path / "workspace"
+    assert settings.pipeline_root == tmp_path / "workspace" / "pipeline_root"
+    assert settings.metadata_file == tmp_path / "workspace" / "metadata.sqlite"
+    assert settings.serving_directory == tmp_path / "workspace" / "serving" / "digits"
+    assert settings.log_directory == tmp_path / "workspace" / "logs"
+
+
+def test_each_source_is_stronger_than_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().trainer.batch_size == 128
+    assert load_settings({"profile": "smoke"}).trainer.batch_size == 64
+    (tmp_path / "digits.toml").write_text('profile = "smoke"\n[trainer]\nbatch_size = 32\n')
+    assert load_settings().trainer.batch_size == 32
+    monkeypatch.setenv("DIGITS_TRAINER__BATCH_SIZE", "16")
+    assert load_settings().trainer.batch_size == 16
+    settings = load_settings(parse_assignments(("trainer.batch_size=8",)))
+    assert settings.trainer.batch_size == 8
+    assert settings.trainer.epochs == 4, "what stronger sources leave alone comes from the profile of the file"
+
+
+def test_a_file_of_another_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[data]\nseed = 5\n")
+    assert load_settings(file=tmp_path / "mine.toml").data.seed == 5
+    assert load_settings().data.seed == 0
+
+
+@pytest.mark.parametrize("profile", ["smoke", "fast", "default"])
+def test_every_profile_is_valid(profile: str) -> None:
+    assert load_settings({"profile": profile}).profile == profile
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("trainer.epoch=3", r"^trainer.epoch: no such setting; did you mean 'epochs'\? Allowed: batch_size, dropout"),
+        ("traner.epochs=3", r"^traner: no such setting; did you mean 'trainer'\? Allowed: data, enable_cache"),
+        ("trainer.epochs=many", "^trainer.epochs: Input should be a valid integer.*, not 'many'"),
+        ("trainer.epochs=0", "^trainer.epochs: Input should be greater than or equal to 1, not '0'"),
+        ("evaluation.min_accuracy=99", "^evaluation.min_accuracy: Input should be less than or equal to 1, not '99'"),
+        ("profile=quick", "^profile: Input should be 'smoke', 'fast' or 'default', not 'quick'"),
+        ("name=My Model", "^name: String should match pattern"),
+        ("data.schema_file=no.pbtxt", "^data.schema_file: Path does not point to a file, not 'no.pbtxt'"),
+        ("trainer=3", "^trainer: "),
+        ("trainer.epochs", r"^'trainer.epochs': expected section.key=value"),
+        ("=3", r"^'=3': expected section.key=value"),
+    ],
+)
+def test_wrong_assignments_are_named_with_what_is_allowed(assignment: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(parse_assignments((assignment,)))
+
+
+def test_an_assignment_below_a_value() -> None:
+    with pytest.raises(SettingsError, match=r"^trainer\.epochs\.x=1: trainer\.epochs is a value, not a section"):
+        parse_assignments(("trainer.epochs=3", "trainer.epochs.x=1"))
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings({"trainer": {"epochs": 0, "dropout": 2}})
+    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["trainer.epochs", "trainer.dropout"]
+
+
+def test_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITS_TRAINR__EPOCHS", "3")
+    with pytest.raises(SettingsError, match="^environment: DIGITS_TRAINR__EPOCHS: no such setting; did you mean"):
+        load_settings()
+
+
+def test_a_misspelt_field_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITS_TRAINER__EPOCH", "3")
+    with pytest.raises(SettingsError, match="^trainer.epoch: no such setting; did you mean 'epochs'"):
+        load_settings()
+
+
+def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
+    (tmp_path / "digits.toml").write_text("trainer = = 3")
+    with pytest.raises(SettingsError, match="^digits.toml: not valid TOML: .*line 1"):
+        load_settings()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="absent.toml: cannot be read: No such file"):
+        load_settings(file=tmp_path / "absent.toml")
+
+
+def test_settings_are_frozen() -> None:
+    settings: Settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.trainer.epochs = 3  # type: ignore[misc]
