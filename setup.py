@@ -13,6 +13,7 @@ setup(
     install_requires=[
         "apache-beam[gcp]>=2.77,<2.78",
         "click>=8.1",
+        "filelock>=3.13",
         "fsspec[http]>=2024.2",
         "grimp>=3.5",
         "keras>=3.12,<4",

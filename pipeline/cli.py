@@ -73,8 +73,9 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
     with _errors_to_exit_codes():
         from pipeline.versions import list_versions
 
-        directory = _load_settings(config, workspace=workspace).serving_directory
-        found = list_versions(directory)
+        settings = _load_settings(config, workspace=workspace)
+        found = list_versions(settings.serving_directory)
+        accuracies = _accuracy_of_versions(settings.metadata_file)
     if as_json:
         _print_json(
             [
@@ -82,24 +83,26 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
                     "version": version.number,
                     "pushed": version.pushed.isoformat(),
                     "bytes": version.num_bytes,
+                    "test_accuracy": accuracies.get(version.number),
                     "directory": str(version.directory),
                 }
                 for version in found
             ]
         )
     elif not found:
-        click.echo(f"No version has been pushed to {directory} yet.")
+        click.echo(f"No version has been pushed to {settings.serving_directory} yet.")
     else:
         rows = [
             (
                 str(version.number),
                 f"{version.pushed.astimezone():%Y-%m-%d %H:%M:%S}",
                 f"{version.num_bytes / 1e6:.1f} MB",
+                _percent(accuracies.get(version.number)),
             )
             for version in found
         ]
-        _print_table(("version", "pushed", "size"), rows)
-        click.echo(f"\n{directory} (a server loads the last one)")
+        _print_table(("version", "pushed", "size", "accuracy"), rows)
+        click.echo(f"{settings.serving_directory} (a server loads the last one)")
 
 
 @main.command()
@@ -121,7 +124,7 @@ def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
             each.outcome,
             f"{each.seconds:.0f} s",
             *(str(sum(step.state == state for step in each.steps)) for state in ("ran", "cached")),
-            "" if each.test_accuracy is None else f"{100 * each.test_accuracy:.2f} %",
+            _percent(each.test_accuracy),
             "" if each.version is None else str(each.version),
         )
         for each in found
@@ -195,7 +198,7 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
 @contextmanager
 def _errors_to_exit_codes() -> Iterator[None]:
     from components.example_gen.sources import DataError
-    from pipeline.local_runner import StepFailedError
+    from pipeline.local_runner import StepFailedError, WorkspaceInUseError
     from pipeline.metadata import NoRunsError
     from pipeline.settings import SettingsError
 
@@ -203,7 +206,7 @@ def _errors_to_exit_codes() -> Iterator[None]:
         yield
     except SettingsError as error:
         _fail(str(error), EXIT_WRONG_USE)
-    except (DataError, NoRunsError, StepFailedError, OSError) as error:
+    except (DataError, NoRunsError, StepFailedError, WorkspaceInUseError, OSError) as error:
         _fail(str(error), EXIT_FAILURE)
 
 
@@ -224,6 +227,17 @@ def _result_values(result: "RunResult") -> dict[str, Any]:
         "refusals": [vars(refusal) for refusal in result.evaluation.refusals],
         "model": str(result.pushed_to) if result.pushed_to else None,
     }
+
+
+def _accuracy_of_versions(metadata_file: Path) -> dict[int, float]:
+    from pipeline.metadata import list_runs, open_metadata
+
+    known = list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
+    return {run.version: run.test_accuracy for run in known if run.version and run.test_accuracy is not None}
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f} %"
 
 
 def _print_json(value: Any) -> None:

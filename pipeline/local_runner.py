@@ -4,10 +4,12 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from filelock import FileLock, Timeout
 
 from pipeline.settings import Settings
 
@@ -52,6 +54,10 @@ class StepFailedError(RuntimeError):
     """A step failed; the message says which and why."""
 
 
+class WorkspaceInUseError(RuntimeError):
+    """Another run is using the workspace; the message says which."""
+
+
 def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
     """Runs the pipeline with TFX's LocalDagRunner and reads the result out of ML Metadata.
 
@@ -65,7 +71,13 @@ def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
     Raises:
         DataError: The data is missing, damaged, or of no known layout.
         StepFailedError: A step failed.
+        WorkspaceInUseError: Another run is using the workspace.
     """
+    with _exclusive(settings.workspace):
+        return _run(settings, listener)
+
+
+def _run(settings: Settings, listener: Listener) -> RunResult:
     from components.example_gen.data_version import find_data
 
     data = find_data(settings.data.uri, settings.data.span)
@@ -77,7 +89,6 @@ def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
         from pipeline.beam_engine import direct_runner_args
         from pipeline.digits_pipeline import create_pipeline
 
-    settings.workspace.mkdir(parents=True, exist_ok=True)
     pipeline = create_pipeline(settings, data, direct_runner_args())
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     with observer.observing():
@@ -87,6 +98,19 @@ def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
             _record_failure(settings)
             raise _explain(error, observer.current_step) from error
     return _result(settings)
+
+
+@contextmanager
+def _exclusive(workspace: Path) -> Iterator[None]:
+    """Keeps a second run out of the workspace: SQLite would stop one of the two in the middle."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(workspace / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise WorkspaceInUseError(
+            f"{workspace}: another run is using this workspace; wait for it, or choose another one with --workspace."
+        ) from error
 
 
 class _StepObserver:
@@ -188,6 +212,10 @@ def _result(settings: Settings) -> RunResult:
 
 
 def _record_failure(settings: Settings) -> None:
-    from pipeline.metadata import open_metadata, record_outcome
+    from pipeline.metadata import newest_run, open_metadata, record_outcome
 
-    record_outcome(open_metadata(settings.metadata_file, writable=True), "failed")
+    # A run may fail before it has a record of its own; the one before it keeps its outcome.
+    with suppress(LookupError):
+        store = open_metadata(settings.metadata_file, writable=True)
+        if newest_run(store).outcome == "stopped":
+            record_outcome(store, "failed")

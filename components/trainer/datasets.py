@@ -37,14 +37,14 @@ def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any])
 
 
 def training_batches(
-    examples: tf.data.Dataset, hyperparameters: Hyperparameters, global_batch_size: int
+    examples: tf.data.Dataset, hyperparameters: Hyperparameters, num_devices: int = 1
 ) -> tf.data.Dataset:
     """Shuffles anew for each epoch, batches and augments.
 
     Args:
         examples: Dataset of (image, label), as `read_examples` gives it.
-        hyperparameters: Seed and augmentation limits.
-        global_batch_size: Images per step, over all devices.
+        hyperparameters: Batch size, seed and augmentation limits.
+        num_devices: Devices that share each batch; it holds `batch_size` images for each of them.
 
     Returns:
         A dataset of (images float32[n,28,28,1], one-hot labels float32[n,10]).
@@ -54,9 +54,9 @@ def training_batches(
         images, labels = batch
         return augment(images, hyperparameters, seed), _one_hot(labels)
 
-    batches = examples.shuffle(_SHUFFLE_BUFFER_SIZE, seed=hyperparameters.seed, reshuffle_each_iteration=True).batch(
-        global_batch_size
-    )
+    shuffled = examples.shuffle(_SHUFFLE_BUFFER_SIZE, seed=hyperparameters.seed, reshuffle_each_iteration=True)
+    # Of a smaller last batch some devices would get no image at all, and batch norm no statistics.
+    batches = shuffled.batch(hyperparameters.batch_size * num_devices, drop_remainder=num_devices > 1)
     # Seeds travel with the batches: drawn inside the map they would depend on which thread comes first.
     seeds = tf.data.Dataset.random(seed=hyperparameters.seed, rerandomize_each_iteration=True).batch(2)
     return (
@@ -66,10 +66,10 @@ def training_batches(
     )
 
 
-def evaluation_batches(examples: tf.data.Dataset, global_batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(examples: tf.data.Dataset, batch_size: int = 1024) -> tf.data.Dataset:
     """Batches (image, label) into (images float32[n,28,28,1], one-hot labels float32[n,10]), in order."""
     return (
-        examples.batch(global_batch_size)
+        examples.batch(batch_size)
         .map(lambda images, labels: (images, _one_hot(labels)), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -1,7 +1,6 @@
 """What the Trainer component runs: learn on train, choose and calibrate on eval, export for serving."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,14 +60,13 @@ def train_model(
     """
     keras.utils.set_random_seed(hyperparameters.seed)
     strategy = _distribution_strategy()
-    global_batch_size = hyperparameters.batch_size * strategy.num_replicas_in_sync
-    steps_per_epoch = math.ceil(len(train) / global_batch_size)
+    batches = training_batches(train, hyperparameters, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_model(hyperparameters.dropout)
-        compile_model(model, hyperparameters, hyperparameters.epochs * steps_per_epoch)
+        compile_model(model, hyperparameters, hyperparameters.epochs * len(batches))
     model.fit(
-        training_batches(train, hyperparameters, global_batch_size),
-        validation_data=evaluation_batches(evaluation, global_batch_size),
+        batches,
+        validation_data=evaluation_batches(evaluation),
         epochs=hyperparameters.epochs,
         verbose=0,
         callbacks=[
@@ -76,7 +74,7 @@ def train_model(
             keras.callbacks.EarlyStopping(
                 monitor="val_loss", patience=hyperparameters.patience, restore_best_weights=True
             ),
-            ProgressLogger(steps_per_epoch),
+            ProgressLogger(len(batches)),
         ],
     )
     return model
@@ -84,7 +82,7 @@ def train_model(
 
 def predict_logits(model: keras.Model, examples: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits float32[n,10] and the labels int64[n] of a dataset of (image, label)."""
-    batches = evaluation_batches(examples, global_batch_size=1024)
+    batches = evaluation_batches(examples)
     logits = model.predict(batches, verbose=0)
     labels = np.concatenate([np.argmax(one_hot, axis=-1) for _, one_hot in batches.as_numpy_iterator()])
     return logits, labels

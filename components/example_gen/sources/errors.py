@@ -23,8 +23,8 @@ class DataError(ValueError):
     def __str__(self) -> str:
         fix = f"; {self.fix}" if self.fix else ""
         message = f"{self.where}: found {self.found}, expected {self.expected}{fix}" if self.found else self.where
-        # Names of files and errors of drivers may hold line breaks.
-        return " ".join(message.split())
+        # Names of files and errors of drivers may hold line breaks; local files are named as people name them.
+        return " ".join(message.split()).replace("file:///", "/")
 
 
 def truncated(where: str, found: str) -> DataError:
@@ -41,13 +41,13 @@ def place(file: str, *parts: str) -> str:
     """Names a place in a file, from the outside in.
 
     Args:
-        file: URI of the file; a local one is named as people name it, by its path.
+        file: URI of the file.
         *parts: Narrower and narrower parts of it, such as a record and a field.
 
     Returns:
         All of them, joined with commas.
     """
-    return ", ".join((file.removeprefix("file://"), *parts))
+    return ", ".join((file, *parts))
 
 
 def numbered_record(index: int) -> str:

@@ -52,7 +52,7 @@ def locate(uri: str) -> tuple[Any, str]:
         return url_to_fs(uri)
     except ImportError as error:
         extra = _EXTRAS.get(uri.partition("://")[0])
-        fix = f"pip install 'digit-classifier[{extra}]'" if extra else f"install that driver ({error})"
+        fix = f"install it: .uv/bin/uv sync --inexact --extra {extra}" if extra else f"install that driver ({error})"
         raise DataError(uri, "no driver for this kind of URI", "an installed fsspec driver", fix) from error
     except ValueError as error:
         expected = "a local path or a URI such as s3://, gs:// or https://"

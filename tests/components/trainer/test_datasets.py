@@ -44,7 +44,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_evaluation_keeps_order_and_images(file_pattern: str) -> None:
-    batches = evaluation_batches(read_examples([file_pattern], FEATURE_SPEC), global_batch_size=4)
+    batches = evaluation_batches(read_examples([file_pattern], FEATURE_SPEC), batch_size=4)
     assert [images.shape[0] for images, _ in batches] == [4, 3]
     assert numbers(batches) == list(range(7))
 
@@ -52,7 +52,7 @@ def test_evaluation_keeps_order_and_images(file_pattern: str) -> None:
 def test_training_sees_every_image_once_per_epoch_in_another_order(file_pattern: str) -> None:
     def epochs(seed: int) -> tuple[list[int], list[int]]:
         examples = read_examples([file_pattern], FEATURE_SPEC)
-        batches = training_batches(examples, Hyperparameters(seed=seed), global_batch_size=3)
+        batches = training_batches(examples, Hyperparameters(seed=seed, batch_size=3))
         return numbers(batches), numbers(batches)
 
     first, second = epochs(seed=1)
@@ -65,7 +65,13 @@ def test_training_sees_every_image_once_per_epoch_in_another_order(file_pattern:
 def test_training_images_are_augmented_anew_in_each_epoch(
     make_examples: Callable[[int, int], tf.data.Dataset],
 ) -> None:
-    batches = training_batches(make_examples(10, 0), Hyperparameters(), global_batch_size=10)
+    batches = training_batches(make_examples(10, 0), Hyperparameters(batch_size=10))
     first, second = (next(iter(batches)) for _ in range(2))
     by_label = [images.numpy()[np.argsort(np.argmax(labels, axis=-1))] for images, labels in (first, second)]
     assert not np.allclose(by_label[0], by_label[1])
+
+
+def test_several_devices_get_full_batches_only(file_pattern: str) -> None:
+    examples = read_examples([file_pattern], FEATURE_SPEC)
+    batches = training_batches(examples, Hyperparameters(batch_size=2), num_devices=2)
+    assert [images.shape[0] for images, _ in batches] == [4]

@@ -66,9 +66,7 @@ def test_other_file_systems(
 
 
 def test_refuses_a_missing_path(tmp_path: Path) -> None:
-    refuse(
-        tmp_path / "none.npz", f"^file://{tmp_path}/none.npz: found nothing at this path, {LAYOUTS}.*; correct the path"
-    )
+    refuse(tmp_path / "none.npz", f"^{tmp_path}/none.npz: found nothing at this path, {LAYOUTS}.*; correct the path")
 
 
 @pytest.mark.parametrize("content", [b"", b"Hello", b"\x1f\x8b broken", gzip.compress(b"Hello")])
@@ -139,7 +137,7 @@ def test_names_the_extra_of_a_missing_driver(
     monkeypatch.setitem(sys.modules, driver, None)
     refuse(
         f"{scheme}://bucket/mnist.npz",
-        rf"^{scheme}://bucket/mnist.npz: found no driver .*; pip install 'digit-classifier\[{extra}\]'$",
+        rf"^{scheme}://bucket/mnist.npz: found no driver .*; install it: .uv/bin/uv sync --inexact --extra {extra}$",
     )
 
 

@@ -1,0 +1,131 @@
+"""The command without runs: lists, checks of data, wrong use. Whole runs are in tests/e2e."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from filelock import FileLock
+
+from pipeline.cli import main
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    labels = np.arange(20, dtype=np.uint8) % 10
+    path = tmp_path / "span-7" / "mnist.npz"
+    path.parent.mkdir()
+    np.savez_compressed(path, x_train=images, y_train=labels, x_test=images[:10], y_test=labels[:10])
+    return path
+
+
+def digits(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = """
+import sys
+from pipeline.cli import main
+for arguments in (["--help"], ["run", "--help"]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert end.code == 0
+heavy = {"tensorflow", "tfx", "apache_beam", "keras", "numpy", "pydantic", "rich", "ml_metadata"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"
+    assert "--profile" in output
+
+
+def test_verify_data_tells_what_is_there(data: Path) -> None:
+    result = digits("verify-data", data)
+    assert result.exit_code == 0
+    assert "npz, 1 file(s), nothing wrong" in result.output
+    assert "pixels 0 to 255" in result.output
+    rows = [line.split() for line in result.output.splitlines() if line.split()[:1] in (["train"], ["test"])]
+    assert rows == [["train", "20", *["2"] * 10], ["test", "10", *["1"] * 10]]
+
+
+def test_verify_data_as_json_and_by_span(data: Path, tmp_path: Path) -> None:
+    result = digits("verify-data", str(tmp_path / "span-{SPAN}" / "mnist.npz"), "--json")
+    values: Any = json.loads(result.output)
+    assert values["span"] == 7
+    assert values["uri"] == str(data)
+    assert values["counts"] == {"train": [2] * 10, "test": [1] * 10}
+    assert len(values["fingerprint"]) == 64
+
+
+def test_verify_data_tells_what_is_wrong(data: Path) -> None:
+    data.write_bytes(data.read_bytes()[:-100])
+    result = digits("verify-data", data)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {data}: found ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["versions", "runs"])
+def test_lists_of_an_empty_workspace(command: str) -> None:
+    result = digits(command, "--workspace", "nothing-here")
+    messages = {
+        "versions": (0, "No version has been pushed to "),
+        "runs": (1, "no pipeline has run in this workspace yet; start one with `digits run`"),
+    }
+    exit_code, message = messages[command]
+    assert result.exit_code == exit_code
+    assert message in result.output
+
+
+def test_versions(tmp_path: Path) -> None:
+    for name in ("1700000000", "1800000000"):
+        directory = tmp_path / "workspace" / "serving" / "digits" / name
+        directory.mkdir(parents=True)
+        (directory / "saved_model.pb").write_bytes(b"0" * 1_500_000)
+    table = digits("versions").output
+    assert [line.split()[0] for line in table.splitlines() if line.startswith(" 1")] == ["1700000000", "1800000000"]
+    assert "1.5 MB" in table
+    values = json.loads(digits("versions", "--json").output)
+    assert [value["version"] for value in values] == [1700000000, 1800000000]
+    assert values[0]["bytes"] == 1_500_000
+    assert values[0]["test_accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--set", "trainer.epoch=3"), "Error: trainer.epoch: no such setting; did you mean 'epochs'?"),
+        (("run", "--profile", "slow"), "Error: profile: Input should be 'smoke', 'fast' or 'default', not 'slow'."),
+        (("run", "--config", "absent.toml"), "Error: absent.toml: cannot be read: No such file or directory."),
+        (("runs", "--config", "absent.toml"), "Error: absent.toml: cannot be read"),
+        (("verify-data",), "Missing argument 'URI'"),
+        (("run", "--fast"), "No such option"),
+    ],
+)
+def test_wrong_use_exits_with_2(arguments: tuple[str, ...], message: str) -> None:
+    result = digits(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("workspace").exists()
+
+
+def test_a_workspace_in_use_is_left_alone(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    with FileLock(workspace / ".lock"):
+        command = [sys.executable, "-m", "pipeline.cli", "run", "--workspace", str(workspace)]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert f"Error: {workspace}: another run is using this workspace; wait for it" in process.stderr
+    assert not (workspace / "metadata.sqlite").exists()
