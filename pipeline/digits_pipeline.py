@@ -67,6 +67,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="components.preprocessing.preprocessing_fn",
+        # StatisticsGen has those of the raw examples; nobody reads those of the standardized ones.
+        disable_statistics=True,
         custom_config={CODE_FINGERPRINT_KEY: code_fingerprint("components.preprocessing")},
     )
     trainer = Trainer(

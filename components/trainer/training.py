@@ -68,6 +68,7 @@ def train_model(
         batches,
         validation_data=evaluation_batches(evaluation),
         epochs=hyperparameters.epochs,
+        shuffle=False,  # The dataset shuffles itself.
         verbose=0,
         callbacks=[
             keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"),
