@@ -80,8 +80,9 @@ def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
 def _run(settings: Settings, listener: Listener) -> RunResult:
     from components.example_gen.data_version import find_data
 
-    data = find_data(settings.data.uri, settings.data.span)
     observer = _StepObserver(listener)
+    with observer.step("Fingerprint data"):
+        data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -217,5 +218,5 @@ def _record_failure(settings: Settings) -> None:
     # A run may fail before it has a record of its own; the one before it keeps its outcome.
     with suppress(LookupError):
         store = open_metadata(settings.metadata_file, writable=True)
-        if newest_run(store).outcome == "stopped":
+        if newest_run(store).outcome == "unfinished":
             record_outcome(store, "failed")

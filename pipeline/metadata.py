@@ -9,7 +9,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 StepState = Literal["ran", "cached", "failed", "running"]
-Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped"]
+Outcome = Literal["pushed", "unchanged", "refused", "failed", "unfinished"]
 
 _RUN_CONTEXT_TYPE = "pipeline_run"
 _STEP_CONTEXT_TYPE = "node"
@@ -48,7 +48,7 @@ class Run:
         started: When it started, local time.
         seconds: How long its steps took together.
         steps: Its steps, in the order in which they ran.
-        outcome: What came of it; `stopped` if it never came to an end, or has not yet.
+        outcome: What came of it; `unfinished` if it has not come to an end, or never will.
         test_accuracy: Accuracy of its model on test, 0 to 1, if it came to that.
         version: Version of the model that it pushed, or had pushed before; None if none.
     """
@@ -148,7 +148,7 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
         started=datetime.fromisoformat(context.name),
         seconds=sum(step.seconds for step in steps),
         steps=steps,
-        outcome=cast(Outcome, outcome.string_value if outcome else "stopped"),
+        outcome=cast(Outcome, outcome.string_value if outcome else "unfinished"),
         test_accuracy=accuracy.double_value if accuracy else None,
         version=int(version) if version else None,
     )

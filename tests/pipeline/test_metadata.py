@@ -78,7 +78,7 @@ def test_runs_are_listed_with_steps_and_version(store: MetadataStore, add_run: A
     assert states(first) == [("Trainer", "ran"), ("Pusher", "ran")]
     assert (first.outcome, first.test_accuracy, first.version) == ("pushed", 0.995, 17)
     assert states(second) == [("Trainer", "cached"), ("Pusher", "failed")]
-    assert (second.outcome, second.test_accuracy, second.version) == ("stopped", None, None)
+    assert (second.outcome, second.test_accuracy, second.version) == ("unfinished", None, None)
     assert isinstance(first.steps[0], Step)
     assert first.steps[0].seconds >= 0
 
@@ -89,7 +89,7 @@ def test_the_newest_run_is_the_one_that_started_last(store: MetadataStore, add_r
     assert newest_run(store).version == 18
     assert newest_artifact(store, "PushedModel").uri == "pushed/18"
     record_outcome(store, "refused")
-    assert [run.outcome for run in list_runs(store)] == ["stopped", "refused"]
+    assert [run.outcome for run in list_runs(store)] == ["unfinished", "refused"]
 
 
 def test_an_artifact_that_the_newest_run_lacks(store: MetadataStore, add_run: AddRun) -> None:
