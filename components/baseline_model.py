@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import ml_metadata as mlmd
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.dsl.io import fileio
 from tfx.types import Artifact
 
 CANDIDATE_KEY = "candidate"
@@ -32,7 +33,10 @@ class LatestBlessedOtherModelStrategy(LatestBlessedModelStrategy):
             The baseline and its blessing, or empty lists where there is none; the candidate as it was.
         """
         candidate_ids = {artifact.id for artifact in input_dict[CANDIDATE_KEY]}
-        others = [model for model in input_dict[MODEL_KEY] if model.id not in candidate_ids]
+        # Nothing can be compared with a model whose files somebody has deleted.
+        others = [
+            model for model in input_dict[MODEL_KEY] if model.id not in candidate_ids and fileio.exists(model.uri)
+        ]
         resolved = super().resolve_artifacts(
             store, {MODEL_KEY: others, MODEL_BLESSING_KEY: input_dict[MODEL_BLESSING_KEY]}
         )

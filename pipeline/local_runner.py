@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 from filelock import FileLock, Timeout
 
 from pipeline.settings import Settings
+from pipeline.versions import list_versions
 
 if TYPE_CHECKING:
+    from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
+
     from pipeline.evaluation import Evaluation
     from pipeline.metadata import Run
 
@@ -84,6 +87,7 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
+        from tfx.dsl.compiler.compiler import Compiler
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
@@ -92,13 +96,30 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
 
     pipeline = create_pipeline(settings, data, direct_runner_args())
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
+    compiled = Compiler().compile(pipeline)
+    distrust_cache(compiled, settings)
     with observer.observing():
         try:
-            LocalDagRunner().run(pipeline)
+            LocalDagRunner().run_with_ir(compiled)
         except Exception as error:
             _record_failure(settings)
             raise _explain(error, observer.current_step) from error
     return _result(settings)
+
+
+def distrust_cache(compiled: "CompiledPipeline", settings: Settings) -> None:
+    """Makes steps run again whose results somebody has deleted: TFX's cache only remembers where they were.
+
+    Args:
+        compiled: The pipeline, changed in place.
+        settings: Where artifacts and pushed versions are kept.
+    """
+    artifacts_are_gone = not settings.pipeline_root.exists()
+    versions_are_gone = not list_versions(settings.serving_directory)
+    for node in compiled.nodes:
+        step = node.pipeline_node
+        if artifacts_are_gone or (versions_are_gone and step.node_info.id == "Pusher"):
+            step.execution_options.caching_options.enable_cache = False
 
 
 @contextmanager
@@ -203,13 +224,7 @@ def _result(settings: Settings) -> RunResult:
     outcome: Outcome = "refused" if evaluation.refusals else "unchanged" if pusher.state == "cached" else "pushed"
     record_outcome(store, outcome, evaluation.accuracy)
     run = newest_run(store)
-    pushed_to = settings.serving_directory / str(run.version) if run.version else None
-    if pushed_to and not pushed_to.exists():
-        raise StepFailedError(
-            f"{pushed_to} was pushed by an earlier run and is no longer there; "
-            "to push it again, run with `--set enable_cache=false`."
-        )
-    return RunResult(run, evaluation, pushed_to)
+    return RunResult(run, evaluation, settings.serving_directory / str(run.version) if run.version else None)
 
 
 def _record_failure(settings: Settings) -> None:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from tfx.types import Artifact
 from tfx.types.standard_artifacts import Model, ModelBlessing
@@ -5,9 +7,11 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 from components.baseline_model import LatestBlessedOtherModelStrategy
 
 
-def model(number: int) -> Model:
+def model(number: int, folder: Path) -> Model:
     artifact = Model()
     artifact.id = number
+    artifact.uri = str(folder / str(number))
+    Path(artifact.uri).mkdir(exist_ok=True)
     return artifact
 
 
@@ -19,12 +23,17 @@ def blessing(of: int, blessed: bool) -> ModelBlessing:
     return artifact
 
 
-def resolve(candidate: int, models: list[int], blessings: dict[int, bool]) -> dict[str, list[Artifact]]:
-    inputs = {
-        "candidate": [model(candidate)],
-        "model": [model(number) for number in models],
+def make_inputs(
+    folder: Path, candidate: int, models: list[int], blessings: dict[int, bool]
+) -> dict[str, list[Artifact]]:
+    return {
+        "candidate": [model(candidate, folder)],
+        "model": [model(number, folder) for number in models],
         "model_blessing": [blessing(of, blessed) for of, blessed in blessings.items()],
     }
+
+
+def resolve(inputs: dict[str, list[Artifact]]) -> dict[str, list[Artifact]]:
     resolved = LatestBlessedOtherModelStrategy().resolve_artifacts(None, inputs)
     assert resolved is not None
     return resolved
@@ -41,8 +50,16 @@ def resolve(candidate: int, models: list[int], blessings: dict[int, bool]) -> di
         pytest.param(1, [1, 2], {1: True, 2: True}, [2], id="an older model comes back"),
     ],
 )
-def test_baseline(candidate: int, models: list[int], blessings: dict[int, bool], baseline: list[int]) -> None:
-    resolved = resolve(candidate, models, blessings)
+def test_baseline(
+    tmp_path: Path, candidate: int, models: list[int], blessings: dict[int, bool], baseline: list[int]
+) -> None:
+    resolved = resolve(make_inputs(tmp_path, candidate, models, blessings))
     assert [artifact.id for artifact in resolved["model"]] == baseline
     assert [artifact.id for artifact in resolved["model_blessing"]] == [100 + number for number in baseline]
     assert [artifact.id for artifact in resolved["candidate"]] == [candidate]
+
+
+def test_a_model_whose_files_are_gone_is_no_baseline(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, 3, [1, 2, 3], {1: True, 2: True})
+    (tmp_path / "2").rmdir()
+    assert [artifact.id for artifact in resolve(inputs)["model"]] == [1]

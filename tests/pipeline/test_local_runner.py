@@ -1,11 +1,14 @@
 """What a listener hears and how failures are explained; whole runs are in tests/e2e."""
 
 import logging
+from pathlib import Path
 
 import pytest
+from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
 from components.example_gen.sources import DataError
-from pipeline.local_runner import StepFailedError, _explain, _StepObserver
+from pipeline.local_runner import StepFailedError, _explain, _StepObserver, distrust_cache
+from pipeline.settings import load_settings
 
 
 class Recorder:
@@ -71,3 +74,28 @@ def test_any_other_failure_names_the_step() -> None:
     assert isinstance(explained, StepFailedError)
     assert str(explained) == "Trainer failed: the reason"
     assert str(_explain(MemoryError(), None)) == "The pipeline failed: MemoryError"
+
+
+@pytest.mark.parametrize(
+    ("files", "trusted"),
+    [
+        (("pipeline_root/Trainer/model", "serving/digits/17/saved_model.pb"), {"Trainer", "Pusher"}),
+        (("pipeline_root/Trainer/model", "serving/digits/18/variables"), {"Trainer"}),
+        (("pipeline_root/Trainer/model",), {"Trainer"}),
+        (("serving/digits/17/saved_model.pb",), set()),
+    ],
+)
+def test_results_that_somebody_deleted_are_made_again(
+    tmp_path: Path, files: tuple[str, ...], trusted: set[str]
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).touch()
+    compiled = CompiledPipeline()
+    for name in ("Trainer", "Pusher"):
+        step = compiled.nodes.add().pipeline_node
+        step.node_info.id = name
+        step.execution_options.caching_options.enable_cache = True
+    distrust_cache(compiled, load_settings({"workspace": str(tmp_path)}))
+    steps = [node.pipeline_node for node in compiled.nodes]
+    assert {step.node_info.id for step in steps if step.execution_options.caching_options.enable_cache} == trusted
