@@ -15,7 +15,7 @@ ARGS ?=
 UV := .uv/bin/uv
 DIGITS := .venv/bin/digits
 # Written last, so that a set-up that was cut off is done again.
-READY := .venv/.ready
+READY := .venv/.ready-$(notdir $(PYTHON))
 
 .PHONY: help setup run test lint format lock clean
 

@@ -39,6 +39,8 @@ def problems(python, glibc, machine, free_bytes, has_compiler, has_headers, has_
         found.append("TFX publishes packages for Linux x86_64 and macOS arm64 only, this is %s." % machine)
     if machine == "Darwin arm64" and python < (3, 12):
         found.append("On macOS TFX needs Python 3.12 or 3.13, this is %s: make PYTHON=python3.13" % version)
+    if glibc is None and machine.startswith("Linux"):
+        found.append("TFX needs a Linux with glibc, such as Debian, Ubuntu or Fedora; this one has another C library.")
     if glibc and glibc < OLDEST_GLIBC[python]:
         needed = "%d.%d" % OLDEST_GLIBC[python]
         found.append("Python %s needs glibc %s, this is %d.%d: use Python 3.11." % ((version, needed) + glibc))

@@ -1,9 +1,8 @@
 """The `digits` command: arguments in, exit codes out; heavy imports happen in the commands that need them."""
 
-import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from pipeline.printing import percent, print_json, print_table, result_values, run_values
+
 if TYPE_CHECKING:
     from pipeline.local_runner import RunResult
+    from pipeline.metadata import Run
     from pipeline.settings import Settings
 
 EXIT_FAILURE = 1
@@ -59,7 +61,7 @@ def run(
         settings = _load_settings(config, assignments, workspace=workspace, profile=profile, data_uri=data)
         result = _run_shown(settings, sys.stderr if as_json else sys.stdout)
     if as_json:
-        _print_json(_result_values(result))
+        print_json(result_values(result))
     if result.run.outcome == "refused":
         sys.exit(EXIT_REFUSED)
 
@@ -77,7 +79,7 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
         found = list_versions(settings.serving_directory)
         accuracies = _accuracy_of_versions(settings.metadata_file)
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "version": version.number,
@@ -97,11 +99,11 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
                 str(version.number),
                 f"{version.pushed.astimezone():%Y-%m-%d %H:%M:%S}",
                 f"{version.num_bytes / 1e6:.1f} MB",
-                _percent(accuracies.get(version.number)),
+                percent(accuracies.get(version.number)),
             )
             for version in found
         ]
-        _print_table(("version", "pushed", "size", "accuracy"), rows)
+        print_table(("version", "pushed", "size", "accuracy"), rows)
         click.echo(f"{settings.serving_directory} (a server loads the last one)")
 
 
@@ -112,11 +114,13 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
 def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
     """List the runs of the workspace, the oldest first."""
     with _errors_to_exit_codes():
-        from pipeline.metadata import list_runs, open_metadata
-
-        found = list_runs(open_metadata(_load_settings(config, workspace=workspace).metadata_file))
+        settings = _load_settings(config, workspace=workspace)
+        found = _list_runs(settings.metadata_file)
+    if not found and not as_json:
+        click.echo(f"No pipeline has run in {settings.workspace} yet.")
+        return
     if as_json:
-        _print_json([_run_values(each) for each in found])
+        print_json([run_values(each) for each in found])
         return
     rows = [
         (
@@ -124,12 +128,12 @@ def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
             each.outcome,
             f"{each.seconds:.0f} s",
             *(str(sum(step.state == state for step in each.steps)) for state in ("ran", "cached")),
-            _percent(each.test_accuracy),
+            percent(each.test_accuracy),
             "" if each.version is None else str(each.version),
         )
         for each in found
     ]
-    _print_table(("started", "outcome", "took", "ran", "cached", "accuracy", "version"), rows)
+    print_table(("started", "outcome", "took", "ran", "cached", "accuracy", "version"), rows)
 
 
 @main.command("verify-data")
@@ -146,12 +150,12 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
         found_uri, found_span = resolve_span(uri, span)
         summary = verify(open_source(found_uri))
     if as_json:
-        _print_json({"uri": found_uri, "span": found_span, **vars(summary)})
+        print_json({"uri": found_uri, "span": found_span, **vars(summary)})
         return
     click.echo(f"{found_uri}: {summary.format}, {len(summary.files)} file(s), nothing wrong")
     click.echo(f"pixels {summary.min_pixel} to {summary.max_pixel}, SHA-256 {summary.fingerprint}\n")
     rows = [(origin, str(sum(counts)), *map(str, counts)) for origin, counts in summary.counts.items()]
-    _print_table(("part", "images", *(str(digit) for digit in range(10))), rows)
+    print_table(("part", "images", *(str(digit) for digit in range(10))), rows)
 
 
 def _load_settings(
@@ -177,7 +181,7 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
 
     log_file = settings.log_directory / f"run-{datetime.now():%Y%m%d-%H%M%S}.log"
     with library_output_to(log_file, terminal) as outer:
-        console = Console(file=outer, highlight=False)
+        console = Console(file=outer, highlight=False, markup=False)
         console.print(f"{settings.name}: {settings.data.uri}, profile {settings.profile}", soft_wrap=True, style="bold")
         display = RunDisplay(console)
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
@@ -186,12 +190,10 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
             display.show_result(result)
         except Exception:
             logging.exception("The run failed.")
-            display.stop()
-            console.print(f"Log            {log_file}", soft_wrap=True)
             raise
         finally:
             display.stop()
-        console.print(f"Log            {log_file}", soft_wrap=True)
+            console.print(f"Log            {log_file}", soft_wrap=True)
     return result
 
 
@@ -199,14 +201,13 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
 def _errors_to_exit_codes() -> Iterator[None]:
     from components.example_gen.sources import DataError
     from pipeline.local_runner import StepFailedError, WorkspaceInUseError
-    from pipeline.metadata import NoRunsError
     from pipeline.settings import SettingsError
 
     try:
         yield
     except SettingsError as error:
         _fail(str(error), EXIT_WRONG_USE)
-    except (DataError, NoRunsError, StepFailedError, WorkspaceInUseError, OSError) as error:
+    except (DataError, StepFailedError, WorkspaceInUseError, OSError) as error:
         _fail(str(error), EXIT_FAILURE)
 
 
@@ -216,43 +217,15 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _run_values(each: Any) -> dict[str, Any]:
-    return {**vars(each), "started": each.started.isoformat(), "steps": [vars(step) for step in each.steps]}
+def _list_runs(metadata_file: Path) -> "list[Run]":
+    from pipeline.metadata import list_runs, open_metadata
 
-
-def _result_values(result: "RunResult") -> dict[str, Any]:
-    return {
-        **_run_values(result.run),
-        "digit_accuracy": result.evaluation.digit_accuracy,
-        "refusals": [vars(refusal) for refusal in result.evaluation.refusals],
-        "model": str(result.pushed_to) if result.pushed_to else None,
-    }
+    return list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
 
 
 def _accuracy_of_versions(metadata_file: Path) -> dict[int, float]:
-    from pipeline.metadata import list_runs, open_metadata
-
-    known = list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
+    known = _list_runs(metadata_file)
     return {run.version: run.test_accuracy for run in known if run.version and run.test_accuracy is not None}
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.2f} %"
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table)
 
 
 if __name__ == "__main__":

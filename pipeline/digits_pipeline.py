@@ -22,12 +22,12 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 from components.baseline_model import LatestBlessedOtherModelStrategy
 from components.example_gen.component import MnistExampleGen
 from components.example_gen.data_version import DataVersion
+from components.example_gen.executor import CODE_FINGERPRINT_KEY
 from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.evaluation import eval_config
 from pipeline.settings import Settings
-
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
@@ -74,12 +74,11 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
     trainer = Trainer(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        schema=schema_gen.outputs["schema"],
         run_fn="components.trainer.training.run_fn",
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
         eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
         custom_config={
-            "hyperparameters": settings.trainer.model_dump(),
+            HYPERPARAMETERS_KEY: settings.trainer.model_dump(),
             CODE_FINGERPRINT_KEY: code_fingerprint("components.trainer.training"),
         },
     )

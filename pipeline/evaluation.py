@@ -12,11 +12,10 @@ from tensorflow_model_analysis.proto.config_pb2 import PerSliceMetricThreshold
 from tensorflow_model_analysis.proto.validation_result_pb2 import ValidationResult
 
 from components.features import LABEL_KEY
-from components.trainer.signatures import EXAMPLES_SIGNATURE
+from components.trainer.signatures import EXAMPLES_SIGNATURE, PROBABILITIES_KEY
 from pipeline.settings import EvaluationSettings
 
 ACCURACY = "accuracy"
-LOG_LOSS = "log_loss"
 
 
 def eval_config(settings: EvaluationSettings) -> tfma.EvalConfig:
@@ -37,20 +36,10 @@ def eval_config(settings: EvaluationSettings) -> tfma.EvalConfig:
     )
     return tfma.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(signature_name=EXAMPLES_SIGNATURE, label_key=LABEL_KEY, prediction_key="probabilities")
+            tfma.ModelSpec(signature_name=EXAMPLES_SIGNATURE, label_key=LABEL_KEY, prediction_key=PROBABILITIES_KEY)
         ],
         slicing_specs=[overall, per_digit],
-        metrics_specs=[
-            tfma.MetricsSpec(
-                metrics=[
-                    accuracy,
-                    tfma.MetricConfig(class_name="ExampleCount"),
-                    tfma.MetricConfig(
-                        class_name="SparseCategoricalCrossentropy", config=json.dumps({"name": LOG_LOSS})
-                    ),
-                ]
-            )
-        ],
+        metrics_specs=[tfma.MetricsSpec(metrics=[accuracy])],
     )
 
 
@@ -69,8 +58,16 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the Evaluator found: accuracy on test overall and per digit, and the bounds that were not kept."""
+    """What the Evaluator found.
 
+    Attributes:
+        blessed: Whether the model may be pushed.
+        accuracy: On all of test, 0 to 1.
+        digit_accuracy: On each digit that is in test.
+        refusals: The bounds that were not kept.
+    """
+
+    blessed: bool
     accuracy: float
     digit_accuracy: Mapping[int, float]
     refusals: tuple[Refusal, ...]
@@ -83,14 +80,16 @@ def read_evaluation(uri: str) -> Evaluation:
         uri: Folder of a ModelEvaluation artifact.
 
     Returns:
-        Accuracy from 0 to 1 and the refusals; no refusals means that the model was blessed.
+        Its decision, and what it stands on.
     """
+    validation = tfma.load_validation_result(uri)
     metrics = tfma.load_eval_result(uri).get_metrics_for_all_slices()
     accuracies = {slice_key: metric[ACCURACY]["doubleValue"] for slice_key, metric in metrics.items()}
     return Evaluation(
+        blessed=validation.validation_ok,
         accuracy=accuracies.pop(()),
         digit_accuracy={digit: accuracy for ((_, digit),), accuracy in sorted(accuracies.items())},
-        refusals=tuple(refusals(tfma.load_validation_result(uri))),
+        refusals=tuple(refusals(validation)),
     )
 
 

@@ -1,17 +1,16 @@
 """Runs the pipeline in this process and tells a listener what happens, as it happens."""
 
-import logging
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from pipeline.settings import Settings
+from pipeline.step_observer import Listener, StepObserver
 from pipeline.versions import list_versions
 
 if TYPE_CHECKING:
@@ -22,20 +21,6 @@ if TYPE_CHECKING:
 
 _DATA_ERROR = re.compile(r"DataError: (.+)")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
-_OUR_LOGGER = "components"
-
-
-class Listener(Protocol):
-    """Whoever wants to know how a run goes on."""
-
-    def step_started(self, name: str) -> None:
-        """A step begins."""
-
-    def step_finished(self, name: str, seconds: float, *, cached: bool) -> None:
-        """A step ended well after so many seconds, or its result was there already."""
-
-    def progressed(self, text: str, *, passing: bool) -> None:
-        """The step says how far it is; `passing` texts are soon replaced by another."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
 def _run(settings: Settings, listener: Listener) -> RunResult:
     from components.example_gen.data_version import find_data
 
-    observer = _StepObserver(listener)
+    observer = StepObserver(listener)
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
@@ -98,28 +83,31 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     compiled = Compiler().compile(pipeline)
     distrust_cache(compiled, settings)
+    run_before = _newest_run_id(settings)
     with observer.observing():
         try:
             LocalDagRunner().run_with_ir(compiled)
         except Exception as error:
-            _record_failure(settings)
-            raise _explain(error, observer.current_step) from error
+            # A run may fail before it has a record of its own; the one before it keeps its outcome.
+            if _newest_run_id(settings) != run_before:
+                _record_failure(settings)
+            raise explain_failure(error, observer.current_step) from error
     return _result(settings)
 
 
 def distrust_cache(compiled: "CompiledPipeline", settings: Settings) -> None:
-    """Makes steps run again whose results somebody has deleted: TFX's cache only remembers where they were.
+    """Makes Pusher push again what somebody has deleted: TFX's cache looks after artifacts, not after pushed versions.
 
     Args:
         compiled: The pipeline, changed in place.
-        settings: Where artifacts and pushed versions are kept.
+        settings: Where metadata and pushed versions are kept.
     """
-    artifacts_are_gone = not settings.pipeline_root.exists()
-    versions_are_gone = not list_versions(settings.serving_directory)
+    pushed = _newest_version_in_metadata(settings)
+    if pushed is None or pushed in {version.number for version in list_versions(settings.serving_directory)}:
+        return
     for node in compiled.nodes:
-        step = node.pipeline_node
-        if artifacts_are_gone or (versions_are_gone and step.node_info.id == "Pusher"):
-            step.execution_options.caching_options.enable_cache = False
+        if node.pipeline_node.node_info.id == "Pusher":
+            node.pipeline_node.execution_options.caching_options.enable_cache = False
 
 
 @contextmanager
@@ -135,83 +123,24 @@ def _exclusive(workspace: Path) -> Iterator[None]:
         ) from error
 
 
-class _StepObserver:
-    """Turns what TFX's launcher logs about steps into calls of the listener.
+def explain_failure(error: Exception, step: str | None) -> Exception:
+    """Finds the mistake in the data behind what Beam makes of it: a noted copy, or the text of a traceback.
 
-    LocalDagRunner has no hooks; its log is the only place where it says which step begins and ends.
+    Args:
+        error: What TFX raised.
+        step: Name of the step that was running.
+
+    Returns:
+        A DataError, or a StepFailedError that names the step and the last line of the reason.
     """
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._started = 0.0
-        self._cached = False
-        self.current_step: str | None = None
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Reports the body of the `with` statement as a step."""
-        self._start(name)
-        yield
-        self._finish()
-
-    @contextmanager
-    def observing(self) -> Iterator[None]:
-        """Listens to TFX and to our own steps while the body of the `with` statement runs."""
-        from absl import logging as absl_logging
-
-        handlers = {"absl": _Handler(self._on_tfx_record), _OUR_LOGGER: _Handler(self._on_our_record)}
-        # Through absl: it would take a level set behind its back away again in the middle of a run.
-        absl_logging.set_verbosity(absl_logging.INFO)
-        logging.getLogger(_OUR_LOGGER).setLevel(logging.DEBUG)
-        for name, handler in handlers.items():
-            logging.getLogger(name).addHandler(handler)
-        try:
-            yield
-        finally:
-            for name, handler in handlers.items():
-                logging.getLogger(name).removeHandler(handler)
-
-    def _on_tfx_record(self, record: logging.LogRecord) -> None:
-        if record.msg == "Component %s is running." and isinstance(record.args, tuple):
-            self._start(str(record.args[0]))
-        elif record.msg == "A cached execution %d is used.":
-            self._cached = True
-        elif record.msg == "Component %s is finished.":
-            self._finish()
-
-    def _on_our_record(self, record: logging.LogRecord) -> None:
-        self._listener.progressed(record.getMessage(), passing=record.levelno < logging.INFO)
-
-    def _start(self, name: str) -> None:
-        self.current_step, self._cached, self._started = name, False, time.monotonic()
-        self._listener.step_started(name)
-
-    def _finish(self) -> None:
-        name, self.current_step = self.current_step, None
-        self._listener.step_finished(str(name), time.monotonic() - self._started, cached=self._cached)
-
-
-class _Handler(logging.Handler):
-    """Passes every record to a function."""
-
-    def __init__(self, receive: Callable[[logging.LogRecord], None]) -> None:
-        super().__init__()
-        self._receive = receive
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._receive(record)
-
-
-def _explain(error: Exception, step: str | None) -> Exception:
-    """Finds the mistake in the data behind what Beam makes of it: a noted copy, or the text of a traceback."""
     from components.example_gen.sources import DataError
 
     text = _BEAM_NOTE.sub("", str(error))
     match = _DATA_ERROR.search(text)
     if isinstance(error, DataError) or match:
         return DataError(match[1] if match else text)
-    reason = text.strip().splitlines()
-    return StepFailedError(f"{step or 'The pipeline'} failed: {reason[-1] if reason else type(error).__name__}")
+    reason = ": ".join([type(error).__name__, *text.strip().splitlines()[-1:]])
+    return StepFailedError(f"{step or 'The pipeline'} failed: {reason}")
 
 
 def _result(settings: Settings) -> RunResult:
@@ -221,17 +150,30 @@ def _result(settings: Settings) -> RunResult:
     store = open_metadata(settings.metadata_file, writable=True)
     evaluation = read_evaluation(newest_artifact(store, "ModelEvaluation").uri)
     pusher = newest_run(store).steps[-1]
-    outcome: Outcome = "refused" if evaluation.refusals else "unchanged" if pusher.state == "cached" else "pushed"
+    outcome: Outcome = "refused" if not evaluation.blessed else "unchanged" if pusher.state == "cached" else "pushed"
     record_outcome(store, outcome, evaluation.accuracy)
     run = newest_run(store)
     return RunResult(run, evaluation, settings.serving_directory / str(run.version) if run.version else None)
 
 
 def _record_failure(settings: Settings) -> None:
-    from pipeline.metadata import newest_run, open_metadata, record_outcome
+    from pipeline.metadata import open_metadata, record_outcome
 
-    # A run may fail before it has a record of its own; the one before it keeps its outcome.
+    record_outcome(open_metadata(settings.metadata_file, writable=True), "failed")
+
+
+def _newest_run_id(settings: Settings) -> str | None:
+    from pipeline.metadata import newest_run, open_metadata
+
     with suppress(LookupError):
-        store = open_metadata(settings.metadata_file, writable=True)
-        if newest_run(store).outcome == "unfinished":
-            record_outcome(store, "failed")
+        return newest_run(open_metadata(settings.metadata_file)).run_id
+    return None
+
+
+def _newest_version_in_metadata(settings: Settings) -> int | None:
+    from pipeline.metadata import list_runs, open_metadata
+
+    with suppress(LookupError):
+        runs = list_runs(open_metadata(settings.metadata_file))
+        return next((run.version for run in reversed(runs) if run.version is not None), None)
+    return None

@@ -55,7 +55,7 @@ class RunDisplay:
         self._print(f"Test accuracy  {accuracy} (lowest: digit {digit}, {100 * lowest:.2f} %)")
         if result.run.outcome == "refused":
             self._print("Gate           refused by Evaluator; nothing was pushed", style="bold red")
-            for refusal in result.evaluation.refusals:
+            for refusal in result.evaluation.refusals or ("a slice or metric that the gate asks for is missing",):
                 self._print(f"    {refusal}", style="red")
             self._print("    Train longer or on more data, or, if the bound is wrong, set it: section `evaluation`.")
             return

@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import (
@@ -21,32 +21,11 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from components.trainer.hyperparameters import Hyperparameters
+from pipeline.profiles import PROFILES, Profile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_FILE = Path("digits.toml")
 ENVIRONMENT_PREFIX = "DIGITS_"
-
-Profile = Literal["smoke", "fast", "default"]
-
-_PROFILES: Mapping[Profile, Mapping[str, Any]] = {
-    # Seconds of work: enough to prove that every step does its part, too little for a good model.
-    "smoke": {
-        "data": {"sample_fraction": 0.06, "num_shards": 2},
-        "trainer": {"epochs": 4, "batch_size": 64},
-        "evaluation": {
-            "min_accuracy": 0.9,
-            "min_digit_accuracy": 0.7,
-            "max_accuracy_drop": 0.05,
-            "max_digit_drop": 0.2,
-        },
-    },
-    # All the data, one pass: a usable model while trying things out.
-    "fast": {
-        "trainer": {"epochs": 1},
-        "evaluation": {"min_accuracy": 0.98, "min_digit_accuracy": 0.95},
-    },
-    "default": {},
-}
 
 
 class SettingsError(ValueError):
@@ -54,7 +33,7 @@ class SettingsError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(_Section):
@@ -71,7 +50,13 @@ class DataSettings(_Section):
     test_fraction: float = Field(1 / 7, gt=0, lt=1, description="Share for test, of data without a test set.")
     sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use at all, stratified.")
     num_shards: int = Field(8, ge=1, le=100_000, description="TFRecord files per split.")
-    seed: int = Field(0, ge=0, description="Seed of splitting, sampling and order.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of splitting, sampling and order.")
+
+    @field_validator("schema_file")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        # The cache compares it: the same file must always have the same name.
+        return path.resolve()
 
 
 class EvaluationSettings(_Section):
@@ -108,10 +93,13 @@ class Settings(BaseSettings):
     trainer: Hyperparameters = Hyperparameters()
     evaluation: EvaluationSettings = EvaluationSettings()
 
-    @field_validator("workspace")
+    @field_validator("workspace", mode="before")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().resolve()
+    def _absolute(cls, path: object) -> Path:
+        # An empty path would be the current folder, which nobody means who says so.
+        if not str(path):
+            raise ValueError("expected the path of a folder")
+        return Path(str(path)).expanduser().resolve()
 
     @property
     def pipeline_root(self) -> Path:
@@ -155,7 +143,8 @@ class _ProfileSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         # An unknown profile is reported when the field itself is validated.
-        return dict(_PROFILES.get(self.current_state.get("profile", "default"), {}))
+        profile = self.current_state.get("profile", "default")
+        return dict(PROFILES.get(profile, {})) if isinstance(profile, str) else {}
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:

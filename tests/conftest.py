@@ -1,10 +1,11 @@
 """What unit tests and whole runs share: a model asked the way TF Serving asks it."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ _SESSION_SCRIPT = """
 
 Requests = dict[str, Any]
 Answers = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_environment() -> Iterator[None]:
+    """What somebody has set for their own runs is no part of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("DIGITS_")]:
+            patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

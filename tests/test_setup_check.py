@@ -39,6 +39,7 @@ def test_a_machine_that_will_do(machine: dict[str, Any]) -> None:
         ({"python": (3, 12)}, "Python 3.12 needs glibc 2.39, this is 2.36: use Python 3.11"),
         ({"machine": "Linux aarch64"}, "this is Linux aarch64"),
         ({"machine": "Darwin arm64", "glibc": None}, "On macOS TFX needs Python 3.12 or 3.13"),
+        ({"glibc": None}, "needs a Linux with glibc"),
         ({"has_compiler": False}, r"No C\+\+ compiler .*install g\+\+"),
         ({"has_headers": False}, "headers of Python 3.11 are missing .*python3.11-dev"),
         ({"has_venv": False}, "lacks ensurepip .*python3.11-venv"),

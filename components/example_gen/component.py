@@ -45,6 +45,9 @@ class MnistExampleGenSpec(ComponentSpec):
 class MnistExampleGen(BaseBeamComponent):
     """Reads npz, IDX, image folders or CSV and writes raw tf.Examples in splits train, eval and test.
 
+    TFX's own ExampleGens read none of these but CSV; they split by a hash of the record, which is neither stratified
+    nor keeps MNIST's test images apart.
+
     The splits are stratified by label and depend on nothing but the data and the seed. Its output, `examples`, holds
     gzipped TFRecords of `image` int64[784], 0 background to 255 ink, and `label` int64[1], 0 to 9.
     """

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from components.example_gen.sources import fingerprint, open_source
 from components.example_gen.sources.spans import resolve_span
+from components.example_gen.sources.storage import full_uri
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,7 @@ class DataVersion:
     """One version of the data.
 
     Attributes:
-        uri: Where it is, with the span filled in.
+        uri: Where it is, with the span filled in; a local path is absolute.
         span: Its span, 0 where the URI has no `{SPAN}`.
         fingerprint: SHA-256 of its content.
     """
@@ -32,4 +33,6 @@ def find_data(uri: str, span: int | None) -> DataVersion:
         DataError: There is no such data, or it is of no known layout.
     """
     found_uri, found_span = resolve_span(uri, span)
-    return DataVersion(found_uri, found_span, fingerprint(open_source(found_uri)))
+    # The cache compares the URI, too: the same place must always have the same name.
+    absolute_uri = full_uri(found_uri).removeprefix("file://")
+    return DataVersion(absolute_uri, found_span, fingerprint(open_source(absolute_uri)))

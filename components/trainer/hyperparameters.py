@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+HYPERPARAMETERS_KEY = "hyperparameters"
+"""Key of `custom_config` under which `run_fn` finds them."""
+
 
 class Hyperparameters(BaseModel):
     """Settings of one training.
@@ -9,7 +12,7 @@ class Hyperparameters(BaseModel):
     The defaults were chosen on the eval split; benchmarks/README.md states what they reach on test.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(5, ge=1, description="Passes over the train split, at most; early stopping may end sooner.")
     batch_size: int = Field(128, ge=1, description="Images per step and device.")
@@ -23,4 +26,4 @@ class Hyperparameters(BaseModel):
     shear: float = Field(0.2, ge=0, lt=1, description="Augmentation: largest horizontal shear, as a tangent.")
     shift: float = Field(1.5, ge=0, description="Augmentation: largest shift along each axis, in pixels.")
     low_confidence: float = Field(0.5, ge=0, le=1, description="Answers below this have status `low_confidence`.")
-    seed: int = Field(0, ge=0, description="Seed of weights, order, dropout and augmentation.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, dropout and augmentation.")

@@ -12,6 +12,8 @@ SERVING_DEFAULT_SIGNATURE = "serving_default"
 PIXELS_SIGNATURE = "pixels"
 EXAMPLES_SIGNATURE = "examples"
 
+PROBABILITIES_KEY = "probabilities"
+
 STATUS_OK = "ok"
 STATUS_BLANK = "blank"
 STATUS_LOW_CONFIDENCE = "low_confidence"
@@ -65,7 +67,7 @@ class DigitAnswers(tf.Module):
         probabilities = tf.nn.softmax(logits / self._temperature)
         confidence = tf.reduce_max(probabilities, axis=-1)
         return {
-            "probabilities": probabilities,
+            PROBABILITIES_KEY: probabilities,
             "digit": tf.where(blank, tf.constant(BLANK_DIGIT, tf.int64), tf.argmax(probabilities, axis=-1)),
             "confidence": confidence,
             "status": tf.where(

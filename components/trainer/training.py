@@ -13,14 +13,12 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.trainer.calibration import fit_temperature
 from components.trainer.datasets import evaluation_batches, read_examples, training_batches
-from components.trainer.hyperparameters import Hyperparameters
+from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
 from components.trainer.progress import ProgressLogger
 from components.trainer.signatures import DigitAnswers, export_model
 
 logger = logging.getLogger(__name__)
-
-HYPERPARAMETERS_KEY = "hyperparameters"
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -45,7 +43,11 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def train_model(
-    train: tf.data.Dataset, evaluation: tf.data.Dataset, hyperparameters: Hyperparameters, log_dir: Path
+    train: tf.data.Dataset,
+    evaluation: tf.data.Dataset,
+    hyperparameters: Hyperparameters,
+    log_dir: Path,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> keras.Model:
     """Trains a new model until the eval loss no longer falls, and returns its best weights.
 
@@ -54,12 +56,13 @@ def train_model(
         evaluation: The like, to stop and choose by.
         hyperparameters: How to train.
         log_dir: Where the TensorBoard logs go.
+        strategy: Devices to train on; all GPUs of this machine if there are any, else the CPU, if not given.
 
     Returns:
         The trained model, from standardized images to logits.
     """
     keras.utils.set_random_seed(hyperparameters.seed)
-    strategy = _distribution_strategy()
+    strategy = strategy or _default_strategy()
     batches = training_batches(train, hyperparameters, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_model(hyperparameters.dropout)
@@ -89,7 +92,7 @@ def predict_logits(model: keras.Model, examples: tf.data.Dataset) -> tuple[np.nd
     return logits, labels
 
 
-def _distribution_strategy() -> tf.distribute.Strategy:
+def _default_strategy() -> tf.distribute.Strategy:
     if tf.config.list_physical_devices("GPU"):
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()

@@ -43,12 +43,10 @@ def run_digits() -> RunDigits:
     """Runs `digits run --profile smoke --json` in a workspace; `root` is where the code is taken from."""
 
     def run(workspace: Path, *arguments: str, root: Path = PROJECT_ROOT) -> CompletedRun:
-        command = [sys.executable, "-m", "pipeline.cli", "run", "--profile", "smoke", "--json"]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("DIGITS_")}
+        command = [sys.executable, "-m", "pipeline.cli", "run", "--profile", "smoke", "--json", "--config", os.devnull]
         process = subprocess.run(
             [*command, "--workspace", str(workspace), *arguments],
             cwd=root,
-            env=environment,
             capture_output=True,
             text=True,
             check=False,

@@ -1,8 +1,9 @@
-"""The command without runs: lists, checks of data, wrong use. Whole runs are in tests/e2e."""
+"""The command but for `digits run`: lists, checks of data, wrong use. Whole runs are in tests/e2e."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.cli import main
+from pipeline.metadata import record_outcome
+
+COMPLETE, CACHED, FAILED = (
+    metadata_store_pb2.Execution.COMPLETE,
+    metadata_store_pb2.Execution.CACHED,
+    metadata_store_pb2.Execution.FAILED,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +39,25 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def workspace(store: MetadataStore, add_run: Callable[..., None], tmp_path: Path) -> Path:
+    """Three runs: of the first two came versions, of the last a failure."""
+    add_run("2026-01-02T03:04:05.000006", {"Trainer": COMPLETE, "Evaluator": COMPLETE, "Pusher": COMPLETE}, "17")
+    record_outcome(store, "pushed", 0.9925)
+    add_run("2026-01-03T03:04:05.000006", {"Trainer": CACHED, "Pusher": COMPLETE}, "18")
+    record_outcome(store, "pushed", 0.9875)
+    add_run("2026-01-04T03:04:05.000006", {"Trainer": CACHED, "Evaluator": CACHED, "Pusher": FAILED})
+    record_outcome(store, "failed")
+    return tmp_path
+
+
 def digits(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def rows(table: str) -> list[list[str]]:
+    """The words of each line of a table, its header first, without rules and empty lines."""
+    return [words for line in table.splitlines() if (words := line.split()) and not set(line) <= {" ", "─"}]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -80,12 +107,12 @@ def test_verify_data_tells_what_is_wrong(data: Path) -> None:
 def test_lists_of_an_empty_workspace(command: str) -> None:
     result = digits(command, "--workspace", "nothing-here")
     messages = {
-        "versions": (0, "No version has been pushed to "),
-        "runs": (1, "no pipeline has run in this workspace yet; start one with `digits run`"),
+        "versions": "No version has been pushed to ",
+        "runs": "No pipeline has run in ",
     }
-    exit_code, message = messages[command]
-    assert result.exit_code == exit_code
-    assert message in result.output
+    assert result.exit_code == 0
+    assert messages[command] in result.output
+    assert json.loads(digits(command, "--workspace", "nothing-here", "--json").output) == []
 
 
 def test_versions(tmp_path: Path) -> None:
@@ -100,6 +127,51 @@ def test_versions(tmp_path: Path) -> None:
     assert [value["version"] for value in values] == [1700000000, 1800000000]
     assert values[0]["bytes"] == 1_500_000
     assert values[0]["test_accuracy"] is None
+
+
+def test_accuracy_of_versions(workspace: Path) -> None:
+    for name in ("16", "17", "18"):
+        directory = workspace / "serving" / "digits" / name
+        directory.mkdir(parents=True)
+        (directory / "saved_model.pb").touch()
+    table = rows(digits("versions", "--workspace", workspace).output)
+    assert table[0] == ["version", "pushed", "size", "accuracy"]
+    # The first version was pushed from a workspace whose runs are not known.
+    assert [(row[0], *row[5:]) for row in table[1:4]] == [("16",), ("17", "99.25", "%"), ("18", "98.75", "%")]
+    values = json.loads(digits("versions", "--workspace", workspace, "--json").output)
+    assert {value["version"]: value["test_accuracy"] for value in values} == {16: None, 17: 0.9925, 18: 0.9875}
+
+
+def test_runs(workspace: Path) -> None:
+    result = digits("runs", "--workspace", workspace)
+    assert result.exit_code == 0
+    header, *table = rows(result.output)
+    assert header == ["started", "outcome", "took", "ran", "cached", "accuracy", "version"]
+    assert table == [
+        ["2026-01-02", "03:04:05", "pushed", "0", "s", "3", "0", "99.25", "%", "17"],
+        ["2026-01-03", "03:04:05", "pushed", "0", "s", "1", "1", "98.75", "%", "18"],
+        ["2026-01-04", "03:04:05", "failed", "0", "s", "0", "2"],
+    ]
+
+
+def test_runs_as_json(workspace: Path) -> None:
+    result = digits("runs", "--workspace", workspace, "--json")
+    assert result.exit_code == 0
+    first, second, third = json.loads(result.output)
+    assert first["run_id"] == first["started"] == "2026-01-02T03:04:05.000006"
+    assert [(step["name"], step["state"]) for step in first["steps"]] == [
+        ("Trainer", "ran"),
+        ("Evaluator", "ran"),
+        ("Pusher", "ran"),
+    ]
+    assert first["seconds"] == sum(step["seconds"] for step in first["steps"])
+    assert [step["state"] for step in third["steps"]] == ["cached", "cached", "failed"]
+    keys = ("outcome", "test_accuracy", "version")
+    assert [[run[key] for key in keys] for run in (first, second, third)] == [
+        ["pushed", 0.9925, 17],
+        ["pushed", 0.9875, 18],
+        ["failed", None, None],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,3 @@ def test_comments_and_layout_do_not_count(package: Path) -> None:
     before = fingerprints()
     (package / "features.py").write_text("# The size.\nSIZE = (\n    28\n)\n")
     assert fingerprints() == before
-
-
-def test_the_steps_of_the_project_do_not_depend_on_each_other() -> None:
-    modules = ("components.example_gen.executor", "components.preprocessing", "components.trainer.training")
-    assert len({code_fingerprint(module) for module in modules}) == 3

@@ -1,6 +1,7 @@
 """How the steps are joined, as TFX's compiler sees it."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ UPSTREAM = {
     "StatisticsGen": {"MnistExampleGen", "ImportSchemaGen"},
     "ExampleValidator": {"StatisticsGen", "ImportSchemaGen"},
     "Transform": {"MnistExampleGen", "ImportSchemaGen"},
-    "Trainer": {"Transform", "ImportSchemaGen"},
+    "Trainer": {"Transform"},
     "BaselineModel": {"Trainer"},
     "Evaluator": {"MnistExampleGen", "ImportSchemaGen", "Trainer", "BaselineModel"},
     "Pusher": {"Trainer", "Evaluator"},
@@ -30,7 +31,7 @@ UPSTREAM = {
 
 
 def compiled(**overrides: Any) -> dict[str, Any]:
-    pipeline = create_pipeline(load_settings(overrides), DATA, direct_runner_args())
+    pipeline = create_pipeline(load_settings(overrides, file=Path(os.devnull)), DATA, direct_runner_args())
     pipeline.metadata_connection_config = sqlite_metadata_connection_config("unused.sqlite")
     nodes = (node.pipeline_node for node in Compiler().compile(pipeline).nodes)
     return {node.node_info.id: node for node in nodes}

@@ -1,55 +1,15 @@
-"""What a listener hears and how failures are explained; whole runs are in tests/e2e."""
+"""How failures are explained and when the cache is not trusted; whole runs are in tests/e2e."""
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
 from components.example_gen.sources import DataError
-from pipeline.local_runner import StepFailedError, _explain, _StepObserver, distrust_cache
+from pipeline.local_runner import StepFailedError, distrust_cache, explain_failure
 from pipeline.settings import load_settings
-
-
-class Recorder:
-    """A listener that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[object, ...]] = []
-
-    def step_started(self, name: str) -> None:
-        self.heard.append(("started", name))
-
-    def step_finished(self, name: str, seconds: float, *, cached: bool) -> None:
-        assert seconds >= 0
-        self.heard.append(("finished", name, cached))
-
-    def progressed(self, text: str, *, passing: bool) -> None:
-        self.heard.append(("progressed", text, passing))
-
-
-def test_the_launchers_log_becomes_steps() -> None:
-    recorder = Recorder()
-    observer = _StepObserver(recorder)
-    tfx, ours = logging.getLogger("absl"), logging.getLogger("components.trainer.progress")
-    with observer.observing():
-        tfx.info("Component %s is running.", "Trainer")
-        ours.debug("epoch 1/2, 50 %")
-        ours.info("epoch 1/2: loss")
-        assert observer.current_step == "Trainer"
-        tfx.info("Component %s is finished.", "Trainer")
-        tfx.info("Component %s is running.", "Pusher")
-        tfx.info("A cached execution %d is used.", 3)
-        tfx.info("Component %s is finished.", "Pusher")
-    tfx.info("Component %s is running.", "AfterTheRun")
-    assert recorder.heard == [
-        ("started", "Trainer"),
-        ("progressed", "epoch 1/2, 50 %", True),
-        ("progressed", "epoch 1/2: loss", False),
-        ("finished", "Trainer", False),
-        ("started", "Pusher"),
-        ("finished", "Pusher", True),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -64,38 +24,46 @@ def test_the_launchers_log_becomes_steps() -> None:
     ],
 )
 def test_a_mistake_in_the_data_is_found_in_what_beam_makes_of_it(error: Exception) -> None:
-    explained = _explain(error, "MnistExampleGen")
+    explained = explain_failure(error, "MnistExampleGen")
     assert isinstance(explained, DataError)
     assert str(explained) == "mnist.npz, record 3: found label 10, expected 0 to 9"
 
 
 def test_any_other_failure_names_the_step() -> None:
-    explained = _explain(ValueError("first line\nthe reason"), "Trainer")
+    explained = explain_failure(ValueError("first line\nthe reason"), "Trainer")
     assert isinstance(explained, StepFailedError)
-    assert str(explained) == "Trainer failed: the reason"
-    assert str(_explain(MemoryError(), None)) == "The pipeline failed: MemoryError"
+    assert str(explained) == "Trainer failed: ValueError: the reason"
+    assert str(explain_failure(MemoryError(), None)) == "The pipeline failed: MemoryError"
 
 
-@pytest.mark.parametrize(
-    ("files", "trusted"),
-    [
-        (("pipeline_root/Trainer/model", "serving/digits/17/saved_model.pb"), {"Trainer", "Pusher"}),
-        (("pipeline_root/Trainer/model", "serving/digits/18/variables"), {"Trainer"}),
-        (("pipeline_root/Trainer/model",), {"Trainer"}),
-        (("serving/digits/17/saved_model.pb",), set()),
-    ],
-)
-def test_results_that_somebody_deleted_are_made_again(
-    tmp_path: Path, files: tuple[str, ...], trusted: set[str]
-) -> None:
-    for file in files:
-        (tmp_path / file).parent.mkdir(parents=True)
-        (tmp_path / file).touch()
+@pytest.fixture
+def metadata_with_version_17(tmp_path: Path, add_run: Callable[..., None]) -> None:
+    add_run("2026-01-02T03:04:05.000006", {"Pusher": metadata_store_pb2.Execution.COMPLETE}, version="17")
+    add_run("2026-01-03T03:04:05.000006", {"Pusher": metadata_store_pb2.Execution.COMPLETE})
+
+
+def trusted_steps(workspace: Path) -> set[str]:
     compiled = CompiledPipeline()
     for name in ("Trainer", "Pusher"):
         step = compiled.nodes.add().pipeline_node
         step.node_info.id = name
         step.execution_options.caching_options.enable_cache = True
-    distrust_cache(compiled, load_settings({"workspace": str(tmp_path)}))
+    distrust_cache(compiled, load_settings({"workspace": str(workspace)}))
     steps = [node.pipeline_node for node in compiled.nodes]
-    assert {step.node_info.id for step in steps if step.execution_options.caching_options.enable_cache} == trusted
+    return {step.node_info.id for step in steps if step.execution_options.caching_options.enable_cache}
+
+
+@pytest.mark.usefixtures("metadata_with_version_17")
+@pytest.mark.parametrize(
+    ("version", "trusted"), [("17", {"Trainer", "Pusher"}), ("16", {"Trainer"}), ("none", {"Trainer"})]
+)
+def test_a_pushed_version_that_somebody_deleted_is_pushed_again(
+    tmp_path: Path, version: str, trusted: set[str]
+) -> None:
+    (tmp_path / "serving" / "digits" / version).mkdir(parents=True)
+    (tmp_path / "serving" / "digits" / version / "saved_model.pb").touch()
+    assert trusted_steps(tmp_path) == trusted
+
+
+def test_where_nothing_was_pushed_the_cache_is_trusted(tmp_path: Path) -> None:
+    assert trusted_steps(tmp_path) == {"Trainer", "Pusher"}

@@ -56,6 +56,10 @@ def test_every_profile_is_valid(profile: str) -> None:
         ("name=My Model", "^name: String should match pattern"),
         ("data.schema_file=no.pbtxt", "^data.schema_file: Path does not point to a file, not 'no.pbtxt'"),
         ("trainer=3", "^trainer: "),
+        ("trainer.learning_rate=inf", "^trainer.learning_rate: Input should be a finite number"),
+        ("trainer.seed=4294967296", "^trainer.seed: Input should be less than 4294967296"),
+        ("data.seed=9223372036854775808", "^data.seed: Input should be less than 9223372036854775808"),
+        ("workspace=", "^workspace: Value error, expected the path of a folder, not ''"),
         ("trainer.epochs", r"^'trainer.epochs': expected section.key=value"),
         ("=3", r"^'=3': expected section.key=value"),
     ],
@@ -91,6 +95,13 @@ def test_a_misspelt_field_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
     (tmp_path / "digits.toml").write_text("trainer = = 3")
     with pytest.raises(SettingsError, match="^digits.toml: not valid TOML: .*line 1"):
+        load_settings()
+
+
+@pytest.mark.parametrize("text", ['profile = ["smoke"]', "[profile]"])
+def test_a_profile_that_is_no_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "digits.toml").write_text(text)
+    with pytest.raises(SettingsError, match="^profile: Input should be 'smoke', 'fast' or 'default'"):
         load_settings()
 
 

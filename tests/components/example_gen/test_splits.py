@@ -16,7 +16,7 @@ def total(sizes: dict, split: str) -> int:
     return sum(by_split.get(split, 0) for by_split in sizes.values())
 
 
-def test_mnist_is_split_as_the_design_says() -> None:
+def test_mnist_is_split_into_55000_5000_and_10000() -> None:
     sizes = split_sizes(MNIST_COUNTS, SplitFractions(eval=1 / 12, test=1 / 7, sample=1.0))
     assert {split: total(sizes, split) for split in ("train", "eval", "test")} == {
         "train": 55_000,

@@ -20,10 +20,10 @@ def test_limits_of_zero_change_nothing(images: tf.Tensor) -> None:
     np.testing.assert_allclose(augment(images, NONE, SEED), images, atol=1e-5)
 
 
-def test_background_comes_in_from_outside(images: tf.Tensor) -> None:
-    shifted = augment(images, NONE.model_copy(update={"shift": 20.0}), SEED).numpy()
-    assert shifted.min() == pytest.approx(-0.4)
-    assert shifted[:, 0].max() <= 2.8
+def test_background_comes_in_from_outside() -> None:
+    background = np.full((50, 28, 28, 1), -0.4, np.float32)
+    shifted = augment(tf.constant(background), NONE.model_copy(update={"shift": 20.0}), SEED)
+    np.testing.assert_allclose(shifted, background, atol=1e-5)
 
 
 def test_every_image_gets_a_transform_of_its_own_within_the_limits(images: tf.Tensor) -> None:

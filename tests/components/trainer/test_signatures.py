@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from PIL import Image
 
 from components.trainer.model import build_model
 from components.trainer.signatures import DigitAnswers, export_model
@@ -71,9 +73,19 @@ def test_status(answers: DigitAnswers) -> None:
     answer = answers.from_pixels(tf.constant(faint))
     assert answer["status"].numpy().tolist() == [b"blank", b"blank", b"low_confidence"]
     assert answer["digit"].numpy().tolist()[:2] == [-1, -1]
+    assert 0 <= answer["digit"].numpy()[2] <= 9
     np.testing.assert_allclose(answer["probabilities"][0], [0.1] * 10)
-    sure = DigitAnswers.from_pixels(answers, tf.constant(faint))
-    assert sure["digit"].numpy()[2] >= 0
+
+
+def test_status_of_a_confident_answer(
+    answers: DigitAnswers, transform: tft.TFTransformOutput, requests: dict[str, Any]
+) -> None:
+    confident = DigitAnswers(answers.model, transform, temperature=0.5, low_confidence=0.0)
+    images = requests["pixels"].copy()
+    images[0] = 0
+    answer = confident.from_pixels(tf.constant(images))
+    assert answer["status"].numpy().tolist() == [b"blank"] + [b"ok"] * 4
+    np.testing.assert_array_equal(answer["digit"][1:], tf.argmax(answer["probabilities"], axis=-1)[1:])
 
 
 def test_numbers_outside_the_range_are_clipped(answers: DigitAnswers) -> None:
@@ -84,14 +96,29 @@ def test_numbers_outside_the_range_are_clipped(answers: DigitAnswers) -> None:
     )
 
 
-@pytest.mark.parametrize("encode", [tf.io.encode_png, lambda image: tf.io.encode_jpeg(image, quality=100)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_encodings_of_one_image(answers: DigitAnswers, encode: Any, channels: int) -> None:
-    image = np.zeros((28, 28, 1), np.uint8)
+@pytest.mark.parametrize(
+    ("kind", "mode", "signature"),
+    [
+        ("PNG", "L", b"\x89PNG"),
+        ("PNG", "RGB", b"\x89PNG"),
+        ("JPEG", "L", b"\xff\xd8\xff"),
+        ("JPEG", "RGB", b"\xff\xd8\xff"),
+        ("GIF", "L", b"GIF8"),
+        ("GIF", "RGB", b"GIF8"),
+        ("BMP", "L", b"BM"),
+        ("BMP", "RGB", b"BM"),
+    ],
+)
+def test_encodings_of_one_image(answers: DigitAnswers, kind: str, mode: str, signature: bytes) -> None:
+    image = np.zeros((28, 28), np.uint8)
     image[6:22, 12:16] = 255
-    encoded = encode(np.repeat(image, channels, axis=-1))
-    expected = answers.from_pixels(tf.constant(image[np.newaxis, ..., 0], tf.float32))["probabilities"]
-    np.testing.assert_allclose(answers.from_image_bytes(encoded[tf.newaxis])["probabilities"], expected, atol=0.02)
+    buffer = io.BytesIO()
+    Image.fromarray(image).convert(mode).save(buffer, kind, **({"quality": 100} if kind == "JPEG" else {}))
+    encoded = buffer.getvalue()
+    assert encoded.startswith(signature)
+    expected = answers.from_pixels(tf.constant(image[np.newaxis], tf.float32))["probabilities"]
+    answer = answers.from_image_bytes(tf.constant([encoded]))
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=0.02)
 
 
 def test_a_larger_image_is_scaled(answers: DigitAnswers) -> None:

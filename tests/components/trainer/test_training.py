@@ -84,13 +84,13 @@ def test_several_devices_share_the_work(tmp_path: Path) -> None:
         from components.trainer import training
         from components.trainer.hyperparameters import Hyperparameters
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-        training._distribution_strategy = lambda: strategy
         labels = np.arange(80) % 10
         images = np.zeros((80, 28, 28, 1), np.float32)
         for image, label in zip(images, labels):
             image[2 * label + 4 : 2 * label + 6] = 3
         examples = tf.data.Dataset.from_tensor_slices((images, labels))
-        model = training.train_model(examples, examples, Hyperparameters(epochs=2, batch_size=10), Path(sys.argv[1]))
+        hyperparameters = Hyperparameters(epochs=2, batch_size=10)
+        model = training.train_model(examples, examples, hyperparameters, Path(sys.argv[1]), strategy)
         logits, _ = training.predict_logits(model, examples)
         print(json.dumps({"steps": int(model.optimizer.iterations.numpy()), "logits": logits.shape}))
     """

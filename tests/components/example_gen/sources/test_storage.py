@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -120,5 +121,14 @@ def test_parallel_results_are_in_order() -> None:
 
 
 def test_the_first_error_in_order_is_raised() -> None:
-    with pytest.raises(ZeroDivisionError, match=r"division"):
-        list(in_parallel(lambda number: 1 // number, [1, 0, 2]))
+    second_failed = threading.Event()
+
+    def fail(name: str) -> None:
+        if name == "second":
+            second_failed.set()
+            raise KeyError(name)
+        assert second_failed.wait(10)
+        raise ValueError(name)
+
+    with pytest.raises(ValueError, match=r"^first$"):
+        list(in_parallel(fail, ["first", "second"]))

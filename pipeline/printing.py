@@ -1,0 +1,48 @@
+"""What the `digits` command prints as JSON or as tables."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.local_runner import RunResult
+    from pipeline.metadata import Run
+
+
+def run_values(run: "Run") -> dict[str, Any]:
+    """Returns what JSON says of a run."""
+    return {**vars(run), "started": run.started.isoformat(), "steps": [vars(step) for step in run.steps]}
+
+
+def result_values(result: "RunResult") -> dict[str, Any]:
+    """Returns what JSON says of a run that has just ended."""
+    return {
+        **run_values(result.run),
+        "digit_accuracy": result.evaluation.digit_accuracy,
+        "refusals": [vars(refusal) for refusal in result.evaluation.refusals],
+        "model": str(result.pushed_to) if result.pushed_to else None,
+    }
+
+
+def percent(share: float | None) -> str:
+    """Returns a share of 0 to 1 for people, or nothing for None."""
+    return "" if share is None else f"{100 * share:.2f} %"
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows of texts under a header."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False).print(table)

@@ -1,0 +1,39 @@
+import pytest
+from tfx.types.standard_artifacts import Examples
+
+from components.example_gen.component import MnistExampleGen
+from components.example_gen.data_version import DataVersion
+from components.example_gen.executor import Executor
+
+
+@pytest.fixture
+def example_gen() -> MnistExampleGen:
+    return MnistExampleGen(
+        DataVersion(uri="data/span-7/mnist.npz", span=7, fingerprint="of-the-data"),
+        "of-the-code",
+        eval_fraction=0.25,
+        test_fraction=0.2,
+        sample_fraction=0.5,
+        seed=11,
+        num_shards=3,
+    )
+
+
+def test_exec_properties_are_all_that_the_cache_may_depend_on(example_gen: MnistExampleGen) -> None:
+    assert example_gen.exec_properties == {
+        "uri": "data/span-7/mnist.npz",
+        "span": 7,
+        "fingerprint": "of-the-data",
+        "code_fingerprint": "of-the-code",
+        "eval_fraction": 0.25,
+        "test_fraction": 0.2,
+        "sample_fraction": 0.5,
+        "seed": 11,
+        "num_shards": 3,
+    }
+
+
+def test_its_only_output_are_examples(example_gen: MnistExampleGen) -> None:
+    assert {key: channel.type for key, channel in example_gen.outputs.items()} == {"examples": Examples}
+    assert example_gen.inputs == {}
+    assert example_gen.executor_spec.executor_class is Executor

@@ -1,0 +1,46 @@
+"""A real metadata database with records such as TFX writes, for the tests of what reads it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+
+AddRun = Callable[..., None]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> MetadataStore:
+    """The database of a workspace that is `tmp_path`."""
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return MetadataStore(config)
+
+
+@pytest.fixture
+def add_run(store: MetadataStore) -> AddRun:
+    """Adds a run with one execution per step, of which the last pushes a version if one is given."""
+    put_type = {
+        name: store.put_context_type(metadata_store_pb2.ContextType(name=name)) for name in ("pipeline_run", "node")
+    }
+    step_type = store.put_execution_type(metadata_store_pb2.ExecutionType(name="tfx.Step"))
+    pushed_type = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="PushedModel"))
+
+    def add(run_id: str, steps: dict[str, int], version: str | None = None) -> None:
+        for number, (name, state) in enumerate(steps.items()):
+            outputs = []
+            if version and number == len(steps) - 1:
+                artifact = metadata_store_pb2.Artifact(type_id=pushed_type, uri=f"pushed/{version}")
+                artifact.custom_properties["pushed_version"].string_value = version
+                event = metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)
+                outputs.append((artifact, event))
+            contexts = [
+                metadata_store_pb2.Context(type_id=put_type["pipeline_run"], name=run_id),
+                metadata_store_pb2.Context(type_id=put_type["node"], name=f"digits.{name}"),
+            ]
+            execution = metadata_store_pb2.Execution(type_id=step_type, last_known_state=state)
+            store.put_execution(execution, outputs, contexts, reuse_context_if_already_exist=True)
+
+    return add

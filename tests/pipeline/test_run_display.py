@@ -1,0 +1,184 @@
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline.evaluation import Evaluation, Refusal
+from pipeline.local_runner import RunResult
+from pipeline.metadata import Run
+from pipeline.run_display import RunDisplay
+
+PROJECT_ROOT = Path(__file__).parents[2]
+
+# A process of its own: it moves its standard output and error, which pytest has moved already.
+OUTPUT_SCRIPT = """
+import os, sys
+from pathlib import Path
+from pipeline.run_display import library_output_to
+
+def say(when):
+    print(f"{when}: print to output")
+    print(f"{when}: print to error", file=sys.stderr)
+    os.write(1, f"{when}: write to 1\\n".encode())
+    os.write(2, f"{when}: write to 2\\n".encode())
+
+say("before")
+open_before = os.listdir("/dev/fd")
+try:
+    with library_output_to(Path(sys.argv[1]), getattr(sys, sys.argv[2])) as outer:
+        say("within")
+        outer.write("shown\\n")
+        if sys.argv[3] == "fails":
+            raise RuntimeError
+except RuntimeError:
+    print("failed")
+assert outer.closed
+assert len(os.listdir("/dev/fd")) == len(open_before), os.listdir("/dev/fd")
+say("after")
+"""
+
+
+def lines_of(when: str, *streams: str) -> list[str]:
+    return [f"{when}: {stream}" for stream in streams]
+
+
+@pytest.mark.parametrize("end", ["succeeds", "fails"])
+@pytest.mark.parametrize("terminal", ["stdout", "stderr"])
+def test_library_output_goes_to_the_file_and_comes_back(tmp_path: Path, terminal: str, end: str) -> None:
+    file = tmp_path / "logs" / "run.log"
+    process = subprocess.run(
+        [sys.executable, "-c", OUTPUT_SCRIPT, str(file), terminal, end],
+        cwd=PROJECT_ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    everywhere = ("print to output", "print to error", "write to 1", "write to 2")
+    assert sorted(file.read_text().splitlines()) == sorted(lines_of("within", *everywhere))
+    shown = {terminal: ["shown"]}
+    failed = ["failed"] if end == "fails" else []
+    for name, text, kinds in (
+        ("stdout", process.stdout, ("print to output", "write to 1")),
+        ("stderr", process.stderr, ("print to error", "write to 2")),
+    ):
+        lines = text.splitlines()
+        expected = lines_of("before", *kinds) + shown.get(name, []) + lines_of("after", *kinds)
+        assert sorted(lines) == sorted(expected + (failed if name == "stdout" else []))
+
+
+def test_the_file_is_added_to(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    file.write_text("earlier\n")
+    command = [sys.executable, "-c", OUTPUT_SCRIPT, str(file), "stdout", "succeeds"]
+    subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, check=True)
+    lines = file.read_text().splitlines()
+    assert lines[0] == "earlier"
+    assert len(lines) == 5
+
+
+@pytest.fixture
+def output() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def display(output: io.StringIO) -> RunDisplay:
+    """On what is no terminal, narrower than a line."""
+    return RunDisplay(Console(file=output, force_terminal=False, width=20))
+
+
+RUN = Run(
+    run_id="2026-01-02T03:04:05.000006",
+    started=datetime(2026, 1, 2, 3, 4, 5, 6),
+    seconds=60,
+    steps=(),
+    outcome="pushed",
+    test_accuracy=0.99125,
+    version=17,
+)
+EVALUATION = Evaluation(blessed=True, accuracy=0.99125, digit_accuracy={0: 0.995, 8: 0.975, 9: 0.98}, refusals=())
+MODEL = Path("workspace/serving/digits/17")
+ACCURACY_LINE = "Test accuracy  99.12 % (lowest: digit 8, 97.50 %)"
+
+
+def test_a_step_has_a_line_with_its_time_or_that_it_was_cached(display: RunDisplay, output: io.StringIO) -> None:
+    display.step_started("Trainer")
+    assert output.getvalue() == ""
+    display.step_finished("Trainer", 12.34, cached=False)
+    display.step_started("Pusher")
+    display.step_finished("Pusher", 0.1, cached=True)
+    assert output.getvalue().splitlines() == [
+        "✓ Trainer             12.3 s",
+        "= Pusher             cached",
+    ]
+
+
+def test_what_a_step_says_stays_unless_it_is_passing(display: RunDisplay, output: io.StringIO) -> None:
+    display.step_started("Trainer")
+    display.progressed("epoch 1/2, 50 %", passing=True)
+    display.progressed("epoch 1/2: [loss] 0.2500, accuracy 90.00 %", passing=False)
+    display.stop()
+    assert output.getvalue() == "    epoch 1/2: [loss] 0.2500, accuracy 90.00 %\n"
+
+
+def test_a_terminal_shows_what_passes_until_the_step_ends() -> None:
+    output = io.StringIO()
+    display = RunDisplay(Console(file=output, force_terminal=True, width=60))
+    display.step_started("Trainer")
+    display.progressed("epoch 1/2, 50 %", passing=True)
+    display.step_finished("Trainer", 1, cached=False)
+    shown = output.getvalue()
+    assert "Trainer  epoch 1/2, 50 %" in shown
+    assert shown.index("epoch 1/2, 50 %") < shown.index("✓ Trainer")
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        pytest.param(lambda display: display.stop(), id="stop"),
+        pytest.param(lambda display: display.step_finished("Trainer", 1.0, cached=False), id="step_finished"),
+    ],
+)
+def test_the_cursor_comes_back(show: Callable[[RunDisplay], None]) -> None:
+    output = io.StringIO()
+    display = RunDisplay(Console(file=output, force_terminal=True, width=60))
+    display.step_started("Trainer")
+    assert "\x1b[?25l" in output.getvalue()
+    assert "\x1b[?25h" not in output.getvalue()
+    show(display)
+    assert "\x1b[?25h" in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("run", "gate"),
+    [
+        (RUN, "Gate           passed"),
+        (replace(RUN, outcome="unchanged"), "Gate           passed; nothing has changed, nothing to do"),
+    ],
+)
+def test_result_that_passed_the_gate(display: RunDisplay, output: io.StringIO, run: Run, gate: str) -> None:
+    display.show_result(RunResult(run, EVALUATION, MODEL))
+    assert output.getvalue().splitlines() == ["", ACCURACY_LINE, gate, f"Model          {MODEL}"]
+
+
+def test_result_that_the_gate_refused(display: RunDisplay, output: io.StringIO) -> None:
+    refusals = (Refusal("accuracy", "all of test", 0.99125, 0.995), Refusal("accuracy", "digit 8", 0.975, 0.98))
+    evaluation = replace(EVALUATION, blessed=False, refusals=refusals)
+    display.show_result(RunResult(replace(RUN, outcome="refused", version=None), evaluation, None))
+    assert output.getvalue().splitlines() == [
+        "",
+        ACCURACY_LINE,
+        "Gate           refused by Evaluator; nothing was pushed",
+        "    accuracy on all of test is 0.9912, at least 0.9950 is allowed",
+        "    accuracy on digit 8 is 0.9750, at least 0.9800 is allowed",
+        "    Train longer or on more data, or, if the bound is wrong, set it: section `evaluation`.",
+    ]
