@@ -71,17 +71,19 @@ def run(
 @_config_option
 @_json_option
 def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
-    """List the pushed versions of the model, the oldest first."""
+    """List the pushed versions of the models, the oldest first."""
     with _errors_to_exit_codes():
         from pipeline.versions import list_versions
 
         settings = _load_settings(config, workspace=workspace)
-        found = list_versions(settings.serving_directory)
+        models = sorted(settings.serving_root.iterdir()) if settings.serving_root.is_dir() else []
+        found = [version for model in models for version in list_versions(model)]
         accuracies = _accuracy_of_versions(settings.metadata_file)
     if as_json:
         print_json(
             [
                 {
+                    "model": version.model,
                     "version": version.number,
                     "pushed": version.pushed.isoformat(),
                     "bytes": version.num_bytes,
@@ -92,10 +94,11 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
             ]
         )
     elif not found:
-        click.echo(f"No version has been pushed to {settings.serving_directory} yet.")
+        click.echo(f"No version has been pushed to {settings.serving_root} yet.")
     else:
         rows = [
             (
+                version.model,
                 str(version.number),
                 f"{version.pushed.astimezone():%Y-%m-%d %H:%M:%S}",
                 f"{version.num_bytes / 1e6:.1f} MB",
@@ -103,8 +106,8 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
             )
             for version in found
         ]
-        print_table(("version", "pushed", "size", "accuracy"), rows)
-        click.echo(f"{settings.serving_directory} (a server loads the last one)")
+        print_table(("model", "version", "pushed", "size", "accuracy"), rows)
+        click.echo(f"{settings.serving_root} (a server loads the last version of a model)")
 
 
 @main.command()
@@ -124,16 +127,17 @@ def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
         return
     rows = [
         (
-            f"{each.started:%Y-%m-%d %H:%M:%S}",
+            f"{each.started:%Y-%m-%d %H:%M}",
+            each.pipeline,
             each.outcome,
             f"{each.seconds:.0f} s",
-            *(str(sum(step.state == state for step in each.steps)) for state in ("ran", "cached")),
+            f"{sum(step.state == 'ran' for step in each.steps)} of {len(each.steps)}",
             percent(each.test_accuracy),
             "" if each.version is None else str(each.version),
         )
         for each in found
     ]
-    print_table(("started", "outcome", "took", "ran", "cached", "accuracy", "version"), rows)
+    print_table(("started", "pipeline", "outcome", "took", "steps run", "accuracy", "version"), rows)
 
 
 @main.command("verify-data")
@@ -146,6 +150,7 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
         from components.example_gen.sources import open_source
         from components.example_gen.sources.spans import resolve_span
         from components.example_gen.sources.verification import verify
+        from components.features import NUM_CLASSES
 
         found_uri, found_span = resolve_span(uri, span)
         summary = verify(open_source(found_uri))
@@ -154,8 +159,9 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
         return
     click.echo(f"{found_uri}: {summary.format}, {len(summary.files)} file(s), nothing wrong")
     click.echo(f"pixels {summary.min_pixel} to {summary.max_pixel}, SHA-256 {summary.fingerprint}\n")
-    rows = [(origin, str(sum(counts)), *map(str, counts)) for origin, counts in summary.counts.items()]
-    print_table(("part", "images", *(str(digit) for digit in range(10))), rows)
+    parts = summary.counts.values()
+    rows = [(str(digit), *(str(counts[digit]) for counts in parts)) for digit in range(NUM_CLASSES)]
+    print_table(("digit", *summary.counts), [*rows, ("all", *(str(sum(counts)) for counts in parts))])
 
 
 def _load_settings(
@@ -179,7 +185,7 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
     from pipeline.local_runner import run_pipeline
     from pipeline.run_display import RunDisplay, library_output_to
 
-    log_file = settings.log_directory / f"run-{datetime.now():%Y%m%d-%H%M%S}.log"
+    log_file = settings.log_directory / f"run-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
     with library_output_to(log_file, terminal) as outer:
         console = Console(file=outer, highlight=False, markup=False)
         console.print(f"{settings.name}: {settings.data.uri}, profile {settings.profile}", soft_wrap=True, style="bold")
@@ -201,14 +207,18 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
 def _errors_to_exit_codes() -> Iterator[None]:
     from components.example_gen.sources import DataError
     from pipeline.local_runner import StepFailedError, WorkspaceInUseError
+    from pipeline.metadata import MetadataError
     from pipeline.settings import SettingsError
 
     try:
         yield
     except SettingsError as error:
         _fail(str(error), EXIT_WRONG_USE)
-    except (DataError, StepFailedError, WorkspaceInUseError, OSError) as error:
+    except (DataError, MetadataError, StepFailedError, WorkspaceInUseError) as error:
         _fail(str(error), EXIT_FAILURE)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}; check the path, its permissions and the disk.", EXIT_FAILURE)
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

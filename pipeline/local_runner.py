@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
     from pipeline.evaluation import Evaluation
-    from pipeline.metadata import Run
+    from pipeline.metadata import Outcome, Run
 
 _DATA_ERROR = re.compile(r"DataError: (.+)")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
@@ -87,10 +87,11 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
     with observer.observing():
         try:
             LocalDagRunner().run_with_ir(compiled)
-        except Exception as error:
-            # A run may fail before it has a record of its own; the one before it keeps its outcome.
-            if _newest_run_id(settings) != run_before:
-                _record_failure(settings)
+        except (Exception, KeyboardInterrupt) as error:
+            stopped = is_interrupt(error)
+            _record_end(settings, run_before, "stopped" if stopped else "failed")
+            if stopped:
+                raise StepFailedError(f"Stopped in {observer.current_step}; run again to go on from there.") from error
             raise explain_failure(error, observer.current_step) from error
     return _result(settings)
 
@@ -123,7 +124,7 @@ def _exclusive(workspace: Path) -> Iterator[None]:
         ) from error
 
 
-def explain_failure(error: Exception, step: str | None) -> Exception:
+def explain_failure(error: BaseException, step: str | None) -> Exception:
     """Finds the mistake in the data behind what Beam makes of it: a noted copy, or the text of a traceback.
 
     Args:
@@ -145,7 +146,7 @@ def explain_failure(error: Exception, step: str | None) -> Exception:
 
 def _result(settings: Settings) -> RunResult:
     from pipeline.evaluation import read_evaluation
-    from pipeline.metadata import Outcome, newest_artifact, newest_run, open_metadata, record_outcome
+    from pipeline.metadata import newest_artifact, newest_run, open_metadata, record_outcome
 
     store = open_metadata(settings.metadata_file, writable=True)
     evaluation = read_evaluation(newest_artifact(store, "ModelEvaluation").uri)
@@ -156,10 +157,18 @@ def _result(settings: Settings) -> RunResult:
     return RunResult(run, evaluation, settings.serving_directory / str(run.version) if run.version else None)
 
 
-def _record_failure(settings: Settings) -> None:
+def is_interrupt(error: BaseException) -> bool:
+    """Tells whether a person has stopped the run."""
+    # Beam turns an interrupt into a RuntimeError with the traceback as its text.
+    return isinstance(error, KeyboardInterrupt) or str(error).strip().endswith("KeyboardInterrupt")
+
+
+def _record_end(settings: Settings, run_before: str | None, outcome: "Outcome") -> None:
     from pipeline.metadata import open_metadata, record_outcome
 
-    record_outcome(open_metadata(settings.metadata_file, writable=True), "failed")
+    # A run may end before it has a record of its own; the one before it keeps its outcome.
+    if _newest_run_id(settings) != run_before:
+        record_outcome(open_metadata(settings.metadata_file, writable=True), outcome)
 
 
 def _newest_run_id(settings: Settings) -> str | None:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from textwrap import shorten
 from typing import Literal, cast
 
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 StepState = Literal["ran", "cached", "failed", "running"]
-Outcome = Literal["pushed", "unchanged", "refused", "failed", "unfinished"]
+Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped", "unfinished"]
 
 _RUN_CONTEXT_TYPE = "pipeline_run"
 _STEP_CONTEXT_TYPE = "node"
@@ -30,6 +31,10 @@ class NoRunsError(LookupError):
     """Nothing has run in a workspace yet; the message says which."""
 
 
+class MetadataError(RuntimeError):
+    """The metadata database of a workspace is damaged; the message says which."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of a run, with its duration in seconds."""
@@ -45,6 +50,7 @@ class Run:
 
     Attributes:
         run_id: The id that TFX gave it, the local time of its start.
+        pipeline: Name of the pipeline.
         started: When it started, local time.
         seconds: How long its steps took together.
         steps: Its steps, in the order in which they ran.
@@ -54,6 +60,7 @@ class Run:
     """
 
     run_id: str
+    pipeline: str
     started: datetime
     seconds: float
     steps: tuple[Step, ...]
@@ -71,6 +78,7 @@ def open_metadata(file: Path, *, writable: bool = False) -> MetadataStore:
 
     Raises:
         NoRunsError: There is no such file: nothing has run in this workspace.
+        MetadataError: The file is no metadata database.
     """
     if not file.exists():
         raise NoRunsError(f"{file.parent}: no pipeline has run in this workspace yet; start one with `digits run`.")
@@ -78,7 +86,13 @@ def open_metadata(file: Path, *, writable: bool = False) -> MetadataStore:
     config.sqlite.filename_uri = str(file)
     source = metadata_store_pb2.SqliteMetadataSourceConfig
     config.sqlite.connection_mode = source.READWRITE if writable else source.READONLY
-    return MetadataStore(config)
+    try:
+        return MetadataStore(config)
+    except RuntimeError as error:
+        raise MetadataError(
+            f"{file}: cannot be read as a metadata database ({shorten(str(error), 80)}); "
+            "if it is damaged, move it away and run again."
+        ) from error
 
 
 def list_runs(store: MetadataStore) -> list[Run]:
@@ -138,13 +152,16 @@ def _newest_context(store: MetadataStore) -> metadata_store_pb2.Context:
 
 
 def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
-    steps = _steps(store, context)
+    executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
+    names = [_pipeline_and_step(store, execution) for execution in executions]
+    steps = tuple(_step(name, execution) for (_, name), execution in zip(names, executions, strict=True))
     properties = context.custom_properties
     outcome, accuracy = properties.get(_OUTCOME_PROPERTY), properties.get(_ACCURACY_PROPERTY)
     pushed = _output(store, context, _PUSHED_MODEL_TYPE)
     version = pushed.custom_properties[_VERSION_PROPERTY].string_value if pushed else ""
     return Run(
         run_id=context.name,
+        pipeline=names[0][0] if names else "",
         started=datetime.fromisoformat(context.name),
         seconds=sum(step.seconds for step in steps),
         steps=steps,
@@ -154,22 +171,19 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
     )
 
 
-def _steps(store: MetadataStore, context: metadata_store_pb2.Context) -> tuple[Step, ...]:
-    executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
-    return tuple(
-        Step(
-            name=_step_name(store, execution),
-            state=_STEP_STATES.get(execution.last_known_state, "running"),
-            seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
-        )
-        for execution in executions
+def _step(name: str, execution: metadata_store_pb2.Execution) -> Step:
+    return Step(
+        name=name,
+        state=_STEP_STATES.get(execution.last_known_state, "running"),
+        seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
     )
 
 
-def _step_name(store: MetadataStore, execution: metadata_store_pb2.Execution) -> str:
+def _pipeline_and_step(store: MetadataStore, execution: metadata_store_pb2.Execution) -> tuple[str, str]:
     contexts = store.get_contexts_by_execution(execution.id)
     # The context of a step is named after the pipeline and the step, with a dot between.
-    return next(context.name.partition(".")[2] for context in contexts if context.type == _STEP_CONTEXT_TYPE)
+    pipeline, _, step = next(each.name for each in contexts if each.type == _STEP_CONTEXT_TYPE).partition(".")
+    return pipeline, step
 
 
 def _output(

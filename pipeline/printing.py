@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pipeline.metadata import Run
 
 
+_UNBOUNDED_WIDTH = 10_000
+
+
 def run_values(run: "Run") -> dict[str, Any]:
     """Returns what JSON says of a run."""
     return {**vars(run), "started": run.started.isoformat(), "steps": [vars(step) for step in run.steps]}
@@ -42,7 +45,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*header, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(name, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    # A narrow terminal wraps lines; rich would cut the figures.
+    unbounded = console.options.update(width=_UNBOUNDED_WIDTH)
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
+    console.print(table)

@@ -99,7 +99,10 @@ class Settings(BaseSettings):
         # An empty path would be the current folder, which nobody means who says so.
         if not str(path):
             raise ValueError("expected the path of a folder")
-        return Path(str(path)).expanduser().resolve()
+        absolute = Path(str(path)).expanduser().resolve()
+        if absolute.exists() and not absolute.is_dir():
+            raise ValueError("this is a file, expected a folder or a path where one can be made")
+        return absolute
 
     @property
     def pipeline_root(self) -> Path:
@@ -112,9 +115,14 @@ class Settings(BaseSettings):
         return self.workspace / "metadata.sqlite"
 
     @property
+    def serving_root(self) -> Path:
+        """One sub-folder per model."""
+        return self.workspace / "serving"
+
+    @property
     def serving_directory(self) -> Path:
         """What TF Serving watches: one sub-folder per version."""
-        return self.workspace / "serving" / self.name
+        return self.serving_root / self.name
 
     @property
     def log_directory(self) -> Path:
@@ -228,19 +236,24 @@ def _describe(error: ValidationError) -> Iterator[str]:
         if detail["type"] == "extra_forbidden":
             yield f"{name}: {_unknown(path[-1], _section(path[:-1]))}"
         else:
-            yield f"{name}: {detail['msg']}, not {detail['input']!r}."
+            yield f"{name}: {detail['msg'].removeprefix('Value error, ')}, not {detail['input']!r}."
 
 
 def _section(path: list[str]) -> type[BaseModel]:
     section: type[BaseModel] = Settings
     for part in path:
-        annotation = section.model_fields[part].annotation
-        section = annotation if isinstance(annotation, type) else section
+        section = _sections(section)[part]
     return section
+
+
+def _sections(section: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    annotations = {name: field.annotation for name, field in section.model_fields.items()}
+    return {name: kind for name, kind in annotations.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
 
 
 def _unknown(key: str, section: type[BaseModel]) -> str:
     allowed = sorted(section.model_fields)
-    close = difflib.get_close_matches(key, allowed, n=1)
+    below = [f"{name}.{key}" for name, kind in _sections(section).items() if key in kind.model_fields]
+    close = below or difflib.get_close_matches(key, allowed, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"no such setting; {hint}Allowed: {', '.join(allowed)}."

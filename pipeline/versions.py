@@ -10,12 +10,14 @@ class Version:
     """One pushed version.
 
     Attributes:
+        model: Name of the model.
         number: Its version number, the name of its directory.
         directory: Where it is.
         pushed: When it was pushed.
         num_bytes: Size of all its files.
     """
 
+    model: str
     number: int
     directory: Path
     pushed: datetime
@@ -36,6 +38,7 @@ def list_versions(serving_directory: Path) -> list[Version]:
 
 def _version(directory: Path) -> Version:
     return Version(
+        model=directory.parent.name,
         number=int(directory.name),
         directory=directory,
         pushed=datetime.fromtimestamp((directory / "saved_model.pb").stat().st_mtime, UTC),

@@ -36,7 +36,7 @@ class ProgressLogger(keras.callbacks.Callback):
         """Keras calls this; logs loss and accuracy on train, and on eval."""
         values = logs or {}
         logger.info(
-            "epoch %d/%d: loss %.4f, accuracy %.2f %%; eval loss %.4f, accuracy %.2f %% (%.0f s)",
+            "epoch %d/%d: loss %.4f, accuracy %.2f %%; eval %.4f, %.2f %% (%.0f s)",
             self._epoch,
             self.params["epochs"],
             values["loss"],

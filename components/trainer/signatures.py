@@ -59,8 +59,11 @@ class DigitAnswers(tf.Module):
             `probabilities` float32[n,10], calibrated; `digit` int64[n], -1 for a blank image; `confidence`
             float32[n], the probability of that digit; `status` string[n]: `ok`, `blank` or `low_confidence`.
         """
-        standardized = self.transform_layer({IMAGE_KEY: images})[IMAGE_KEY]
-        logits = self.model(standardized, training=False)
+        num_images = tf.shape(images)[0]
+        # The CPU's fused convolutions fail on an empty batch: it gets one image, whose answer is dropped.
+        padded = tf.pad(images, [[0, tf.maximum(1 - num_images, 0)], [0, 0], [0, 0], [0, 0]])
+        standardized = self.transform_layer({IMAGE_KEY: padded})[IMAGE_KEY]
+        logits = self.model(standardized, training=False)[:num_images]
         blank = tf.reduce_max(images, axis=[1, 2, 3]) < _MIN_INK
         # An empty page gets no guess: every digit is equally likely.
         logits = tf.where(blank[:, tf.newaxis], tf.zeros_like(logits), logits)

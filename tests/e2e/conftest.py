@@ -27,7 +27,7 @@ class CompletedRun:
 
     @property
     def versions(self) -> list[int]:
-        serving = self.workspace / "serving" / "digits"
+        serving = self.workspace / "serving" / "digits-smoke"
         return sorted(int(path.name) for path in serving.iterdir()) if serving.exists() else []
 
     @property

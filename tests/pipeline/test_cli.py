@@ -27,6 +27,7 @@ COMPLETE, CACHED, FAILED = (
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def digits(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def rows(table: str) -> list[list[str]]:
+def table_rows(table: str) -> list[list[str]]:
     """The words of each line of a table, its header first, without rules and empty lines."""
     return [words for line in table.splitlines() if (words := line.split()) and not set(line) <= {" ", "─"}]
 
@@ -82,8 +83,11 @@ def test_verify_data_tells_what_is_there(data: Path) -> None:
     assert result.exit_code == 0
     assert "npz, 1 file(s), nothing wrong" in result.output
     assert "pixels 0 to 255" in result.output
-    rows = [line.split() for line in result.output.splitlines() if line.split()[:1] in (["train"], ["test"])]
-    assert rows == [["train", "20", *["2"] * 10], ["test", "10", *["1"] * 10]]
+    assert table_rows(result.output)[2:] == [
+        ["digit", "train", "test"],
+        *([str(digit), "2", "1"] for digit in range(10)),
+        ["all", "20", "10"],
+    ]
 
 
 def test_verify_data_as_json_and_by_span(data: Path, tmp_path: Path) -> None:
@@ -116,15 +120,16 @@ def test_lists_of_an_empty_workspace(command: str) -> None:
 
 
 def test_versions(tmp_path: Path) -> None:
-    for name in ("1700000000", "1800000000"):
-        directory = tmp_path / "workspace" / "serving" / "digits" / name
+    for name in ("digits/1700000000", "digits/1800000000", "fashion/1600000000"):
+        directory = tmp_path / "workspace" / "serving" / name
         directory.mkdir(parents=True)
         (directory / "saved_model.pb").write_bytes(b"0" * 1_500_000)
     table = digits("versions").output
-    assert [line.split()[0] for line in table.splitlines() if line.startswith(" 1")] == ["1700000000", "1800000000"]
+    listed = [["digits", "1700000000"], ["digits", "1800000000"], ["fashion", "1600000000"]]
+    assert [row[:2] for row in table_rows(table)[1:4]] == listed
     assert "1.5 MB" in table
     values = json.loads(digits("versions", "--json").output)
-    assert [value["version"] for value in values] == [1700000000, 1800000000]
+    assert [[value["model"], str(value["version"])] for value in values] == listed
     assert values[0]["bytes"] == 1_500_000
     assert values[0]["test_accuracy"] is None
 
@@ -134,10 +139,10 @@ def test_accuracy_of_versions(workspace: Path) -> None:
         directory = workspace / "serving" / "digits" / name
         directory.mkdir(parents=True)
         (directory / "saved_model.pb").touch()
-    table = rows(digits("versions", "--workspace", workspace).output)
-    assert table[0] == ["version", "pushed", "size", "accuracy"]
-    # The first version was pushed from a workspace whose runs are not known.
-    assert [(row[0], *row[5:]) for row in table[1:4]] == [("16",), ("17", "99.25", "%"), ("18", "98.75", "%")]
+    table = table_rows(digits("versions", "--workspace", workspace).output)
+    assert table[0] == ["model", "version", "pushed", "size", "accuracy"]
+    # No run is known to have pushed the first version.
+    assert [(row[1], *row[6:]) for row in table[1:4]] == [("16",), ("17", "99.25", "%"), ("18", "98.75", "%")]
     values = json.loads(digits("versions", "--workspace", workspace, "--json").output)
     assert {value["version"]: value["test_accuracy"] for value in values} == {16: None, 17: 0.9925, 18: 0.9875}
 
@@ -145,12 +150,12 @@ def test_accuracy_of_versions(workspace: Path) -> None:
 def test_runs(workspace: Path) -> None:
     result = digits("runs", "--workspace", workspace)
     assert result.exit_code == 0
-    header, *table = rows(result.output)
-    assert header == ["started", "outcome", "took", "ran", "cached", "accuracy", "version"]
+    header, *table = table_rows(result.output)
+    assert header == ["started", "pipeline", "outcome", "took", "steps", "run", "accuracy", "version"]
     assert table == [
-        ["2026-01-02", "03:04:05", "pushed", "0", "s", "3", "0", "99.25", "%", "17"],
-        ["2026-01-03", "03:04:05", "pushed", "0", "s", "1", "1", "98.75", "%", "18"],
-        ["2026-01-04", "03:04:05", "failed", "0", "s", "0", "2"],
+        ["2026-01-02", "03:04", "digits", "pushed", "0", "s", "3", "of", "3", "99.25", "%", "17"],
+        ["2026-01-03", "03:04", "digits", "pushed", "0", "s", "1", "of", "2", "98.75", "%", "18"],
+        ["2026-01-04", "03:04", "digits", "failed", "0", "s", "0", "of", "3"],
     ]
 
 

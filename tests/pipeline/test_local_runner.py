@@ -8,7 +8,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
 from components.example_gen.sources import DataError
-from pipeline.local_runner import StepFailedError, distrust_cache, explain_failure
+from pipeline.local_runner import StepFailedError, distrust_cache, explain_failure, is_interrupt
 from pipeline.settings import load_settings
 
 
@@ -67,3 +67,15 @@ def test_a_pushed_version_that_somebody_deleted_is_pushed_again(
 
 def test_where_nothing_was_pushed_the_cache_is_trusted(tmp_path: Path) -> None:
     assert trusted_steps(tmp_path) == {"Trainer", "Pusher"}
+
+
+@pytest.mark.parametrize(
+    ("error", "interrupt"),
+    [
+        (KeyboardInterrupt(), True),
+        (RuntimeError("Traceback (most recent call last):\n  File ...\nKeyboardInterrupt\n"), True),
+        (RuntimeError("no KeyboardInterrupt here"), False),
+    ],
+)
+def test_an_interrupt_is_known_also_as_what_beam_makes_of_it(error: BaseException, interrupt: bool) -> None:
+    assert is_interrupt(error) is interrupt

@@ -9,6 +9,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.metadata import (
+    MetadataError,
     NoRunsError,
     Run,
     Step,
@@ -39,6 +40,7 @@ def test_runs_are_listed_with_steps_and_version(store: MetadataStore, add_run: A
 
     first, second = list_runs(open_metadata(tmp_path / "metadata.sqlite"))
     assert first.started == datetime(2026, 1, 2, 3, 4, 5, 6)
+    assert first.pipeline == "digits"
     assert states(first) == [("Trainer", "ran"), ("Pusher", "ran")]
     assert (first.outcome, first.test_accuracy, first.version) == ("pushed", 0.995, 17)
     assert states(second) == [("Trainer", "cached"), ("Pusher", "failed")]
@@ -71,3 +73,9 @@ def test_nothing_has_run(store: MetadataStore, tmp_path: Path) -> None:
         NoRunsError, match="empty: no pipeline has run in this workspace yet; start one with `digits run`"
     ):
         open_metadata(tmp_path / "empty" / "metadata.sqlite")
+
+
+def test_a_damaged_database(tmp_path: Path) -> None:
+    (tmp_path / "metadata.sqlite").write_text("no database")
+    with pytest.raises(MetadataError, match=r"metadata\.sqlite: cannot be read as a metadata database .* move it away"):
+        open_metadata(tmp_path / "metadata.sqlite")

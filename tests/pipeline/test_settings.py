@@ -49,6 +49,7 @@ def test_every_profile_is_valid(profile: str) -> None:
     [
         ("trainer.epoch=3", r"^trainer.epoch: no such setting; did you mean 'epochs'\? Allowed: batch_size, dropout"),
         ("traner.epochs=3", r"^traner: no such setting; did you mean 'trainer'\? Allowed: data, enable_cache"),
+        ("epochs=3", r"^epochs: no such setting; did you mean 'trainer.epochs'\? Allowed: data"),
         ("trainer.epochs=many", "^trainer.epochs: Input should be a valid integer.*, not 'many'"),
         ("trainer.epochs=0", "^trainer.epochs: Input should be greater than or equal to 1, not '0'"),
         ("evaluation.min_accuracy=99", "^evaluation.min_accuracy: Input should be less than or equal to 1, not '99'"),
@@ -59,7 +60,7 @@ def test_every_profile_is_valid(profile: str) -> None:
         ("trainer.learning_rate=inf", "^trainer.learning_rate: Input should be a finite number"),
         ("trainer.seed=4294967296", "^trainer.seed: Input should be less than 4294967296"),
         ("data.seed=9223372036854775808", "^data.seed: Input should be less than 9223372036854775808"),
-        ("workspace=", "^workspace: Value error, expected the path of a folder, not ''"),
+        ("workspace=", "^workspace: expected the path of a folder, not ''"),
         ("trainer.epochs", r"^'trainer.epochs': expected section.key=value"),
         ("=3", r"^'=3': expected section.key=value"),
     ],

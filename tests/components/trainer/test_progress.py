@@ -48,7 +48,7 @@ def test_an_epoch_ends_with_its_results(caplog: pytest.LogCaptureFixture, monkey
     monkeypatch.setattr("components.trainer.progress.time.monotonic", lambda: next(times))
     for number in range(2):
         epoch(progress, number, 3)
-    results = "loss 0.2500, accuracy 90.00 %; eval loss 0.5000, accuracy 80.00 %"
+    results = "loss 0.2500, accuracy 90.00 %; eval 0.5000, 80.00 %"
     assert messages(caplog, logging.INFO) == [f"epoch 1/2: {results} (3 s)", f"epoch 2/2: {results} (7 s)"]
     assert messages(caplog, logging.DEBUG) == []
 
@@ -71,6 +71,6 @@ def test_keras_calls_it(caplog: pytest.LogCaptureFixture) -> None:
         f"epoch {number}/2, {share} %" for number in (1, 2) for share in (50, 100)
     ]
     first, second = messages(caplog, logging.INFO)
-    pattern = r"epoch {}/2: loss \d\.\d{{4}}, accuracy [\d.]+ %; eval loss \d\.\d{{4}}, accuracy [\d.]+ % \(\d+ s\)"
+    pattern = r"epoch {}/2: loss \d\.\d{{4}}, accuracy [\d.]+ %; eval \d\.\d{{4}}, [\d.]+ % \(\d+ s\)"
     assert re.fullmatch(pattern.format(1), first)
     assert re.fullmatch(pattern.format(2), second)

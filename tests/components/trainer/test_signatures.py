@@ -88,6 +88,22 @@ def test_status_of_a_confident_answer(
     np.testing.assert_array_equal(answer["digit"][1:], tf.argmax(answer["probabilities"], axis=-1)[1:])
 
 
+def test_an_empty_batch_gets_no_answers(model_directory: Path) -> None:
+    signatures = tf.saved_model.load(str(model_directory)).signatures
+    empty = {
+        "pixels": {"image": tf.zeros([0, 28, 28])},
+        "serving_default": {"image_bytes": tf.constant([], tf.string)},
+        "examples": {"examples": tf.constant([], tf.string)},
+    }
+    for name, request in empty.items():
+        assert {key: tuple(value.shape) for key, value in signatures[name](**request).items()} == {
+            "probabilities": (0, 10),
+            "digit": (0,),
+            "confidence": (0,),
+            "status": (0,),
+        }
+
+
 def test_numbers_outside_the_range_are_clipped(answers: DigitAnswers) -> None:
     wild = tf.constant([[[-50.0, 300.0] * 14] * 28])
     tame = tf.constant([[[0.0, 255.0] * 14] * 28])
