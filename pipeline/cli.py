@@ -87,7 +87,7 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
                     "version": version.number,
                     "pushed": version.pushed.isoformat(),
                     "bytes": version.num_bytes,
-                    "test_accuracy": accuracies.get(version.number),
+                    "test_accuracy": accuracies.get((version.model, version.number)),
                     "directory": str(version.directory),
                 }
                 for version in found
@@ -102,7 +102,7 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
                 str(version.number),
                 f"{version.pushed.astimezone():%Y-%m-%d %H:%M:%S}",
                 f"{version.num_bytes / 1e6:.1f} MB",
-                percent(accuracies.get(version.number)),
+                percent(accuracies.get((version.model, version.number))),
             )
             for version in found
         ]
@@ -233,9 +233,13 @@ def _list_runs(metadata_file: Path) -> "list[Run]":
     return list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
 
 
-def _accuracy_of_versions(metadata_file: Path) -> dict[int, float]:
+def _accuracy_of_versions(metadata_file: Path) -> dict[tuple[str, int], float]:
     known = _list_runs(metadata_file)
-    return {run.version: run.test_accuracy for run in known if run.version and run.test_accuracy is not None}
+    return {
+        (run.pipeline, run.version): run.test_accuracy
+        for run in known
+        if run.version is not None and run.test_accuracy is not None
+    }
 
 
 if __name__ == "__main__":
