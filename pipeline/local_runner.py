@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,8 +103,9 @@ def distrust_cache(compiled: "CompiledPipeline", settings: Settings) -> None:
         compiled: The pipeline, changed in place.
         settings: Where metadata and pushed versions are kept.
     """
-    pushed = _newest_version_in_metadata(settings)
-    if pushed is None or pushed in {version.number for version in list_versions(settings.serving_directory)}:
+    # Other pipelines of the workspace push to folders of their own.
+    pushed = [run.version for run in _known_runs(settings) if run.pipeline == settings.name and run.version is not None]
+    if not pushed or pushed[-1] in {version.number for version in list_versions(settings.serving_directory)}:
         return
     for node in compiled.nodes:
         if node.pipeline_node.node_info.id == "Pusher":
@@ -172,17 +173,14 @@ def _record_end(settings: Settings, run_before: str | None, outcome: "Outcome") 
 
 
 def _newest_run_id(settings: Settings) -> str | None:
-    from pipeline.metadata import newest_run, open_metadata
-
-    with suppress(LookupError):
-        return newest_run(open_metadata(settings.metadata_file)).run_id
-    return None
+    runs = _known_runs(settings)
+    return runs[-1].run_id if runs else None
 
 
-def _newest_version_in_metadata(settings: Settings) -> int | None:
-    from pipeline.metadata import list_runs, open_metadata
+def _known_runs(settings: Settings) -> "list[Run]":
+    from pipeline.metadata import NoRunsError, list_runs, open_metadata
 
-    with suppress(LookupError):
-        runs = list_runs(open_metadata(settings.metadata_file))
-        return next((run.version for run in reversed(runs) if run.version is not None), None)
-    return None
+    try:
+        return list_runs(open_metadata(settings.metadata_file))
+    except NoRunsError:
+        return []

@@ -42,13 +42,13 @@ def metadata_with_version_17(tmp_path: Path, add_run: Callable[..., None]) -> No
     add_run("2026-01-03T03:04:05.000006", {"Pusher": metadata_store_pb2.Execution.COMPLETE})
 
 
-def trusted_steps(workspace: Path) -> set[str]:
+def trusted_steps(workspace: Path, pipeline: str = "digits") -> set[str]:
     compiled = CompiledPipeline()
     for name in ("Trainer", "Pusher"):
         step = compiled.nodes.add().pipeline_node
         step.node_info.id = name
         step.execution_options.caching_options.enable_cache = True
-    distrust_cache(compiled, load_settings({"workspace": str(workspace)}))
+    distrust_cache(compiled, load_settings({"workspace": str(workspace), "name": pipeline}))
     steps = [node.pipeline_node for node in compiled.nodes]
     return {step.node_info.id for step in steps if step.execution_options.caching_options.enable_cache}
 
@@ -63,6 +63,11 @@ def test_a_pushed_version_that_somebody_deleted_is_pushed_again(
     (tmp_path / "serving" / "digits" / version).mkdir(parents=True)
     (tmp_path / "serving" / "digits" / version / "saved_model.pb").touch()
     assert trusted_steps(tmp_path) == trusted
+
+
+@pytest.mark.usefixtures("metadata_with_version_17")
+def test_what_another_pipeline_pushed_does_not_count(tmp_path: Path) -> None:
+    assert trusted_steps(tmp_path, pipeline="fashion") == {"Trainer", "Pusher"}
 
 
 def test_where_nothing_was_pushed_the_cache_is_trusted(tmp_path: Path) -> None:
