@@ -1,0 +1,30 @@
+"""The artifact type of verdicts, and how an executor fills one."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from tfx.types.artifact import Artifact, Property, PropertyType
+
+from components.verdict import HEADINGS, Verdict, write_verdict
+
+VERDICT_KEY = "verdict"
+PASSED_PROPERTY = "passed"
+
+
+class VerdictArtifact(Artifact):
+    """What a gate decided: `verdict.json`, `verdict.txt`, and as a property whether it let pass (1) or not (0)."""
+
+    TYPE_NAME = "Verdict"
+    PROPERTIES: ClassVar[dict[str, Property]] = {PASSED_PROPERTY: Property(type=PropertyType.INT)}
+
+
+def publish_verdict(verdict: Verdict, artifact: Artifact, headings: Mapping[str, str] = HEADINGS) -> None:
+    """Writes a verdict into an artifact.
+
+    Args:
+        verdict: What the gate decided.
+        artifact: A `VerdictArtifact`, whose folder exists.
+        headings: Columns of its table and their names.
+    """
+    write_verdict(verdict, artifact.uri, headings)
+    setattr(artifact, PASSED_PROPERTY, int(verdict.passed))

@@ -1,0 +1,84 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from components.verdict import Finding, Verdict, read_headings, read_verdict, render_findings, write_verdict
+
+KEPT = Finding("accuracy", "all", passed=True, value=0.9956, interval=(0.994, 0.997), lower_bound=0.99, baseline=0.9951)
+BROKEN = Finding("recall", "digit 7", passed=False, reason="it may be as low as 0.9512", value=0.97, lower_bound=0.98)
+SHAPE = Finding("schema", "train", passed=False, reason="27 columns", expected="28x28", feature="image")
+
+
+def make_verdict(*findings: Finding) -> Verdict:
+    return Verdict("Evaluator", findings, advice="Train longer.")
+
+
+@pytest.mark.parametrize(
+    ("findings", "passed"), [((KEPT,), True), ((KEPT, BROKEN), False), ((BROKEN,), False), ((), False)]
+)
+def test_a_verdict_passes_if_there_are_findings_and_all_do(findings: tuple[Finding, ...], passed: bool) -> None:
+    verdict = make_verdict(*findings)
+    assert verdict.passed is passed
+    assert verdict.refusals == tuple(finding for finding in findings if finding is BROKEN)
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    verdict = make_verdict(KEPT, BROKEN, SHAPE)
+    write_verdict(verdict, tmp_path)
+    assert read_verdict(tmp_path) == verdict
+
+
+def test_programs_find_numbers_in_the_json(tmp_path: Path) -> None:
+    write_verdict(make_verdict(KEPT, BROKEN), tmp_path)
+    content = json.loads((tmp_path / "verdict.json").read_text())
+    assert (content["gate"], content["passed"]) == ("Evaluator", False)
+    assert content["findings"][1]["value"] == 0.97
+    assert content["findings"][1]["lower_bound"] == 0.98
+    assert content["findings"][0]["interval"] == [0.994, 0.997]
+
+
+def test_people_find_a_table(tmp_path: Path) -> None:
+    write_verdict(make_verdict(KEPT, BROKEN), tmp_path)
+    assert (tmp_path / "verdict.txt").read_text().splitlines() == [
+        "Evaluator: REFUSED",
+        "",
+        "metric     slice     value    95 % interval      bound      baseline   decision   reason",
+        "─" * 108,
+        "accuracy   all       0.9956   0.9940 to 0.9970   ≥ 0.9900   0.9951     pass",
+        "recall     digit 7   0.9700                      ≥ 0.9800              REFUSE     it may be as low as 0.9512",
+    ]
+
+
+def test_a_gate_may_have_names_of_its_own_for_the_columns(tmp_path: Path) -> None:
+    headings = {"feature": "feature", "slice": "split", "metric": "rule", "bound": "allowed", "reason": "observed"}
+    write_verdict(make_verdict(SHAPE), tmp_path, headings)
+    assert read_headings(tmp_path) == headings
+    lines = render_findings([SHAPE], headings).splitlines()
+    assert [line.split() for line in (lines[0], lines[2])] == [
+        ["feature", "split", "rule", "allowed", "observed"],
+        ["image", "train", "schema", "28x28", "27", "columns"],
+    ]
+
+
+def test_a_range_is_shown_with_both_ends() -> None:
+    assert Finding("share", "all", passed=True, lower_bound=0.25, upper_bound=1.0).bound == "≥ 0.2500 and ≤ 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.12345, "0.1235"), (1.0, "1"), (0.0, "0"), (3e-7, "3.0e-07"), (-2e-5, "-2.0e-05"), ("28x28", "28x28")],
+)
+def test_numbers_are_shown_so_that_they_say_something(value: float | str, shown: str) -> None:
+    assert Finding("accuracy", "all", passed=True, value=value).cells()["value"] == shown
+
+
+def test_a_folder_without_a_verdict_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"verdict\.json"):
+        read_verdict(tmp_path)
+
+
+def test_what_is_no_number_is_not_written_as_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_verdict(make_verdict(Finding("accuracy", "all", passed=False, value=float("nan"))), tmp_path)
+    assert not list(tmp_path.iterdir())
