@@ -1,0 +1,116 @@
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies
+from tensorflow_metadata.proto.v0.schema_pb2 import Schema
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
+
+from components.data_gate.limits import DataLimits
+from components.data_gate.rules import check_split
+from components.verdict import Finding
+
+ANOMALIES = """
+    anomaly_info {
+      key: "image"
+      value {
+        path { step: "image" }
+        reason { type: FEATURE_TYPE_LOW_FRACTION_PRESENT short_description: "Column dropped" description: "One." }
+        reason { type: INVALID_FEATURE_SHAPE short_description: "Feature shape dropped" description: "Two." }
+      }
+    }
+    anomaly_info {
+      key: "more"
+      value { reason { type: SCHEMA_NEW_COLUMN short_description: "New column" description: "Three" } }
+    }
+    dataset_anomaly_info {
+      reason { type: DATASET_LOW_NUM_EXAMPLES short_description: "Low num examples" description: "Four." }
+    }
+"""
+
+
+@pytest.fixture
+def check(good_statistics: Any, schema: Schema) -> Any:
+    def check_eval(
+        statistics: DatasetFeatureStatisticsList = good_statistics["eval"],
+        anomalies: Anomalies = Anomalies(),  # noqa: B008 (never changed)
+        schema: Schema = schema,
+        **limits: Any,
+    ) -> list[Finding]:
+        return check_split("eval", statistics, anomalies, schema, DataLimits.model_validate(limits))
+
+    return check_eval
+
+
+def test_each_reason_of_an_anomaly_is_a_finding(check: Any) -> None:
+    findings = check(anomalies=text_format.Parse(ANOMALIES, Anomalies()))
+    refused = [finding for finding in findings if not finding.passed]
+    assert [(finding.feature, finding.value, finding.reason) for finding in refused] == [
+        ("image", "Column dropped", "One"),
+        ("image", "Feature shape dropped", "Two"),
+        ("more", "New column", "Three"),
+        (None, "Low num examples", "Four"),
+    ]
+    assert {(finding.metric, finding.bound, finding.slice) for finding in refused} == {("schema", "no anomaly", "eval")}
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "broken", "rule"),
+    [
+        ("min_eval_examples", 300, 301, "examples"),
+        ("min_eval_class_examples", 30, 31, "examples of label 0"),
+        ("min_background", 0.7, 0.9, "share of zeros (background)"),
+        ("min_ink", 255, None, "brightest pixel (ink)"),
+    ],
+)
+def test_a_limit_is_the_least_that_passes(limit: str, kept: float, broken: float | None, rule: str, check: Any) -> None:
+    assert all(finding.passed for finding in check(**{limit: kept}))
+    if broken is not None:
+        refused = [finding for finding in check(**{limit: broken}) if not finding.passed]
+        assert refused[0].metric == rule
+        assert refused[0].lower_bound == broken
+
+
+def test_a_rare_label_is_counted_and_a_missing_one_counts_0(good_splits: Any, describe: Any, check: Any) -> None:
+    images, labels = good_splits["eval"]
+    threes = labels == 3
+    chosen = (labels != 7) & (~threes | (threes.cumsum() <= 4))
+    refused = [finding for finding in check(describe(images[chosen], labels[chosen])) if not finding.passed]
+    assert [(finding.metric, finding.value, finding.reason, finding.lower_bound) for finding in refused] == [
+        ("examples of label 3", 4, "too few examples of this label", 10),
+        ("examples of label 7", 0, "no example of this label", 10),
+    ]
+
+
+def test_data_without_pixels_is_not_let_pass(good_statistics: Any, check: Any) -> None:
+    statistics = DatasetFeatureStatisticsList()
+    statistics.CopyFrom(good_statistics["eval"])
+    features = statistics.datasets[0].features
+    del features[[feature.path.step[0] for feature in features].index("image")]
+    refused = [finding for finding in check(statistics) if not finding.passed]
+    assert [(finding.metric, finding.value, finding.reason) for finding in refused] == [
+        ("share of zeros (background)", None, "there are no pixels"),
+        ("brightest pixel (ink)", None, "there are no pixels"),
+    ]
+
+
+def test_labels_that_were_not_counted_are_not_let_pass(good_statistics: Any, check: Any) -> None:
+    statistics = DatasetFeatureStatisticsList()
+    statistics.CopyFrom(good_statistics["eval"])
+    for feature in statistics.datasets[0].features:
+        feature.ClearField("string_stats")
+    refused = [finding.metric for finding in check(statistics) if not finding.passed]
+    assert refused == [f"examples of label {digit}" for digit in range(10)]
+
+
+def test_the_schema_has_to_say_which_labels_there_are(check: Any) -> None:
+    with pytest.raises(ValueError, match="feature 'label' needs an int_domain with min, max and is_categorical"):
+        check(schema=text_format.Parse('feature { name: "label" int_domain { min: 0 max: 9 } }', Schema()))
+    with pytest.raises(ValueError, match="does not say which labels there are"):
+        check(schema=Schema())
+
+
+def test_the_labels_are_those_of_the_schema(check: Any) -> None:
+    wider = 'feature { name: "label" int_domain { min: 0 max: 11 is_categorical: true } }'
+    refused = [finding.metric for finding in check(schema=text_format.Parse(wider, Schema())) if not finding.passed]
+    assert refused == ["examples of label 10", "examples of label 11"]
