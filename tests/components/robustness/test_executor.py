@@ -1,0 +1,172 @@
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tfx.types.standard_artifacts import Examples
+
+from components.robustness.corruptions import CORRUPTIONS
+from components.robustness.executor import Executor, Sampling, verify_counts
+from components.robustness.pixels import Images
+
+SHARD_SIZES = [7, 4]
+
+BEAM_ARGS = [
+    "--direct_running_mode=in_memory",
+    "--direct_num_workers=1",
+    # Without any, TFX packs up its own sources for workers elsewhere, for seconds.
+    "--sdk_container_image=none",
+]
+
+Copy = tuple[str, bytes, int]
+"""Corruption, pixels and label."""
+
+
+@pytest.fixture
+def clean(tmp_path: Path, digits: Images) -> Examples:
+    """Examples with a split test of two files."""
+    directory = tmp_path / "clean" / "Split-test"
+    directory.mkdir(parents=True)
+    start = 0
+    for number, size in enumerate(SHARD_SIZES):
+        path = directory / f"data_tfrecord-{number:05d}-of-00002.gz"
+        write(path, digits[start : start + size], first_label=start)
+        start += size
+    return artifact(tmp_path / "clean", '["test"]')
+
+
+def write(path: Path, images: Images, first_label: int) -> None:
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for label, image in enumerate(images, start=first_label):
+            example = tf.train.Example()
+            example.features.feature["image"].int64_list.value.extend(image.ravel().tolist())
+            example.features.feature["label"].int64_list.value.append(label)
+            writer.write(example.SerializeToString())
+
+
+def artifact(path: Path, split_names: str = "") -> Examples:
+    examples = Examples()
+    examples.uri = str(path)
+    examples.split_names = split_names
+    return examples
+
+
+def run(clean: Examples, output: Path, **changes: object) -> Examples:
+    corrupted = artifact(output)
+    exec_properties = {
+        "split": "test",
+        "seed": 0,
+        "sample_fraction": 1.0,
+        "code_fingerprint": "c",
+        **changes,
+    }
+    context = Executor.Context(beam_pipeline_args=BEAM_ARGS, tmp_dir=str(output.parent))
+    Executor(context).Do({"examples": [clean]}, {"corrupted_examples": [corrupted]}, exec_properties)
+    return corrupted
+
+
+def copies(output: Path) -> list[Copy]:
+    files = sorted(str(path) for path in (output / "Split-test").iterdir())
+    return [parsed(record) for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator()]
+
+
+def parsed(serialized: bytes) -> Copy:
+    features = tf.train.Example.FromString(serialized).features.feature
+    assert set(features) == {"image", "label", "corruption"}
+    image, label = features["image"].int64_list.value, features["label"].int64_list.value
+    corruption = features["corruption"].bytes_list.value
+    assert (len(image), len(label), len(corruption)) == (784, 1, 1)
+    return corruption[0].decode(), bytes(image), label[0]
+
+
+def test_every_image_is_corrupted_once_in_every_way(clean: Examples, tmp_path: Path, digits: Images) -> None:
+    corrupted = run(clean, tmp_path / "out")
+
+    found = copies(tmp_path / "out")
+    assert sorted((name, label) for name, _, label in found) == sorted(
+        (name, label) for name in CORRUPTIONS for label in range(11)
+    )
+    assert all(image != digits[label].tobytes() for _, image, label in found)
+    striped = digits[10].copy()
+    striped[:, [*range(7), *range(21, 28)]] ^= 255
+    assert ("stripe", striped.tobytes(), 10) in found
+    assert corrupted.split_names == '["test"]'
+    assert corrupted.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
+
+
+def test_there_is_one_file_for_each_file_and_corruption(clean: Examples, tmp_path: Path) -> None:
+    run(clean, tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out" / "Split-test").iterdir()}
+    assert names == {f"{name}-0000{number}-of-00002.gz" for name in CORRUPTIONS for number in (0, 1)}
+
+
+def test_the_same_seed_writes_the_same_examples_and_another_one_does_not(clean: Examples, tmp_path: Path) -> None:
+    for name, seed in (("first", 0), ("second", 0), ("other", 1)):
+        run(clean, tmp_path / name, seed=seed)
+    first, second, other = (copies(tmp_path / name) for name in ("first", "second", "other"))
+    assert first == second
+    assert {name for name, *_ in set(first) - set(other)} == set(CORRUPTIONS) - {
+        "scale",
+        "brightness",
+        "stripe",
+        "canny_edges",
+    }
+
+
+def test_a_sample_is_the_first_records_of_each_file(clean: Examples, tmp_path: Path) -> None:
+    run(clean, tmp_path / "out", sample_fraction=0.3)
+    labels = {label for _, _, label in copies(tmp_path / "out")}
+    assert labels == {0, 1, 2, 7, 8}
+    assert len(copies(tmp_path / "out")) == 5 * len(CORRUPTIONS)
+
+
+def test_another_split_can_be_corrupted(clean: Examples, tmp_path: Path) -> None:
+    (tmp_path / "clean" / "Split-test").rename(tmp_path / "clean" / "Split-eval")
+    clean.split_names = '["train", "eval"]'
+    run(clean, tmp_path / "out", split="eval")
+    assert len(copies(tmp_path / "out")) == 11 * len(CORRUPTIONS)
+
+
+def test_a_file_without_records_gives_none(clean: Examples, tmp_path: Path, digits: Images) -> None:
+    write(tmp_path / "clean" / "Split-test" / "data_tfrecord-00001-of-00002.gz", digits[:0], first_label=0)
+    run(clean, tmp_path / "out")
+    assert len(copies(tmp_path / "out")) == 7 * len(CORRUPTIONS)
+
+
+def test_a_split_without_files_is_named(clean: Examples, tmp_path: Path) -> None:
+    for path in (tmp_path / "clean" / "Split-test").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="Split-test: no files found, expected the TFRecords of a split"):
+        run(clean, tmp_path / "out")
+
+
+def test_every_corruption_of_every_file_has_a_generator_of_its_own() -> None:
+    drawn = [
+        Sampling(seed, 1.0).generator(name, number).integers(2**62)
+        for seed in (0, 1)
+        for name in ("fog", "zigzag")
+        for number in (0, 1)
+    ]
+    assert len(set(drawn)) == 8
+    assert Sampling(0, 0.5).generator("fog", 0).integers(2**62) == drawn[0]
+
+
+@pytest.mark.parametrize(("fraction", "size"), [(1.0, 10), (0.5, 5), (0.41, 5), (0.001, 1)])
+def test_a_sample_is_rounded_up(fraction: float, size: int) -> None:
+    assert Sampling(0, fraction).size(10) == size
+
+
+def test_lost_and_repeated_records_are_noticed() -> None:
+    sampling, sizes = Sampling(0, 0.5), {0: 7, 1: 4}
+    written = {(name, number): sampling.size(count) for name in CORRUPTIONS for number, count in sizes.items()}
+    verify_counts(written, sizes, 2, sampling)
+    for count in (0, 3):
+        with pytest.raises(RuntimeError, match=f"'fog' of file 1 has {count} records after writing, expected 2"):
+            verify_counts({**written, ("fog", 1): count}, sizes, 2, sampling)
+    del written["shear", 0]
+    with pytest.raises(RuntimeError, match="'shear' of file 0 has 0 records after writing, expected 4"):
+        verify_counts(written, sizes, 2, sampling)
+
+
+def test_a_lost_file_is_noticed() -> None:
+    with pytest.raises(RuntimeError, match="File 0 of 1 has not been read"):
+        verify_counts({}, {}, 1, Sampling(0, 1.0))
