@@ -1,0 +1,72 @@
+"""The work of GatedEvaluator: TFX's Evaluator measures, then bounds and intervals decide."""
+
+import json
+import os
+from typing import Any
+
+from tfx.components.evaluator import constants
+from tfx.components.evaluator.executor import Executor as EvaluatorExecutor
+from tfx.dsl.io import fileio
+from tfx.types import Artifact, artifact_utils
+from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, BLESSING_KEY, EVALUATION_KEY, MODEL_KEY
+from tfx.utils import io_utils, path_utils
+
+# isort: split
+import tensorflow_model_analysis as tfma
+
+from components.evaluator.judgement import Bound, judge
+from components.evaluator.measurements import measurements
+from components.verdict import Verdict
+from components.verdict_artifact import VERDICT_KEY, publish_verdict
+
+GATE_KEY = "gate"
+BOUNDS_KEY = "bounds"
+ADVICE_KEY = "advice"
+CODE_FINGERPRINT_KEY = "code_fingerprint"
+
+InputDict = dict[str, list[Artifact]]
+
+
+class Executor(EvaluatorExecutor):
+    """Executor of GatedEvaluator."""
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self, input_dict: InputDict, output_dict: InputDict, exec_properties: dict[str, Any]
+    ) -> None:
+        """Evaluates and decides; TFX calls this.
+
+        Args:
+            input_dict: `examples`, `model`, and, where there are, `baseline_model` and `schema`.
+            output_dict: `evaluation`, as TFX's Evaluator writes it; `blessing`; `verdict`.
+            exec_properties: What the component was given.
+        """
+        inputs = _without_empty_baseline(input_dict)
+        super().Do(inputs, output_dict, exec_properties)
+        metrics = tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY]))
+        bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY])]
+        findings = judge(measurements(metrics), bounds)
+        verdict = Verdict(exec_properties[GATE_KEY], tuple(findings), exec_properties[ADVICE_KEY])
+        publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))
+        _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), inputs, blessed=verdict.passed)
+
+
+def _without_empty_baseline(input_dict: InputDict) -> InputDict:
+    """Drops a baseline that holds no model: of the first run, or as Kubeflow hands over an empty artifact."""
+    baselines = input_dict.get(BASELINE_MODEL_KEY)
+    if baselines and fileio.exists(path_utils.serving_model_path(baselines[0].uri)):
+        return input_dict
+    return {key: artifacts for key, artifacts in input_dict.items() if key != BASELINE_MODEL_KEY}
+
+
+def _bless(blessing: Artifact, inputs: InputDict, *, blessed: bool) -> None:
+    """Fills a ModelBlessing as TFX's Evaluator does, for all that look for one."""
+    model = artifact_utils.get_single_instance(inputs[MODEL_KEY])
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    for baseline in inputs.get(BASELINE_MODEL_KEY, []):
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri)
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
+    file_name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
+    io_utils.write_string_file(os.path.join(blessing.uri, file_name), "")
+    value = constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
