@@ -1,0 +1,1 @@
+"""ServingCheck: proves that an export serves before it is pushed."""

@@ -1,0 +1,239 @@
+"""Exports that break in one way each: every one is refused for that, and for nothing else."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from components.serving_check import check
+from components.serving_check.check import check_export
+from components.serving_check.exchange import Plan, Report, read_report
+from components.serving_check.limits import ServingLimits
+from components.serving_check.probe import probe
+from components.trainer.model import build_model
+from components.trainer.signatures import DigitAnswers, export_model
+from components.verdict import Finding
+
+Check = Callable[[Path], list[Finding]]
+Refusals = Callable[[Iterable[Finding]], list[tuple[str, str]]]
+Save = Callable[[Any], Path]
+
+
+@pytest.fixture
+def check_afresh(images: np.ndarray, limits: ServingLimits, tmp_path: Path) -> Check:
+    """Checks an export as the step does."""
+    return lambda export: check_export(str(export), images, limits, tmp_path / "log")
+
+
+@pytest.fixture
+def check_here(check_afresh: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Checks an export without starting a process, for flaws that need none to be seen."""
+
+    def run_here(plan: Plan, timeout_s: float, log_file: Path) -> Report:
+        with (tmp_path / "report").open("w", buffering=1) as report:
+            probe(plan, report)
+        return read_report(tmp_path / "report")
+
+    monkeypatch.setattr(check, "run_probe", run_here)
+    return check_afresh
+
+
+class Standardization(tf.Module):
+    """Stands in for a Transform graph."""
+
+    def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"image": tf.cast(features["image"], tf.float32) / 255}
+
+    def transform_features_layer(self) -> "Standardization":
+        return self
+
+    def raw_feature_spec(self) -> dict[str, Any]:
+        return {"image": tf.io.FixedLenFeature([28, 28, 1], tf.int64)}
+
+
+def digit_answers() -> DigitAnswers:
+    keras.utils.set_random_seed(1)
+    return DigitAnswers(build_model(dropout=0.0), Standardization(), temperature=0.5, low_confidence=0.99)
+
+
+def test_what_the_trainer_exports_passes(check_afresh: Check, refusals: Refusals, tmp_path: Path) -> None:
+    export_model(digit_answers(), str(tmp_path / "model"))
+    findings = check_afresh(tmp_path / "model")
+    assert refusals(findings) == []
+    # Ops and loader, and eleven of each signature; none twice.
+    assert len({(finding.metric, finding.slice) for finding in findings}) == len(findings) == 2 + 3 * 11
+
+
+def test_a_custom_op(good_export: Path, check_afresh: Check, tmp_path: Path) -> None:
+    model = shutil.copytree(good_export, tmp_path / "model")
+    saved_model = SavedModel.FromString((model / "saved_model.pb").read_bytes())
+    functions = saved_model.meta_graphs[0].graph_def.library.function
+    next(node for function in functions for node in function.node_def if node.op == "Softmax").op = "FancySoftmax"
+    (model / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    (refusal,) = (finding for finding in check_afresh(model) if not finding.passed)
+    assert (refusal.metric, refusal.slice, refusal.reason) == (
+        "core ops",
+        "export",
+        "TF Serving does not have FancySoftmax",
+    )
+
+
+def test_a_call_into_python(tiny_model: Any, save_export: Save, check_here: Check) -> None:
+    class Calling(tiny_model):
+        def logits(self, pixels: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(
+                tf.numpy_function(lambda values: values, [super().logits(pixels)], tf.float32), [None, 10]
+            )
+
+    (refusal,) = (finding for finding in check_here(save_export(Calling())) if not finding.passed)
+    assert (refusal.metric, refusal.reason) == ("core ops", "TF Serving does not have PyFunc")
+
+
+def test_a_signature_that_lacks_an_output(tiny_model: Any, save_export: Save, check_here: Check) -> None:
+    class Lacking(tiny_model):
+        def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {name: values for name, values in super().from_pixels(image).items() if name != "confidence"}
+
+    findings = check_here(save_export(Lacking()))
+    (refusal,) = (finding for finding in findings if not finding.passed)
+    assert (refusal.metric, refusal.slice) == ("signature", "pixels")
+    assert refusal.reason == "it lacks the output 'confidence', float32[n]"
+    assert {finding.slice for finding in findings if finding.metric == "p99 latency, ms"} == {
+        "serving_default",
+        "examples",
+    }
+
+
+def test_what_only_the_python_loader_can_load(check_afresh: Check, tmp_path: Path) -> None:
+    # keras-team/keras#20096: saved in this way, a Keras 3 model has its variables for Python only.
+    answers = digit_answers()
+    signatures = {
+        "serving_default": (answers.from_image_bytes, tf.TensorSpec([None], tf.string, name="image_bytes")),
+        "pixels": (answers.from_pixels, tf.TensorSpec([None, 28, 28], tf.float32, name="image")),
+        "examples": (answers.from_examples, tf.TensorSpec([None], tf.string, name="examples")),
+    }
+    functions = {name: tf.function(ask, input_signature=[spec]) for name, (ask, spec) in signatures.items()}
+    tf.saved_model.save(answers, str(tmp_path / "model"), signatures=functions)
+    refused = [finding for finding in check_afresh(tmp_path / "model") if not finding.passed]
+    assert [(finding.metric, finding.slice) for finding in refused] == [("good request", name) for name in signatures]
+    variables = {variable.path for variable in answers.model.variables}
+    for finding in refused:
+        error, _, variable = finding.reason.partition(": Could not find variable ")
+        assert error == "FailedPreconditionError"
+        assert variable in variables
+
+
+def test_one_signature_that_answers_something_else(
+    tiny_model: Any, save_export: Save, check_here: Check, refusals: Refusals
+) -> None:
+    class Upside(tiny_model):
+        def from_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+            answers = super().from_image_bytes(image_bytes)
+            probabilities = tf.reverse(answers["probabilities"], [-1])
+            return {**answers, "probabilities": probabilities, "digit": tf.argmax(probabilities, axis=-1)}
+
+    assert refusals(check_here(save_export(Upside()))) == [("digits as by examples", "serving_default")]
+
+
+def test_probabilities_that_are_no_numbers(
+    tiny_model: Any, save_export: Save, check_here: Check, refusals: Refusals
+) -> None:
+    class Dividing(tiny_model):
+        def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            answers = super().from_pixels(image)
+            return {**answers, "probabilities": answers["probabilities"] * tf.math.log(-1.0)}
+
+    findings = check_here(save_export(Dividing()))
+    assert refusals(findings) == [("sum of probabilities, less one", "pixels")]
+
+
+def test_answers_that_depend_on_the_other_images_of_a_batch(
+    tiny_model: Any, save_export: Save, check_here: Check, refusals: Refusals
+) -> None:
+    class Normalizing(tiny_model):
+        # What a batch normalization does that still thinks it is being trained.
+        def logits(self, pixels: tf.Tensor) -> tf.Tensor:
+            logits = super().logits(pixels)
+            return logits - tf.reduce_mean(logits, axis=0)
+
+    findings = check_here(save_export(Normalizing()))
+    assert refusals(findings) == [("one image alone", name) for name in ("serving_default", "pixels", "examples")]
+
+
+def test_an_image_of_another_size_that_is_answered(
+    tiny_model: Any, save_export: Save, check_here: Check, refusals: Refusals
+) -> None:
+    class Careless(tiny_model):
+        def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self.answer(tf.image.resize(image[..., tf.newaxis], (28, 28))[..., 0])
+
+    findings = check_here(save_export(Careless()))
+    assert refusals(findings) == [("malformed request", "pixels")]
+    (refusal,) = (finding for finding in findings if not finding.passed)
+    assert refusal.reason.startswith("27 rows got an answer, expected an error; 27 columns got an answer")
+
+
+def test_an_empty_batch_that_fails(tiny_model: Any, save_export: Save, check_here: Check, refusals: Refusals) -> None:
+    class Counting(tiny_model):
+        def answer(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(pixels)[0])]):
+                return super().answer(tf.identity(pixels))
+
+    findings = check_here(save_export(Counting()))
+    assert refusals(findings) == [("empty batch", name) for name in ("serving_default", "pixels", "examples")]
+
+
+def test_an_export_that_never_answers(
+    tiny_model: Any, save_export: Save, images: np.ndarray, refusals: Refusals, tmp_path: Path
+) -> None:
+    class Endless(tiny_model):
+        def answer(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            forever = tf.while_loop(lambda step: step >= 0, lambda step: (step + 1) % 7, [0])
+            return super().answer(pixels + tf.cast(forever[0], tf.float32))
+
+    limits = ServingLimits(num_requests=8, huge_batch=20, timeout_s=12)
+    findings = check_export(str(save_export(Endless())), images, limits, tmp_path / "log")
+    (refusal,) = (finding for finding in findings if not finding.passed)
+    assert refusal.metric == "fresh process"
+    assert refusal.reason.startswith("it had not ended after 12 s; its last work was: ")
+
+
+def test_an_export_that_kills_its_process(tiny_model: Any, save_export: Save, check_afresh: Check) -> None:
+    class Deadly(tiny_model):
+        def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([tf.raw_ops.Abort(error_msg="out of ink")]):
+                return super().from_pixels(tf.identity(image))
+
+    (refusal,) = (finding for finding in check_afresh(save_export(Deadly())) if not finding.passed)
+    assert (refusal.metric, refusal.slice) == ("fresh process", "pixels")
+    assert refusal.reason == (
+        "it was ended by SIGABRT: Abort_op intentional failure; out of ink; its last work was: good request"
+    )
+
+
+def test_a_folder_without_an_export(check_afresh: Check, tmp_path: Path) -> None:
+    (refusal,) = check_afresh(tmp_path)
+    assert (refusal.metric, refusal.reason) == ("SavedModel", "there is no saved_model.pb in it")
+
+
+def test_an_export_without_its_variables(good_export: Path, check_here: Check, tmp_path: Path) -> None:
+    model = shutil.copytree(good_export, tmp_path / "model", ignore=shutil.ignore_patterns("variables*"))
+    (refusal,) = (finding for finding in check_here(model) if not finding.passed)
+    assert refusal.metric == "session-based loader"
+
+
+def test_what_the_python_loader_cannot_load(
+    good_export: Path, check_here: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no object graph\nand more")
+
+    monkeypatch.setattr(check, "python_answers", fail)
+    (refusal,) = (finding for finding in check_here(good_export) if not finding.passed)
+    assert (refusal.metric, refusal.reason) == ("Python loader", "ValueError: no object graph")

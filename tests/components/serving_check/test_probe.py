@@ -1,0 +1,63 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.serving_check.exchange import Kind, Plan, Report, Request, read_report
+from components.serving_check.limits import ServingLimits
+from components.serving_check.probe import probe
+from components.serving_check.requests import build_requests
+
+
+@pytest.fixture
+def report_of(tmp_path: Path) -> Any:
+    def follow(plan: Plan) -> Report:
+        with (tmp_path / "report").open("w", buffering=1) as report:
+            probe(plan, report)
+        return read_report(tmp_path / "report")
+
+    return follow
+
+
+def test_every_request_is_answered(
+    report_of: Any, good_export: Path, images: np.ndarray, limits: ServingLimits
+) -> None:
+    requests = build_requests(images, ["pixels", "examples"], limits)
+    report = report_of(Plan(str(good_export), ("MatMul",), requests))
+    assert (report.foreign_ops, report.load_error) == ((), "")
+    asked = [(request.signature, request.kind, request.name, request.times) for request in requests]
+    assert [(answer.signature, answer.kind, answer.name) for answer in report.answers] == [key[:3] for key in asked]
+    for answer, (*_, times) in zip(report.answers, asked, strict=True):
+        assert (answer.error == "") == (answer.kind != Kind.MALFORMED)
+        assert len(answer.milliseconds) == (0 if answer.error else times)
+
+
+def test_the_graph_sees_values_of_a_wrong_shape(report_of: Any, good_export: Path) -> None:
+    wrong = Request("pixels", Kind.MALFORMED, "image", np.zeros((1, 27, 28), np.float32))
+    (answer,) = report_of(Plan(str(good_export), (), (wrong,))).answers
+    # Python's own check would have said "Cannot feed value of shape".
+    assert (answer.error, answer.message) == (
+        "InvalidArgumentError",
+        "Shape of tensor _arg_pixels_image_0_0 [1,27,28] is not compatible with expected shape [?,28,28]",
+    )
+
+
+def test_a_foreign_op_ends_it_before_it_loads(report_of: Any) -> None:
+    assert report_of(Plan("no such folder", ("Abs", "DecodeDigits"), ())) == Report(foreign_ops=("DecodeDigits",))
+
+
+def test_what_the_loader_refuses(report_of: Any, tmp_path: Path) -> None:
+    report = report_of(Plan(str(tmp_path), (), ()))
+    assert report.load_error.startswith("OSError: SavedModel file does not exist at")
+    assert report.doing == "loading"
+
+
+def test_a_signature_that_fails_the_good_request_is_asked_nothing_more(
+    report_of: Any, good_export: Path, images: np.ndarray, limits: ServingLimits
+) -> None:
+    broken = Request("pixels", Kind.GOOD, "image", np.zeros((1, 27, 28), np.float32))
+    requests = (broken, *build_requests(images, ["pixels"], limits)[1:], *build_requests(images, ["examples"], limits))
+    answers = report_of(Plan(str(good_export), (), requests)).answers
+    assert [answer.kind for answer in answers if answer.signature == "pixels"] == [Kind.GOOD]
+    assert len([answer for answer in answers if answer.signature == "examples"]) > 5
