@@ -14,14 +14,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.bounds import NO_BASELINE, set_options
 from benchmarks.processes import DIGITS, run_process
 from pipeline.settings import Profile
 
 MIN_MEAN_ACCURACY = 0.995
 MAX_PEAK_BYTES = 4 * 2**30
-
-# The runs share a workspace: a seed must be judged on its own, not against the seed before it.
-_NO_BASELINE = ("--set", "evaluation.max_accuracy_drop=1", "--set", "evaluation.max_digit_drop=1")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,8 @@ def limit_failures(results: Sequence[SeedResult]) -> Iterator[str]:
 def _run(seed: int, profile: Profile, workspace: Path) -> SeedResult:
     click.echo(f"seed {seed}", err=True)
     command = [DIGITS, "run", "--workspace", str(workspace), "--profile", profile, "--json"]
-    process = run_process([*command, "--set", f"trainer.seed={seed}", *_NO_BASELINE])
+    # The runs share a workspace: a seed must be judged on its own, not against the seed before it.
+    process = run_process([*command, *set_options({"trainer.seed": seed, **NO_BASELINE})])
     run = json.loads(process.stdout)
     digit, accuracy = min(run["digit_accuracy"].items(), key=lambda item: item[1])
     return SeedResult(seed, run["test_accuracy"], digit, accuracy, process.seconds, process.peak_bytes)
@@ -93,7 +92,7 @@ def _print_results(results: Sequence[SeedResult], profile: Profile) -> None:
         table.add_row(
             str(result.seed),
             f"{result.accuracy:.2%}",
-            f"{result.lowest_digit}: {result.lowest_accuracy:.2%}",
+            f"{result.lowest_digit}, {result.lowest_accuracy:.2%}",
             f"{result.seconds:.0f} s",
             _gibibytes(result.peak_bytes),
         )

@@ -1,43 +1,106 @@
-"""The baseline: which model a new one has to measure up to."""
+"""BaselineModel: the model in production, which a new one has to measure up to."""
 
-from collections.abc import Mapping
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
 
-import ml_metadata as mlmd
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
-from tfx.dsl.io import fileio
-from tfx.types import Artifact
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.types import Artifact, Channel, artifact_utils
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.standard_artifacts import Model
+from tfx.utils import path_utils
+
+from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
+from components.provenance import model_fingerprint
+from components.versions import Version, find_baseline, version_fingerprint
 
 CANDIDATE_KEY = "candidate"
-MODEL_KEY = "model"
-MODEL_BLESSING_KEY = "model_blessing"
+BASELINE_MODEL_KEY = "baseline_model"
+VERSION_PROPERTY = "version"
+"""Custom property of the baseline: its version number as text; empty where there is none."""
 
 
-class LatestBlessedOtherModelStrategy(LatestBlessedModelStrategy):
-    """Resolves the latest blessed model other than the candidate itself.
+class Driver(BaselineDriver):
+    """Keys the cache with the fingerprint of the model in production."""
 
-    TFX's own strategy finds the candidate once it is blessed. A repeated run would then compare the model with
-    itself, which makes the Evaluator's inputs new: nothing after it could ever be answered from the cache.
-    """
+    def baseline_identity(self, execution_info: ExecutionInfo) -> str:
+        """Returns the `model_fingerprint` of the baseline."""
+        [candidate] = execution_info.input_dict[CANDIDATE_KEY]
+        baseline = _find_baseline(candidate, execution_info.exec_properties[SERVING_DIRECTORY_KEY])
+        return version_fingerprint(baseline) if baseline else ""
 
-    def resolve_artifacts(
-        self, store: mlmd.MetadataStore, input_dict: Mapping[str, list[Artifact]]
-    ) -> dict[str, list[Artifact]] | None:
-        """Chooses the baseline; TFX calls this.
+
+class Executor(BaseExecutor):
+    """Executor of BaselineModel."""
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Copies the baseline; TFX calls this.
 
         Args:
-            store: The metadata store.
-            input_dict: All models under `model`, all blessings under `model_blessing`, and the model of this run under
-                `candidate`.
-
-        Returns:
-            The baseline and its blessing, or empty lists where there is none; the candidate as it was.
+            input_dict: `candidate`, the model of this run.
+            output_dict: `baseline_model`; stays empty where no other model has been pushed.
+            exec_properties: `serving_directory`.
         """
-        candidate_ids = {artifact.id for artifact in input_dict[CANDIDATE_KEY]}
-        # Nothing can be compared with a model whose files somebody has deleted.
-        others = [
-            model for model in input_dict[MODEL_KEY] if model.id not in candidate_ids and fileio.exists(model.uri)
-        ]
-        resolved = super().resolve_artifacts(
-            store, {MODEL_KEY: others, MODEL_BLESSING_KEY: input_dict[MODEL_BLESSING_KEY]}
+        self._log_startup(input_dict, output_dict, exec_properties)
+        candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE_KEY])
+        output = artifact_utils.get_single_instance(output_dict[BASELINE_MODEL_KEY])
+        baseline = _find_baseline(candidate, exec_properties[SERVING_DIRECTORY_KEY])
+        output.set_string_custom_property(VERSION_PROPERTY, str(baseline.number) if baseline else "")
+        if baseline:
+            shutil.copytree(baseline.directory, path_utils.serving_model_path(output.uri), dirs_exist_ok=True)
+
+
+class BaselineModelSpec(ComponentSpec):
+    """Contract of BaselineModel."""
+
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
+        SERVING_DIRECTORY_KEY: ExecutionParameter(type=str),
+        BASELINE_KEY: ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {CANDIDATE_KEY: ChannelParameter(type=Model)}
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {BASELINE_MODEL_KEY: ChannelParameter(type=Model)}
+
+
+class BaselineModel(BaseComponent):
+    """Fetches the newest pushed version that is another model than the candidate.
+
+    TFX's Resolver would look for it in ML Metadata, which open-source Kubeflow Pipelines cannot do, and which knows
+    nothing of a rollback. The serving folder is the truth on every runner: only Pusher and `digits rollback` write to
+    it. The candidate itself is passed over: a repeated run would else compare the model with itself, and nothing after
+    it could be answered from the cache.
+    """
+
+    SPEC_CLASS = BaselineModelSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+    DRIVER_CLASS = Driver
+
+    def __init__(self, candidate: Channel, serving_directory: str) -> None:
+        """Defines the step.
+
+        Args:
+            candidate: The model of this run.
+            serving_directory: Folder of the pushed versions; it need not be there yet.
+        """
+        super().__init__(
+            BaselineModelSpec(
+                **{
+                    CANDIDATE_KEY: candidate,
+                    SERVING_DIRECTORY_KEY: serving_directory,
+                    BASELINE_KEY: "",
+                    BASELINE_MODEL_KEY: Channel(type=Model),
+                }
+            )
         )
-        return {**resolved, CANDIDATE_KEY: input_dict[CANDIDATE_KEY]}
+
+
+def _find_baseline(candidate: Artifact, serving_directory: str) -> Version | None:
+    model = Path(path_utils.serving_model_path(candidate.uri))
+    return find_baseline(Path(serving_directory), model_fingerprint(model))

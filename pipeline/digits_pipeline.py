@@ -1,33 +1,47 @@
 """The pipeline: its steps and how they are joined, once for all runners."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.
-from tfx.components import (
-    Evaluator,
-    ExampleValidator,
-    Pusher,
-    StatisticsGen,
-    Trainer,
-    Transform,
-)
+from tfx.components import ExampleValidator, InfraValidator, StatisticsGen, Trainer, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2, trainer_pb2
-from tfx.types import Channel
-from tfx.types.standard_artifacts import Model, ModelBlessing
+from tfx.proto import infra_validator_pb2, pusher_pb2, trainer_pb2
+from tfx.types import BaseChannel
 
-from components.baseline_model import LatestBlessedOtherModelStrategy
+from components.baseline_model import BaselineModel
+from components.data_gate.component import DataGate
+from components.evaluator.component import GatedEvaluator
 from components.example_gen.component import MnistExampleGen
 from components.example_gen.data_version import DataVersion
 from components.example_gen.executor import CODE_FINGERPRINT_KEY
 from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from components.provenance import DataOrigin, Ingredients
+from components.pusher import AtomicPusher
+from components.robustness.component import CorruptedExampleGen
+from components.serving_check.component import ServingCheck
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
+from components.trainer.signatures import EXAMPLES_SIGNATURE
+from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
+from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.evaluation import eval_config
 from pipeline.settings import Settings
+
+_CODE: Mapping[str, str] = {
+    "MnistExampleGen": "components.example_gen.executor",
+    "DataGate": "components.data_gate.executor",
+    "Transform": "components.preprocessing",
+    "Trainer": "components.trainer.training",
+    "Evaluator": "components.evaluator.executor",
+    "CorruptedExampleGen": "components.robustness.executor",
+    "ServingCheck": "components.serving_check.executor",
+    "Pusher": "components.pusher",
+}
+"""The module that a step with code of ours runs: with all that it imports, it is part of the step's cache key."""
 
 
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
@@ -41,9 +55,10 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
     Returns:
         The pipeline, without a metadata connection: the runner knows where metadata is kept.
     """
+    code = {step: code_fingerprint(module) for step, module in _CODE.items()}
     example_gen = MnistExampleGen(
         data,
-        code_fingerprint("components.example_gen.executor"),
+        code["MnistExampleGen"],
         eval_fraction=settings.data.eval_fraction,
         test_fraction=settings.data.test_fraction,
         sample_fraction=settings.data.sample_fraction,
@@ -63,46 +78,93 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
     )
-    transform = Transform(
-        examples=example_gen.outputs["examples"],
+    data_gate = DataGate(
+        statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
-        preprocessing_fn="components.preprocessing.preprocessing_fn",
-        # StatisticsGen has those of the raw examples; nobody reads those of the standardized ones.
-        disable_statistics=True,
-        custom_config={CODE_FINGERPRINT_KEY: code_fingerprint("components.preprocessing")},
+        anomalies=example_validator.outputs["anomalies"],
+        limits=settings.data_gate,
+        serving_directory=settings.serving_directory,
+        code_fingerprint=code["DataGate"],
     )
-    trainer = Trainer(
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        run_fn="components.trainer.training.run_fn",
-        train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
-        eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
-        custom_config={
-            HYPERPARAMETERS_KEY: settings.trainer.model_dump(),
-            CODE_FINGERPRINT_KEY: code_fingerprint("components.trainer.training"),
-        },
-    )
-    baseline_model = Resolver(
-        strategy_class=LatestBlessedOtherModelStrategy,
-        candidate=trainer.outputs["model"],
-        model=Channel(type=Model),
-        model_blessing=Channel(type=ModelBlessing),
-    ).with_id("BaselineModel")
-    evaluator = Evaluator(
-        examples=example_gen.outputs["examples"],
-        example_splits=[TEST_SPLIT],
-        model=trainer.outputs["model"],
-        baseline_model=baseline_model.outputs["model"],
-        eval_config=eval_config(settings.evaluation),
-        schema=schema_gen.outputs["schema"],
-    )
-    pusher = Pusher(
-        model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(settings.serving_directory))
-        ),
-    )
+    with Cond(data_gate.outputs[VERDICT_KEY].future()[0].property(PASSED_PROPERTY) == 1):
+        transform = Transform(
+            examples=example_gen.outputs["examples"],
+            schema=schema_gen.outputs["schema"],
+            preprocessing_fn="components.preprocessing.preprocessing_fn",
+            # StatisticsGen has those of the raw examples; nobody reads those of the standardized ones.
+            disable_statistics=True,
+            custom_config={CODE_FINGERPRINT_KEY: code["Transform"]},
+        )
+        trainer = Trainer(
+            examples=transform.outputs["transformed_examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            run_fn="components.trainer.training.run_fn",
+            train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
+            eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
+            custom_config={
+                HYPERPARAMETERS_KEY: settings.trainer.model_dump(),
+                CODE_FINGERPRINT_KEY: code["Trainer"],
+            },
+        )
+        baseline_model = BaselineModel(trainer.outputs["model"], str(settings.serving_directory))
+        evaluator = GatedEvaluator(
+            "Evaluator",
+            examples=example_gen.outputs["examples"],
+            example_splits=[TEST_SPLIT],
+            model=trainer.outputs["model"],
+            baseline_model=baseline_model.outputs["baseline_model"],
+            schema=schema_gen.outputs["schema"],
+            eval_config=evaluation.eval_config(),
+            bounds=evaluation.bounds(settings.evaluation),
+            advice="Train longer or on more data, or, if a bound is wrong, set it: section `evaluation`.",
+            code_fingerprint=code["Evaluator"],
+        )
+        corrupted_example_gen = CorruptedExampleGen(
+            example_gen.outputs["examples"],
+            code["CorruptedExampleGen"],
+            split=TEST_SPLIT,
+            seed=settings.robustness.seed,
+            sample_fraction=settings.robustness.sample_fraction,
+        )
+        robustness_evaluator = GatedEvaluator(
+            "RobustnessEvaluator",
+            examples=corrupted_example_gen.outputs["corrupted_examples"],
+            example_splits=[TEST_SPLIT],
+            model=trainer.outputs["model"],
+            baseline_model=baseline_model.outputs["baseline_model"],
+            eval_config=evaluation.robustness_eval_config(),
+            bounds=evaluation.robustness_bounds(settings.robustness),
+            advice="Strengthen the augmentation in section `trainer`, or, if a bound is wrong, set it: section "
+            "`robustness`.",
+            code_fingerprint=code["Evaluator"],
+        )
+        serving_check = ServingCheck(
+            model=trainer.outputs["model"],
+            examples=example_gen.outputs["examples"],
+            split=TEST_SPLIT,
+            limits=settings.serving_check,
+            model_name=settings.name,
+            code_fingerprint=code["ServingCheck"],
+        )
+        infra_validators = _infra_validators(settings, trainer.outputs["model"], example_gen.outputs["examples"])
+        pusher = AtomicPusher(
+            model=trainer.outputs["model"],
+            model_blessing=evaluator.outputs["blessing"],
+            infra_blessing=serving_check.outputs["blessing"],
+            infra_validator_blessing=infra_validators[0].outputs["blessing"] if infra_validators else None,
+            statistics=statistics_gen.outputs["statistics"],
+            data_verdict=data_gate.outputs[VERDICT_KEY],
+            evaluation_verdict=evaluator.outputs[VERDICT_KEY],
+            robustness_verdict=robustness_evaluator.outputs[VERDICT_KEY],
+            serving_verdict=serving_check.outputs[VERDICT_KEY],
+            push_destination=pusher_pb2.PushDestination(
+                filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(settings.serving_directory))
+            ),
+            provenance=Ingredients(
+                data=DataOrigin(uri=data.uri, span=data.span, fingerprint=data.fingerprint), code=code
+            ),
+            code_fingerprint=code["Pusher"],
+        ).with_id("Pusher")
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=str(settings.pipeline_root),
@@ -111,12 +173,48 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             schema_gen,
             statistics_gen,
             example_validator,
+            data_gate,
             transform,
             trainer,
             baseline_model,
             evaluator,
+            corrupted_example_gen,
+            robustness_evaluator,
+            serving_check,
+            *infra_validators,
             pusher,
         ],
         enable_cache=settings.enable_cache,
         beam_pipeline_args=list(beam_pipeline_args),
     )
+
+
+def _infra_validators(settings: Settings, model: BaseChannel, examples: BaseChannel) -> list[BaseNode]:
+    """Returns TFX's own InfraValidator, where there is an engine that can start TF Serving for it."""
+    if settings.infra_validator.engine == "none":
+        return []
+    # The one empty message means the defaults of that platform.
+    platform: dict[str, Any] = (
+        {"local_docker": infra_validator_pb2.LocalDockerConfig()}
+        if settings.infra_validator.engine == "docker"
+        else {"kubernetes": infra_validator_pb2.KubernetesConfig()}
+    )
+    return [
+        InfraValidator(
+            model=model,
+            examples=examples,
+            serving_spec=infra_validator_pb2.ServingSpec(
+                tensorflow_serving=infra_validator_pb2.TensorFlowServing(
+                    tags=[settings.infra_validator.tf_serving_tag]
+                ),
+                **platform,
+            ),
+            request_spec=infra_validator_pb2.RequestSpec(
+                tensorflow_serving=infra_validator_pb2.TensorFlowServingRequestSpec(
+                    signature_names=[EXAMPLES_SIGNATURE]
+                ),
+                split_name=TEST_SPLIT,
+                num_examples=settings.serving_check.num_requests,
+            ),
+        )
+    ]

@@ -3,39 +3,24 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from components.verdict import read_verdict
+from components.versions import list_versions
+from pipeline.run_result import RunResult, outcome_of, test_accuracy
 from pipeline.settings import Settings
 from pipeline.step_observer import Listener, StepObserver
-from pipeline.versions import list_versions
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
-    from pipeline.evaluation import Evaluation
     from pipeline.metadata import Outcome, Run
 
 _DATA_ERROR = re.compile(r"DataError: (.+)")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What came of a run.
-
-    Attributes:
-        run: The run as ML Metadata has it.
-        evaluation: What the Evaluator found.
-        pushed_to: Version directory of the model, if it was blessed.
-    """
-
-    run: "Run"
-    evaluation: "Evaluation"
-    pushed_to: Path | None
 
 
 class StepFailedError(RuntimeError):
@@ -146,16 +131,13 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
 
 
 def _result(settings: Settings) -> RunResult:
-    from pipeline.evaluation import read_evaluation
-    from pipeline.metadata import newest_artifact, newest_run, open_metadata, record_outcome
+    from pipeline.metadata import newest_artifacts, newest_run, open_metadata, record_outcome
 
     store = open_metadata(settings.metadata_file, writable=True)
-    evaluation = read_evaluation(newest_artifact(store, "ModelEvaluation").uri)
-    pusher = newest_run(store).steps[-1]
-    outcome: Outcome = "refused" if not evaluation.blessed else "unchanged" if pusher.state == "cached" else "pushed"
-    record_outcome(store, outcome, evaluation.accuracy)
+    verdicts = {Path(artifact.uri): read_verdict(artifact.uri) for artifact in newest_artifacts(store, "Verdict")}
+    record_outcome(store, outcome_of(newest_run(store), verdicts.values()), test_accuracy(verdicts.values()))
     run = newest_run(store)
-    return RunResult(run, evaluation, settings.serving_directory / str(run.version) if run.version else None)
+    return RunResult(run, verdicts, settings.serving_directory / str(run.version) if run.version else None)
 
 
 def is_interrupt(error: BaseException) -> bool:

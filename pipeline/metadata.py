@@ -109,20 +109,17 @@ def newest_run(store: MetadataStore) -> Run:
     return _run(store, _newest_context(store))
 
 
-def newest_artifact(store: MetadataStore, type_name: str) -> metadata_store_pb2.Artifact:
-    """Returns the artifact of a type that the newest run made, or found in the cache.
+def newest_artifacts(store: MetadataStore, type_name: str) -> list[metadata_store_pb2.Artifact]:
+    """Returns the artifacts of a type that the newest run made, or found in the cache, in the order of its steps.
 
     Args:
         store: The metadata store.
-        type_name: Such as `ModelEvaluation`.
+        type_name: Such as `Verdict`.
 
     Raises:
-        LookupError: The run has no artifact of this type.
+        LookupError: There is no run.
     """
-    artifact = _output(store, _newest_context(store), type_name)
-    if artifact is None:
-        raise LookupError(f"The newest run has no {type_name}.")
-    return artifact
+    return _outputs(store, _newest_context(store), type_name)
 
 
 def record_outcome(store: MetadataStore, outcome: Outcome, test_accuracy: float | None = None) -> None:
@@ -157,8 +154,8 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
     steps = tuple(_step(name, execution) for (_, name), execution in zip(names, executions, strict=True))
     properties = context.custom_properties
     outcome, accuracy = properties.get(_OUTCOME_PROPERTY), properties.get(_ACCURACY_PROPERTY)
-    pushed = _output(store, context, _PUSHED_MODEL_TYPE)
-    version = pushed.custom_properties[_VERSION_PROPERTY].string_value if pushed else ""
+    pushed = _outputs(store, context, _PUSHED_MODEL_TYPE)
+    version = pushed[0].custom_properties[_VERSION_PROPERTY].string_value if pushed else ""
     return Run(
         run_id=context.name,
         pipeline=names[0][0] if names else "",
@@ -186,10 +183,11 @@ def _pipeline_and_step(store: MetadataStore, execution: metadata_store_pb2.Execu
     return pipeline, step
 
 
-def _output(
+def _outputs(
     store: MetadataStore, context: metadata_store_pb2.Context, type_name: str
-) -> metadata_store_pb2.Artifact | None:
-    execution_ids = [execution.id for execution in store.get_executions_by_context(context.id)]
+) -> list[metadata_store_pb2.Artifact]:
+    execution_ids = sorted(execution.id for execution in store.get_executions_by_context(context.id))
     events = store.get_events_by_execution_ids(execution_ids) if execution_ids else []
-    made = [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
-    return next((artifact for artifact in store.get_artifacts_by_id(made) if artifact.type == type_name), None)
+    made = {event.artifact_id: event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT}
+    artifacts = [artifact for artifact in store.get_artifacts_by_id(list(made)) if artifact.type == type_name]
+    return sorted(artifacts, key=lambda artifact: made[artifact.id])

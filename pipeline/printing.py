@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from pipeline.local_runner import RunResult
     from pipeline.metadata import Run
+    from pipeline.run_result import RunResult
 
 
 _UNBOUNDED_WIDTH = 10_000
@@ -23,8 +24,16 @@ def result_values(result: "RunResult") -> dict[str, Any]:
     """Returns what JSON says of a run that has just ended."""
     return {
         **run_values(result.run),
-        "digit_accuracy": result.evaluation.digit_accuracy,
-        "refusals": [vars(refusal) for refusal in result.evaluation.refusals],
+        "digit_accuracy": result.digit_accuracy,
+        "verdicts": {
+            verdict.gate: {"passed": verdict.passed, "directory": str(directory)}
+            for directory, verdict in result.verdicts.items()
+        },
+        "refusals": [
+            {"gate": verdict.gate, **asdict(finding), "bound": finding.bound}
+            for verdict in result.verdicts.values()
+            for finding in verdict.refusals
+        ],
         "model": str(result.pushed_to) if result.pushed_to else None,
     }
 

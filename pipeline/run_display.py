@@ -10,9 +10,12 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.local_runner import RunResult
+from components.verdict import TABLE_FILE, read_headings, render_findings
+from pipeline.run_result import RunResult
 
-_NAME_WIDTH = 18
+_NAME_WIDTH = 19
+_MAX_REFUSALS = 10
+"""Of each gate: what it refused has to fit on a screen."""
 
 
 class RunDisplay:
@@ -48,22 +51,32 @@ class RunDisplay:
         self._status.stop()
 
     def show_result(self, result: RunResult) -> None:
-        """Prints the accuracy, the decision of the gate and where the model is."""
-        accuracy = f"{100 * result.evaluation.accuracy:.2f} %"
-        digit, lowest = min(result.evaluation.digit_accuracy.items(), key=lambda item: item[1])
+        """Prints the accuracy, what each gate decided, why one refused, and where the model is."""
         self._print("")
-        self._print(f"Test accuracy  {accuracy} (lowest: digit {digit}, {100 * lowest:.2f} %)")
+        accuracy = result.run.test_accuracy
+        if accuracy is not None:
+            digit, lowest = min(result.digit_accuracy.items(), key=lambda item: item[1])
+            self._print(f"Test accuracy  {100 * accuracy:.2f} % (lowest: {digit}, {100 * lowest:.2f} %)")
         if result.run.outcome == "refused":
-            self._print("Gate           refused by Evaluator; nothing was pushed", style="bold red")
-            for refusal in result.evaluation.refusals or ("a slice or metric that the gate asks for is missing",):
-                self._print(f"    {refusal}", style="red")
-            self._print("    Train longer or on more data, or, if the bound is wrong, set it: section `evaluation`.")
+            self._show_refusals(result)
             return
-        unchanged = result.run.outcome == "unchanged"
-        self._print(
-            "Gate           passed" + ("; nothing has changed, nothing to do" if unchanged else ""), style="green"
-        )
+        unchanged = "; nothing has changed, nothing to do" if result.run.outcome == "unchanged" else ""
+        gates = ", ".join(verdict.gate for verdict in result.verdicts.values())
+        self._print(f"Gates          passed: {gates}{unchanged}", style="green")
         self._print(f"Model          {result.pushed_to}")
+
+    def _show_refusals(self, result: RunResult) -> None:
+        refused = {directory: verdict for directory, verdict in result.verdicts.items() if not verdict.passed}
+        # Only TFX's own InfraValidator writes no verdict.
+        gates = ", ".join(verdict.gate for verdict in refused.values()) or "InfraValidator"
+        self._print(f"Gates          refused by {gates}; nothing was pushed", style="bold red")
+        for directory, verdict in refused.items():
+            self._print(f"\n{verdict.gate}", style="bold")
+            shown = verdict.refusals[:_MAX_REFUSALS]
+            self._print(render_findings(shown, read_headings(directory)).rstrip())
+            if len(verdict.refusals) > len(shown):
+                self._print(f"… and {len(verdict.refusals) - len(shown)} more")
+            self._print(f"{verdict.advice}\nAll findings: {directory / TABLE_FILE}")
 
     def _print(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True)

@@ -20,7 +20,10 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
+from components.data_gate.limits import DataLimits
+from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
+from pipeline.gate_settings import EvaluationSettings, InfraValidatorSettings, RobustnessSettings
 from pipeline.profiles import PROFILES, Profile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -59,17 +62,6 @@ class DataSettings(_Section):
         return path.resolve()
 
 
-class EvaluationSettings(_Section):
-    """What a model must reach on the test split to be pushed."""
-
-    min_accuracy: float = Field(0.99, ge=0, le=1, description="Lowest accuracy on the whole test split.")
-    min_digit_accuracy: float = Field(0.98, ge=0, le=1, description="Lowest accuracy on any one digit.")
-    max_accuracy_drop: float = Field(
-        0.002, ge=0, le=1, description="How far accuracy may fall below that of the latest blessed model."
-    )
-    max_digit_drop: float = Field(0.01, ge=0, le=1, description="The same for any one digit.")
-
-
 class Settings(BaseSettings):
     """All settings of one run, frozen once built."""
 
@@ -91,7 +83,11 @@ class Settings(BaseSettings):
     enable_cache: bool = Field(True, description="Whether steps whose inputs have not changed are skipped.")
     data: DataSettings = DataSettings()
     trainer: Hyperparameters = Hyperparameters()
+    data_gate: DataLimits = DataLimits()
     evaluation: EvaluationSettings = EvaluationSettings()
+    robustness: RobustnessSettings = RobustnessSettings()
+    serving_check: ServingLimits = ServingLimits()
+    infra_validator: InfraValidatorSettings = InfraValidatorSettings()
 
     @field_validator("workspace", mode="before")
     @classmethod

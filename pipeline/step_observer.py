@@ -34,6 +34,7 @@ class StepObserver:
         self._listener = listener
         self._started = 0.0
         self._cached = False
+        self._skipped = False
         self.current_step: str | None = None
 
     @contextmanager
@@ -65,14 +66,16 @@ class StepObserver:
             self._start(str(record.args[0]))
         elif record.msg == "A cached execution %d is used.":
             self._cached = True
-        elif record.msg == "Component %s is finished.":
+        elif record.msg == "Skipping execution for %s":
+            self._skipped = True
+        elif record.msg == "Component %s is finished." and not self._skipped:
             self._finish()
 
     def _on_our_record(self, record: logging.LogRecord) -> None:
         self._listener.progressed(record.getMessage(), passing=record.levelno < logging.INFO)
 
     def _start(self, name: str) -> None:
-        self.current_step, self._cached, self._started = name, False, time.monotonic()
+        self.current_step, self._cached, self._skipped, self._started = name, False, False, time.monotonic()
         self._listener.step_started(name)
 
     def _finish(self) -> None:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
@@ -62,17 +62,13 @@ def judge(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -> Itera
                 yield _change_finding(bound, name, change, baseline)
 
 
-@dataclass(frozen=True)
-class _Selection:
+class _Selection(NamedTuple):
     """A value to judge, and what it is compared with."""
 
     name: str
     value: Measurement | None
     change: Measurement | None
     baseline: Measurement | None
-
-    def __iter__(self) -> Iterator:
-        return iter((self.name, self.value, self.change, self.baseline))
 
 
 def _selected(measured: Mapping[Key, Measurement], bound: Bound) -> Iterator[_Selection]:
@@ -117,42 +113,38 @@ def _mean(parts: list[Measurement | None]) -> Measurement | None:
 def _value_finding(bound: Bound, name: str, value: Measurement | None, baseline: Measurement | None) -> Finding:
     finding = Finding(bound.metric, name, passed=False, lower_bound=bound.lower, upper_bound=bound.upper)
     if value is None:
-        return _with(finding, reason="the evaluation has no such metric or slice")
+        return replace(finding, reason="the evaluation has no such metric or slice")
     if not math.isfinite(value.value):
-        return _with(finding, reason="not a number: no image is, or was taken for, this digit")
-    passed, reason = _decide(value.interval, bound.lower, bound.upper)
+        return replace(finding, reason="not a number: no image is, or was taken for, this digit")
     base = baseline.value if baseline and math.isfinite(baseline.value) else None
-    return _with(finding, passed=passed, reason=reason, value=value.value, interval=value.interval, baseline=base)
+    return _decided(replace(finding, baseline=base), value)
 
 
 def _change_finding(bound: Bound, name: str, change: Measurement, baseline: Measurement) -> Finding:
     lower, upper = (-bound.max_worsening, None) if bound.higher_is_better else (None, bound.max_worsening)
     finding = Finding(f"change of {bound.metric}", name, passed=False, lower_bound=lower, upper_bound=upper)
-    if not math.isfinite(change.value):
-        return _with(finding, reason="not a number: the baseline or the model has no value of its own here")
-    passed, reason = _decide(change.interval, lower, upper)
-    if not passed and change.pairs:
-        reason += f"; {_mcnemar(*change.pairs)}"
-    return _with(
-        finding, passed=passed, reason=reason, value=change.value, interval=change.interval, baseline=baseline.value
-    )
+    if not (math.isfinite(change.value) and math.isfinite(baseline.value)):
+        return replace(finding, reason="not a number: the baseline or the model has no value of its own here")
+    decided = _decided(replace(finding, baseline=baseline.value), change)
+    if not decided.passed and change.pairs and any(change.pairs):
+        return replace(decided, reason=f"{decided.reason}; {_mcnemar(*change.pairs)}")
+    return decided
 
 
-def _decide(interval: tuple[float, float], lower: float | None, upper: float | None) -> tuple[bool, str]:
-    low, high = interval
-    # An interval that is not finite is none: nothing is certain then.
-    if lower is not None and not low >= lower:
-        return False, f"it may be as low as {low:.4f}"
-    if upper is not None and not high <= upper:
-        return False, f"it may be as high as {high:.4f}"
-    return True, ""
+def _decided(finding: Finding, measurement: Measurement) -> Finding:
+    finding = replace(finding, value=measurement.value)
+    low, high = measurement.interval
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return replace(finding, reason="nothing is certain of it: too few images")
+    finding = replace(finding, interval=measurement.interval)
+    if finding.lower_bound is not None and low < finding.lower_bound:
+        return replace(finding, reason=f"it may be as low as {low:.4f}")
+    if finding.upper_bound is not None and high > finding.upper_bound:
+        return replace(finding, reason=f"it may be as high as {high:.4f}")
+    return replace(finding, passed=True)
 
 
 def _mcnemar(gained: int, lost: int) -> str:
     """States McNemar's exact test: whether so many lost images could be chance if both models were equally good."""
     probability = binomtest(lost, gained + lost, alternative="greater").pvalue
     return f"{lost} images newly wrong, {gained} newly right (McNemar p = {probability:.2g})"
-
-
-def _with(finding: Finding, **changes: object) -> Finding:
-    return replace(finding, **changes)  # type: ignore[arg-type]

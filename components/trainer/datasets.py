@@ -43,7 +43,7 @@ def training_batches(
 
     Args:
         examples: Dataset of (image, label), as `read_examples` gives it.
-        hyperparameters: Batch size, seed and augmentation limits.
+        hyperparameters: Batch size, seed and augmentation.
         num_devices: Devices that share each batch; it holds `batch_size` images for each of them.
 
     Returns:

@@ -10,10 +10,10 @@ _INITIAL_LEARNING_RATE_SHARE = 0.05
 
 
 def build_model(dropout: float) -> keras.Model:
-    """Builds the classifier (142,506 parameters).
+    """Builds the classifier (253,354 parameters).
 
-    A 5x5 convolution of stride 2 halves the image before any other layer sees it, which is what makes the network
-    fast on a CPU at little cost in accuracy.
+    A 5x5 convolution of stride 2 halves the image before any other layer sees it, and most of the network works on a
+    quarter of its width and height: that makes it fast on a CPU at little cost in accuracy.
 
     Args:
         dropout: Share of the last features dropped while training, from 0 to below 1.
@@ -25,8 +25,8 @@ def build_model(dropout: float) -> keras.Model:
     image = keras.Input(IMAGE_SHAPE, name="image")
     features = _convolution(image, filters=32, size=5, strides=2)
     features = _convolution(features, filters=64, size=3)
-    features = _convolution(features, filters=64, size=3)
     features = keras.layers.MaxPooling2D()(features)
+    features = _convolution(features, filters=128, size=3)
     features = _convolution(features, filters=128, size=3)
     features = keras.layers.MaxPooling2D()(features)
     features = keras.layers.Flatten()(features)

@@ -86,7 +86,11 @@ class DigitAnswers(tf.Module):
 
     def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Answers float32[n,28,28], 0 background to 255 ink."""
-        pixels = tf.clip_by_value(tf.round(image), 0, MAX_PIXEL)
+        # TF Serving takes any shape, whatever the signature says, and TensorFlow drops a check of what it thinks it
+        # knows; behind this op it knows nothing.
+        unknown = tf.raw_ops.PlaceholderWithDefault(input=image, shape=tf.TensorShape(None))
+        checked = tf.ensure_shape(unknown, (None, IMAGE_HEIGHT, IMAGE_WIDTH))
+        pixels = tf.clip_by_value(tf.round(checked), 0, MAX_PIXEL)
         return self.from_raw(tf.cast(pixels, tf.int64)[..., tf.newaxis])
 
     def from_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

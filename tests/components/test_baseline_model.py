@@ -1,65 +1,86 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tfx.types import Artifact
-from tfx.types.standard_artifacts import Model, ModelBlessing
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.types.standard_artifacts import Model
 
-from components.baseline_model import LatestBlessedOtherModelStrategy
+from components.baseline_model import Driver, Executor
+from components.provenance import Origin
+from components.publishing import publish, roll_back
 
 
-def model(number: int, folder: Path) -> Model:
+def make_model(folder: Path, content: str) -> Model:
+    """Makes a model artifact whose SavedModel holds nothing but a text."""
     artifact = Model()
-    artifact.id = number
-    artifact.uri = str(folder / str(number))
-    Path(artifact.uri).mkdir(exist_ok=True)
+    artifact.uri = str(folder)
+    directory = folder / "Format-Serving"
+    directory.mkdir(parents=True)
+    (directory / "saved_model.pb").write_text(content)
     return artifact
 
 
-def blessing(of: int, blessed: bool) -> ModelBlessing:
-    artifact = ModelBlessing()
-    artifact.id = 100 + of
-    artifact.set_int_custom_property("current_model_id", of)
-    artifact.set_int_custom_property("blessed", int(blessed))
-    return artifact
+def push(tmp_path: Path, content: str) -> None:
+    model = make_model(tmp_path / "pushed" / content, content)
+    publish(Path(model.uri) / "Format-Serving", tmp_path / "serving", {}, Origin())
 
 
-def make_inputs(
-    folder: Path, candidate: int, models: list[int], blessings: dict[int, bool]
-) -> dict[str, list[Artifact]]:
-    return {
-        "candidate": [model(candidate, folder)],
-        "model": [model(number, folder) for number in models],
-        "model_blessing": [blessing(of, blessed) for of, blessed in blessings.items()],
-    }
-
-
-def resolve(inputs: dict[str, list[Artifact]]) -> dict[str, list[Artifact]]:
-    resolved = LatestBlessedOtherModelStrategy().resolve_artifacts(None, inputs)
-    assert resolved is not None
-    return resolved
+def baseline_of(tmp_path: Path, candidate: Model) -> tuple[str, str | None]:
+    """Returns the identity that the driver finds, and the model that the executor fetches."""
+    properties: dict[str, Any] = {"serving_directory": str(tmp_path / "serving"), "baseline": ""}
+    info = ExecutionInfo(input_dict={"candidate": [candidate]}, exec_properties=properties)
+    identity = Driver(None).run(info).exec_properties["baseline"].string_value
+    output = Model()
+    output.uri = str(tmp_path / "baseline")
+    Path(output.uri).mkdir()
+    Executor().Do({"candidate": [candidate]}, {"baseline_model": [output]}, properties)
+    found = Path(output.uri) / "Format-Serving" / "saved_model.pb"
+    version = output.get_string_custom_property("version")
+    assert bool(identity) == bool(version) == found.exists()
+    return identity, found.read_text() if found.exists() else None
 
 
 @pytest.mark.parametrize(
-    ("candidate", "models", "blessings", "baseline"),
+    ("pushed", "candidate", "baseline"),
     [
-        pytest.param(1, [1], {}, [], id="first run"),
-        pytest.param(1, [1], {1: True}, [], id="first run repeated"),
-        pytest.param(2, [1, 2], {1: True}, [1], id="second model"),
-        pytest.param(2, [1, 2], {1: True, 2: True}, [1], id="second model repeated"),
-        pytest.param(3, [1, 2, 3], {1: True, 2: False}, [1], id="refused ones do not count"),
-        pytest.param(1, [1, 2], {1: True, 2: True}, [2], id="an older model comes back"),
+        pytest.param([], "a", None, id="first run"),
+        pytest.param(["a"], "a", None, id="first run repeated"),
+        pytest.param(["a"], "b", "a", id="second model"),
+        pytest.param(["a", "b"], "b", "a", id="second model repeated"),
+        pytest.param(["a", "b"], "c", "b", id="third model"),
+        pytest.param(["a", "b"], "a", "b", id="an older model comes back"),
     ],
 )
-def test_baseline(
-    tmp_path: Path, candidate: int, models: list[int], blessings: dict[int, bool], baseline: list[int]
+def test_the_baseline_is_the_newest_pushed_model_but_the_candidate(
+    tmp_path: Path, pushed: list[str], candidate: str, baseline: str | None
 ) -> None:
-    resolved = resolve(make_inputs(tmp_path, candidate, models, blessings))
-    assert [artifact.id for artifact in resolved["model"]] == baseline
-    assert [artifact.id for artifact in resolved["model_blessing"]] == [100 + number for number in baseline]
-    assert [artifact.id for artifact in resolved["candidate"]] == [candidate]
+    for content in pushed:
+        push(tmp_path, content)
+    assert baseline_of(tmp_path, make_model(tmp_path / "candidate", candidate))[1] == baseline
 
 
-def test_a_model_whose_files_are_gone_is_no_baseline(tmp_path: Path) -> None:
-    inputs = make_inputs(tmp_path, 3, [1, 2, 3], {1: True, 2: True})
-    (tmp_path / "2").rmdir()
-    assert [artifact.id for artifact in resolve(inputs)["model"]] == [1]
+def test_after_a_rollback_the_model_that_is_served_again_is_the_baseline(tmp_path: Path) -> None:
+    push(tmp_path, "a")
+    push(tmp_path, "b")
+    roll_back(tmp_path / "serving", None)
+    assert baseline_of(tmp_path, make_model(tmp_path / "candidate", "c"))[1] == "a"
+
+
+def test_the_cache_sees_the_model_and_not_the_number_of_its_version(tmp_path: Path) -> None:
+    """Of a copy of a version nothing new can come; of another model everything may."""
+    candidate = make_model(tmp_path / "candidate", "c")
+    info = ExecutionInfo(
+        input_dict={"candidate": [candidate]}, exec_properties={"serving_directory": str(tmp_path / "serving")}
+    )
+
+    def identity() -> str:
+        return Driver(None).run(info).exec_properties["baseline"].string_value
+
+    identities = [identity()]
+    for content in ("a", "b"):
+        push(tmp_path, content)
+        identities.append(identity())
+    roll_back(tmp_path / "serving", None)
+    identities.append(identity())
+    assert identities[0] == ""
+    assert identities[3] == identities[1] != identities[2]

@@ -28,7 +28,7 @@ class CompletedRun:
     @property
     def versions(self) -> list[int]:
         serving = self.workspace / "serving" / "digits-smoke"
-        return sorted(int(path.name) for path in serving.iterdir()) if serving.exists() else []
+        return sorted(int(path.name) for path in serving.glob("[0-9]*"))
 
     @property
     def steps_that_ran(self) -> list[str]:

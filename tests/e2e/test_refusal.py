@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.verdict import read_verdict
 from pipeline.metadata import list_runs, open_metadata
+
+PROJECT_ROOT = Path(__file__).parents[2]
 
 
 def test_a_model_made_worse_on_purpose_is_refused(edited_run: Any, refused_run: Any) -> None:
@@ -15,9 +18,14 @@ def test_a_model_made_worse_on_purpose_is_refused(edited_run: Any, refused_run: 
     assert refused_run.result["outcome"] == "refused"
     assert refused_run.result["test_accuracy"] < 0.3
     assert "MnistExampleGen" in refused_run.steps_that_ran, "changed data must rerun"
-    assert re.search(r"^Gate +refused by Evaluator; nothing was pushed$", refused_run.shown, re.MULTILINE)
-    assert re.search(r"accuracy on all of test is 0\.\d+, at least 0\.9000 is allowed", refused_run.shown)
-    assert re.search(r"change of accuracy against the baseline on all of test is -0\.\d+", refused_run.shown)
+    assert refused_run.result["verdicts"]["DataGate"]["passed"], "nobody sees in the data that labels are wrong"
+    assert refused_run.result["verdicts"]["ServingCheck"]["passed"]
+    assert re.search(r"^Gates +refused by Evaluator, .*; nothing was pushed$", refused_run.shown, re.MULTILINE)
+    assert re.search(
+        r"^accuracy +all +0\.\d+ .* ≥ 0\.\d+ .* REFUSE +it may be as low as", refused_run.shown, re.MULTILINE
+    )
+    assert re.search(r"^change of accuracy +all +-0\.\d+ .*McNemar p = ", refused_run.shown, re.MULTILINE)
+    assert "section `evaluation`" in refused_run.shown
 
 
 def test_a_refused_model_is_not_pushed(edited_run: Any, refused_run: Any) -> None:
@@ -29,8 +37,52 @@ def test_a_refusal_stands_when_repeated(refused_run: Any, run_digits: Any, shuff
     arguments = ("--data", str(shuffled_data), "--set", "data.sample_fraction=1.0")
     repeated = run_digits(refused_run.workspace, *arguments)
     assert repeated.exit_code == 3, repeated.shown
-    assert repeated.steps_that_ran == ["BaselineModel"]
+    assert repeated.steps_that_ran == []
     assert repeated.versions == refused_run.versions
+
+
+def test_a_refusal_is_on_record(refused_run: Any) -> None:
+    run = list_runs(open_metadata(refused_run.workspace / "metadata.sqlite"))[-1]
+    assert run.outcome == "refused"
+    assert all(step.state != "failed" for step in run.steps), "a refusal is not a failure"
+    verdict = read_verdict(refused_run.result["verdicts"]["Evaluator"]["directory"])
+    assert not verdict.passed
+
+
+@pytest.fixture(scope="module")
+def inverted_run(run_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The very first run of a workspace, on dark digits on light paper."""
+    folder = tmp_path_factory.mktemp("inverted")
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
+        data: dict[str, Any] = dict(arrays)
+    for part in ("x_train", "x_test"):
+        data[part] = 255 - data[part][:3000]
+    for part in ("y_train", "y_test"):
+        data[part] = data[part][:3000]
+    np.savez_compressed(folder / "inverted.npz", **data)
+    arguments = ("--data", str(folder / "inverted.npz"), "--set", "data.sample_fraction=1.0")
+    return run_digits(folder / "workspace", *arguments)
+
+
+def test_bad_data_reaches_no_step_that_learns(inverted_run: Any) -> None:
+    assert inverted_run.exit_code == 3, inverted_run.shown
+    assert inverted_run.result["outcome"] == "refused"
+    assert inverted_run.result["test_accuracy"] is None
+    before_the_gate = {"ImportSchemaGen", "MnistExampleGen", "StatisticsGen", "ExampleValidator"}
+    assert set(inverted_run.steps_that_ran) == {*before_the_gate, "DataGate"}
+    assert inverted_run.versions == []
+    (run,) = list_runs(open_metadata(inverted_run.workspace / "metadata.sqlite"))
+    assert run.outcome == "refused"
+
+
+def test_a_person_is_told_what_is_wrong_with_the_data(inverted_run: Any) -> None:
+    assert re.search(r"^Gates +refused by DataGate; nothing was pushed$", inverted_run.shown, re.MULTILINE)
+    for split in ("train", "eval", "test"):
+        row = rf"^image +{split} +share of zeros \(background\) +0\.0\d+ +≥ 0\.2500 +REFUSE"
+        assert re.search(row, inverted_run.shown, re.MULTILINE), inverted_run.shown
+    assert {refusal["metric"] for refusal in inverted_run.result["refusals"]} == {"share of zeros (background)"}
+    assert "section data_gate" in inverted_run.shown
+    assert "Traceback" not in inverted_run.shown
 
 
 def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(

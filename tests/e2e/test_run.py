@@ -6,19 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from components.provenance import read_provenance
+from components.verdict import read_verdict
+
+GATES = ["DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"]
 STEPS = [
     "ImportSchemaGen",
     "MnistExampleGen",
     "StatisticsGen",
-    "Transform",
     "ExampleValidator",
+    "Transform",
     "Trainer",
     "BaselineModel",
-    "Evaluator",
+    "CorruptedExampleGen",
     "Pusher",
+    *GATES,
 ]
+AFTER_TRAINER = ["BaselineModel", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher"]
 
 
 def test_the_first_run_trains_gates_and_pushes(first_run: Any) -> None:
@@ -35,8 +42,27 @@ def test_a_person_sees_steps_progress_accuracy_decision_and_place(first_run: Any
         assert re.search(rf"^✓ {step} +\d+\.\d s$", first_run.shown, re.MULTILINE), first_run.shown
     assert re.search(r"^ +epoch 4/4: loss .*, accuracy .*; eval .*, .* %", first_run.shown, re.MULTILINE)
     assert re.search(r"^Test accuracy +9\d\.\d\d % \(lowest: digit \d, \d+\.\d\d %\)$", first_run.shown, re.MULTILINE)
-    assert re.search(r"^Gate +passed$", first_run.shown, re.MULTILINE)
+    assert re.search(r"^Gates +passed: (\w+, ){3}\w+$", first_run.shown, re.MULTILINE)
     assert f"Model          {first_run.result['model']}" in first_run.shown
+
+
+def test_every_gate_leaves_a_verdict(first_run: Any) -> None:
+    assert sorted(first_run.result["verdicts"]) == GATES
+    for gate, verdict in first_run.result["verdicts"].items():
+        assert verdict["passed"]
+        assert read_verdict(verdict["directory"]).gate == gate
+        assert (Path(verdict["directory"]) / "verdict.txt").read_text().startswith(f"{gate}: passed")
+
+
+def test_the_pushed_model_says_where_it_comes_from(first_run: Any) -> None:
+    provenance = read_provenance(Path(first_run.result["model"]))
+    assert provenance is not None
+    assert provenance.origin.pipeline_run == first_run.result["run_id"]
+    assert provenance.origin.ingredients is not None
+    assert provenance.origin.ingredients.data.uri.endswith("mnist.npz")
+    assert {gate.gate for gate in provenance.origin.gates} == set(GATES)
+    assert "assets.extra/tf_serving_warmup_requests" in provenance.files
+    assert "assets.extra/train_statistics.pb" in provenance.files
 
 
 def test_library_noise_goes_to_the_log(first_run: Any) -> None:
@@ -74,8 +100,7 @@ def test_the_pushed_model_answers_alike_in_every_signature_and_loader(
 def test_an_unchanged_run_does_nothing_and_says_so(first_run: Any, unchanged_run: Any) -> None:
     assert unchanged_run.exit_code == 0, unchanged_run.shown
     assert unchanged_run.result["outcome"] == "unchanged"
-    # The lookup of the baseline is a question to the metadata store; it makes nothing.
-    assert unchanged_run.steps_that_ran == ["BaselineModel"]
+    assert unchanged_run.steps_that_ran == []
     assert unchanged_run.result["version"] == first_run.result["version"]
     assert "nothing has changed, nothing to do" in unchanged_run.shown
     assert re.search(r"^= Trainer +cached$", unchanged_run.shown, re.MULTILINE)
@@ -83,11 +108,14 @@ def test_an_unchanged_run_does_nothing_and_says_so(first_run: Any, unchanged_run
 
 def test_a_changed_setting_reruns_what_depends_on_it(first_run: Any, retrained_run: Any) -> None:
     assert retrained_run.exit_code == 0, retrained_run.shown
-    assert retrained_run.steps_that_ran == ["Trainer", "BaselineModel", "Evaluator", "Pusher"]
+    assert sorted(retrained_run.steps_that_ran) == sorted(["Trainer", *AFTER_TRAINER])
     assert retrained_run.result["version"] > first_run.result["version"]
+    findings = read_verdict(retrained_run.result["verdicts"]["Evaluator"]["directory"]).findings
+    change = next(finding for finding in findings if finding.metric == "change of accuracy")
+    assert change.baseline == pytest.approx(first_run.result["test_accuracy"]), "the first run's model is the baseline"
 
 
 def test_an_edited_step_reruns_with_what_depends_on_it(retrained_run: Any, edited_run: Any) -> None:
     assert edited_run.exit_code == 0, edited_run.shown
-    assert edited_run.steps_that_ran == ["Transform", "Trainer", "BaselineModel", "Evaluator", "Pusher"]
+    assert sorted(edited_run.steps_that_ran) == sorted(["Transform", "Trainer", *AFTER_TRAINER])
     assert edited_run.result["version"] > retrained_run.result["version"]

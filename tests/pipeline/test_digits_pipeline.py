@@ -22,11 +22,15 @@ UPSTREAM = {
     "ImportSchemaGen": set(),
     "StatisticsGen": {"MnistExampleGen", "ImportSchemaGen"},
     "ExampleValidator": {"StatisticsGen", "ImportSchemaGen"},
-    "Transform": {"MnistExampleGen", "ImportSchemaGen"},
-    "Trainer": {"Transform"},
-    "BaselineModel": {"Trainer"},
-    "Evaluator": {"MnistExampleGen", "ImportSchemaGen", "Trainer", "BaselineModel"},
-    "Pusher": {"Trainer", "Evaluator"},
+    "DataGate": {"StatisticsGen", "ImportSchemaGen", "ExampleValidator"},
+    "Transform": {"MnistExampleGen", "ImportSchemaGen", "DataGate"},
+    "Trainer": {"Transform", "DataGate"},
+    "BaselineModel": {"Trainer", "DataGate"},
+    "Evaluator": {"MnistExampleGen", "ImportSchemaGen", "Trainer", "BaselineModel", "DataGate"},
+    "CorruptedExampleGen": {"MnistExampleGen", "DataGate"},
+    "RobustnessEvaluator": {"CorruptedExampleGen", "Trainer", "BaselineModel", "DataGate"},
+    "ServingCheck": {"MnistExampleGen", "Trainer", "DataGate"},
+    "Pusher": {"Trainer", "StatisticsGen", "DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"},
 }
 
 
@@ -52,10 +56,13 @@ def test_the_graph(nodes: dict[str, Any]) -> None:
 
 
 def test_every_split_serves_one_purpose(nodes: dict[str, Any]) -> None:
-    trainer, evaluator = parameters(nodes["Trainer"]), parameters(nodes["Evaluator"])
+    trainer = parameters(nodes["Trainer"])
     assert json.loads(trainer["train_args"])["splits"] == ["train"]
     assert json.loads(trainer["eval_args"])["splits"] == ["eval"]
-    assert json.loads(evaluator["example_splits"]) == ["test"]
+    assert json.loads(parameters(nodes["Evaluator"])["example_splits"]) == ["test"]
+    assert json.loads(parameters(nodes["RobustnessEvaluator"])["example_splits"]) == ["test"]
+    assert parameters(nodes["CorruptedExampleGen"])["split"] == "test"
+    assert parameters(nodes["ServingCheck"])["split"] == "test"
 
 
 def test_the_data_is_identified_by_its_content(nodes: dict[str, Any]) -> None:
@@ -64,13 +71,31 @@ def test_the_data_is_identified_by_its_content(nodes: dict[str, Any]) -> None:
 
 
 def test_steps_with_code_of_ours_carry_its_fingerprint(nodes: dict[str, Any]) -> None:
-    fingerprints = {
-        parameters(nodes["MnistExampleGen"])["code_fingerprint"],
-        json.loads(parameters(nodes["Transform"])["custom_config"])["code_fingerprint"],
-        json.loads(parameters(nodes["Trainer"])["custom_config"])["code_fingerprint"],
-    }
-    assert len(fingerprints) == 3
-    assert all(len(fingerprint) == 64 for fingerprint in fingerprints)
+    by_parameter = ("MnistExampleGen", "DataGate", "Evaluator", "CorruptedExampleGen", "ServingCheck", "Pusher")
+    fingerprints = {name: parameters(nodes[name])["code_fingerprint"] for name in by_parameter}
+    for name in ("Transform", "Trainer"):
+        fingerprints[name] = json.loads(parameters(nodes[name])["custom_config"])["code_fingerprint"]
+    assert len(set(fingerprints.values())) == len(fingerprints)
+    assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
+    assert json.loads(parameters(nodes["Pusher"])["provenance"])["code"] == fingerprints
+
+
+def test_nothing_is_learnt_from_data_that_the_gate_refused(nodes: dict[str, Any]) -> None:
+    """All that comes after DataGate runs only if it let the data pass; the rest does not wait for it."""
+    conditional = {name for name, node in nodes.items() if "passed" in str(node.inputs.conditionals)}
+    before = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}
+    assert conditional == set(nodes) - before
+
+
+@pytest.mark.parametrize("engine", ["docker", "kubernetes"])
+def test_infra_validator_can_be_switched_on(nodes: dict[str, Any], engine: str) -> None:
+    with_engine = compiled(infra_validator={"engine": engine, "tf_serving_tag": "2.19.1"})
+    assert set(with_engine) - set(nodes) == {"InfraValidator"}
+    serving_spec = json.loads(parameters(with_engine["InfraValidator"])["serving_spec"])
+    assert serving_spec["tensorflow_serving"]["tags"] == ["2.19.1"]
+    assert set(serving_spec) == {"tensorflow_serving", "local_docker" if engine == "docker" else "kubernetes"}
+    assert "infra_validator_blessing" in with_engine["Pusher"].inputs.inputs
+    assert "InfraValidator" in with_engine["Pusher"].upstream_nodes
 
 
 def changed_nodes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
@@ -91,7 +116,11 @@ def test_an_edited_schema_changes_its_step(nodes: dict[str, Any], tmp_path: Path
         ({"data": {"seed": 1}}, {"MnistExampleGen"}),
         ({"trainer": {"epochs": 1}}, {"Trainer"}),
         ({"evaluation": {"min_accuracy": 0.5}}, {"Evaluator"}),
-        ({"workspace": "elsewhere"}, {"Pusher"}),
+        ({"data_gate": {"min_ink": 200}}, {"DataGate"}),
+        ({"robustness": {"min_accuracy": 0.5}}, {"RobustnessEvaluator"}),
+        ({"robustness": {"sample_fraction": 0.5}}, {"CorruptedExampleGen"}),
+        ({"serving_check": {"num_requests": 3}}, {"ServingCheck"}),
+        ({"workspace": "elsewhere"}, {"DataGate", "BaselineModel", "Pusher"}),
     ],
 )
 def test_a_setting_changes_the_steps_that_it_is_about(

@@ -1,91 +1,183 @@
-"""The gate on made-up predictions: TFMA computes and validates, as in a run."""
+"""The gates on made-up predictions: TFMA measures as in a run, and the bounds of the settings decide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation import Evaluation, eval_config, read_evaluation, refusals
+from components.evaluator.judgement import Bound, judge
+from components.evaluator.measurements import measurements
+from components.features import NUM_CLASSES
+from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
+from components.verdict import Finding
+from pipeline import evaluation
+from pipeline.gate_settings import EvaluationSettings, RobustnessSettings
 
 # isort: split
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.proto.validation_result_pb2 import ValidationResult
 
-from pipeline.settings import EvaluationSettings
+IMAGES_PER_DIGIT = 200
+LABELS = np.repeat(np.arange(NUM_CLASSES), IMAGES_PER_DIGIT)
+SETTINGS = EvaluationSettings(
+    min_accuracy=0.95,
+    min_digit_accuracy=0.8,
+    max_accuracy_drop=0.02,
+    max_digit_drop=0.08,
+    max_calibration_error=0.05,
+    max_calibration_error_rise=0.05,
+    # Of made-up answers, which are wrong without a doubt, it says nothing.
+    max_log_loss=5,
+    max_log_loss_rise=5,
+)
+ROBUSTNESS = RobustnessSettings(min_mean_accuracy=0.8, min_accuracy=0.6)
 
-IMAGES_PER_DIGIT = 50
+Judge = Callable[..., list[Finding]]
+
+
+def answers(labels: np.ndarray, wrong: Iterable[int], confidence: float = 0.99) -> list[np.ndarray]:
+    """Makes probabilities float[n,10] that are right but for the images with the numbers `wrong`."""
+    predicted = labels.copy()
+    numbers = np.array(list(wrong), dtype=int)
+    # Taken for all the other digits in turn, so that the precision of no one of them suffers much.
+    predicted[numbers] = (predicted[numbers] + 1 + np.arange(len(numbers)) % (NUM_CLASSES - 1)) % NUM_CLASSES
+    probabilities = np.full((len(labels), NUM_CLASSES), (1 - confidence) / (NUM_CLASSES - 1))
+    probabilities[np.arange(len(labels)), predicted] = confidence
+    return list(probabilities)
+
+
+def of_digit(digit: int, count: int) -> range:
+    """Numbers of the first so many images of a digit."""
+    return range(digit * IMAGES_PER_DIGIT, digit * IMAGES_PER_DIGIT + count)
 
 
 @pytest.fixture
-def evaluate(tmp_path: Path) -> Callable[..., Evaluation]:
-    """Evaluates predictions of which the given number per digit are wrong."""
+def refusals(tmp_path: Path) -> Judge:
+    """Evaluates data with the columns `label`, `probabilities` and, for a baseline, `baseline`."""
 
-    def evaluate(settings: EvaluationSettings, wrong: dict[int, int]) -> Evaluation:
-        labels = np.repeat(np.arange(10), IMAGES_PER_DIGIT)
-        predicted = labels.copy()
-        for digit, count in wrong.items():
-            predicted[digit * IMAGES_PER_DIGIT : digit * IMAGES_PER_DIGIT + count] = (digit + 1) % 10
-        probabilities = np.full((len(labels), 10), 0.02)
-        probabilities[np.arange(len(labels)), predicted] = 0.82
-        frame = pd.DataFrame({"label": labels, "probabilities": list(probabilities)})
-        # As TFX's Evaluator does where there is no baseline.
-        config = tfma.utils.update_eval_config_with_defaults(
-            eval_config(settings), has_baseline=False, rubber_stamp=True
-        )
+    def refusals(frame: pd.DataFrame, config: tfma.EvalConfig, bounds: list[Bound]) -> list[Finding]:
+        has_baseline = "baseline" in frame
+        # As TFX's Evaluator does.
+        config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=has_baseline, rubber_stamp=True)
+        for spec in config.model_specs:
+            spec.signature_name = ""
+            spec.prediction_key = "baseline" if spec.is_baseline else "probabilities"
         tfma.analyze_raw_data(frame, config, output_path=str(tmp_path))
-        return read_evaluation(str(tmp_path))
+        findings = judge(measurements(tfma.load_metrics(str(tmp_path))), bounds)
+        return [finding for finding in findings if not finding.passed]
 
-    return evaluate
-
-
-SETTINGS = EvaluationSettings(min_accuracy=0.95, min_digit_accuracy=0.9)
+    return refusals
 
 
-def test_a_good_model_passes(evaluate: Callable[..., Evaluation]) -> None:
-    evaluation = evaluate(SETTINGS, {3: 2})
-    assert evaluation.accuracy == pytest.approx(498 / 500)
-    assert evaluation.digit_accuracy == pytest.approx({**dict.fromkeys(range(10), 1.0), 3: 48 / 50})
-    assert evaluation.refusals == ()
+def named(findings: Iterable[Finding]) -> list[tuple[str, str]]:
+    return [(finding.metric, finding.slice) for finding in findings]
 
 
-def test_one_weak_digit_is_enough_to_refuse(evaluate: Callable[..., Evaluation]) -> None:
-    evaluation = evaluate(SETTINGS, {7: 6})
-    assert evaluation.accuracy > 0.95
-    assert [str(refusal) for refusal in evaluation.refusals] == [
-        "accuracy on digit 7 is 0.8800, at least 0.9000 is allowed"
-    ]
+@pytest.fixture
+def clean_refusals(refusals: Judge) -> Judge:
+    """What the gate on test refuses of a model that has the given images wrong."""
+
+    def judge_clean(
+        wrong: Iterable[int], baseline_wrong: Iterable[int] | None = None, confidence: float = 0.99
+    ) -> list[Finding]:
+        frame = pd.DataFrame({"label": LABELS, "probabilities": answers(LABELS, wrong, confidence)})
+        if baseline_wrong is not None:
+            frame["baseline"] = answers(LABELS, baseline_wrong)
+        return refusals(frame, evaluation.eval_config(), evaluation.bounds(SETTINGS))
+
+    return judge_clean
 
 
-def test_low_accuracy_is_refused_though_every_digit_is_good_enough(evaluate: Callable[..., Evaluation]) -> None:
-    evaluation = evaluate(SETTINGS, dict.fromkeys(range(10), 4))
-    assert [str(refusal) for refusal in evaluation.refusals] == [
-        "accuracy on all of test is 0.9200, at least 0.9500 is allowed"
-    ]
+def test_a_model_that_is_bad_on_one_digit_is_refused_for_that_digit(clean_refusals: Judge) -> None:
+    refused = clean_refusals(of_digit(7, 36))
+    assert named(refused) == [("recall", "digit 7")]
+    assert refused[0].value == pytest.approx(1 - 36 / IMAGES_PER_DIGIT)
 
 
-def test_the_bounds_on_change_are_the_settings() -> None:
-    thresholds = (
-        eval_config(EvaluationSettings(max_accuracy_drop=0.01, max_digit_drop=0.03)).metrics_specs[0].metrics[0]
+def test_too_many_mistakes_are_refused_though_every_digit_is_good_enough(clean_refusals: Judge) -> None:
+    wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 12)]
+    refused = named(clean_refusals(wrong))
+    assert ("accuracy", "all") in refused
+    assert not {metric for metric, _ in refused} & {"recall", "precision"}
+
+
+def test_a_model_that_is_not_as_sure_as_it_is_right_is_refused(clean_refusals: Judge) -> None:
+    assert named(clean_refusals([], confidence=0.9)) == [("expected_calibration_error", "all")]
+
+
+def test_a_model_as_good_as_the_baseline_passes(clean_refusals: Judge) -> None:
+    """Noise of a few images does not block a release."""
+    assert clean_refusals([*of_digit(3, 5), *of_digit(8, 2)], baseline_wrong=[*of_digit(3, 2), *of_digit(1, 3)]) == []
+
+
+def test_a_model_that_is_worse_than_the_baseline_on_one_digit_only_is_refused(clean_refusals: Judge) -> None:
+    refused = clean_refusals(of_digit(4, 24), baseline_wrong=of_digit(9, 2))
+    assert ("change of recall", "digit 4") in named(refused)
+    assert ("recall", "digit 4") not in named(refused), "alone it would be good enough"
+
+
+def test_a_model_that_is_worse_than_the_baseline_all_over_is_refused(clean_refusals: Judge) -> None:
+    wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 6)]
+    refused = {finding.metric: finding for finding in clean_refusals(wrong, baseline_wrong=of_digit(0, 4))}
+    change = refused["change of accuracy"]
+    assert change.value == pytest.approx(-56 / len(LABELS))
+    assert "56 images newly wrong, 0 newly right" in change.reason
+    assert "accuracy" not in refused
+
+
+def test_the_same_images_are_compared(clean_refusals: Judge) -> None:
+    """As many mistakes on other images are no change, but a less certain one."""
+    wrong, others = of_digit(0, 30), of_digit(1, 30)
+    same, different = (clean_refusals(wrong, baseline_wrong=baseline) for baseline in (wrong, others))
+    assert not [finding for finding in same if finding.metric.startswith("change")]
+    assert ("change of recall", "digit 0") in named(different)
+
+
+@pytest.fixture
+def robustness_refusals(refusals: Judge) -> Judge:
+    """What the gate on corruptions refuses of a model with the given numbers of mistakes, of 100 images each."""
+
+    def judge_robustness(wrong: dict[str, int], leave_out: str = "") -> list[Finding]:
+        parts = []
+        for name in CORRUPTIONS:
+            labels = np.arange(100) % NUM_CLASSES
+            part = pd.DataFrame({"label": labels, "probabilities": answers(labels, range(wrong.get(name, 0)))})
+            parts.append(part.assign(**{CORRUPTION_KEY: name}))
+        frame = pd.concat(part for part in parts if part[CORRUPTION_KEY].iloc[0] != leave_out)
+        return refusals(frame, evaluation.robustness_eval_config(), evaluation.robustness_bounds(ROBUSTNESS))
+
+    return judge_robustness
+
+
+def test_a_robust_model_passes(robustness_refusals: Judge) -> None:
+    assert robustness_refusals({"fog": 20, "stripe": 25}) == []
+
+
+def test_a_model_that_is_bad_on_one_corruption_is_refused_for_it(robustness_refusals: Judge) -> None:
+    assert named(robustness_refusals({"fog": 60})) == [("accuracy", "fog")]
+
+
+def test_a_corruption_that_was_not_tried_is_refused(robustness_refusals: Judge) -> None:
+    assert named(robustness_refusals({}, leave_out="zigzag")) == [("accuracy", "mean of 15"), ("accuracy", "zigzag")]
+
+
+def test_the_bounds_are_those_of_the_settings() -> None:
+    settings = EvaluationSettings(
+        min_accuracy=0.1,
+        max_accuracy_drop=0.2,
+        min_digit_accuracy=0.3,
+        max_digit_drop=0.4,
+        max_log_loss=0.5,
+        max_log_loss_rise=0.6,
+        max_calibration_error=0.7,
+        max_calibration_error_rise=0.8,
     )
-    drops = {
-        tuple(spec.feature_keys): threshold.threshold.change_threshold.absolute.value
-        for threshold in thresholds.per_slice_thresholds
-        for spec in threshold.slicing_specs
-    }
-    assert drops == {(): -0.01, ("label",): -0.03}
-
-
-def test_a_fall_below_the_baseline_is_named() -> None:
-    result = ValidationResult()
-    validation = result.metric_validations_per_slice.add()
-    validation.slice_key.single_slice_keys.add(column="label", int64_value=4)
-    failure = validation.failures.add()
-    failure.metric_key.name = "accuracy"
-    failure.metric_key.is_diff = True
-    failure.metric_value.double_value.value = -0.02
-    failure.metric_threshold.change_threshold.absolute.value = -0.01
-    assert [str(refusal) for refusal in refusals(result)] == [
-        "change of accuracy against the baseline on digit 4 is -0.0200, at least -0.0100 is allowed"
+    bounds = [(bound.metric, bound.lower, bound.upper, bound.max_worsening) for bound in evaluation.bounds(settings)]
+    assert bounds == [
+        ("accuracy", 0.1, None, 0.2),
+        ("recall", 0.3, None, 0.4),
+        ("precision", 0.3, None, 0.4),
+        ("log_loss", None, 0.5, 0.6),
+        ("expected_calibration_error", None, 0.7, 0.8),
     ]

@@ -14,7 +14,7 @@ from pipeline.metadata import (
     Run,
     Step,
     list_runs,
-    newest_artifact,
+    newest_artifacts,
     newest_run,
     open_metadata,
     record_outcome,
@@ -53,22 +53,23 @@ def test_the_newest_run_is_the_one_that_started_last(store: MetadataStore, add_r
     add_run("2026-01-02T03:04:05.000006", {"Pusher": COMPLETE}, version="17")
     add_run("2026-01-03T03:04:05.000006", {"Pusher": COMPLETE}, version="18")
     assert newest_run(store).version == 18
-    assert newest_artifact(store, "PushedModel").uri == "pushed/18"
+    assert [artifact.uri for artifact in newest_artifacts(store, "PushedModel")] == ["pushed/18"]
     record_outcome(store, "refused")
     assert [run.outcome for run in list_runs(store)] == ["unfinished", "refused"]
 
 
-def test_an_artifact_that_the_newest_run_lacks(store: MetadataStore, add_run: AddRun) -> None:
+def test_artifacts_that_the_newest_run_lacks(store: MetadataStore, add_run: AddRun) -> None:
     add_run("2026-01-02T03:04:05.000006", {"Pusher": COMPLETE}, version="17")
     add_run("2026-01-03T03:04:05.000006", {"Pusher": FAILED})
-    with pytest.raises(LookupError, match="The newest run has no PushedModel"):
-        newest_artifact(store, "PushedModel")
+    assert newest_artifacts(store, "PushedModel") == []
 
 
 def test_nothing_has_run(store: MetadataStore, tmp_path: Path) -> None:
     assert list_runs(store) == []
     with pytest.raises(LookupError, match="no run"):
         newest_run(store)
+    with pytest.raises(LookupError, match="no run"):
+        newest_artifacts(store, "Verdict")
     with pytest.raises(
         NoRunsError, match="empty: no pipeline has run in this workspace yet; start one with `digits run`"
     ):

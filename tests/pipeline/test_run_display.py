@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.evaluation import Evaluation, Refusal
-from pipeline.local_runner import RunResult
-from pipeline.metadata import Run
+from components.verdict import Finding, Verdict, write_verdict
+from pipeline.metadata import Outcome, Run
 from pipeline.run_display import RunDisplay
+from pipeline.run_result import RunResult
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -114,7 +114,14 @@ RUN = Run(
     test_accuracy=0.9913,
     version=17,
 )
-EVALUATION = Evaluation(blessed=True, accuracy=0.9913, digit_accuracy={0: 0.995, 8: 0.975, 9: 0.98}, refusals=())
+DATA_VERDICT = Verdict("DataGate", (Finding("examples", "train", passed=True),), advice="Mend it.")
+FINDINGS = (
+    Finding("accuracy", "all", passed=True, value=0.9913),
+    *(
+        Finding("recall", name, passed=True, value=value)
+        for name, value in {"digit 0": 0.995, "digit 8": 0.975, "digit 9": 0.98}.items()
+    ),
+)
 MODEL = Path("workspace/serving/digits/17")
 ACCURACY_LINE = "Test accuracy  99.13 % (lowest: digit 8, 97.50 %)"
 
@@ -126,8 +133,8 @@ def test_a_step_has_a_line_with_its_time_or_that_it_was_cached(display: RunDispl
     display.step_started("Pusher")
     display.step_finished("Pusher", 0.1, cached=True)
     assert output.getvalue().splitlines() == [
-        "✓ Trainer             12.3 s",
-        "= Pusher             cached",
+        "✓ Trainer              12.3 s",
+        "= Pusher              cached",
     ]
 
 
@@ -167,27 +174,70 @@ def test_the_cursor_comes_back(show: Callable[[RunDisplay], None]) -> None:
     assert "\x1b[?25h" in output.getvalue()
 
 
+def result(folder: Path, run: Run, *verdicts: Verdict, model: Path | None = None) -> RunResult:
+    written = {folder / verdict.gate: verdict for verdict in verdicts}
+    for directory, verdict in written.items():
+        directory.mkdir()
+        write_verdict(verdict, directory)
+    return RunResult(run, written, model)
+
+
 @pytest.mark.parametrize(
-    ("run", "gate"),
+    ("outcome", "gates"),
     [
-        (RUN, "Gate           passed"),
-        (replace(RUN, outcome="unchanged"), "Gate           passed; nothing has changed, nothing to do"),
+        ("pushed", "Gates          passed: DataGate, Evaluator"),
+        ("unchanged", "Gates          passed: DataGate, Evaluator; nothing has changed, nothing to do"),
     ],
 )
-def test_result_that_passed_the_gate(display: RunDisplay, output: io.StringIO, run: Run, gate: str) -> None:
-    display.show_result(RunResult(run, EVALUATION, MODEL))
-    assert output.getvalue().splitlines() == ["", ACCURACY_LINE, gate, f"Model          {MODEL}"]
+def test_result_that_passed_the_gates(
+    tmp_path: Path, display: RunDisplay, output: io.StringIO, outcome: Outcome, gates: str
+) -> None:
+    evaluation = Verdict("Evaluator", FINDINGS, advice="Train longer.")
+    display.show_result(result(tmp_path, replace(RUN, outcome=outcome), DATA_VERDICT, evaluation, model=MODEL))
+    assert output.getvalue().splitlines() == ["", ACCURACY_LINE, gates, f"Model          {MODEL}"]
 
 
-def test_result_that_the_gate_refused(display: RunDisplay, output: io.StringIO) -> None:
-    refusals = (Refusal("accuracy", "all of test", 0.9913, 0.995), Refusal("accuracy", "digit 8", 0.975, 0.98))
-    evaluation = replace(EVALUATION, blessed=False, refusals=refusals)
-    display.show_result(RunResult(replace(RUN, outcome="refused", version=None), evaluation, None))
+def test_result_that_a_gate_refused(tmp_path: Path, display: RunDisplay, output: io.StringIO) -> None:
+    """One screen: which gate, which slice, what was observed, what is allowed, and what to do."""
+    weak = Finding("precision", "digit 8", passed=False, value=0.9, lower_bound=0.97, reason="it is low")
+    evaluation = Verdict("Evaluator", (*FINDINGS, weak), advice="Train longer.")
+    run = replace(RUN, outcome="refused", version=None)
+    display.show_result(result(tmp_path, run, DATA_VERDICT, evaluation))
     assert output.getvalue().splitlines() == [
         "",
         ACCURACY_LINE,
-        "Gate           refused by Evaluator; nothing was pushed",
-        "    accuracy on all of test is 0.9913, at least 0.9950 is allowed",
-        "    accuracy on digit 8 is 0.9750, at least 0.9800 is allowed",
-        "    Train longer or on more data, or, if the bound is wrong, set it: section `evaluation`.",
+        "Gates          refused by Evaluator; nothing was pushed",
+        "",
+        "Evaluator",
+        "metric      slice     value    bound      decision   reason",
+        "─" * 62,
+        "precision   digit 8   0.9000   ≥ 0.9700   REFUSE     it is low",
+        "Train longer.",
+        f"All findings: {tmp_path / 'Evaluator' / 'verdict.txt'}",
     ]
+
+
+def test_data_that_was_refused_has_no_accuracy(tmp_path: Path, display: RunDisplay, output: io.StringIO) -> None:
+    few = Finding("examples", "train", passed=False, value=7, lower_bound=1000)
+    run = replace(RUN, outcome="refused", version=None, test_accuracy=None)
+    display.show_result(result(tmp_path, run, Verdict("DataGate", (few,), advice="Add images.")))
+    assert output.getvalue().splitlines()[:2] == ["", "Gates          refused by DataGate; nothing was pushed"]
+
+
+def test_a_long_refusal_fits_on_a_screen(tmp_path: Path, display: RunDisplay, output: io.StringIO) -> None:
+    low = tuple(Finding("accuracy", f"slice {number}", passed=False) for number in range(100))
+    run = replace(RUN, outcome="refused", version=None)
+    display.show_result(
+        result(tmp_path, run, Verdict("RobustnessEvaluator", low, ""), Verdict("Evaluator", FINDINGS, ""))
+    )
+    lines = output.getvalue().splitlines()
+    assert len(lines) < 24
+    assert "… and 90 more" in lines
+
+
+def test_a_refusal_without_a_verdict_is_infra_validators(
+    tmp_path: Path, display: RunDisplay, output: io.StringIO
+) -> None:
+    run = replace(RUN, outcome="refused", version=None, test_accuracy=None)
+    display.show_result(result(tmp_path, run, DATA_VERDICT))
+    assert output.getvalue().splitlines() == ["", "Gates          refused by InfraValidator; nothing was pushed"]

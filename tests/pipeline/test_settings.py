@@ -47,8 +47,14 @@ def test_every_profile_is_valid(profile: str) -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("trainer.epoch=3", r"^trainer.epoch: no such setting; did you mean 'epochs'\? Allowed: batch_size, dropout"),
-        ("traner.epochs=3", r"^traner: no such setting; did you mean 'trainer'\? Allowed: data, enable_cache"),
+        (
+            "trainer.epoch=3",
+            r"^trainer.epoch: no such setting; did you mean 'epochs'\? Allowed: batch_size, disturbed_share",
+        ),
+        (
+            "traner.epochs=3",
+            r"^traner: no such setting; did you mean 'trainer'\? Allowed: data, data_gate, enable_cache",
+        ),
         ("epochs=3", r"^epochs: no such setting; did you mean 'trainer.epochs'\? Allowed: data"),
         ("trainer.epochs=many", "^trainer.epochs: Input should be a valid integer.*, not 'many'"),
         ("trainer.epochs=0", "^trainer.epochs: Input should be greater than or equal to 1, not '0'"),

@@ -33,6 +33,9 @@ def test_the_launchers_log_becomes_steps() -> None:
         tfx.info("Component %s is running.", "Pusher")
         tfx.info("A cached execution %d is used.", 3)
         tfx.info("Component %s is finished.", "Pusher")
+        tfx.info("Component %s is running.", "Evaluator")
+        tfx.info("Skipping execution for %s", "Evaluator")
+        tfx.info("Component %s is finished.", "Evaluator")
     tfx.info("Component %s is running.", "AfterTheRun")
     assert recorder.heard == [
         ("started", "Trainer"),
@@ -41,4 +44,5 @@ def test_the_launchers_log_becomes_steps() -> None:
         ("finished", "Trainer", False),
         ("started", "Pusher"),
         ("finished", "Pusher", True),
+        ("started", "Evaluator"),
     ]

@@ -1,3 +1,5 @@
+import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -24,13 +26,14 @@ def only(measured: dict[Key, Measurement], bound: Bound) -> Finding:
         pytest.param((0.9901, 0.995), True, "", id="certain"),
         pytest.param((0.9899, 0.995), False, "it may be as low as 0.9899", id="the value alone would pass"),
         pytest.param((0.98, 0.985), False, "it may be as low as 0.9800", id="bad"),
-        pytest.param((NAN, NAN), False, "it may be as low as nan", id="an interval that is none"),
+        pytest.param((NAN, NAN), False, "nothing is certain of it: too few images", id="an interval that is none"),
     ],
 )
 def test_the_worse_end_of_the_interval_decides(interval: tuple[float, float], passed: bool, reason: str) -> None:
     finding = only({Key("accuracy"): Measurement(0.993, interval)}, accuracy_bound())
     assert (finding.passed, finding.reason) == (passed, reason)
     assert (finding.metric, finding.slice, finding.value, finding.lower_bound) == ("accuracy", "all", 0.993, 0.99)
+    json.dumps(asdict(finding), allow_nan=False)
 
 
 @pytest.mark.parametrize(("high", "passed"), [(0.049, True), (0.051, False)])
@@ -76,6 +79,11 @@ def test_a_refused_change_of_accuracy_is_stated_in_images() -> None:
     _, finding = judge(with_baseline((-0.02, -0.01), pairs=(2, 18)), [accuracy_bound()])
     # Exact binomial: the chance of 18 or more of 20 by a fair coin.
     assert finding.reason == ("it may be as low as -0.0200; 18 images newly wrong, 2 newly right (McNemar p = 0.0002)")
+
+
+def test_a_change_may_be_uncertain_though_no_image_changed() -> None:
+    _, finding = judge(with_baseline((-0.01, 0.01), pairs=(0, 0)), [accuracy_bound()])
+    assert finding.reason == "it may be as low as -0.0100"
 
 
 def test_without_a_baseline_only_values_are_judged() -> None:

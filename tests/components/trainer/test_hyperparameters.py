@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from components.trainer.hyperparameters import Hyperparameters
+from components.trainer.hyperparameters import NO_AUGMENTATION, Hyperparameters
 
 
 def test_they_survive_json() -> None:
@@ -9,7 +9,16 @@ def test_they_survive_json() -> None:
     assert Hyperparameters.model_validate(changed.model_dump(mode="json")) == changed
 
 
-@pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("learning_rate", 0), ("dropout", 1), ("zoom", 1)])
+def test_no_augmentation_leaves_no_kind_out() -> None:
+    fields = Hyperparameters.model_fields.items()
+    assert set(NO_AUGMENTATION) == {name for name, field in fields if "Augmentation:" in (field.description or "")}
+    assert not any(NO_AUGMENTATION.values())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 0), ("learning_rate", 0), ("dropout", 1), ("zoom", 1), ("disturbed_share", 1.1)],
+)
 def test_values_out_of_range(field: str, value: float) -> None:
     with pytest.raises(ValidationError, match=field):
         Hyperparameters(**{field: value})

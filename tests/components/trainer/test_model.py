@@ -8,7 +8,7 @@ def test_shapes_and_size() -> None:
     model = build_model(dropout=0.3)
     assert model.input_shape == (None, 28, 28, 1)
     assert model.output_shape == (None, 10)
-    assert model.count_params() == 142_506
+    assert model.count_params() == 253_354
 
 
 def test_answers_are_logits() -> None:

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from PIL import Image
+from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from components.trainer.model import build_model
 from components.trainer.signatures import DigitAnswers, export_model
@@ -150,3 +151,16 @@ def test_what_is_no_image_is_an_error_of_the_request(model_directory: Path) -> N
     signature = tf.saved_model.load(str(model_directory)).signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
         signature(image_bytes=tf.constant([b"no image"]))
+
+
+@pytest.mark.parametrize("shape", [(28, 27, 28), (28, 28, 27), (1, 28, 28, 1), (28, 28)])
+def test_pixels_of_another_shape_are_an_error_of_the_request(model_directory: Path, shape: tuple[int, ...]) -> None:
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(model_directory))
+        signature = graph.signature_def["pixels"]
+        options = CallableOptions(feed=[signature.inputs["image"].name], fetch=[signature.outputs["digit"].name])
+        # Session.run would itself refuse the shape; TF Serving's session, which is the one below it, does not.
+        ask = session._make_callable_from_options(options)
+        assert ask(np.zeros((2, 28, 28), np.float32))[0].tolist() == [-1, -1]
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Shape of tensor"):
+            ask(np.zeros(shape, np.float32))

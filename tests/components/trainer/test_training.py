@@ -52,7 +52,7 @@ def test_run_fn_learns_logs_and_exports(
 
 
 def test_training_learns_and_repeats_itself(make_examples: MakeExamples, tmp_path: Path) -> None:
-    hyperparameters = Hyperparameters(epochs=3, batch_size=20, seed=4)
+    hyperparameters = Hyperparameters(epochs=8, batch_size=20, seed=4)
     train, evaluation = make_examples(400, 0), make_examples(100, 1)
     models = [train_model(train, evaluation, hyperparameters, tmp_path / name) for name in ("first", "second")]
     losses = models[0].history.history["loss"]

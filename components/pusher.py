@@ -1,0 +1,247 @@
+"""AtomicPusher: TFX's Pusher, but for when it pushes, what it ships with the model, and how."""
+
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tfx.components.pusher import executor as tfx_pusher
+from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME as STATISTICS_FILE
+from tfx.components.util.model_utils import is_infra_validated
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.proto import pusher_pb2
+from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.standard_artifacts import ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.types.standard_component_specs import (
+    INFRA_BLESSING_KEY,
+    MODEL_BLESSING_KEY,
+    MODEL_KEY,
+    PUSH_DESTINATION_KEY,
+    PUSHED_MODEL_KEY,
+    STATISTICS_KEY,
+)
+from tfx.utils import io_utils, proto_utils
+
+from components.features import TRAIN_SPLIT
+from components.provenance import GateRecord, Ingredients, Origin
+from components.publishing import publish
+from components.verdict import Finding, Verdict, read_verdict
+from components.verdict_artifact import VerdictArtifact
+from components.version_folders import require_file_system
+from components.versions import TRAIN_STATISTICS_FILE
+
+DATA_VERDICT_KEY = "data_verdict"
+EVALUATION_VERDICT_KEY = "evaluation_verdict"
+ROBUSTNESS_VERDICT_KEY = "robustness_verdict"
+SERVING_VERDICT_KEY = "serving_verdict"
+INFRA_VALIDATOR_BLESSING_KEY = "infra_validator_blessing"
+PROVENANCE_KEY = "provenance"
+CODE_FINGERPRINT_KEY = "code_fingerprint"
+
+VERDICT_KEYS = (DATA_VERDICT_KEY, EVALUATION_VERDICT_KEY, ROBUSTNESS_VERDICT_KEY, SERVING_VERDICT_KEY)
+"""The gates in the order of the pipeline."""
+
+_HAS_MODEL_PROPERTY = "has_model"
+
+_log = logging.getLogger(__name__)
+
+InputArtifacts = dict[str, list[Artifact]]
+
+
+class AtomicPusherSpec(ComponentSpec):
+    """Contract of AtomicPusher."""
+
+    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
+        PUSH_DESTINATION_KEY: ExecutionParameter(type=pusher_pb2.PushDestination),
+        PROVENANCE_KEY: ExecutionParameter(type=str),
+        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {
+        MODEL_KEY: ChannelParameter(type=Model),
+        MODEL_BLESSING_KEY: ChannelParameter(type=ModelBlessing, optional=True),
+        INFRA_BLESSING_KEY: ChannelParameter(type=InfraBlessing, optional=True),
+        INFRA_VALIDATOR_BLESSING_KEY: ChannelParameter(type=InfraBlessing, optional=True),
+        STATISTICS_KEY: ChannelParameter(type=ExampleStatistics, optional=True),
+        **{key: ChannelParameter(type=VerdictArtifact, optional=True) for key in VERDICT_KEYS},
+    }
+    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {PUSHED_MODEL_KEY: ChannelParameter(type=PushedModel)}
+
+
+class Executor(tfx_pusher.Executor):
+    """Executor of AtomicPusher; what it does not say is as in TFX's."""
+
+    def CheckBlessing(self, input_dict: InputArtifacts) -> bool:  # noqa: N802 (the name is TFX's)
+        """Tells whether every blessing blesses the model and every verdict lets it pass.
+
+        Args:
+            input_dict: The artifacts given to `Do`.
+        """
+        refusals = [f"{verdict.gate} refused" for verdict in _read_verdicts(input_dict) if not verdict.passed]
+        blessing = _single(input_dict, INFRA_VALIDATOR_BLESSING_KEY)
+        if blessing and not is_infra_validated(blessing):
+            refusals.append("InfraValidator did not bless the model")
+        if not super().CheckBlessing(input_dict):
+            refusals.append("the model is not blessed")
+        if refusals:
+            _log.info("not pushed: %s", ", ".join(refusals))
+        return not refusals
+
+    def GetModelPath(self, input_dict: InputArtifacts) -> str:  # noqa: N802 (the name is TFX's)
+        """Returns the folder of the model: of the copy that has warm-up requests, if there is one.
+
+        Args:
+            input_dict: The artifacts given to `Do`.
+        """
+        blessing = _single(input_dict, INFRA_BLESSING_KEY)
+        if blessing and blessing.get_int_custom_property(_HAS_MODEL_PROPERTY):
+            return super().GetModelPath({INFRA_BLESSING_KEY: [blessing]})
+        return super().GetModelPath(input_dict)
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self, input_dict: InputArtifacts, output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """Publishes the model if nothing speaks against it; TFX calls this.
+
+        Args:
+            input_dict: The model, and any of the blessings, verdicts and statistics.
+            output_dict: `pushed_model`, the artifact to fill.
+            exec_properties: What the component was given.
+
+        Raises:
+            PublishingError: The version cannot be written.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        pushed_model = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed_model)
+            return
+        destination = _destination(exec_properties[PUSH_DESTINATION_KEY])
+        model_path = self.GetModelPath(input_dict)
+        # What may fail comes before what cannot be taken back.
+        io_utils.copy_dir(model_path, pushed_model.uri)
+        statistics = _single(input_dict, STATISTICS_KEY)
+        extra = {TRAIN_STATISTICS_FILE: _train_statistics(statistics)} if statistics else {}
+        origin = self._origin(input_dict, exec_properties[PROVENANCE_KEY])
+        version = publish(Path(model_path), Path(destination), extra, origin)
+        self._MarkPushed(pushed_model, pushed_destination=str(version.directory), pushed_version=str(version.number))
+
+    def _origin(self, input_dict: InputArtifacts, ingredients: str) -> Origin:
+        return Origin(
+            pipeline_run=self._context.pipeline_run_id if self._context else None,
+            model_uri=artifact_utils.get_single_instance(input_dict[MODEL_KEY]).uri,
+            ingredients=Ingredients.model_validate_json(ingredients),
+            gates=tuple(gate_record(verdict) for verdict in _read_verdicts(input_dict)),
+        )
+
+
+class AtomicPusher(BaseComponent):
+    """Pushes a model that no gate refuses, so that a server sees it whole or not at all.
+
+    TFX's Pusher copies file by file into the serving folder, which leaves a part of a version there if it is killed;
+    its versions are whole seconds, so that of two pushes within a second the latter is left out; and it takes no
+    verdicts. The contract is the same otherwise: its output, `pushed_model`, has `pushed`, and, if that is 1, a copy
+    of the model, `pushed_destination` and `pushed_version`.
+
+    With the model it ships its provenance and the statistics of its train split, below `assets.extra`.
+    """
+
+    SPEC_CLASS = AtomicPusherSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: BaseChannel,
+        push_destination: pusher_pb2.PushDestination,
+        provenance: Ingredients,
+        code_fingerprint: str,
+        *,
+        model_blessing: BaseChannel | None = None,
+        infra_blessing: BaseChannel | None = None,
+        infra_validator_blessing: BaseChannel | None = None,
+        statistics: BaseChannel | None = None,
+        data_verdict: BaseChannel | None = None,
+        evaluation_verdict: BaseChannel | None = None,
+        robustness_verdict: BaseChannel | None = None,
+        serving_verdict: BaseChannel | None = None,
+    ) -> None:
+        """Defines the step.
+
+        Args:
+            model: The model to push.
+            push_destination: Its serving directory, on a local or mounted file system.
+            provenance: What the model is made from.
+            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
+            model_blessing: Blessing of Evaluator.
+            infra_blessing: Blessing of ServingCheck. If it comes with a copy of the model, this is pushed, for its
+                warm-up requests.
+            infra_validator_blessing: Blessing of TFX's own InfraValidator.
+            statistics: Of the data; those of train are shipped, for the gate of the next run.
+            data_verdict: Verdict of DataGate. A verdict that is given must let the model pass.
+            evaluation_verdict: Verdict on the test split.
+            robustness_verdict: Verdict on its corrupted copies.
+            serving_verdict: Verdict of ServingCheck.
+
+        Raises:
+            ValueError: The destination is of a kind that is not supported.
+            PublishingError: The serving directory is a URL.
+        """
+        require_file_system(_destination(proto_utils.proto_to_json(push_destination)))
+        super().__init__(
+            AtomicPusherSpec(
+                **{
+                    MODEL_KEY: model,
+                    PUSH_DESTINATION_KEY: push_destination,
+                    PROVENANCE_KEY: provenance.model_dump_json(),
+                    CODE_FINGERPRINT_KEY: code_fingerprint,
+                    MODEL_BLESSING_KEY: model_blessing,
+                    INFRA_BLESSING_KEY: infra_blessing,
+                    INFRA_VALIDATOR_BLESSING_KEY: infra_validator_blessing,
+                    STATISTICS_KEY: statistics,
+                    DATA_VERDICT_KEY: data_verdict,
+                    EVALUATION_VERDICT_KEY: evaluation_verdict,
+                    ROBUSTNESS_VERDICT_KEY: robustness_verdict,
+                    SERVING_VERDICT_KEY: serving_verdict,
+                    PUSHED_MODEL_KEY: Channel(type=PushedModel),
+                }
+            )
+        )
+
+
+def gate_record(verdict: Verdict) -> GateRecord:
+    """Returns what a provenance keeps of a verdict: the decision, and the findings that are numbers."""
+    metrics: dict[str, dict[str, float]] = {}
+    for finding in verdict.findings:
+        if isinstance(finding.value, int | float):
+            metrics.setdefault(_metric(finding), {})[finding.slice] = finding.value
+    return GateRecord(gate=verdict.gate, passed=verdict.passed, metrics=metrics)
+
+
+def _metric(finding: Finding) -> str:
+    return f"{finding.metric} of {finding.feature}" if finding.feature else finding.metric
+
+
+def _read_verdicts(input_dict: InputArtifacts) -> list[Verdict]:
+    given = (_single(input_dict, key) for key in VERDICT_KEYS)
+    return [read_verdict(verdict.uri) for verdict in given if verdict]
+
+
+def _single(input_dict: InputArtifacts, key: str) -> Artifact | None:
+    artifacts = input_dict.get(key)
+    return artifact_utils.get_single_instance(artifacts) if artifacts else None
+
+
+def _train_statistics(statistics: Artifact) -> Path:
+    return Path(artifact_utils.get_split_uri([statistics], TRAIN_SPLIT), STATISTICS_FILE)
+
+
+def _destination(push_destination: str) -> str:
+    parsed = proto_utils.json_to_proto(push_destination, pusher_pb2.PushDestination())
+    filesystem = parsed.filesystem
+    by_time = (pusher_pb2.Versioning.AUTO, pusher_pb2.Versioning.UNIX_TIMESTAMP)
+    if not filesystem.base_directory or filesystem.versioning not in by_time:
+        raise ValueError(
+            "push_destination: expected a `filesystem` with a `base_directory` and versioning AUTO or UNIX_TIMESTAMP, "
+            f"not {push_destination}."
+        )
+    return filesystem.base_directory

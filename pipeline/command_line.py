@@ -1,0 +1,89 @@
+"""What the commands of `digits` have in common: options, the settings that come from them, and exit codes."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+EXIT_FAILURE = 1
+EXIT_WRONG_USE = 2
+EXIT_REFUSED = 3
+
+workspace_option = click.option(
+    "--workspace", metavar="DIR", help="Folder of everything that runs write.  [default: ./workspace]"
+)
+config_option = click.option(
+    "--config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file.  [default: ./digits.toml, if there]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def settings_from_options(
+    config: Path | None,
+    assignments: tuple[str, ...] = (),
+    *,
+    workspace: str | None = None,
+    profile: str | None = None,
+    data_uri: str | None = None,
+) -> "Settings":
+    """Builds the settings of a command.
+
+    Args:
+        config: What `--config` says.
+        assignments: What `--set` says.
+        workspace: What `--workspace` says.
+        profile: What `--profile` says.
+        data_uri: What `--data` says.
+
+    Raises:
+        SettingsError: A key is unknown, a value is not allowed, or the file cannot be read.
+    """
+    from pipeline.settings import load_settings, parse_assignments
+
+    given = (("workspace", workspace), ("profile", profile), ("data.uri", data_uri))
+    options = tuple(f"{key}={value}" for key, value in given if value is not None)
+    return load_settings(parse_assignments(assignments + options), config)
+
+
+@contextmanager
+def errors_to_exit_codes() -> Iterator[None]:
+    """Ends the command with one line for people, and an exit code for programs, where something is wrong."""
+    try:
+        yield
+    # What these calls import takes a second, which only a command that fails has to wait.
+    except _wrong_use() as error:
+        _fail(str(error), EXIT_WRONG_USE)
+    except _failures() as error:
+        _fail(str(error), EXIT_FAILURE)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}; check the path, its permissions and the disk.", EXIT_FAILURE)
+
+
+def _wrong_use() -> tuple[type[Exception], ...]:
+    from components.publishing import WrongRequestError
+    from pipeline.settings import SettingsError
+
+    return SettingsError, WrongRequestError
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from components.example_gen.sources import DataError
+    from components.provenance import DamagedVersionError
+    from components.version_folders import PublishingError
+    from pipeline.local_runner import StepFailedError, WorkspaceInUseError
+    from pipeline.metadata import MetadataError
+
+    return DamagedVersionError, DataError, MetadataError, PublishingError, StepFailedError, WorkspaceInUseError
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    for line in message.splitlines():
+        click.echo(f"Error: {line}", err=True)
+    sys.exit(exit_code)

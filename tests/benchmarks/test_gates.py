@@ -1,0 +1,34 @@
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.gates import GATE_STEPS, Measured, missed_targets
+from components.robustness.corruptions import CORRUPTIONS
+
+GOOD = Measured(
+    accuracies={"clean": 0.996, **dict.fromkeys(CORRUPTIONS, 0.96)},
+    calibration_error=0.002,
+    seconds=dict.fromkeys(GATE_STEPS, 8.0),
+)
+
+
+def test_targets_that_are_met() -> None:
+    assert list(missed_targets(GOOD, [GOOD.seconds])) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "missed"),
+    [
+        (replace(GOOD, accuracies={**GOOD.accuracies, "clean": 0.9949}), "clean accuracy is 99.49%"),
+        (replace(GOOD, accuracies={**GOOD.accuracies, "fog": 0.84}), "accuracy under fog is 84.00%"),
+        (
+            replace(GOOD, accuracies={**GOOD.accuracies, **dict.fromkeys(CORRUPTIONS, 0.94)}),
+            "mean accuracy over the corruptions is 94.00%",
+        ),
+        (replace(GOOD, calibration_error=0.011), "the calibration error is 1.10%"),
+        (replace(GOOD, seconds=dict.fromkeys(GATE_STEPS, 9.1)), "the gates took 45.5 s"),
+    ],
+)
+def test_each_target_is_missed_for_itself(measured: Measured, missed: str) -> None:
+    [failure] = missed_targets(measured, [measured.seconds])
+    assert failure.startswith(missed)
