@@ -18,9 +18,11 @@ SERVING_DIRECTORY_KEY = "serving_directory"
 class BaselineDriver(ComponentDriver, BaseDriver):
     """Sets the execution property `baseline` before TFX looks into its cache.
 
-    Runners that call no drivers, such as Kubeflow Pipelines, lose nothing but that: executors find the baseline by
-    themselves. Of both base classes the first is what components must name and the second what the launcher calls, as
-    in TFX's own tfx/components/example_gen/driver.py.
+    Executors find the baseline by themselves, so their steps also work on runners that call no drivers, such as
+    Kubeflow Pipelines. But such a runner must not cache these steps: it would answer from a stale baseline.
+
+    Of both base classes the first is what components must name and the second what the launcher calls, as in TFX's own
+    tfx/components/example_gen/driver.py.
     """
 
     def __init__(self, metadata_handle: Metadata) -> None:

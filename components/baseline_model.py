@@ -8,17 +8,18 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.orchestration.portable.data_types import ExecutionInfo
-from tfx.types import Artifact, Channel, artifact_utils
+from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.standard_artifacts import Model
 from tfx.utils import path_utils
 
 from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
-from components.provenance import model_fingerprint
+from components.provenance import model_fingerprint, read_provenance, verify_files
 from components.versions import Version, find_baseline, version_fingerprint
 
 CANDIDATE_KEY = "candidate"
 BASELINE_MODEL_KEY = "baseline_model"
+CODE_FINGERPRINT_KEY = "code_fingerprint"
 VERSION_PROPERTY = "version"
 """Custom property of the baseline: its version number as text; empty where there is none."""
 
@@ -48,6 +49,9 @@ class Executor(BaseExecutor):
             input_dict: `candidate`, the model of this run.
             output_dict: `baseline_model`; stays empty where no other model has been pushed.
             exec_properties: `serving_directory`.
+
+        Raises:
+            DamagedVersionError: A file of the version is not what was pushed: nothing can be compared with it.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE_KEY])
@@ -55,6 +59,9 @@ class Executor(BaseExecutor):
         baseline = _find_baseline(candidate, exec_properties[SERVING_DIRECTORY_KEY])
         output.set_string_custom_property(VERSION_PROPERTY, str(baseline.number) if baseline else "")
         if baseline:
+            provenance = read_provenance(baseline.directory)
+            if provenance:
+                verify_files(baseline.directory, provenance)
             shutil.copytree(baseline.directory, path_utils.serving_model_path(output.uri), dirs_exist_ok=True)
 
 
@@ -64,6 +71,7 @@ class BaselineModelSpec(ComponentSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         SERVING_DIRECTORY_KEY: ExecutionParameter(type=str),
         BASELINE_KEY: ExecutionParameter(type=str),
+        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {CANDIDATE_KEY: ChannelParameter(type=Model)}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {BASELINE_MODEL_KEY: ChannelParameter(type=Model)}
@@ -82,19 +90,22 @@ class BaselineModel(BaseComponent):
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, candidate: Channel, serving_directory: str) -> None:
+    def __init__(self, candidate: BaseChannel, serving_directory: Path, code_fingerprint: str) -> None:
         """Defines the step.
 
         Args:
             candidate: The model of this run.
             serving_directory: Folder of the pushed versions; it need not be there yet.
+            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
         """
         super().__init__(
             BaselineModelSpec(
                 **{
                     CANDIDATE_KEY: candidate,
-                    SERVING_DIRECTORY_KEY: serving_directory,
+                    SERVING_DIRECTORY_KEY: str(serving_directory),
+                    # The driver fills it in when the step starts.
                     BASELINE_KEY: "",
+                    CODE_FINGERPRINT_KEY: code_fingerprint,
                     BASELINE_MODEL_KEY: Channel(type=Model),
                 }
             )

@@ -167,7 +167,7 @@ def verify_files(directory: Path, provenance: Provenance) -> None:
             change = "is missing" if path not in found else "was added" if path not in expected else "has changed"
             raise DamagedVersionError(
                 f"{directory / path}: {change} since version {provenance.version} was pushed; "
-                "choose a version that is not damaged."
+                "roll back to one that is not damaged, or restore the file."
             )
 
 

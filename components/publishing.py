@@ -1,7 +1,7 @@
 """What is done to the versions of a served model: publish a new one, republish an older one, remove old ones."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from components.versions import (
     SAVED_MODEL_FILE,
     Version,
     find_baseline,
+    find_other_data,
     list_versions,
     read_version,
     version_fingerprint,
@@ -85,7 +86,7 @@ def prune(serving_directory: Path, keep: int) -> list[Version]:
 
     Args:
         serving_directory: Folder of the model's versions.
-        keep: How many of the newest to keep; the baseline is kept as well.
+        keep: How many of the newest to keep; what the next run is compared with is kept as well.
 
     Returns:
         What was removed, the oldest first.
@@ -108,7 +109,7 @@ def prunable_versions(serving_directory: Path, keep: int) -> list[Version]:
     Args:
         serving_directory: Folder of the model's versions.
         keep: How many of the newest to keep. The newest is the one that is served; the baseline, to which a rollback
-            goes, is kept as well.
+            goes, is kept as well, and so are the versions with whose data DataGate may compare that of the next run.
 
     Raises:
         WrongRequestError: `keep` is less than 1.
@@ -117,8 +118,17 @@ def prunable_versions(serving_directory: Path, keep: int) -> list[Version]:
     if keep < 1:
         raise WrongRequestError(f"keep: expected 1 or more, not {keep}: the newest version is being served.")
     versions = _existing_versions(serving_directory)
-    baseline = find_baseline(serving_directory, version_fingerprint(versions[-1]))
-    return [version for version in versions[:-keep] if version != baseline]
+    needed = [find_baseline(serving_directory, version_fingerprint(versions[-1])), *_data_baselines(serving_directory)]
+    return [version for version in versions[:-keep] if version not in needed]
+
+
+def _data_baselines(serving_directory: Path) -> Iterator[Version]:
+    # New data is compared with the newest, and the newest, run once more, with what came before it.
+    if newest := find_other_data(serving_directory, b""):
+        version, train_statistics = newest
+        yield version
+        if before := find_other_data(serving_directory, train_statistics):
+            yield before[0]
 
 
 def _publish(

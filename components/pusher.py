@@ -9,6 +9,7 @@ from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME as STATISTI
 from tfx.components.util.model_utils import is_infra_validated
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto import pusher_pb2
 from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
@@ -21,15 +22,23 @@ from tfx.types.standard_component_specs import (
     PUSHED_MODEL_KEY,
     STATISTICS_KEY,
 )
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import io_utils, path_utils, proto_utils
 
+from components.baseline_driver import BASELINE_KEY, BaselineDriver
 from components.features import TRAIN_SPLIT
-from components.provenance import GateRecord, Ingredients, Origin
+from components.provenance import (
+    DamagedVersionError,
+    GateRecord,
+    Ingredients,
+    Origin,
+    model_fingerprint,
+    read_provenance,
+)
 from components.publishing import publish
 from components.verdict import Finding, Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
 from components.version_folders import require_file_system
-from components.versions import TRAIN_STATISTICS_FILE
+from components.versions import TRAIN_STATISTICS_FILE, Version, list_versions, version_fingerprint
 
 DATA_VERDICT_KEY = "data_verdict"
 EVALUATION_VERDICT_KEY = "evaluation_verdict"
@@ -55,29 +64,49 @@ class AtomicPusherSpec(ComponentSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         PUSH_DESTINATION_KEY: ExecutionParameter(type=pusher_pb2.PushDestination),
         PROVENANCE_KEY: ExecutionParameter(type=str),
+        BASELINE_KEY: ExecutionParameter(type=str),
         CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         MODEL_KEY: ChannelParameter(type=Model),
-        MODEL_BLESSING_KEY: ChannelParameter(type=ModelBlessing, optional=True),
-        INFRA_BLESSING_KEY: ChannelParameter(type=InfraBlessing, optional=True),
+        MODEL_BLESSING_KEY: ChannelParameter(type=ModelBlessing),
+        INFRA_BLESSING_KEY: ChannelParameter(type=InfraBlessing),
         INFRA_VALIDATOR_BLESSING_KEY: ChannelParameter(type=InfraBlessing, optional=True),
-        STATISTICS_KEY: ChannelParameter(type=ExampleStatistics, optional=True),
-        **{key: ChannelParameter(type=VerdictArtifact, optional=True) for key in VERDICT_KEYS},
+        STATISTICS_KEY: ChannelParameter(type=ExampleStatistics),
+        **{key: ChannelParameter(type=VerdictArtifact) for key in VERDICT_KEYS},
     }
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {PUSHED_MODEL_KEY: ChannelParameter(type=PushedModel)}
+
+
+class Driver(BaselineDriver):
+    """Keys the cache with what other model was pushed last.
+
+    A model that comes back after another one has been pushed is pushed again, though the gates answer from the cache.
+    Rollbacks do not count: a repeated run is not to undo what a person decided.
+    """
+
+    def baseline_identity(self, execution_info: ExecutionInfo) -> str:
+        """Returns the number of the newest version that holds another model and is no rollback."""
+        [model] = execution_info.input_dict[MODEL_KEY]
+        candidate = model_fingerprint(Path(path_utils.serving_model_path(model.uri)))
+        destination = Path(_destination(execution_info.exec_properties[PUSH_DESTINATION_KEY]))
+        others = (version for version in list_versions(destination) if version_fingerprint(version) != candidate)
+        numbers = [version.number for version in others if not _is_rollback(version)]
+        return str(numbers[-1]) if numbers else ""
 
 
 class Executor(tfx_pusher.Executor):
     """Executor of AtomicPusher; what it does not say is as in TFX's."""
 
     def CheckBlessing(self, input_dict: InputArtifacts) -> bool:  # noqa: N802 (the name is TFX's)
-        """Tells whether every blessing blesses the model and every verdict lets it pass.
+        """Tells whether every blessing blesses the model and every verdict lets it pass; none of them may be missing.
 
         Args:
             input_dict: The artifacts given to `Do`.
         """
-        refusals = [f"{verdict.gate} refused" for verdict in _read_verdicts(input_dict) if not verdict.passed]
+        required = (*VERDICT_KEYS, MODEL_BLESSING_KEY, INFRA_BLESSING_KEY)
+        refusals = [f"there is no {key}" for key in required if not input_dict.get(key)]
+        refusals += [f"{verdict.gate} refused" for verdict in _read_verdicts(input_dict) if not verdict.passed]
         blessing = _single(input_dict, INFRA_VALIDATOR_BLESSING_KEY)
         if blessing and not is_infra_validated(blessing):
             refusals.append("InfraValidator did not bless the model")
@@ -104,7 +133,7 @@ class Executor(tfx_pusher.Executor):
         """Publishes the model if nothing speaks against it; TFX calls this.
 
         Args:
-            input_dict: The model, and any of the blessings, verdicts and statistics.
+            input_dict: The model, its blessings and verdicts, and the statistics of the data.
             output_dict: `pushed_model`, the artifact to fill.
             exec_properties: What the component was given.
 
@@ -120,8 +149,8 @@ class Executor(tfx_pusher.Executor):
         model_path = self.GetModelPath(input_dict)
         # What may fail comes before what cannot be taken back.
         io_utils.copy_dir(model_path, pushed_model.uri)
-        statistics = _single(input_dict, STATISTICS_KEY)
-        extra = {TRAIN_STATISTICS_FILE: _train_statistics(statistics)} if statistics else {}
+        statistics = artifact_utils.get_split_uri(input_dict[STATISTICS_KEY], TRAIN_SPLIT)
+        extra = {TRAIN_STATISTICS_FILE: Path(statistics, STATISTICS_FILE)}
         origin = self._origin(input_dict, exec_properties[PROVENANCE_KEY])
         version = publish(Path(model_path), Path(destination), extra, origin)
         self._MarkPushed(pushed_model, pushed_destination=str(version.directory), pushed_version=str(version.number))
@@ -139,15 +168,16 @@ class AtomicPusher(BaseComponent):
     """Pushes a model that no gate refuses, so that a server sees it whole or not at all.
 
     TFX's Pusher copies file by file into the serving folder, which leaves a part of a version there if it is killed;
-    its versions are whole seconds, so that of two pushes within a second the latter is left out; and it takes no
-    verdicts. The contract is the same otherwise: its output, `pushed_model`, has `pushed`, and, if that is 1, a copy
-    of the model, `pushed_destination` and `pushed_version`.
+    its versions are whole seconds, so that of two pushes within a second the latter is left out; it takes no verdicts,
+    and pushes what comes without a blessing. The contract is the same otherwise: its output, `pushed_model`, has
+    `pushed`, and, if that is 1, a copy of the model, `pushed_destination` and `pushed_version`.
 
     With the model it ships its provenance and the statistics of its train split, below `assets.extra`.
     """
 
     SPEC_CLASS = AtomicPusherSpec
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
+    DRIVER_CLASS = Driver
 
     def __init__(
         self,
@@ -156,14 +186,14 @@ class AtomicPusher(BaseComponent):
         provenance: Ingredients,
         code_fingerprint: str,
         *,
-        model_blessing: BaseChannel | None = None,
-        infra_blessing: BaseChannel | None = None,
+        model_blessing: BaseChannel,
+        infra_blessing: BaseChannel,
+        statistics: BaseChannel,
+        data_verdict: BaseChannel,
+        evaluation_verdict: BaseChannel,
+        robustness_verdict: BaseChannel,
+        serving_verdict: BaseChannel,
         infra_validator_blessing: BaseChannel | None = None,
-        statistics: BaseChannel | None = None,
-        data_verdict: BaseChannel | None = None,
-        evaluation_verdict: BaseChannel | None = None,
-        robustness_verdict: BaseChannel | None = None,
-        serving_verdict: BaseChannel | None = None,
     ) -> None:
         """Defines the step.
 
@@ -175,12 +205,12 @@ class AtomicPusher(BaseComponent):
             model_blessing: Blessing of Evaluator.
             infra_blessing: Blessing of ServingCheck. If it comes with a copy of the model, this is pushed, for its
                 warm-up requests.
-            infra_validator_blessing: Blessing of TFX's own InfraValidator.
             statistics: Of the data; those of train are shipped, for the gate of the next run.
-            data_verdict: Verdict of DataGate. A verdict that is given must let the model pass.
+            data_verdict: Verdict of DataGate.
             evaluation_verdict: Verdict on the test split.
             robustness_verdict: Verdict on its corrupted copies.
             serving_verdict: Verdict of ServingCheck.
+            infra_validator_blessing: Blessing of TFX's own InfraValidator, where it is switched on.
 
         Raises:
             ValueError: The destination is of a kind that is not supported.
@@ -193,6 +223,8 @@ class AtomicPusher(BaseComponent):
                     MODEL_KEY: model,
                     PUSH_DESTINATION_KEY: push_destination,
                     PROVENANCE_KEY: provenance.model_dump_json(),
+                    # The driver fills it in when the step starts.
+                    BASELINE_KEY: "",
                     CODE_FINGERPRINT_KEY: code_fingerprint,
                     MODEL_BLESSING_KEY: model_blessing,
                     INFRA_BLESSING_KEY: infra_blessing,
@@ -231,8 +263,12 @@ def _single(input_dict: InputArtifacts, key: str) -> Artifact | None:
     return artifact_utils.get_single_instance(artifacts) if artifacts else None
 
 
-def _train_statistics(statistics: Artifact) -> Path:
-    return Path(artifact_utils.get_split_uri([statistics], TRAIN_SPLIT), STATISTICS_FILE)
+def _is_rollback(version: Version) -> bool:
+    try:
+        provenance = read_provenance(version.directory)
+    except DamagedVersionError:
+        return False
+    return provenance is not None and provenance.rolled_back_to is not None
 
 
 def _destination(push_destination: str) -> str:

@@ -12,7 +12,10 @@ PASSED_PROPERTY = "passed"
 
 
 class VerdictArtifact(Artifact):
-    """What a gate decided: `verdict.json`, `verdict.txt`, and as a property whether it let pass (1) or not (0)."""
+    """What a gate decided: `verdict.json`, `verdict.txt`, and as a property whether it let pass (1) or not (0).
+
+    The property is for conditions of the graph. Executors read the file: not every runner hands properties on.
+    """
 
     TYPE_NAME = "Verdict"
     PROPERTIES: ClassVar[dict[str, Property]] = {PASSED_PROPERTY: Property(type=PropertyType.INT)}

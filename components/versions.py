@@ -59,6 +59,26 @@ def find_baseline(serving_directory: Path, candidate_fingerprint: str) -> Versio
     return next((version for version in newest_first if version_fingerprint(version) != candidate_fingerprint), None)
 
 
+def find_other_data(serving_directory: Path, train_statistics: bytes) -> tuple[Version, bytes] | None:
+    """Finds the version that data has to measure up to: the newest one that learnt from other data.
+
+    Args:
+        serving_directory: Folder of the model, with one sub-folder per version; it need not be there.
+        train_statistics: File of the train statistics of the data that is to be compared; if empty, that of no version
+            is the same.
+
+    Returns:
+        The version and its `TRAIN_STATISTICS_FILE`, or None where no version tells that it learnt from other data.
+    """
+    for version in reversed(list_versions(serving_directory)):
+        # Versions may have none, and may be removed while we look.
+        with suppress(FileNotFoundError):
+            content = (version.directory / TRAIN_STATISTICS_FILE).read_bytes()
+            if content != train_statistics:
+                return version, content
+    return None
+
+
 def version_fingerprint(version: Version) -> str:
     """Returns the `model_fingerprint` of a version: from its provenance, or, where it has none, from its files."""
     try:

@@ -36,6 +36,7 @@ _CODE: Mapping[str, str] = {
     "DataGate": "components.data_gate.executor",
     "Transform": "components.preprocessing",
     "Trainer": "components.trainer.training",
+    "BaselineModel": "components.baseline_model",
     "Evaluator": "components.evaluator.executor",
     "CorruptedExampleGen": "components.robustness.executor",
     "ServingCheck": "components.serving_check.executor",
@@ -106,7 +107,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
                 CODE_FINGERPRINT_KEY: code["Trainer"],
             },
         )
-        baseline_model = BaselineModel(trainer.outputs["model"], str(settings.serving_directory))
+        baseline_model = BaselineModel(trainer.outputs["model"], settings.serving_directory, code["BaselineModel"])
         evaluator = GatedEvaluator(
             "Evaluator",
             examples=example_gen.outputs["examples"],

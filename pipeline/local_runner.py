@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from components.verdict import read_verdict
 from components.versions import list_versions
-from pipeline.run_result import RunResult, outcome_of, test_accuracy
+from pipeline.run_result import RunResult, accuracy_on_test, outcome_of
 from pipeline.settings import Settings
 from pipeline.step_observer import Listener, StepObserver
 
@@ -135,7 +135,7 @@ def _result(settings: Settings) -> RunResult:
 
     store = open_metadata(settings.metadata_file, writable=True)
     verdicts = {Path(artifact.uri): read_verdict(artifact.uri) for artifact in newest_artifacts(store, "Verdict")}
-    record_outcome(store, outcome_of(newest_run(store), verdicts.values()), test_accuracy(verdicts.values()))
+    record_outcome(store, outcome_of(newest_run(store), verdicts.values()), accuracy_on_test(verdicts.values()))
     run = newest_run(store)
     return RunResult(run, verdicts, settings.serving_directory / str(run.version) if run.version else None)
 

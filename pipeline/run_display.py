@@ -70,6 +70,8 @@ class RunDisplay:
         # Only TFX's own InfraValidator writes no verdict.
         gates = ", ".join(verdict.gate for verdict in refused.values()) or "InfraValidator"
         self._print(f"Gates          refused by {gates}; nothing was pushed", style="bold red")
+        if not refused:
+            self._print("TF Serving could not load the model, or did not answer. The log says more.")
         for directory, verdict in refused.items():
             self._print(f"\n{verdict.gate}", style="bold")
             shown = verdict.refusals[:_MAX_REFUSALS]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 EVALUATOR = "Evaluator"
 """The gate whose findings are what a model is known by."""
 
-_ALL = "all"
+ALL_IMAGES = "all"
+"""Its slice of all test images."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class RunResult:
         return _values(self.verdicts.values(), RECALL)
 
 
-def test_accuracy(verdicts: Iterable[Verdict]) -> float | None:
+def accuracy_on_test(verdicts: Iterable[Verdict]) -> float | None:
     """Returns the accuracy on test, 0 to 1; None if it did not come to that."""
-    return _values(verdicts, ACCURACY).get(_ALL)
+    return _values(verdicts, ACCURACY).get(ALL_IMAGES)
 
 
 def outcome_of(run: "Run", verdicts: Iterable[Verdict]) -> "Outcome":

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
+from pydantic import BaseModel, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -23,7 +23,7 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 from components.data_gate.limits import DataLimits
 from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
-from pipeline.gate_settings import EvaluationSettings, InfraValidatorSettings, RobustnessSettings
+from pipeline.gate_settings import EvaluationSettings, InfraValidatorSettings, RobustnessSettings, Section
 from pipeline.profiles import PROFILES, Profile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -35,11 +35,7 @@ class SettingsError(ValueError):
     """A setting that does not exist or cannot have the value given; the message names it and what is allowed."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataSettings(_Section):
+class DataSettings(Section):
     """What to learn from, and how it is split."""
 
     uri: str = Field(

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.evaluator.measurements import ACCURACY
 from components.provenance import DamagedVersionError, Provenance
 from components.versions import Version, find_baseline, list_versions, read_provenance, version_fingerprint
 from pipeline.printing import percent
-
-ACCURACY_GATE, ACCURACY_METRIC, ACCURACY_SLICE = "Evaluator", "accuracy", "all"
-"""Which finding of which gate is the accuracy of a version: that on all images of test."""
+from pipeline.run_result import ALL_IMAGES, EVALUATOR
 
 HEADER = ("model", "version", "pushed", "size", "accuracy", "span", "role")
 """Columns of `VersionReport.cells`."""
@@ -38,8 +37,8 @@ class VersionReport:
     def accuracy(self) -> float | None:
         """Accuracy on test, 0 to 1."""
         gates = self.provenance.origin.gates if self.provenance else ()
-        found = (gate.metrics.get(ACCURACY_METRIC, {}) for gate in gates if gate.gate == ACCURACY_GATE)
-        return next((slices[ACCURACY_SLICE] for slices in found if ACCURACY_SLICE in slices), None)
+        found = (gate.metrics.get(ACCURACY, {}) for gate in gates if gate.gate == EVALUATOR)
+        return next((slices[ALL_IMAGES] for slices in found if ALL_IMAGES in slices), None)
 
     @property
     def span(self) -> int | None:

@@ -82,7 +82,8 @@ def prune(
 ) -> None:
     """Remove old versions of a model.
 
-    All but the newest; the baseline, to which a rollback goes, is kept as well.
+    All but the newest; the baseline, to which a rollback goes, is kept as well, and so are the versions with whose data
+    DataGate may compare that of the next run.
     """
     with errors_to_exit_codes():
         from components.publishing import prunable_versions
@@ -99,7 +100,8 @@ def prune(
     for version in removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {version.model} {version.number}")
     for report in kept:
-        reason = report.roles or f"one of the newest {keep}"
+        is_new = report in kept[-keep:]
+        reason = report.roles or (f"one of the newest {keep}" if is_new else "DataGate may compare with its data")
         click.echo(f"{'would keep' if dry_run else 'kept'} {report.version.model} {report.version.number}: {reason}")
 
 

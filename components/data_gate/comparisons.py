@@ -9,18 +9,19 @@ import tfx.components  # noqa: F401 (TFX comes first: it installs what the older
 
 # isort: split
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies, DriftSkewInfo
+from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies, AnomalyInfo, DriftSkewInfo
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 
-from components.data_gate.baseline_statistics import BaselineStatistics
+from components.data_gate.baseline_statistics import BaselineStatistics, NoBaseline
 from components.features import TRAIN_SPLIT
 from components.verdict import Finding
 
-NO_BASELINE = "no earlier data to compare with"
-NOT_MEASURED = "cannot be measured: one side has no values, or they are of another type"
+_NOT_MEASURED = "cannot be measured: one side has no values, or they are of another type"
 
-Comparison = Literal["skew", "drift"]
+_EXAMPLES_RULE = "drift, number of examples"
+
+_Comparison = Literal["skew", "drift"]
 
 _MEASUREMENTS: Mapping[str, tuple[int, str]] = {
     "infinity_norm": (DriftSkewInfo.Measurement.L_INFTY, "L-infinity"),
@@ -36,11 +37,6 @@ class _Comparator:
     measurement: int
     name: str
     threshold: float
-
-
-def rule(comparison: Comparison, measurement: str) -> str:
-    """Returns the name of a rule, such as `skew from train, L-infinity`."""
-    return f"{'skew from train' if comparison == 'skew' else 'drift'}, {measurement}"
 
 
 def compare_split(
@@ -63,44 +59,58 @@ def compare_split(
 
 
 def compare_with_baseline(
-    train: DatasetFeatureStatisticsList, baseline: BaselineStatistics | None, schema: Schema
+    train: DatasetFeatureStatisticsList, baseline: BaselineStatistics | NoBaseline, schema: Schema
 ) -> list[Finding]:
-    """Measures how far train is from the last data that passed, by the `drift_comparator`s of the schema.
+    """Measures how far train is from the last data that passed, by the drift comparators of the schema.
 
     Args:
         train: Statistics of train.
-        baseline: The last data that passed, where there is any.
+        baseline: The last data that passed, or why there is none.
         schema: The contract of the examples.
 
     Returns:
-        A finding per comparator; without a baseline they pass, without a value.
+        A finding per `drift_comparator`; without a baseline they pass, without a value. If the number of examples is
+        not within a `num_examples_drift_comparator`, a refused one for that: TFDV does not say what it measured.
     """
-    if baseline is None:
+    if isinstance(baseline, NoBaseline):
         return [
-            _finding("drift", TRAIN_SPLIT, comparator, None, passed=True, reason=NO_BASELINE)
+            _finding("drift", TRAIN_SPLIT, comparator, None, passed=True, reason=baseline.value)
             for comparator in _comparators("drift", schema)
         ]
     anomalies = tfdv.validate_statistics(train, schema, previous_statistics=baseline.statistics)
     reason = f"the distribution is not that of the data of version {baseline.version}, the last that passed"
-    return _findings("drift", TRAIN_SPLIT, anomalies, schema, reason)
+    return [*_findings("drift", TRAIN_SPLIT, anomalies, schema, reason), *_examples_findings(train, anomalies)]
 
 
-def _findings(comparison: Comparison, split: str, anomalies: Anomalies, schema: Schema, reason: str) -> list[Finding]:
+def _examples_findings(train: DatasetFeatureStatisticsList, anomalies: Anomalies) -> Iterator[Finding]:
+    for reason in anomalies.dataset_anomaly_info.reason:
+        # These need no earlier data: ExampleValidator has found them already.
+        if reason.type not in (AnomalyInfo.DATASET_LOW_NUM_EXAMPLES, AnomalyInfo.DATASET_HIGH_NUM_EXAMPLES):
+            yield Finding(
+                _EXAMPLES_RULE,
+                TRAIN_SPLIT,
+                passed=False,
+                reason=reason.description.rstrip("."),
+                value=train.datasets[0].num_examples,
+            )
+
+
+def _findings(comparison: _Comparison, split: str, anomalies: Anomalies, schema: Schema, reason: str) -> list[Finding]:
     measured = _measured(comparison, anomalies)
     findings = []
     for comparator in _comparators(comparison, schema):
         value = measured.get((comparator.feature, comparator.measurement))
         passed = value is not None and value <= comparator.threshold
-        refusal = reason if value is not None else NOT_MEASURED
+        refusal = reason if value is not None else _NOT_MEASURED
         findings.append(_finding(comparison, split, comparator, value, passed, "" if passed else refusal))
     return findings
 
 
 def _finding(
-    comparison: Comparison, split: str, comparator: _Comparator, value: float | None, passed: bool, reason: str
+    comparison: _Comparison, split: str, comparator: _Comparator, value: float | None, passed: bool, reason: str
 ) -> Finding:
     return Finding(
-        rule(comparison, comparator.name),
+        f"{'skew from train' if comparison == 'skew' else 'drift'}, {comparator.name}",
         split,
         passed,
         reason,
@@ -110,14 +120,14 @@ def _finding(
     )
 
 
-def _comparators(comparison: Comparison, schema: Schema) -> Iterator[_Comparator]:
+def _comparators(comparison: _Comparison, schema: Schema) -> Iterator[_Comparator]:
     for feature in schema.feature:
         for field, bound in getattr(feature, f"{comparison}_comparator").ListFields():
             measurement, name = _MEASUREMENTS[field.name]
             yield _Comparator(feature.name, measurement, name, bound.threshold)
 
 
-def _measured(comparison: Comparison, anomalies: Anomalies) -> dict[tuple[str, int], float]:
+def _measured(comparison: _Comparison, anomalies: Anomalies) -> dict[tuple[str, int], float]:
     return {
         (".".join(info.path.step), measurement.type): measurement.value
         for info in anomalies.drift_skew_info

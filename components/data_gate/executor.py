@@ -14,7 +14,7 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils.io_utils import SchemaReader, get_only_uri_in_dir
 
 from components.baseline_driver import SERVING_DIRECTORY_KEY
-from components.data_gate.baseline_statistics import BaselineStatistics, find_baseline_statistics
+from components.data_gate.baseline_statistics import BaselineStatistics, NoBaseline, find_baseline_statistics
 from components.data_gate.comparisons import compare_split, compare_with_baseline
 from components.data_gate.limits import DataLimits
 from components.data_gate.rules import check_split
@@ -27,9 +27,6 @@ SCHEMA_KEY = "schema"
 ANOMALIES_KEY = "anomalies"
 LIMITS_KEY = "limits"
 CODE_FINGERPRINT_KEY = "code_fingerprint"
-
-BASELINE_VERSION_PROPERTY = "baseline_version"
-BASELINE_FINGERPRINT_PROPERTY = "baseline_fingerprint"
 
 HEADINGS = {
     "feature": "feature",
@@ -71,13 +68,10 @@ class Executor(BaseExecutor):
         limits = DataLimits.model_validate_json(exec_properties[LIMITS_KEY])
         findings = _findings(statistics, input_dict, limits, baseline)
         verdict = artifact_utils.get_single_instance(output_dict[VERDICT_KEY])
-        if baseline:
-            verdict.set_int_custom_property(BASELINE_VERSION_PROPERTY, baseline.version)
-            verdict.set_string_custom_property(BASELINE_FINGERPRINT_PROPERTY, baseline.fingerprint)
         publish_verdict(Verdict("DataGate", tuple(findings), ADVICE), verdict, HEADINGS)
 
 
-def find_baseline(statistics: Artifact, serving_directory: str) -> BaselineStatistics | None:
+def find_baseline(statistics: Artifact, serving_directory: str) -> BaselineStatistics | NoBaseline:
     """Finds the last data that passed, for the driver, which only identifies it, and for the executor.
 
     Args:
@@ -91,7 +85,7 @@ def _findings(
     statistics_artifact: Artifact,
     input_dict: dict[str, list[Artifact]],
     limits: DataLimits,
-    baseline: BaselineStatistics | None,
+    baseline: BaselineStatistics | NoBaseline,
 ) -> list[Finding]:
     anomalies_artifact = artifact_utils.get_single_instance(input_dict[ANOMALIES_KEY])
     schema = SchemaReader().read(get_only_uri_in_dir(artifact_utils.get_single_uri(input_dict[SCHEMA_KEY])))

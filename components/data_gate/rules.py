@@ -1,6 +1,6 @@
 """The rules that a split of the data is held to by itself: statistics and anomalies to findings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies, AnomalyInfo
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
@@ -14,11 +14,11 @@ from components.data_gate.limits import DataLimits
 from components.features import IMAGE_KEY, LABEL_KEY
 from components.verdict import Finding
 
-SCHEMA_RULE = "schema"
-EXAMPLES_RULE = "examples"
-RAREST_CLASS_RULE = "examples of the rarest label"
-BACKGROUND_RULE = "share of zeros (background)"
-INK_RULE = "brightest pixel (ink)"
+_SCHEMA_RULE = "schema"
+_EXAMPLES_RULE = "examples"
+_RAREST_CLASS_RULE = "examples of the rarest label"
+_BACKGROUND_RULE = "share of zeros (background)"
+_INK_RULE = "brightest pixel (ink)"
 
 _NO_ANOMALY = "no anomaly"
 
@@ -51,15 +51,14 @@ def check_split(
     ]
 
 
-def class_rule(label: str) -> str:
-    """Returns the name of the rule for the number of examples of one label."""
+def _class_rule(label: str) -> str:
     return f"examples of label {label}"
 
 
 def _schema(split: str, anomalies: Anomalies) -> list[Finding]:
     refused = [
         Finding(
-            SCHEMA_RULE,
+            _SCHEMA_RULE,
             split,
             passed=False,
             reason=reason.description.rstrip("."),
@@ -69,28 +68,35 @@ def _schema(split: str, anomalies: Anomalies) -> list[Finding]:
         )
         for feature, reason in _anomaly_reasons(anomalies)
     ]
-    return refused or [Finding(SCHEMA_RULE, split, passed=True, value=_NO_ANOMALY, expected=_NO_ANOMALY)]
+    return refused or [Finding(_SCHEMA_RULE, split, passed=True, value=_NO_ANOMALY, expected=_NO_ANOMALY)]
 
 
 def _anomaly_reasons(anomalies: Anomalies) -> Iterator[tuple[str | None, AnomalyInfo.Reason]]:
     for name, info in sorted(anomalies.anomaly_info.items()):
-        for reason in info.reason:
+        for reason in _reasons(info):
             yield ".".join(info.path.step) or name, reason
-    for reason in anomalies.dataset_anomaly_info.reason:
-        yield None, reason
+    if anomalies.HasField("dataset_anomaly_info"):
+        for reason in _reasons(anomalies.dataset_anomaly_info):
+            yield None, reason
+
+
+def _reasons(info: AnomalyInfo) -> Iterable[AnomalyInfo.Reason]:
+    # An anomaly is one, even if it gives no reasons.
+    whole = AnomalyInfo.Reason(short_description=info.short_description, description=info.description)
+    return info.reason or [whole]
 
 
 def _examples(split: str, dataset: DatasetFeatureStatistics, least: int) -> Finding:
     passed = dataset.num_examples >= least
     reason = "" if passed else "too few examples"
-    return Finding(EXAMPLES_RULE, split, passed, reason, value=dataset.num_examples, lower_bound=least)
+    return Finding(_EXAMPLES_RULE, split, passed, reason, value=dataset.num_examples, lower_bound=least)
 
 
 def _class_examples(split: str, dataset: DatasetFeatureStatistics, labels: list[str], least: int) -> list[Finding]:
     counts = {label: _label_counts(dataset).get(label, 0) for label in labels}
     refused = [
         Finding(
-            class_rule(label),
+            _class_rule(label),
             split,
             passed=False,
             reason="too few examples of this label" if count else "no example of this label",
@@ -102,7 +108,7 @@ def _class_examples(split: str, dataset: DatasetFeatureStatistics, labels: list[
         if count < least
     ]
     rarest = min(counts.values())
-    passed = Finding(RAREST_CLASS_RULE, split, passed=True, value=rarest, lower_bound=least, feature=LABEL_KEY)
+    passed = Finding(_RAREST_CLASS_RULE, split, passed=True, value=rarest, lower_bound=least, feature=LABEL_KEY)
     return refused or [passed]
 
 
@@ -111,14 +117,14 @@ def _background(split: str, dataset: DatasetFeatureStatistics, least: float) -> 
     num_pixels = pixels.common_stats.tot_num_values
     share = pixels.num_zeros / num_pixels if num_pixels else None
     reason = "0 is background: the images are inverted, or a constant was added to them"
-    return _pixel_finding(BACKGROUND_RULE, split, share, least, reason)
+    return _pixel_finding(_BACKGROUND_RULE, split, share, least, reason)
 
 
 def _ink(split: str, dataset: DatasetFeatureStatistics, least: int) -> Finding:
     pixels = _features(dataset).get(IMAGE_KEY, FeatureNameStatistics()).num_stats
     brightest = pixels.max if pixels.common_stats.tot_num_values else None
     reason = "255 is ink: the images are blank or darkened, or their pixels are of another range"
-    return _pixel_finding(INK_RULE, split, brightest, least, reason)
+    return _pixel_finding(_INK_RULE, split, brightest, least, reason)
 
 
 def _pixel_finding(rule: str, split: str, value: float | None, least: float, reason: str) -> Finding:

@@ -14,6 +14,9 @@ from tfx.utils import io_utils, path_utils
 # isort: split
 import tensorflow_model_analysis as tfma
 
+# TFMA loads the metrics by name. They are imported here so that they are part of the code whose fingerprint keys the
+# cache.
+from components.evaluator import metrics  # noqa: F401
 from components.evaluator.judgement import Bound, judge
 from components.evaluator.measurements import measurements
 from components.verdict import Verdict
@@ -42,9 +45,9 @@ class Executor(EvaluatorExecutor):
         """
         inputs = _without_empty_baseline(input_dict)
         super().Do(inputs, output_dict, exec_properties)
-        metrics = tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY]))
+        measured = tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY]))
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY])]
-        findings = judge(measurements(metrics), bounds)
+        findings = judge(measurements(measured), bounds)
         verdict = Verdict(exec_properties[GATE_KEY], tuple(findings), exec_properties[ADVICE_KEY])
         publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))
         _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), inputs, blessed=verdict.passed)

@@ -55,10 +55,11 @@ def judge(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -> Itera
     Yields:
         One finding for each value, and one for each change.
     """
+    has_baseline = any(key.kind == "baseline" for key in measured)
     for bound in bounds:
         for name, value, change, baseline in _selected(measured, bound):
             yield _value_finding(bound, name, value, baseline)
-            if change is not None and baseline is not None:
+            if has_baseline:
                 yield _change_finding(bound, name, change, baseline)
 
 
@@ -120,9 +121,11 @@ def _value_finding(bound: Bound, name: str, value: Measurement | None, baseline:
     return _decided(replace(finding, baseline=base), value)
 
 
-def _change_finding(bound: Bound, name: str, change: Measurement, baseline: Measurement) -> Finding:
+def _change_finding(bound: Bound, name: str, change: Measurement | None, baseline: Measurement | None) -> Finding:
     lower, upper = (-bound.max_worsening, None) if bound.higher_is_better else (None, bound.max_worsening)
     finding = Finding(f"change of {bound.metric}", name, passed=False, lower_bound=lower, upper_bound=upper)
+    if change is None or baseline is None:
+        return replace(finding, reason="the evaluation does not compare it with the baseline")
     if not (math.isfinite(change.value) and math.isfinite(baseline.value)):
         return replace(finding, reason="not a number: the baseline or the model has no value of its own here")
     decided = _decided(replace(finding, baseline=baseline.value), change)

@@ -32,8 +32,9 @@ def augment(images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor
     """Moves all images of a batch, and disturbs some of them.
 
     Images that are not disturbed are as people write them: they keep the accuracy on clean images. The disturbed ones
-    teach the network what a digit is whatever the light, the pen and the dirt. The corruptions that the robustness of
-    a model is judged by are not used: a model that learnt them would show nothing by withstanding them.
+    teach the network what a digit is whatever the light, the pen and the dirt. They are of the same families as the
+    corruptions that robustness is judged by (motion, blur, light, noise, occlusion, outlines), but none is made by
+    the same procedure: the gate asks whether the model withstands what it has not seen.
 
     Args:
         images: float32[n,28,28,1], standardized; over the batch they reach from background to full ink.

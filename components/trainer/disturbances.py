@@ -1,7 +1,7 @@
 """What can happen to the whole image of a digit: another pen, no focus, another light, a poor sensor.
 
 All take images float32[n,28,28,1], 0 background to 1 ink, and a seed int64[2], and return images of the same kind; the
-same seed gives the same images. How strong each is was chosen on the eval split.
+same seed gives the same images. How strong each is was chosen on corrupted copies of the eval split.
 """
 
 import math
@@ -14,8 +14,6 @@ from components.trainer.random_draws import per_image, split_seed
 _LARGEST_GAIN = 2.0
 _BOXES = ((3, 3), (5, 5), (1, 7), (7, 1))
 _LEAST_CONTRAST = 0.2
-_FIELD_SIZES = (2, 4, 7, 14)
-_LEAST_FIELD_DECAY = 0.3
 _LARGEST_REPLACED_SHARE = 0.25
 _LARGEST_NOISE = 0.35
 
@@ -42,33 +40,11 @@ def blur(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def light_unevenly(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Takes contrast away and fills it with a ground of light, from even to as varied as `smooth_fields`."""
-    contrast_seed, level_seed, variation_seed, field_seed = split_seed(seed, 4)
+    """Takes contrast away and fills it with light: of random strength in each corner, and even between them."""
+    contrast_seed, light_seed = split_seed(seed, 2)
     contrast = tf.exp(per_image(images, contrast_seed, math.log(_LEAST_CONTRAST), 0.0))
-    level, variation = per_image(images, level_seed), per_image(images, variation_seed)
-    ground = level + variation * (smooth_fields(tf.shape(images)[0], field_seed) - level)
-    return images * contrast + ground * (1 - contrast)
-
-
-def smooth_fields(num_fields: tf.Tensor | int, seed: tf.Tensor) -> tf.Tensor:
-    """Draws random fields: noise of few pixels, enlarged, from coarse to fine, the finer the weaker.
-
-    Args:
-        num_fields: A scalar int32.
-        seed: int64[2]; the same seed draws the same fields.
-
-    Returns:
-        float32[n,28,28,1], each from 0 to 1.
-    """
-    decay_seed, *octave_seeds = split_seed(seed, 1 + len(_FIELD_SIZES))
-    decay = tf.random.stateless_uniform([num_fields, 1, 1, 1], decay_seed, minval=_LEAST_FIELD_DECAY)
-    fields = tf.zeros([num_fields, IMAGE_HEIGHT, IMAGE_WIDTH, 1])
-    for octave, (size, octave_seed) in enumerate(zip(_FIELD_SIZES, octave_seeds, strict=True)):
-        noise = tf.random.stateless_uniform([num_fields, size, size, 1], octave_seed)
-        fields += decay**octave * tf.image.resize(noise, (IMAGE_HEIGHT, IMAGE_WIDTH))
-    darkest = tf.reduce_min(fields, axis=[1, 2, 3], keepdims=True)
-    brightest = tf.reduce_max(fields, axis=[1, 2, 3], keepdims=True)
-    return (fields - darkest) / (brightest - darkest)
+    corners = tf.random.stateless_uniform([tf.shape(images)[0], 2, 2, 1], light_seed)
+    return images * contrast + tf.image.resize(corners, (IMAGE_HEIGHT, IMAGE_WIDTH)) * (1 - contrast)
 
 
 def roughen(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

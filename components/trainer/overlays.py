@@ -1,7 +1,7 @@
 """What can lie over the image of a digit: rectangles that invert or hide it, and strokes.
 
 Both take images float32[n,28,28,1], 0 background to 1 ink, and a seed int64[2], and return images of the same kind; the
-same seed gives the same images. How strong each is was chosen on the eval split.
+same seed gives the same images. How strong each is was chosen on corrupted copies of the eval split.
 """
 
 import math

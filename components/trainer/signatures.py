@@ -90,7 +90,8 @@ class DigitAnswers(tf.Module):
         # knows; behind this op it knows nothing.
         unknown = tf.raw_ops.PlaceholderWithDefault(input=image, shape=tf.TensorShape(None))
         checked = tf.ensure_shape(unknown, (None, IMAGE_HEIGHT, IMAGE_WIDTH))
-        pixels = tf.clip_by_value(tf.round(checked), 0, MAX_PIXEL)
+        numbers = tf.debugging.check_numerics(checked, "a pixel is no number")
+        pixels = tf.clip_by_value(tf.round(numbers), 0, MAX_PIXEL)
         return self.from_raw(tf.cast(pixels, tf.int64)[..., tf.newaxis])
 
     def from_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

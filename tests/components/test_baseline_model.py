@@ -6,8 +6,9 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types.standard_artifacts import Model
 
 from components.baseline_model import Driver, Executor
-from components.provenance import Origin
+from components.provenance import DamagedVersionError, Origin
 from components.publishing import publish, roll_back
+from components.versions import list_versions
 
 
 def make_model(folder: Path, content: str) -> Model:
@@ -84,3 +85,11 @@ def test_the_cache_sees_the_model_and_not_the_number_of_its_version(tmp_path: Pa
     identities.append(identity())
     assert identities[0] == ""
     assert identities[3] == identities[1] != identities[2]
+
+
+def test_a_damaged_baseline_is_named(tmp_path: Path) -> None:
+    push(tmp_path, "a")
+    [version] = list_versions(tmp_path / "serving")
+    (version.directory / "saved_model.pb").write_text("damaged")
+    with pytest.raises(DamagedVersionError, match=r"saved_model\.pb: has changed since version \d+ was pushed"):
+        baseline_of(tmp_path, make_model(tmp_path / "candidate", "c"))

@@ -42,9 +42,10 @@ def make_model(directory: Path, weights: str) -> Path:
     return directory
 
 
-def push(serving: Path, weights: str) -> Version:
+def push(serving: Path, weights: str, data: bytes | None = None) -> Version:
     model = serving.parent.parent / "models" / weights
-    return publish(model if model.exists() else make_model(model, weights), serving, {}, ORIGIN)
+    extra = {} if data is None else {TRAIN_STATISTICS_FILE: data}
+    return publish(model if model.exists() else make_model(model, weights), serving, extra, ORIGIN)
 
 
 def weights_of(version: Version) -> str:
@@ -193,6 +194,23 @@ def test_prune_keeps_the_newest_and_the_baseline(serving: Path, models: str, kee
     assert prune(serving, keep) == []
     if len(set(models)) > 1:
         assert weights_of(roll_back(serving, None)) == models.replace(models[-1], "")[-1]
+
+
+@pytest.mark.parametrize(
+    ("data", "removed"),
+    [
+        pytest.param("xyyyy", [1, 2], id="what the current data was compared with"),
+        pytest.param("xyzzz", [0, 2], id="no more than the newest other data"),
+        pytest.param("xyzzw", [0, 1, 2], id="among those kept anyway"),
+        pytest.param("xxxxx", [0, 1, 2], id="never any other data"),
+        pytest.param("xyy--", [1], id="the newest do not tell"),
+        pytest.param("-----", [0, 1, 2], id="none tells"),
+    ],
+)
+def test_prune_keeps_what_data_is_compared_with(serving: Path, data: str, removed: list[int]) -> None:
+    pushed = zip("abcde", data, strict=True)
+    versions = [push(serving, weights, None if of == "-" else of.encode()) for weights, of in pushed]
+    assert prune(serving, 1) == [versions[index] for index in removed]
 
 
 def test_a_version_that_is_removed_is_never_seen_in_part(serving: Path, monkeypatch: pytest.MonkeyPatch) -> None:

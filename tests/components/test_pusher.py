@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto import pusher_pb2
 from tfx.types import Artifact, Channel
 from tfx.types.artifact_utils import encode_split_names
@@ -12,8 +13,17 @@ from tfx.types.standard_artifacts import ExampleStatistics, InfraBlessing, Model
 from tfx.utils.proto_utils import proto_to_json
 
 from components import pusher
-from components.provenance import DataOrigin, GateRecord, Ingredients, Provenance, model_fingerprint, read_provenance
-from components.pusher import AtomicPusher, Executor, gate_record
+from components.provenance import (
+    DataOrigin,
+    GateRecord,
+    Ingredients,
+    Origin,
+    Provenance,
+    model_fingerprint,
+    read_provenance,
+)
+from components.publishing import publish, roll_back
+from components.pusher import AtomicPusher, Driver, Executor, gate_record
 from components.verdict import Finding, Verdict
 from components.verdict_artifact import VerdictArtifact, publish_verdict
 from components.version_folders import PublishingError
@@ -136,14 +146,46 @@ def test_provenance_says_where_the_model_comes_from(
     )
 
 
-def test_the_model_alone_is_enough(inputs: Inputs, push: Callable[[Inputs], Artifact], serving: Path) -> None:
+@pytest.mark.parametrize("key", [*VERDICTS, "model_blessing", "infra_blessing"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_without_a_verdict_or_a_blessing_nothing_is_pushed(
+    key: str, empty: bool, inputs: Inputs, push: Callable[[Inputs], Artifact], serving: Path
+) -> None:
     # Kubeflow leaves absent inputs out, or gives empty lists for them.
-    pushed_model = push({"model": inputs["model"], "statistics": [], "serving_verdict": []})
-    version, provenance = only_version(serving)
-    assert pushed_model.get_int_custom_property("pushed") == 1
-    assert set(provenance.files) == {"saved_model.pb", "variables/variables.index"}
-    assert provenance.origin.gates == ()
-    assert version.model == "digits"
+    without = {name: artifacts for name, artifacts in inputs.items() if name != key}
+    pushed_model = push({**without, key: []} if empty else without)
+    assert pushed_model.get_int_custom_property("pushed") == 0
+    assert not serving.exists()
+
+
+def test_infra_validator_may_be_switched_off(inputs: Inputs, push: Callable[[Inputs], Artifact], serving: Path) -> None:
+    del inputs["infra_validator_blessing"]
+    assert push(inputs).get_int_custom_property("pushed") == 1
+    assert only_version(serving)
+
+
+def test_the_cache_sees_what_was_pushed_in_between(inputs: Inputs, serving: Path, tmp_path: Path) -> None:
+    candidate = inputs["model"][0]
+    info = ExecutionInfo(
+        input_dict={"model": [candidate]}, exec_properties={"push_destination": proto_to_json(destination(serving))}
+    )
+    models = {"candidate": Path(candidate.uri) / "Format-Serving", "other": make_model(tmp_path / "other", "other")}
+
+    def identity_after(*steps: str) -> str:
+        for step in steps:
+            if step == "rollback":
+                roll_back(serving, None)
+            else:
+                publish(models[step], serving, {}, Origin())
+        return Driver(None).run(info).exec_properties["baseline"].string_value
+
+    first, own = identity_after(), identity_after("candidate")
+    assert first == own == "", "a repeated first run changes nothing"
+    after_other = identity_after("other")
+    assert after_other
+    assert identity_after("candidate") == after_other, "nor does a repeated later one"
+    assert identity_after("rollback") == after_other, "a person's rollback is not undone"
+    assert identity_after("other") not in ("", after_other), "a model that comes back is pushed again"
 
 
 @pytest.mark.parametrize("key", [*VERDICTS, *BLESSINGS])
@@ -230,4 +272,16 @@ def test_a_destination_that_cannot_be_is_refused_when_the_pipeline_is_built(
     push_destination: pusher_pb2.PushDestination, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        AtomicPusher(Channel(type=Model), push_destination, INGREDIENTS, "ef")
+        AtomicPusher(
+            Channel(type=Model),
+            push_destination,
+            INGREDIENTS,
+            "ef",
+            model_blessing=Channel(type=ModelBlessing),
+            infra_blessing=Channel(type=InfraBlessing),
+            statistics=Channel(type=ExampleStatistics),
+            data_verdict=Channel(type=VerdictArtifact),
+            evaluation_verdict=Channel(type=VerdictArtifact),
+            robustness_verdict=Channel(type=VerdictArtifact),
+            serving_verdict=Channel(type=VerdictArtifact),
+        )

@@ -10,7 +10,7 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2
 from tfx.types import Artifact
-from tfx.types.standard_artifacts import Model, ModelBlessing
+from tfx.types.standard_artifacts import ExampleStatistics, InfraBlessing, Model, ModelBlessing
 
 from components.provenance import DataOrigin, Ingredients, read_provenance
 from components.pusher import AtomicPusher
@@ -29,6 +29,14 @@ def imported(directory: Path, kind: type[Artifact], **properties: Any) -> BaseNo
 def run(tmp_path: Path) -> None:
     model = imported(tmp_path / "Model", Model)
     blessing = imported(tmp_path / "Blessing", ModelBlessing, blessed=1)
+    infra_blessing = imported(tmp_path / "InfraBlessing", InfraBlessing, blessed=1)
+    statistics = Importer(
+        str(tmp_path / "Statistics"),
+        ExampleStatistics,
+        properties={"split_names": '["train"]'},
+        # TFX takes files of artifacts that do not tell its version to be laid out as they were years ago.
+        custom_properties={"tfx_version": "1.21.0"},
+    ).with_id("Statistics")
     verdict = imported(tmp_path / "Verdict", VerdictArtifact)
     filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(tmp_path / "serving" / "digits"))
     pusher = AtomicPusher(
@@ -37,12 +45,17 @@ def run(tmp_path: Path) -> None:
         INGREDIENTS,
         "ef",
         model_blessing=blessing.outputs["result"],
+        infra_blessing=infra_blessing.outputs["result"],
+        statistics=statistics.outputs["result"],
         data_verdict=verdict.outputs["result"],
+        evaluation_verdict=verdict.outputs["result"],
+        robustness_verdict=verdict.outputs["result"],
+        serving_verdict=verdict.outputs["result"],
     )
     pipeline = Pipeline(
         pipeline_name="digits",
         pipeline_root=str(tmp_path / "root"),
-        components=[model, blessing, verdict, pusher],
+        components=[model, blessing, infra_blessing, statistics, verdict, pusher],
         metadata_connection_config=sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")),
         enable_cache=True,
     )
@@ -52,6 +65,8 @@ def run(tmp_path: Path) -> None:
 def test_a_model_is_pushed_once(tmp_path: Path) -> None:
     (tmp_path / "Model" / "Format-Serving").mkdir(parents=True)
     (tmp_path / "Model" / "Format-Serving" / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "Statistics" / "Split-train").mkdir(parents=True)
+    (tmp_path / "Statistics" / "Split-train" / "FeatureStats.pb").write_bytes(b"statistics")
     (tmp_path / "Verdict").mkdir()
     write_verdict(Verdict("DataGate", (Finding("examples", "train", passed=True),), ""), tmp_path / "Verdict")
     run(tmp_path)
@@ -60,7 +75,7 @@ def test_a_model_is_pushed_once(tmp_path: Path) -> None:
     assert provenance
     assert provenance.origin.pipeline_run
     assert provenance.origin.ingredients == INGREDIENTS
-    assert [gate.gate for gate in provenance.origin.gates] == ["DataGate"]
+    assert [gate.gate for gate in provenance.origin.gates] == ["DataGate"] * 4
     (archive,) = (tmp_path / "root").glob("AtomicPusher/pushed_model/*")
     assert (archive / "saved_model.pb").read_bytes() == b"graph"
     # Unchanged, it is answered from the cache.

@@ -6,7 +6,15 @@ import pytest
 
 from components.provenance import PROVENANCE_FILE, Origin, model_fingerprint
 from components.publishing import publish
-from components.versions import find_baseline, list_versions, read_version, version_fingerprint, version_number
+from components.versions import (
+    TRAIN_STATISTICS_FILE,
+    find_baseline,
+    find_other_data,
+    list_versions,
+    read_version,
+    version_fingerprint,
+    version_number,
+)
 
 
 def make_model(directory: Path, weights: str) -> Path:
@@ -35,6 +43,7 @@ def test_complete_versions_are_listed_by_number(tmp_path: Path) -> None:
 def test_nothing_pushed_yet(tmp_path: Path) -> None:
     assert list_versions(tmp_path / "serving" / "digits") == []
     assert find_baseline(tmp_path / "serving" / "digits", "any") is None
+    assert find_other_data(tmp_path / "serving" / "digits", b"any") is None
 
 
 def test_a_version_that_is_pruned_meanwhile_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,3 +106,17 @@ def test_a_damaged_provenance_does_not_hide_the_model(tmp_path: Path) -> None:
     version = publish(model, tmp_path / "serving", {}, Origin())
     (version.directory / PROVENANCE_FILE).write_text("{")
     assert version_fingerprint(version) == model_fingerprint(model)
+
+
+def test_other_data_is_the_newest_that_is_not_the_same(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", "a")
+    first, second, third = (
+        publish(model, tmp_path / "serving", {TRAIN_STATISTICS_FILE: data}, Origin()) for data in (b"x", b"y", b"y")
+    )
+    # This one does not tell.
+    publish(model, tmp_path / "serving", {}, Origin())
+    found = {data: find_other_data(tmp_path / "serving", data) for data in (b"x", b"y", b"z", b"")}
+    assert found == {b"x": (third, b"y"), b"y": (first, b"x"), b"z": (third, b"y"), b"": (third, b"y")}
+    for version in (second, third):
+        (version.directory / TRAIN_STATISTICS_FILE).unlink()
+    assert find_other_data(tmp_path / "serving", b"x") is None

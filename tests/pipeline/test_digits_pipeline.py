@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from components.example_gen.data_version import DataVersion
+from pipeline import evaluation
 from pipeline.beam_engine import direct_runner_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.settings import PROJECT_ROOT, load_settings
@@ -71,13 +73,28 @@ def test_the_data_is_identified_by_its_content(nodes: dict[str, Any]) -> None:
 
 
 def test_steps_with_code_of_ours_carry_its_fingerprint(nodes: dict[str, Any]) -> None:
-    by_parameter = ("MnistExampleGen", "DataGate", "Evaluator", "CorruptedExampleGen", "ServingCheck", "Pusher")
+    by_parameter = set(nodes) & {
+        *("MnistExampleGen", "DataGate", "BaselineModel", "Evaluator", "CorruptedExampleGen", "ServingCheck", "Pusher")
+    }
     fingerprints = {name: parameters(nodes[name])["code_fingerprint"] for name in by_parameter}
     for name in ("Transform", "Trainer"):
         fingerprints[name] = json.loads(parameters(nodes[name])["custom_config"])["code_fingerprint"]
     assert len(set(fingerprints.values())) == len(fingerprints)
     assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
     assert json.loads(parameters(nodes["Pusher"])["provenance"])["code"] == fingerprints
+
+
+def test_metrics_that_are_loaded_by_name_are_part_of_the_fingerprint() -> None:
+    upstream = grimp.build_graph("components").find_upstream_modules("components.evaluator.executor")
+    loaded = {
+        metric.module
+        for config in (evaluation.eval_config(), evaluation.robustness_eval_config())
+        for spec in config.metrics_specs
+        for metric in spec.metrics
+        if metric.module
+    }
+    assert loaded
+    assert loaded <= upstream
 
 
 def test_nothing_is_learnt_from_data_that_the_gate_refused(nodes: dict[str, Any]) -> None:

@@ -240,4 +240,8 @@ def test_a_refusal_without_a_verdict_is_infra_validators(
 ) -> None:
     run = replace(RUN, outcome="refused", version=None, test_accuracy=None)
     display.show_result(result(tmp_path, run, DATA_VERDICT))
-    assert output.getvalue().splitlines() == ["", "Gates          refused by InfraValidator; nothing was pushed"]
+    assert output.getvalue().splitlines() == [
+        "",
+        "Gates          refused by InfraValidator; nothing was pushed",
+        "TF Serving could not load the model, or did not answer. The log says more.",
+    ]

@@ -6,8 +6,7 @@ import pytest
 
 from components.verdict import Finding, Verdict
 from pipeline.metadata import Run, Step, StepState
-from pipeline.run_result import RunResult, outcome_of
-from pipeline.run_result import test_accuracy as accuracy_on_test
+from pipeline.run_result import RunResult, accuracy_on_test, outcome_of
 
 GOOD = Verdict("Evaluator", (Finding("accuracy", "all", passed=True, value=0.99),), advice="")
 BAD = Verdict("ServingCheck", (Finding("core ops", "export", passed=False),), advice="")

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from components.provenance import PROVENANCE_FILE, DataOrigin, GateRecord, Ingredients, Origin
 from components.publishing import publish
-from components.versions import Version, list_versions
+from components.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 from pipeline.cli import main
 
 NOW = 1_800_000_000
@@ -25,7 +25,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "workspace"
 
 
-def push(weights: str, model: str = "digits", accuracy: float = 0.995) -> Version:
+def push(weights: str, model: str = "digits", accuracy: float = 0.995, data: bytes = b"") -> Version:
     source = Path("models", weights)
     source.mkdir(parents=True, exist_ok=True)
     (source / "saved_model.pb").write_text(f"{weights} {'0' * 1_500_000}")
@@ -36,7 +36,8 @@ def push(weights: str, model: str = "digits", accuracy: float = 0.995) -> Versio
             GateRecord(gate="Evaluator", passed=True, metrics={"accuracy": {"all": accuracy, "digit 1": 0.9}}),
         ),
     )
-    return publish(source, Path("workspace", "serving", model).resolve(), {}, origin)
+    extra = {TRAIN_STATISTICS_FILE: data} if data else {}
+    return publish(source, Path("workspace", "serving", model).resolve(), extra, origin)
 
 
 def digits(*arguments: str | Path) -> Result:
@@ -166,6 +167,17 @@ def test_prune() -> None:
     assert numbers("fashion") == [NOW]
 
 
+def test_prune_says_what_it_keeps_for_its_data() -> None:
+    for weights, data in zip("abcd", (b"x", b"y", b"y", b"y"), strict=True):
+        push(weights, data=data)
+    assert digits("prune", "--keep", "1").output.splitlines() == [
+        f"removed digits {NOW + 1}",
+        f"kept digits {NOW}: DataGate may compare with its data",
+        f"kept digits {NOW + 2}: baseline",
+        f"kept digits {NOW + 3}: current",
+    ]
+
+
 def test_prune_without_doing_it() -> None:
     for weights in "abc":
         push(weights)
@@ -226,6 +238,8 @@ def test_a_damaged_version_is_not_rolled_back_to() -> None:
     (damaged.directory / "saved_model.pb").write_text("rotten")
     result = digits("rollback")
     assert result.exit_code == 1
-    message = "has changed since version 1800000000 was pushed; choose a version that is not damaged."
+    message = (
+        "has changed since version 1800000000 was pushed; roll back to one that is not damaged, or restore the file."
+    )
     assert result.stderr == f"Error: {damaged.directory / 'saved_model.pb'}: {message}\n"
     assert numbers() == [NOW, NOW + 1]

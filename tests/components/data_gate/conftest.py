@@ -1,6 +1,6 @@
 """Data as StatisticsGen and ExampleValidator leave it, made from a few real images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ Images = np.ndarray
 Labels = np.ndarray
 Splits = Mapping[str, tuple[Images, Labels]]
 Describe = Callable[[Images, Labels], Statistics]
+DescribeExamples = Callable[[Sequence[np.ndarray | None], Labels], Statistics]
 MakeInputs = Callable[[Mapping[str, Statistics]], dict[str, list[Artifact]]]
 
 
@@ -44,13 +45,23 @@ def good_splits() -> Splits:
 
 
 @pytest.fixture(scope="session")
-def describe(schema: schema_pb2.Schema) -> Describe:
-    """Statistics of images and labels, as StatisticsGen computes them."""
+def describe_examples(schema: schema_pb2.Schema) -> DescribeExamples:
+    """Statistics of examples, as StatisticsGen computes them; an image is what its feature holds, or missing."""
+
+    def describe_features(images: Sequence[np.ndarray | None], labels: Labels) -> Statistics:
+        frame = pd.DataFrame({"image": list(images), "label": labels.astype(np.int64)})
+        return tfdv.generate_statistics_from_dataframe(frame, tfdv.StatsOptions(schema=schema), n_jobs=1)
+
+    return describe_features
+
+
+@pytest.fixture(scope="session")
+def describe(describe_examples: DescribeExamples) -> Describe:
+    """The same of images and labels as they should be."""
 
     def describe_images(images: Images, labels: Labels) -> Statistics:
         values = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype(np.int64)
-        frame = pd.DataFrame({"image": list(values), "label": labels.astype(np.int64)})
-        return tfdv.generate_statistics_from_dataframe(frame, tfdv.StatsOptions(schema=schema), n_jobs=1)
+        return describe_examples(list(values), labels)
 
     return describe_images
 

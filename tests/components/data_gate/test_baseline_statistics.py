@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 
-from components.data_gate.baseline_statistics import find_baseline_statistics
+from components.data_gate.baseline_statistics import BaselineStatistics, NoBaseline, find_baseline_statistics
 
 
 def statistics(num_examples: int) -> DatasetFeatureStatisticsList:
@@ -18,28 +18,31 @@ def statistics(num_examples: int) -> DatasetFeatureStatisticsList:
 @pytest.mark.parametrize(
     ("pushed", "version"),
     [
-        pytest.param({}, None, id="nothing pushed"),
+        pytest.param({}, NoBaseline.NO_OTHER_DATA, id="nothing pushed"),
         pytest.param({1: 10}, 1, id="other data"),
-        pytest.param({1: 5}, None, id="this data"),
+        pytest.param({1: 5}, NoBaseline.NO_OTHER_DATA, id="this data"),
+        pytest.param({1: 5, 2: None}, NoBaseline.NO_OTHER_DATA, id="this data, and a version that does not tell"),
+        pytest.param({1: None}, NoBaseline.UNKNOWN_DATA, id="no version tells"),
         pytest.param({1: 10, 2: 11}, 2, id="the newest"),
         pytest.param({9: 10, 10: 11}, 10, id="by number, not by name"),
         pytest.param({1: 10, 2: 5, 3: 5}, 1, id="this data, pushed since"),
+        pytest.param({1: 10, 2: 5, 3: 11}, 3, id="this data, but other data was pushed since"),
         pytest.param({1: 10, 2: None}, 1, id="a version that does not tell"),
     ],
 )
 def test_which_version(
-    pushed: dict[int, int | None], version: int | None, push: Callable[..., Path], tmp_path: Path
+    pushed: dict[int, int | None], version: int | NoBaseline, push: Callable[..., Path], tmp_path: Path
 ) -> None:
     for number, num_examples in pushed.items():
         push(number, None if num_examples is None else statistics(num_examples))
     baseline = find_baseline_statistics(tmp_path / "serving", statistics(5).SerializeToString())
-    assert (baseline.version if baseline else None) == version
+    assert (baseline.version if isinstance(baseline, BaselineStatistics) else baseline) == version
 
 
 def test_what_it_says(push: Callable[..., Path], tmp_path: Path) -> None:
     push(3, statistics(10))
     baseline = find_baseline_statistics(tmp_path / "serving", b"")
-    assert baseline is not None
+    assert isinstance(baseline, BaselineStatistics)
     assert baseline.statistics == statistics(10)
     assert baseline.fingerprint == hashlib.sha256(statistics(10).SerializeToString()).hexdigest()
 
@@ -57,7 +60,7 @@ def test_a_version_that_is_removed_while_we_look_does_not_count(
 
     monkeypatch.setattr(Path, "read_bytes", remove_and_read)
     baseline = find_baseline_statistics(tmp_path / "serving", b"")
-    assert baseline is not None
+    assert isinstance(baseline, BaselineStatistics)
     assert baseline.version == 1
 
 

@@ -5,7 +5,7 @@ import pytest
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 
-from components.data_gate.baseline_statistics import BaselineStatistics
+from components.data_gate.baseline_statistics import BaselineStatistics, NoBaseline
 from components.data_gate.comparisons import compare_split, compare_with_baseline
 from components.verdict import Finding
 
@@ -58,11 +58,43 @@ def test_the_label_distance_is_the_largest_difference_of_shares(
     assert (drift.metric, drift.upper_bound) == ("drift, L-infinity", 0.05)
 
 
-def test_without_a_baseline_drift_passes_and_says_so(good_statistics: Statistics, schema: Schema) -> None:
-    findings = by_feature(compare_with_baseline(good_statistics["train"], None, schema))
+@pytest.mark.parametrize(
+    ("no_baseline", "reason"),
+    [
+        (NoBaseline.NO_OTHER_DATA, "no earlier data to compare with"),
+        (NoBaseline.UNKNOWN_DATA, "no pushed version says what it learnt from"),
+    ],
+)
+def test_without_a_baseline_drift_passes_and_says_why(
+    no_baseline: NoBaseline, reason: str, good_statistics: Statistics, schema: Schema
+) -> None:
+    findings = by_feature(compare_with_baseline(good_statistics["train"], no_baseline, schema))
     assert {finding.feature: finding.upper_bound for finding in findings.values()} == {"label": 0.05, "image": 0.005}
     assert all(finding.passed and finding.value is None for finding in findings.values())
-    assert {finding.reason for finding in findings.values()} == {"no earlier data to compare with"}
+    assert {finding.reason for finding in findings.values()} == {reason}
+
+
+@pytest.mark.parametrize(
+    ("train", "earlier", "direction"),
+    [("eval", "train", "below the threshold"), ("train", "eval", "above the threshold")],
+)
+def test_a_change_of_the_number_of_examples_is_refused_if_the_schema_bounds_it(
+    train: str, earlier: str, direction: str, good_statistics: Statistics, schema: Schema
+) -> None:
+    bounded = Schema()
+    bounded.CopyFrom(schema)
+    bounded.dataset_constraints.num_examples_drift_comparator.min_fraction_threshold = 0.5
+    bounded.dataset_constraints.num_examples_drift_comparator.max_fraction_threshold = 2
+    # Found by ExampleValidator; it is not drift.
+    bounded.dataset_constraints.min_examples_count = 10_000
+    findings = compare_with_baseline(good_statistics[train], baseline(good_statistics[earlier]), bounded)
+    [refused] = [finding for finding in findings if not finding.passed]
+    assert (refused.metric, refused.slice, refused.feature) == ("drift, number of examples", "train", None)
+    assert refused.value == good_statistics[train].datasets[0].num_examples
+    assert refused.reason.startswith("The ratio of num examples in the current dataset versus the previous span is ")
+    assert direction in refused.reason
+    same = compare_with_baseline(good_statistics[train], baseline(good_statistics[train]), bounded)
+    assert all(finding.passed for finding in same)
 
 
 @pytest.mark.parametrize(("feature", "other"), [("image", "label"), ("label", "image")])

@@ -1,6 +1,12 @@
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+import tfx.components  # noqa: F401 (before TFDV)
+
+# isort: split
+import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
@@ -22,6 +28,10 @@ ANOMALIES = """
     anomaly_info {
       key: "more"
       value { reason { type: SCHEMA_NEW_COLUMN short_description: "New column" description: "Three" } }
+    }
+    anomaly_info {
+      key: "none"
+      value { path { step: "none" } short_description: "No reasons" description: "Five." }
     }
     dataset_anomaly_info {
       reason { type: DATASET_LOW_NUM_EXAMPLES short_description: "Low num examples" description: "Four." }
@@ -49,9 +59,60 @@ def test_each_reason_of_an_anomaly_is_a_finding(check: Any) -> None:
         ("image", "Column dropped", "One"),
         ("image", "Feature shape dropped", "Two"),
         ("more", "New column", "Three"),
+        ("none", "No reasons", "Five"),
         (None, "Low num examples", "Four"),
     ]
     assert {(finding.metric, finding.bound, finding.slice) for finding in refused} == {("schema", "no anomaly", "eval")}
+
+
+def test_an_anomaly_of_all_data_that_gives_no_reason_is_a_finding(check: Any) -> None:
+    text = 'dataset_anomaly_info { short_description: "Odd" description: "All of it is odd." }'
+    [refused] = [finding for finding in check(anomalies=text_format.Parse(text, Anomalies())) if not finding.passed]
+    assert (refused.metric, refused.feature, refused.value) == ("schema", None, "Odd")
+    assert refused.reason == "All of it is odd"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "anomalies", "others"),
+    [
+        pytest.param(
+            lambda index, pixels: pixels if index % 10 else None,
+            {"Column dropped", "Feature shape dropped"},
+            set(),
+            id="missing in some examples",
+        ),
+        pytest.param(lambda _, pixels: pixels.astype(np.float32), {"Unexpected data type"}, set(), id="FLOAT"),
+        pytest.param(
+            lambda _, pixels: np.array([pixels.astype(np.uint8).tobytes()], dtype=object),
+            {"Unexpected data type", "Feature shape dropped", "Invalid values"},
+            {"share of zeros (background)", "brightest pixel (ink)"},
+            id="BYTES",
+        ),
+        pytest.param(
+            lambda index, pixels: pixels if index else np.where(np.arange(784) == 400, 256, pixels),
+            {"Out-of-range values"},
+            set(),
+            id="one pixel of 256",
+        ),
+    ],
+)
+def test_what_tfdv_finds_in_images_that_break_the_schema(
+    spoil: Callable[[int, np.ndarray], np.ndarray | None],
+    anomalies: set[str],
+    others: set[str],
+    good_splits: Any,
+    describe_examples: Any,
+    schema: Schema,
+    check: Any,
+) -> None:
+    images, labels = good_splits["eval"]
+    pixels = images.reshape(len(images), 784).astype(np.int64)
+    statistics = describe_examples([spoil(index, image) for index, image in enumerate(pixels)], labels)
+    findings = check(statistics, tfdv.validate_statistics(statistics, schema))
+    refused = [finding for finding in findings if not finding.passed]
+    assert {finding.value for finding in refused if finding.metric == "schema"} == anomalies
+    assert {finding.metric for finding in refused} == {"schema"} | others
+    assert {finding.feature for finding in refused} == {"image"}
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,14 @@ def test_a_change_may_be_uncertain_though_no_image_changed() -> None:
     assert finding.reason == "it may be as low as -0.0100"
 
 
+@pytest.mark.parametrize("missing", ["change", "baseline"])
+def test_what_was_not_compared_with_the_baseline_is_refused(missing: Any) -> None:
+    measured = with_baseline((-0.001, 0.001)) | with_baseline((-0.001, 0.001), "recall")
+    del measured[Key("accuracy", kind=missing)]
+    _, finding = judge(measured, [accuracy_bound()])
+    assert (finding.passed, finding.reason) == (False, "the evaluation does not compare it with the baseline")
+
+
 def test_without_a_baseline_only_values_are_judged() -> None:
     assert len(list(judge({Key("accuracy"): Measurement(0.995, (0.994, 0.996))}, [accuracy_bound()]))) == 1
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.disturbances import blur, light_unevenly, redraw, roughen, smooth_fields
+from components.trainer.disturbances import blur, light_unevenly, redraw, roughen
 
 SEED = tf.constant([1, 2], tf.int64)
 Disturbance = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -60,21 +60,15 @@ def test_light_takes_contrast_from_whole_images(images: tf.Tensor) -> None:
     assert [contrast.min(), contrast.max()] == pytest.approx([0.2, 1], abs=0.02)
 
 
-def test_grounds_are_from_even_to_varied(images: tf.Tensor) -> None:
-    grounds = light_unevenly(tf.zeros_like(images), SEED).numpy()
-    ranges = np.ptp(grounds, axis=(1, 2, 3))
-    assert ranges.min() < 0.02
+def test_light_falls_from_the_corners(images: tf.Tensor) -> None:
+    grounds = light_unevenly(tf.zeros_like(images), SEED).numpy()[..., 0]
+    ranges = np.ptp(grounds, axis=(1, 2))
+    assert ranges.min() < 0.1
     assert ranges.max() > 0.5
-
-
-def test_fields_are_smooth_and_fill_their_range() -> None:
-    fields = smooth_fields(100, SEED).numpy()
-    np.testing.assert_allclose(fields.min(axis=(1, 2, 3)), 0, atol=1e-6)
-    np.testing.assert_allclose(fields.max(axis=(1, 2, 3)), 1, atol=1e-6)
-    neighbours, others = fields[:, 1:] - fields[:, :-1], fields[:, 14:] - fields[:, :14]
-    assert np.abs(neighbours).mean() < np.abs(others).mean() / 3
-    roughness = np.abs(neighbours).mean(axis=(1, 2, 3))
-    assert roughness.max() > 3 * roughness.min()
+    corners = grounds[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_allclose(grounds.min(axis=(1, 2)), corners.min(axis=1), atol=1e-6)
+    np.testing.assert_allclose(grounds.max(axis=(1, 2)), corners.max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(grounds[:, 13:15, 13:15].mean(axis=(1, 2)), corners.mean(axis=1), atol=1e-5)
 
 
 def test_noise_is_from_hardly_visible_to_strong(images: tf.Tensor) -> None:

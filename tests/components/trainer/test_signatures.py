@@ -23,6 +23,12 @@ def answers(transform: tft.TFTransformOutput) -> DigitAnswers:
 
 
 @pytest.fixture(scope="module")
+def smooth_answers(answers: DigitAnswers, transform: tft.TFTransformOutput) -> DigitAnswers:
+    """Those of a model that small differences of an image change little."""
+    return DigitAnswers(answers.model, transform, temperature=20.0, low_confidence=0.99)
+
+
+@pytest.fixture(scope="module")
 def model_directory(answers: DigitAnswers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("model") / "1"
     export_model(answers, str(directory))
@@ -126,15 +132,15 @@ def test_numbers_outside_the_range_are_clipped(answers: DigitAnswers) -> None:
         ("BMP", "RGB", b"BM"),
     ],
 )
-def test_encodings_of_one_image(answers: DigitAnswers, kind: str, mode: str, signature: bytes) -> None:
+def test_encodings_of_one_image(smooth_answers: DigitAnswers, kind: str, mode: str, signature: bytes) -> None:
     image = np.zeros((28, 28), np.uint8)
     image[6:22, 12:16] = 255
     buffer = io.BytesIO()
     Image.fromarray(image).convert(mode).save(buffer, kind, **({"quality": 100} if kind == "JPEG" else {}))
     encoded = buffer.getvalue()
     assert encoded.startswith(signature)
-    expected = answers.from_pixels(tf.constant(image[np.newaxis], tf.float32))["probabilities"]
-    answer = answers.from_image_bytes(tf.constant([encoded]))
+    expected = smooth_answers.from_pixels(tf.constant(image[np.newaxis], tf.float32))["probabilities"]
+    answer = smooth_answers.from_image_bytes(tf.constant([encoded]))
     np.testing.assert_allclose(answer["probabilities"], expected, atol=0.02)
 
 
@@ -151,6 +157,14 @@ def test_what_is_no_image_is_an_error_of_the_request(model_directory: Path) -> N
     signature = tf.saved_model.load(str(model_directory)).signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file format"):
         signature(image_bytes=tf.constant([b"no image"]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_an_error_of_the_request(answers: DigitAnswers, value: float) -> None:
+    image = np.full((1, 28, 28), 100, np.float32)
+    image[0, 3, 4] = value
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a pixel is no number"):
+        answers.from_pixels(tf.constant(image))
 
 
 @pytest.mark.parametrize("shape", [(28, 27, 28), (28, 28, 27), (1, 28, 28, 1), (28, 28)])
