@@ -7,31 +7,23 @@ import numpy as np
 from components.serving_check.contract import ANSWERS
 
 Outputs = Mapping[str, np.ndarray]
-"""Outputs of a signature by name, a row for each image."""
+"""The outputs of the contract by name, a row for each image."""
 
 
-def largest_difference(found: Outputs, expected: Outputs) -> float:
-    """Returns the largest absolute difference of any number; infinite where the forms differ or only one is a number.
-
-    Args:
-        found: Outputs of one loader or request.
-        expected: Those that it must equal.
-    """
-    if any(name not in found or found[name].shape != values.shape for name, values in expected.items()):
-        return np.inf
-    numbers = [name for name, values in expected.items() if values.dtype.kind == "f"]
-    return max((float(_differences(found[name], expected[name]).max(initial=0)) for name in numbers), default=0.0)
-
-
-def mismatch(found: Outputs, expected: Outputs, tolerance: float) -> str:
-    """Says in what the outputs are not those expected; empty where they are.
+def compare(found: Outputs, expected: Outputs, tolerance: float) -> tuple[float, str]:
+    """Compares outputs with those expected.
 
     Args:
         found: Outputs of one loader or request.
-        expected: Those that it must equal: numbers within `tolerance`, digits and texts exactly.
+        expected: Those that they must equal: numbers within `tolerance`, digits and texts exactly.
         tolerance: The most that a number may differ.
+
+    Returns:
+        The largest absolute difference of any number, infinite where the shapes differ or only one is a number; and
+        in what the outputs are not those expected, empty where they are.
     """
-    return next(filter(None, (_mismatch(name, found, expected[name], tolerance) for name in sorted(expected))), "")
+    compared = [_compare(name, found[name], expected[name], tolerance) for name in sorted(expected)]
+    return max(difference for difference, _ in compared), next((reason for _, reason in compared if reason), "")
 
 
 def misshapen(outputs: Outputs, num_images: int) -> str:
@@ -48,17 +40,17 @@ def misshapen(outputs: Outputs, num_images: int) -> str:
     return ""
 
 
-def _mismatch(name: str, found: Outputs, expected: np.ndarray, tolerance: float) -> str:
-    if name not in found:
-        return f"there is no {name}"
-    values = found[name]
-    if values.shape != expected.shape:
-        return f"{name} has the shape {list(values.shape)}, expected {list(expected.shape)}"
-    wrong = _differences(values, expected) > tolerance if expected.dtype.kind == "f" else values != expected
+def _compare(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> tuple[float, str]:
+    if found.shape != expected.shape:
+        return np.inf, f"{name} has the shape {list(found.shape)}, expected {list(expected.shape)}"
+    difference, wrong = 0.0, found != expected
+    if expected.dtype.kind == "f":
+        differences = _differences(found, expected)
+        difference, wrong = float(differences.max(initial=0)), differences > tolerance
     if not wrong.any():
-        return ""
+        return difference, ""
     place = tuple(np.argwhere(wrong)[0])
-    return f"{name} of image {place[0]} is {_text(values[place])}, expected {_text(expected[place])}"
+    return difference, f"{name} of image {place[0]} is {_text(found[place])}, expected {_text(expected[place])}"
 
 
 def _differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:

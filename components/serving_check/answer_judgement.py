@@ -1,49 +1,78 @@
-"""From the answers of one signature to findings."""
+"""From the answers of an export to findings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
 
-from components.serving_check.answer_comparison import Outputs, largest_difference, mismatch, misshapen
-from components.serving_check.contract import DIGIT, PROBABILITIES
-from components.serving_check.exchange import Answer, Kind
+from components.serving_check.answer_comparison import Outputs, compare, misshapen
+from components.serving_check.contract import DIGIT, EXAMPLES, PROBABILITIES
+from components.serving_check.exchange import Answer, Kind, Report
 from components.serving_check.limits import ServingLimits
 from components.verdict import Finding
+
+_SAME_AS_IN_PYTHON = "same as in Python"
 
 _ERRORS_OF_A_REQUEST = frozenset({"InvalidArgumentError", "OutOfRangeError", "DataLossError"})
 """What TF Serving answers as a mistake of the client; any other error is one of the server."""
 
 
-def judge_answers(
-    signature: str,
-    answers: Sequence[Answer],
-    expected: Outputs,
-    gated_digits: np.ndarray,
-    limits: ServingLimits,
-) -> list[Finding]:
-    """Judges all answers of one signature.
+def judge_answers(report: Report, num_images: int, limits: ServingLimits) -> list[Finding]:
+    """Judges all answers.
 
     Args:
-        signature: Its name.
-        answers: What it answered in the fresh process: all, or an error to the good request and nothing else.
-        expected: What the Python loader answers to the good request.
-        gated_digits: int64[n], what the signature that the Evaluator looks at answers to the same images.
+        report: Of a process that ended well: of each signature the answers to all requests, or an error to the good
+            request and nothing else.
+        num_images: How many images were in the good request.
         limits: What the answers must keep.
 
     Returns:
-        A finding per check; only one where the good request was not answered.
+        A finding per signature and check; only one for a signature that did not answer the good request. What would
+        be compared with an answer that is not there is left out.
     """
-    of_kind = {kind: [answer for answer in answers if answer.kind == kind] for kind in Kind}
-    (good,) = of_kind[Kind.GOOD]
-    unanswered = _error(good) if good.error else misshapen(good.outputs, len(gated_digits))
-    if unanswered:
-        return [Finding(Kind.GOOD, signature, passed=False, reason=unanswered)]
-    (alone,) = of_kind[Kind.ALONE]
+    python = {answer.signature: answer for answer in report.python_answers}
+    gated = python.get(EXAMPLES)
+    gated_digits = gated.outputs[DIGIT] if gated and not _unanswered(gated, num_images) else None
+    findings: list[Finding] = []
+    for signature, answers in groupby(report.answers, key=lambda answer: answer.signature):
+        of_kind = _by_kind(answers)
+        (good,) = of_kind[Kind.GOOD]
+        reason = _unanswered(good, num_images)
+        if reason:
+            findings.append(Finding(Kind.GOOD, signature, passed=False, reason=reason))
+            continue
+        findings += _judge_references(good, python.get(signature), gated_digits, limits)
+        findings += _judge_requests(signature, of_kind, limits)
+    return findings
+
+
+def _by_kind(answers: Iterable[Answer]) -> dict[Kind, list[Answer]]:
+    of_kind: dict[Kind, list[Answer]] = {kind: [] for kind in Kind}
+    for answer in answers:
+        of_kind[answer.kind].append(answer)
+    return of_kind
+
+
+def _unanswered(good: Answer, num_images: int) -> str:
+    return _error(good) if good.error else misshapen(good.outputs, num_images)
+
+
+def _judge_references(
+    good: Answer, python: Answer | None, gated_digits: np.ndarray | None, limits: ServingLimits
+) -> Iterator[Finding]:
+    if python and python.error:
+        yield Finding(_SAME_AS_IN_PYTHON, good.signature, passed=False, reason=f"in Python it was {_error(python)}")
+    elif python:
+        yield _judge_equality(_SAME_AS_IN_PYTHON, good.signature, [good], python.outputs, limits.tolerance)
+    if gated_digits is not None:
+        yield _judge_agreement(good.signature, good.outputs[DIGIT], gated_digits, limits.min_agreement)
+
+
+def _judge_requests(signature: str, of_kind: Mapping[Kind, Sequence[Answer]], limits: ServingLimits) -> list[Finding]:
+    (good,), (alone,) = of_kind[Kind.GOOD], of_kind[Kind.ALONE]
     first = _rows(good.outputs, 1)
     return [
-        _judge_equality("same as in Python", signature, [good], expected, limits.tolerance),
         _judge_probabilities(signature, good.outputs[PROBABILITIES], limits.tolerance),
-        _judge_agreement(signature, good.outputs[DIGIT], gated_digits, limits.min_agreement),
         _judge_equality(Kind.ALONE, signature, [alone], first, limits.tolerance),
         _judge_size(signature, of_kind[Kind.EMPTY], _rows(good.outputs, 0), limits.tolerance),
         _judge_size(signature, of_kind[Kind.HUGE], _rows(good.outputs, limits.huge_batch), limits.tolerance),
@@ -57,21 +86,15 @@ def judge_answers(
 def _judge_equality(
     metric: str, signature: str, answers: Sequence[Answer], expected: Outputs, tolerance: float
 ) -> Finding:
-    reasons = [_reason(answer, expected, tolerance) for answer in answers]
-    differences = [largest_difference(answer.outputs, expected) for answer in answers if not answer.error]
-    return Finding(
-        metric,
-        signature,
-        passed=not any(reasons),
-        reason=next(filter(None, reasons), ""),
-        value=_finite(max(differences, default=np.inf)),
-        upper_bound=tolerance,
-    )
+    compared = [_compare(answer, expected, tolerance) for answer in answers]
+    reason = next((reason for _, reason in compared if reason), "")
+    largest = max(difference for difference, _ in compared)
+    return Finding(metric, signature, not reason, reason, value=_finite(largest), upper_bound=tolerance)
 
 
 def _judge_size(signature: str, answers: Sequence[Answer], expected: Outputs, tolerance: float) -> Finding:
     (answer,) = answers
-    reason = _reason(answer, expected, tolerance)
+    _, reason = _compare(answer, expected, tolerance)
     return Finding(
         answer.kind,
         signature,
@@ -130,8 +153,8 @@ def _judge_latency(signature: str, answers: Sequence[Answer], longest: float) ->
     yield Finding("p99 latency, ms", signature, not reason, reason, value=float(tail), upper_bound=longest)
 
 
-def _reason(answer: Answer, expected: Outputs, tolerance: float) -> str:
-    return _error(answer) if answer.error else mismatch(answer.outputs, expected, tolerance)
+def _compare(answer: Answer, expected: Outputs, tolerance: float) -> tuple[float, str]:
+    return (np.inf, _error(answer)) if answer.error else compare(answer.outputs, expected, tolerance)
 
 
 def _error(answer: Answer) -> str:

@@ -1,19 +1,16 @@
 """The whole check of an export: what it says of itself, how it fares in a fresh process, and what that means."""
 
 import logging
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from components.serving_check.answer_judgement import judge_answers
-from components.serving_check.contract import DIGIT, EXAMPLES
 from components.serving_check.exchange import Kind, Plan, Report
 from components.serving_check.export import ExportError, read_export
 from components.serving_check.judgement import EXPORT, judge_contract, judge_process, kept
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe_process import run_probe
-from components.serving_check.python_answers import python_answers
 from components.serving_check.requests import build_requests
 from components.verdict import Finding
 
@@ -42,26 +39,11 @@ def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log
     plan = Plan(model_path, tuple(sorted(export.ops)), requests)
     report = run_probe(plan, limits.timeout_s, log_file)
     findings = contract + judge_process(report, len(plan.ops))
-    # What ends or blocks one process would do the same to this one.
-    if report.failure or not report.answers:
+    # Of a process that did not end well not all answers are there.
+    if report.failure:
         return findings
     _log(report)
-    return findings + _judge_all(plan, report, limits)
-
-
-def _judge_all(plan: Plan, report: Report, limits: ServingLimits) -> list[Finding]:
-    try:
-        expected = python_answers(plan.model_path, plan.requests)
-    # Whatever the loader raises is what there is to say about the export.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return [Finding("Python loader", EXPORT, passed=False, reason=reason)]
-    findings = []
-    for signature, answers in groupby(report.answers, key=lambda answer: answer.signature):
-        # Without an answer of the gated signature, which is a finding of its own, there is nothing to compare with.
-        gated_digits = expected.get(EXAMPLES, expected[signature])[DIGIT]
-        findings += judge_answers(signature, list(answers), expected[signature], gated_digits, limits)
-    return findings
+    return findings + judge_answers(report, len(images), limits)
 
 
 def _log(report: Report) -> None:

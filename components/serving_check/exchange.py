@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
+
+_ANSWERS = ("answer", "python_answer")
+"""Events that come once for each request; of all others the last counts."""
 
 
 class Kind(StrEnum):
@@ -54,7 +57,7 @@ class Answer:
         signature: Signature of the request.
         kind: Kind of the request.
         name: Name of the request.
-        outputs: All outputs by name; empty where it was an error.
+        outputs: The outputs of the contract by name; empty where it was an error.
         error: Class of the error, such as `InvalidArgumentError`; empty where there was none.
         message: What the error says.
         milliseconds: How long each sending took.
@@ -71,7 +74,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the fresh process is to do: look at the ops, load the export, send the requests in their order."""
+    """What the fresh process is to do: look at the ops, load the export, send the requests in their order.
+
+    The good requests that were answered it then sends to the Python loader, too.
+    """
 
     model_path: str
     ops: tuple[str, ...]
@@ -86,6 +92,8 @@ class Report:
         foreign_ops: Ops that TF Serving does not have; None before it has looked.
         load_error: What the session-based loader said; empty where it loaded, None before.
         answers: To the requests sent so far.
+        python_load_error: What the Python loader said; empty where it loaded, None before.
+        python_answers: What its signatures answered to those good requests that the session answered.
         doing: What it began last.
         doing_on: The signature to which it did that; empty where it was none.
         ended: Whether it came to the end of the plan, or to a reason to stop.
@@ -95,6 +103,8 @@ class Report:
     foreign_ops: tuple[str, ...] | None = None
     load_error: str | None = None
     answers: tuple[Answer, ...] = ()
+    python_load_error: str | None = None
+    python_answers: tuple[Answer, ...] = ()
     doing: str = "starting"
     doing_on: str = ""
     ended: bool = False
@@ -133,19 +143,18 @@ def read_report(file: Path) -> Report:
     events = [json.loads(line) for line in lines if line.endswith("\n")]
     fields: dict[str, Any] = {}
     for event in events:
-        fields.update({key: value for key, value in event.items() if key != "answer"})
+        fields.update({key: value for key, value in event.items() if key not in _ANSWERS})
     if "foreign_ops" in fields:
         fields["foreign_ops"] = tuple(fields["foreign_ops"])
-    return Report(**fields, answers=tuple(_answers(events)))
+    for key in _ANSWERS:
+        fields[f"{key}s"] = tuple(_decode_answer(event[key]) for event in events if key in event)
+    return Report(**fields)
 
 
-def _answers(events: Iterable[Mapping[str, Any]]) -> Iterable[Answer]:
-    for event in events:
-        if "answer" in event:
-            content = event["answer"]
-            content["kind"] = Kind(content["kind"])
-            content["outputs"] = {name: _decode(values) for name, values in content["outputs"].items()}
-            yield Answer(**{**content, "milliseconds": tuple(content["milliseconds"])})
+def _decode_answer(content: Mapping[str, Any]) -> Answer:
+    outputs = {name: _decode(values) for name, values in content["outputs"].items()}
+    milliseconds = tuple(content["milliseconds"])
+    return Answer(**{**content, "kind": Kind(content["kind"]), "outputs": outputs, "milliseconds": milliseconds})
 
 
 def _encode(values: np.ndarray) -> str:

@@ -41,12 +41,13 @@ def read_export(model_path: str) -> Export:
     Raises:
         ExportError: There is none, it is damaged, or it holds nothing to serve.
     """
-    saved_model = _parse(os.path.join(model_path, _FILE))
+    file = os.path.join(model_path, _FILE)
+    saved_model = _parse(file)
     # TF Serving asks for this set of tags.
     served = [graph for graph in saved_model.meta_graphs if set(graph.meta_info_def.tags) == {tf.saved_model.SERVING}]
     if not served:
         tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
-        raise ExportError(f"{_FILE} has no graph tagged {[tf.saved_model.SERVING]}, only {tags}")
+        raise ExportError(f"{file} has no graph tagged {[tf.saved_model.SERVING]}, only {tags}")
     signatures = {
         name: Signature(_forms(definition.inputs), _forms(definition.outputs))
         for name, definition in served[0].signature_def.items()
@@ -56,12 +57,12 @@ def read_export(model_path: str) -> Export:
 
 def _parse(file: str) -> SavedModel:
     if not tf.io.gfile.exists(file):
-        raise ExportError(f"there is no {_FILE} in it")
+        raise ExportError(f"there is no {file}")
     try:
         with tf.io.gfile.GFile(file, "rb") as content:
             return SavedModel.FromString(content.read())
     except DecodeError as error:
-        raise ExportError(f"{_FILE} is damaged: {error}") from error
+        raise ExportError(f"{file} is damaged: {error}") from error
 
 
 def _forms(tensors: Mapping[str, Any]) -> dict[str, TensorForm]:

@@ -32,8 +32,8 @@ def judge_process(report: Report, num_ops: int) -> list[Finding]:
     findings = []
     if report.foreign_ops is not None:
         findings.append(_judge_ops(report.foreign_ops, num_ops))
-    if report.load_error is not None:
-        findings.append(_judge_loading(report.load_error))
+    loaders = {"session-based loader": report.load_error, "Python loader": report.python_load_error}
+    findings += [_judge_loading(loader, error) for loader, error in loaders.items() if error is not None]
     if report.failure:
         reason = f"{report.failure}; its last work was: {report.doing}"
         findings.append(Finding("fresh process", report.doing_on or EXPORT, passed=False, reason=reason))
@@ -52,9 +52,9 @@ def _judge_ops(foreign_ops: tuple[str, ...], num_ops: int) -> Finding:
     )
 
 
-def _judge_loading(error: str) -> Finding:
+def _judge_loading(loader: str, error: str) -> Finding:
     return Finding(
-        "session-based loader",
+        loader,
         EXPORT,
         passed=not error,
         reason=error,

@@ -9,7 +9,7 @@ written at once, a line each: where the export ends or blocks the process, the l
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,11 +18,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
+from components.serving_check.contract import ANSWERS
 from components.serving_check.exchange import Answer, Kind, Plan, Request, encode_answer, read_plan
 from components.serving_check.graph_ops import foreign_ops
 
 Ask = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Sends values to the input of a signature and returns its outputs."""
+"""Sends values to the input of a signature and returns the outputs of the contract."""
 
 
 def probe(plan: Plan, report: TextIO) -> None:
@@ -36,19 +37,11 @@ def probe(plan: Plan, report: TextIO) -> None:
     _write(report, foreign_ops=foreign)
     if foreign:
         return
-    _write(report, doing="loading")
-    with tf.compat.v1.Session(graph=tf.Graph()) as session:
-        try:
-            meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], plan.model_path)
-        # Whatever the loader raises is what there is to say about the export.
-        except Exception as error:
-            _write(report, load_error=f"{type(error).__name__}: {_first_sentence(error)}")
-            return
-        _write(report, load_error="")
-        for signature, requests in groupby(plan.requests, key=lambda request: request.signature):
-            ask = _asking(session, meta_graph.signature_def[signature])
-            for answer in _answers(ask, list(requests), report):
-                _write(report, answer=encode_answer(answer))
+    answering = _probe_session(plan, report)
+    good = [request for request in plan.requests if request.kind == Kind.GOOD and request.signature in answering]
+    # What TF Serving must answer is what TensorFlow's own loader for Python answers.
+    if good:
+        _probe_python(plan.model_path, good, report)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -60,22 +53,80 @@ def main(arguments: Sequence[str]) -> None:
         _write(report, ended=True)
 
 
-def _asking(session: tf.compat.v1.Session, signature: Any) -> Ask:
-    (feed,) = signature.inputs.values()
-    names = list(signature.outputs)
-    options = CallableOptions(feed=[feed.name], fetch=[signature.outputs[name].name for name in names])
-    # Session.run would itself refuse values of the wrong shape; the C++ session below it, TF Serving's, does not.
-    fetch = session._make_callable_from_options(options)
-    return lambda values: dict(zip(names, fetch(values), strict=True))
+def _probe_session(plan: Plan, report: TextIO) -> set[str]:
+    """Sends all requests to the session-based loader; returns the signatures that answered the good one."""
+    answering: set[str] = set()
+    _write(report, doing="session-based loader")
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        try:
+            meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], plan.model_path)
+        # Whatever the loader raises is what there is to say about the export.
+        except Exception as error:
+            _write(report, load_error=f"{type(error).__name__}: {_first_sentence(error)}")
+            return answering
+        _write(report, load_error="")
+        for signature, requests in groupby(plan.requests, key=lambda request: request.signature):
+            for answer in _answers(session, meta_graph.signature_def[signature], list(requests), report):
+                _write(report, answer=encode_answer(answer))
+                if answer.kind == Kind.GOOD and not answer.error:
+                    answering.add(signature)
+    return answering
 
 
-def _answers(ask: Ask, requests: Sequence[Request], report: TextIO) -> Iterator[Answer]:
+def _answers(
+    session: tf.compat.v1.Session, definition: Any, requests: Sequence[Request], report: TextIO
+) -> Iterator[Answer]:
+    _write(report, doing="connecting", doing_on=requests[0].signature)
+    try:
+        ask = _asking_session(session, definition)
+    # A signature without its tensors cannot answer anything.
+    except Exception as error:
+        yield _failure(requests[0], error)
+        return
     for request in requests:
-        _write(report, doing=f"{request.kind} {request.name}".strip(), doing_on=request.signature)
+        _write(report, doing=f"{request.kind} {request.name}".strip())
         answer = _answer(ask, request)
         yield answer
         if request.kind == Kind.GOOD and answer.error:
             return
+
+
+def _asking_session(session: tf.compat.v1.Session, definition: Any) -> Ask:
+    (feed,) = definition.inputs.values()
+    names = list(definition.outputs)
+    # TF Serving, too, calculates all outputs where a client asks for none in particular.
+    options = CallableOptions(feed=[feed.name], fetch=[definition.outputs[name].name for name in names])
+    # Session.run would itself refuse values of the wrong shape; the C++ session below it, TF Serving's, does not.
+    fetch = session._make_callable_from_options(options)
+
+    def ask(values: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = dict(zip(names, fetch(values), strict=True))
+        return {name: outputs[name] for name in ANSWERS}
+
+    return ask
+
+
+def _probe_python(model_path: str, requests: Iterable[Request], report: TextIO) -> None:
+    _write(report, doing="Python loader", doing_on="")
+    try:
+        signatures = tf.saved_model.load(model_path).signatures
+    # As above.
+    except Exception as error:
+        _write(report, python_load_error=f"{type(error).__name__}: {_first_sentence(error)}")
+        return
+    _write(report, python_load_error="")
+    for request in requests:
+        _write(report, doing=f"{request.kind} in Python", doing_on=request.signature)
+        answer = _answer(_asking_python(signatures, request), request)
+        _write(report, python_answer=encode_answer(answer))
+
+
+def _asking_python(signatures: Mapping[str, Any], request: Request) -> Ask:
+    def ask(values: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = signatures[request.signature](**{request.input_name: tf.constant(values)})
+        return {name: outputs[name].numpy() for name in ANSWERS}
+
+    return ask
 
 
 def _answer(ask: Ask, request: Request) -> Answer:
@@ -88,10 +139,14 @@ def _answer(ask: Ask, request: Request) -> Answer:
             milliseconds.append(1000 * (time.perf_counter() - start))
     # Which errors are right is decided elsewhere.
     except Exception as error:
-        return Answer(
-            request.signature, request.kind, request.name, error=type(error).__name__, message=_first_sentence(error)
-        )
+        return _failure(request, error)
     return Answer(request.signature, request.kind, request.name, outputs, milliseconds=tuple(milliseconds))
+
+
+def _failure(request: Request, error: Exception) -> Answer:
+    return Answer(
+        request.signature, request.kind, request.name, error=type(error).__name__, message=_first_sentence(error)
+    )
 
 
 def _first_sentence(error: Exception) -> str:

@@ -81,7 +81,14 @@ def _malformed_pngs(image: np.ndarray) -> dict[str, np.ndarray]:
 
 def _malformed_pixels(image: np.ndarray) -> dict[str, np.ndarray]:
     pixels = _pixels(image)
-    return {"27 rows": pixels[:, :-1], "27 columns": pixels[:, :, :-1], "a dimension too many": pixels[np.newaxis]}
+    blotted = pixels.copy()
+    blotted[:, 14, 14] = np.nan
+    return {
+        "27 rows": pixels[:, :-1],
+        "27 columns": pixels[:, :, :-1],
+        "a dimension too many": pixels[np.newaxis],
+        "a pixel that is no number": blotted,
+    }
 
 
 def _malformed_examples(image: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,18 +1,24 @@
 """Tiny exports that keep the contract, and the ways in which they can break it."""
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tfx.components  # noqa: F401 (before tensorflow_data_validation, which it prepares)
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tfx.types.standard_artifacts import Examples
 
 from components.example_gen.executor import encode_example
 from components.example_gen.sources import Record
 from components.serving_check.limits import ServingLimits
+from components.trainer.model import build_model
+from components.trainer.signatures import DigitAnswers
 
 Answers = dict[str, tf.Tensor]
 
@@ -39,7 +45,8 @@ class TinyModel(tf.Module):
         }
 
     def from_pixels(self, image: tf.Tensor) -> Answers:
-        return self.answer(tf.ensure_shape(image, [None, 28, 28]))
+        checked = tf.ensure_shape(image, [None, 28, 28])
+        return self.answer(tf.debugging.check_numerics(checked, "a pixel is no number"))
 
     def from_examples(self, examples: tf.Tensor) -> Answers:
         spec = {"image": tf.io.FixedLenFeature([28, 28], tf.int64)}
@@ -64,6 +71,26 @@ def save(model: TinyModel, directory: Path) -> Path:
     return directory
 
 
+class Standardization(tf.Module):
+    """Stands in for a Transform graph."""
+
+    def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"image": tf.cast(features["image"], tf.float32) / 255}
+
+    def transform_features_layer(self) -> "Standardization":
+        return self
+
+    def raw_feature_spec(self) -> dict[str, Any]:
+        return {"image": tf.io.FixedLenFeature([28, 28, 1], tf.int64)}
+
+
+@pytest.fixture
+def digit_answers() -> DigitAnswers:
+    """What the Trainer exports, untrained."""
+    keras.utils.set_random_seed(1)
+    return DigitAnswers(build_model(dropout=0.0), Standardization(), temperature=0.5, low_confidence=0.99)
+
+
 @pytest.fixture(scope="session")
 def tiny_model() -> type[TinyModel]:
     return TinyModel
@@ -78,6 +105,20 @@ def save_export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[TinyModel
 @pytest.fixture(scope="session")
 def good_export(save_export: Callable[[TinyModel], Path]) -> Path:
     return save_export(TinyModel())
+
+
+@pytest.fixture
+def edit_export(tmp_path: Path) -> Callable[[Path, Callable[[MetaGraphDef], None]], Path]:
+    """Copies an export and edits its description."""
+
+    def copy(export: Path, edit: Callable[[MetaGraphDef], None]) -> Path:
+        model = Path(shutil.copytree(export, tmp_path / "edited"))
+        saved_model = SavedModel.FromString((model / "saved_model.pb").read_bytes())
+        edit(saved_model.meta_graphs[0])
+        (model / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+        return model
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.serving_check.answer_judgement import judge_answers
-from components.serving_check.exchange import Answer, Kind
+from components.serving_check.exchange import Answer, Kind, Report
 from components.serving_check.limits import ServingLimits
 from components.verdict import Finding
 
@@ -44,8 +44,13 @@ def answers(**changes: Answer) -> list[Answer]:
     return [changes.get(answer.kind.name, answer) for answer in made]
 
 
+def in_python(signature: str, given: dict[str, np.ndarray]) -> Answer:
+    return Answer(signature, Kind.GOOD, "", given)
+
+
 def judge(made: list[Answer], expected: Any = None, gated: np.ndarray = DIGITS) -> list[Finding]:
-    return judge_answers("pixels", made, expected or outputs(DIGITS), gated, LIMITS)
+    python = (in_python("pixels", expected or outputs(DIGITS)), in_python("examples", outputs(gated)))
+    return judge_answers(Report(answers=tuple(made), python_answers=python), len(DIGITS), LIMITS)
 
 
 def failed(kind: Kind) -> Answer:
@@ -187,3 +192,33 @@ def test_digits_that_differ_from_those_of_the_gated_signature(gated: list[int], 
     assert finding.passed == passed
     assert finding.reason == ("" if passed else "2 of 4 digits are not those that `examples` gives")
     assert [found.metric for found in by_metric.values() if not found.passed] == ([] if passed else [finding.metric])
+
+
+@pytest.mark.parametrize(
+    ("python_answers", "left_out"),
+    [
+        ((), {"same as in Python", "digits as by examples"}),
+        ((in_python("pixels", outputs(DIGITS)),), {"digits as by examples"}),
+        ((in_python("examples", outputs(DIGITS)),), {"same as in Python"}),
+        (
+            (in_python("pixels", outputs(DIGITS)), Answer("examples", Kind.GOOD, "", error="InternalError")),
+            {"digits as by examples"},
+        ),
+        (
+            (in_python("pixels", outputs(DIGITS)), in_python("examples", outputs(DIGITS[:1]))),
+            {"digits as by examples"},
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_left_out(python_answers: tuple[Answer, ...], left_out: set[str]) -> None:
+    report = Report(answers=tuple(answers()), python_answers=python_answers)
+    findings = judge_answers(report, len(DIGITS), LIMITS)
+    assert all(finding.passed for finding in findings)
+    assert {finding.metric for finding in judge(answers())} - {finding.metric for finding in findings} == left_out
+
+
+def test_a_signature_that_fails_in_python_only() -> None:
+    python = (replace(failed(Kind.GOOD), message="out of ink"), in_python("examples", outputs(DIGITS)))
+    report = Report(answers=tuple(answers()), python_answers=python)
+    (refusal,) = (finding for finding in judge_answers(report, len(DIGITS), LIMITS) if not finding.passed)
+    assert (refusal.metric, refusal.reason) == ("same as in Python", "in Python it was InternalError: out of ink")

@@ -5,21 +5,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
 from components.serving_check import check
 from components.serving_check.check import check_export
+from components.serving_check.contract import SIGNATURES
 from components.serving_check.exchange import Plan, Report, read_report
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import probe
-from components.trainer.model import build_model
 from components.trainer.signatures import DigitAnswers, export_model
 from components.verdict import Finding
 
+EditExport = Callable[[Path, Callable[[MetaGraphDef], None]], Path]
 Check = Callable[[Path], list[Finding]]
 Refusals = Callable[[Iterable[Finding]], list[tuple[str, str]]]
 Save = Callable[[Any], Path]
@@ -44,39 +44,22 @@ def check_here(check_afresh: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return check_afresh
 
 
-class Standardization(tf.Module):
-    """Stands in for a Transform graph."""
-
-    def __call__(self, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {"image": tf.cast(features["image"], tf.float32) / 255}
-
-    def transform_features_layer(self) -> "Standardization":
-        return self
-
-    def raw_feature_spec(self) -> dict[str, Any]:
-        return {"image": tf.io.FixedLenFeature([28, 28, 1], tf.int64)}
-
-
-def digit_answers() -> DigitAnswers:
-    keras.utils.set_random_seed(1)
-    return DigitAnswers(build_model(dropout=0.0), Standardization(), temperature=0.5, low_confidence=0.99)
-
-
-def test_what_the_trainer_exports_passes(check_afresh: Check, refusals: Refusals, tmp_path: Path) -> None:
-    export_model(digit_answers(), str(tmp_path / "model"))
+def test_what_the_trainer_exports_passes(
+    digit_answers: DigitAnswers, check_afresh: Check, refusals: Refusals, tmp_path: Path
+) -> None:
+    export_model(digit_answers, str(tmp_path / "model"))
     findings = check_afresh(tmp_path / "model")
     assert refusals(findings) == []
-    # Ops and loader, and eleven of each signature; none twice.
-    assert len({(finding.metric, finding.slice) for finding in findings}) == len(findings) == 2 + 3 * 11
+    # Ops and two loaders, and eleven of each signature; none twice.
+    assert len({(finding.metric, finding.slice) for finding in findings}) == len(findings) == 3 + 3 * 11
 
 
-def test_a_custom_op(good_export: Path, check_afresh: Check, tmp_path: Path) -> None:
-    model = shutil.copytree(good_export, tmp_path / "model")
-    saved_model = SavedModel.FromString((model / "saved_model.pb").read_bytes())
-    functions = saved_model.meta_graphs[0].graph_def.library.function
-    next(node for function in functions for node in function.node_def if node.op == "Softmax").op = "FancySoftmax"
-    (model / "saved_model.pb").write_bytes(saved_model.SerializeToString())
-    (refusal,) = (finding for finding in check_afresh(model) if not finding.passed)
+def test_a_custom_op(good_export: Path, check_afresh: Check, edit_export: EditExport) -> None:
+    def edit(graph: MetaGraphDef) -> None:
+        functions = graph.graph_def.library.function
+        next(node for function in functions for node in function.node_def if node.op == "Softmax").op = "FancySoftmax"
+
+    (refusal,) = (finding for finding in check_afresh(edit_export(good_export, edit)) if not finding.passed)
     assert (refusal.metric, refusal.slice, refusal.reason) == (
         "core ops",
         "export",
@@ -110,23 +93,50 @@ def test_a_signature_that_lacks_an_output(tiny_model: Any, save_export: Save, ch
     }
 
 
-def test_what_only_the_python_loader_can_load(check_afresh: Check, tmp_path: Path) -> None:
+def test_what_only_the_python_loader_can_load(digit_answers: DigitAnswers, check_afresh: Check, tmp_path: Path) -> None:
     # keras-team/keras#20096: saved in this way, a Keras 3 model has its variables for Python only.
-    answers = digit_answers()
     signatures = {
-        "serving_default": (answers.from_image_bytes, tf.TensorSpec([None], tf.string, name="image_bytes")),
-        "pixels": (answers.from_pixels, tf.TensorSpec([None, 28, 28], tf.float32, name="image")),
-        "examples": (answers.from_examples, tf.TensorSpec([None], tf.string, name="examples")),
+        "serving_default": (digit_answers.from_image_bytes, tf.TensorSpec([None], tf.string, name="image_bytes")),
+        "pixels": (digit_answers.from_pixels, tf.TensorSpec([None, 28, 28], tf.float32, name="image")),
+        "examples": (digit_answers.from_examples, tf.TensorSpec([None], tf.string, name="examples")),
     }
     functions = {name: tf.function(ask, input_signature=[spec]) for name, (ask, spec) in signatures.items()}
-    tf.saved_model.save(answers, str(tmp_path / "model"), signatures=functions)
+    tf.saved_model.save(digit_answers, str(tmp_path / "model"), signatures=functions)
     refused = [finding for finding in check_afresh(tmp_path / "model") if not finding.passed]
     assert [(finding.metric, finding.slice) for finding in refused] == [("good request", name) for name in signatures]
-    variables = {variable.path for variable in answers.model.variables}
+    variables = {variable.path for variable in digit_answers.model.variables}
     for finding in refused:
         error, _, variable = finding.reason.partition(": Could not find variable ")
         assert error == "FailedPreconditionError"
         assert variable in variables
+
+
+def test_a_signature_that_fails_on_every_request(
+    tiny_model: Any, save_export: Save, check_here: Check, refusals: Refusals
+) -> None:
+    class Failing(tiny_model):
+        def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([tf.debugging.assert_negative(tf.size(image), message="out of ink")]):
+                return super().from_pixels(tf.identity(image))
+
+    findings = check_here(save_export(Failing()))
+    assert refusals(findings) == [("good request", "pixels")]
+    assert [finding.slice for finding in findings if finding.metric == "same as in Python"] == [
+        "serving_default",
+        "examples",
+    ]
+
+
+def test_without_the_gated_signature_nothing_is_compared_with_it(
+    tiny_model: Any, save_export: Save, check_here: Check, refusals: Refusals
+) -> None:
+    class Lacking(tiny_model):
+        def from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {name: values for name, values in super().from_examples(examples).items() if name != "status"}
+
+    findings = check_here(save_export(Lacking()))
+    assert refusals(findings) == [("signature", "examples")]
+    assert not [finding for finding in findings if finding.metric == "digits as by examples"]
 
 
 def test_one_signature_that_answers_something_else(
@@ -219,7 +229,7 @@ def test_an_export_that_kills_its_process(tiny_model: Any, save_export: Save, ch
 
 def test_a_folder_without_an_export(check_afresh: Check, tmp_path: Path) -> None:
     (refusal,) = check_afresh(tmp_path)
-    assert (refusal.metric, refusal.reason) == ("SavedModel", "there is no saved_model.pb in it")
+    assert (refusal.metric, refusal.reason) == ("SavedModel", f"there is no {tmp_path}/saved_model.pb")
 
 
 def test_an_export_without_its_variables(good_export: Path, check_here: Check, tmp_path: Path) -> None:
@@ -228,12 +238,13 @@ def test_an_export_without_its_variables(good_export: Path, check_here: Check, t
     assert refusal.metric == "session-based loader"
 
 
-def test_what_the_python_loader_cannot_load(
-    good_export: Path, check_here: Check, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise ValueError("no object graph\nand more")
+def test_what_the_python_loader_cannot_load(good_export: Path, check_here: Check, edit_export: EditExport) -> None:
+    def edit(graph: MetaGraphDef) -> None:
+        variables = (node.variable for node in graph.object_graph_def.nodes if node.WhichOneof("kind") == "variable")
+        next(variables).dtype = 99
 
-    monkeypatch.setattr(check, "python_answers", fail)
-    (refusal,) = (finding for finding in check_here(good_export) if not finding.passed)
-    assert (refusal.metric, refusal.reason) == ("Python loader", "ValueError: no object graph")
+    findings = check_here(edit_export(good_export, edit))
+    (refusal,) = (finding for finding in findings if not finding.passed)
+    assert (refusal.metric, refusal.slice, refusal.value) == ("Python loader", "export", "refused")
+    assert refusal.reason.startswith("TypeError: ")
+    assert {finding.slice for finding in findings if finding.metric == "p99 latency, ms"} == set(SIGNATURES)

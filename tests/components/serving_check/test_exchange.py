@@ -41,6 +41,8 @@ def test_a_report_holds_all_events(tmp_path: Path) -> None:
         {"answer": encode_answer(answer)},
         {"doing": "malformed request 27 rows", "doing_on": "pixels"},
         {"answer": encode_answer(error)},
+        {"python_load_error": ""},
+        {"python_answer": encode_answer(error)},
         {"ended": True},
     ]
     (tmp_path / "report").write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -50,6 +52,7 @@ def test_a_report_holds_all_events(tmp_path: Path) -> None:
     assert report.answers[0].milliseconds == (1.5, 2.0)
     assert report.answers[0].outputs["digit"].tolist() == [7]
     assert report.answers[1] == error
+    assert (report.python_load_error, report.python_answers) == ("", (error,))
 
 
 def test_a_report_cut_short_holds_what_was_whole(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from components.serving_check.export import Export
 from components.serving_check.judgement import judge_contract, judge_process, kept
 from components.verdict import Finding
 
-WHOLE = Report(foreign_ops=(), load_error="", ended=True)
+WHOLE = Report(foreign_ops=(), load_error="", python_load_error="", ended=True)
 
 
 def refused(findings: list[Finding]) -> list[tuple[str, str, str]]:
@@ -31,6 +31,7 @@ def test_a_process_that_did_all_passes() -> None:
     assert [(finding.metric, finding.value, finding.bound, finding.passed) for finding in findings] == [
         ("core ops", "64 of 64", "all", True),
         ("session-based loader", "loaded", "loaded", True),
+        ("Python loader", "loaded", "loaded", True),
     ]
 
 
@@ -40,9 +41,13 @@ def test_foreign_ops_are_named() -> None:
     assert findings[0].value == "62 of 64"
 
 
-def test_what_the_loader_says_is_the_reason() -> None:
-    findings = judge_process(replace(WHOLE, load_error="NotFoundError: no variables"), num_ops=1)
+def test_what_a_loader_says_is_the_reason() -> None:
+    findings = judge_process(
+        replace(WHOLE, load_error="NotFoundError: no variables", python_load_error=None), num_ops=1
+    )
     assert refused(findings) == [("session-based loader", "export", "NotFoundError: no variables")]
+    findings = judge_process(replace(WHOLE, python_load_error="ValueError: no object graph"), num_ops=1)
+    assert refused(findings) == [("Python loader", "export", "ValueError: no object graph")]
 
 
 def test_what_a_process_did_when_it_ended_is_said() -> None:

@@ -1,9 +1,13 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
+from components.serving_check.contract import ANSWERS, SIGNATURES
 from components.serving_check.exchange import Kind, Plan, Report, Request, read_report
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import probe
@@ -33,6 +37,33 @@ def test_every_request_is_answered(
         assert len(answer.milliseconds) == (0 if answer.error else times)
 
 
+def test_the_python_loader_is_asked_the_good_requests(
+    report_of: Any, good_export: Path, images: np.ndarray, limits: ServingLimits
+) -> None:
+    report = report_of(Plan(str(good_export), (), build_requests(images, SIGNATURES, limits)))
+    expected = tf.saved_model.load(str(good_export)).signatures["pixels"](image=tf.constant(images, tf.float32))
+    assert report.python_load_error == ""
+    assert [(answer.signature, answer.kind) for answer in report.python_answers] == [
+        (name, Kind.GOOD) for name in SIGNATURES
+    ]
+    for answer in report.python_answers:
+        np.testing.assert_allclose(answer.outputs["probabilities"], expected["probabilities"], atol=1e-6)
+        assert answer.outputs["status"].tolist() == expected["status"].numpy().tolist()
+
+
+def test_only_the_outputs_of_the_contract_are_reported(
+    report_of: Any, tiny_model: Any, save_export: Callable[[Any], Path], images: np.ndarray
+) -> None:
+    class Talkative(tiny_model):
+        def answer(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {**super().answer(pixels), "noise": tf.random.uniform([3])}
+
+    good = Request("pixels", Kind.GOOD, "image", images.astype(np.float32))
+    report = report_of(Plan(str(save_export(Talkative())), (), (good,)))
+    for (answer,) in (report.answers, report.python_answers):
+        assert (set(answer.outputs), answer.error) == (set(ANSWERS), "")
+
+
 def test_the_graph_sees_values_of_a_wrong_shape(report_of: Any, good_export: Path) -> None:
     wrong = Request("pixels", Kind.MALFORMED, "image", np.zeros((1, 27, 28), np.float32))
     (answer,) = report_of(Plan(str(good_export), (), (wrong,))).answers
@@ -50,7 +81,7 @@ def test_a_foreign_op_ends_it_before_it_loads(report_of: Any) -> None:
 def test_what_the_loader_refuses(report_of: Any, tmp_path: Path) -> None:
     report = report_of(Plan(str(tmp_path), (), ()))
     assert report.load_error.startswith("OSError: SavedModel file does not exist at")
-    assert report.doing == "loading"
+    assert report.doing == "session-based loader"
 
 
 def test_a_signature_that_fails_the_good_request_is_asked_nothing_more(
@@ -58,6 +89,28 @@ def test_a_signature_that_fails_the_good_request_is_asked_nothing_more(
 ) -> None:
     broken = Request("pixels", Kind.GOOD, "image", np.zeros((1, 27, 28), np.float32))
     requests = (broken, *build_requests(images, ["pixels"], limits)[1:], *build_requests(images, ["examples"], limits))
-    answers = report_of(Plan(str(good_export), (), requests)).answers
+    report = report_of(Plan(str(good_export), (), requests))
+    answers = report.answers
     assert [answer.kind for answer in answers if answer.signature == "pixels"] == [Kind.GOOD]
     assert len([answer for answer in answers if answer.signature == "examples"]) > 5
+    assert [answer.signature for answer in report.python_answers] == ["examples"]
+
+
+def test_a_signature_that_points_at_a_missing_tensor(
+    report_of: Any, good_export: Path, edit_export: Any, images: np.ndarray, limits: ServingLimits
+) -> None:
+    def edit(graph: MetaGraphDef) -> None:
+        graph.signature_def["pixels"].outputs["digit"].name = "no_such_tensor:0"
+
+    requests = build_requests(images, ["serving_default", "pixels", "examples"], limits)
+    answers = report_of(Plan(str(edit_export(good_export, edit)), (), requests)).answers
+    (answer,) = (answer for answer in answers if answer.signature == "pixels")
+    assert (answer.kind, answer.error) == (Kind.GOOD, "InvalidArgumentError")
+    assert "no_such_tensor" in answer.message
+    assert [answer.signature for answer in answers if answer.kind == Kind.LATENCY] == ["serving_default", "examples"]
+
+
+def test_without_an_answer_the_python_loader_is_not_asked(report_of: Any, good_export: Path) -> None:
+    broken = Request("pixels", Kind.GOOD, "image", np.zeros((1, 27, 28), np.float32))
+    report = report_of(Plan(str(good_export), (), (broken,)))
+    assert (report.python_load_error, report.python_answers) == (None, ())

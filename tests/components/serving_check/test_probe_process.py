@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
 from components.serving_check.exchange import Kind, Plan, Request
 from components.serving_check.probe_process import last_words, run_probe
@@ -39,6 +40,32 @@ def test_an_export_may_end_the_process_without_an_error(
     report = run_probe(plan(save_export(Ending())), 120, tmp_path / "log")
     assert report.failure == "it ended before it was done"
     assert (report.doing, report.doing_on) == ("good request", "pixels")
+
+
+def test_an_export_that_kills_only_python(
+    tiny_model: Any, save_export: Callable[[Any], Path], edit_export: Any, tmp_path: Path
+) -> None:
+    class Ink(tf.saved_model.experimental.TrackableResource):
+        def _create_resource(self) -> tf.Tensor:
+            return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[])
+
+        def _initialize(self) -> None:
+            with tf.control_dependencies([tf.raw_ops.Abort(error_msg="out of ink")]):
+                tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=tf.constant(0.0))
+
+    class Deadly(tiny_model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ink = Ink()
+
+    def edit(graph: MetaGraphDef) -> None:
+        # Python initializes resources itself; the session runs what these entries name.
+        del graph.signature_def["__saved_model_init_op"]
+        graph.collection_def.clear()
+
+    report = run_probe(plan(edit_export(save_export(Deadly()), edit)), 120, tmp_path / "log")
+    assert report.failure == "it was ended by SIGABRT: Abort_op intentional failure; out of ink"
+    assert (report.doing, report.doing_on, len(report.answers)) == ("Python loader", "", 1)
 
 
 @pytest.mark.parametrize(

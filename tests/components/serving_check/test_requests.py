@@ -55,3 +55,8 @@ def test_only_latency_is_asked_again_and_again(requests: dict[str, list[Request]
 
 def test_only_the_signatures_named_are_asked(images: np.ndarray, limits: ServingLimits) -> None:
     assert {request.signature for request in build_requests(images, ["pixels"], limits)} == {"pixels"}
+
+
+def test_one_request_has_a_pixel_that_is_no_number(requests: dict[str, list[Request]]) -> None:
+    broken = [int(np.isnan(request.values).sum()) for request in requests["pixels"] if request.kind == Kind.MALFORMED]
+    assert sorted(broken) == [0, 0, 0, 1]
