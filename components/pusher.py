@@ -38,7 +38,7 @@ from components.publishing import publish
 from components.verdict import Finding, Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
 from components.version_folders import require_file_system
-from components.versions import TRAIN_STATISTICS_FILE, Version, list_versions, version_fingerprint
+from components.versions import TRAIN_STATISTICS_FILE, Version, find_baseline
 
 DATA_VERDICT_KEY = "data_verdict"
 EVALUATION_VERDICT_KEY = "evaluation_verdict"
@@ -82,17 +82,16 @@ class Driver(BaselineDriver):
     """Keys the cache with what other model was pushed last.
 
     A model that comes back after another one has been pushed is pushed again, though the gates answer from the cache.
-    Rollbacks do not count: a repeated run is not to undo what a person decided.
+    A rollback is no push: a repeated run is not to undo what a person decided.
     """
 
     def baseline_identity(self, execution_info: ExecutionInfo) -> str:
-        """Returns the number of the newest version that holds another model and is no rollback."""
+        """Returns the id of the run that pushed the newest other model; a rolled back copy has that of the original."""
         [model] = execution_info.input_dict[MODEL_KEY]
         candidate = model_fingerprint(Path(path_utils.serving_model_path(model.uri)))
-        destination = Path(_destination(execution_info.exec_properties[PUSH_DESTINATION_KEY]))
-        others = (version for version in list_versions(destination) if version_fingerprint(version) != candidate)
-        numbers = [version.number for version in others if not _is_rollback(version)]
-        return str(numbers[-1]) if numbers else ""
+        destination = _destination(execution_info.exec_properties[PUSH_DESTINATION_KEY])
+        other = find_baseline(Path(destination), candidate)
+        return _pushed_by(other) if other else ""
 
 
 class Executor(tfx_pusher.Executor):
@@ -263,12 +262,12 @@ def _single(input_dict: InputArtifacts, key: str) -> Artifact | None:
     return artifact_utils.get_single_instance(artifacts) if artifacts else None
 
 
-def _is_rollback(version: Version) -> bool:
+def _pushed_by(version: Version) -> str:
     try:
         provenance = read_provenance(version.directory)
     except DamagedVersionError:
-        return False
-    return provenance is not None and provenance.rolled_back_to is not None
+        provenance = None
+    return provenance.origin.pipeline_run if provenance and provenance.origin.pipeline_run else str(version.number)
 
 
 def _destination(push_destination: str) -> str:

@@ -137,7 +137,13 @@ def _result(settings: Settings) -> RunResult:
     verdicts = {Path(artifact.uri): read_verdict(artifact.uri) for artifact in newest_artifacts(store, "Verdict")}
     record_outcome(store, outcome_of(newest_run(store), verdicts.values()), accuracy_on_test(verdicts.values()))
     run = newest_run(store)
-    return RunResult(run, verdicts, settings.serving_directory / str(run.version) if run.version else None)
+    versions = list_versions(settings.serving_directory)
+    return RunResult(
+        run,
+        verdicts,
+        pushed_to=settings.serving_directory / str(run.version) if run.version else None,
+        served_version=versions[-1].number if versions else None,
+    )
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -35,6 +35,7 @@ def result_values(result: "RunResult") -> dict[str, Any]:
             for finding in verdict.refusals
         ],
         "model": str(result.pushed_to) if result.pushed_to else None,
+        "served_version": result.served_version,
     }
 
 

@@ -64,6 +64,11 @@ class RunDisplay:
         gates = ", ".join(verdict.gate for verdict in result.verdicts.values())
         self._print(f"Gates          passed: {gates}{unchanged}", style="green")
         self._print(f"Model          {result.pushed_to}")
+        if result.served_version != result.run.version:
+            self._print(
+                f"Served         version {result.served_version}, as somebody has rolled back; "
+                f"`digits rollback {result.run.version}` would serve this model again"
+            )
 
     def _show_refusals(self, result: RunResult) -> None:
         refused = {directory: verdict for directory, verdict in result.verdicts.items() if not verdict.passed}

@@ -26,11 +26,13 @@ class RunResult:
         run: The run as ML Metadata has it.
         verdicts: What the gates decided, in their order, by the folders in which they wrote it.
         pushed_to: Version directory of the model, if no gate refused it.
+        served_version: The version that a server loads now; another one where somebody has rolled back.
     """
 
     run: "Run"
     verdicts: Mapping[Path, Verdict]
     pushed_to: Path | None
+    served_version: int | None
 
     @property
     def digit_accuracy(self) -> dict[str, float]:

@@ -22,7 +22,7 @@ from components.provenance import (
     model_fingerprint,
     read_provenance,
 )
-from components.publishing import publish, roll_back
+from components.publishing import prune, publish, roll_back
 from components.pusher import AtomicPusher, Driver, Executor, gate_record
 from components.verdict import Finding, Verdict
 from components.verdict_artifact import VerdictArtifact, publish_verdict
@@ -171,21 +171,25 @@ def test_the_cache_sees_what_was_pushed_in_between(inputs: Inputs, serving: Path
     )
     models = {"candidate": Path(candidate.uri) / "Format-Serving", "other": make_model(tmp_path / "other", "other")}
 
+    runs = iter(range(100))
+
     def identity_after(*steps: str) -> str:
         for step in steps:
             if step == "rollback":
                 roll_back(serving, None)
+            elif step == "prune":
+                assert prune(serving, keep=1)
             else:
-                publish(models[step], serving, {}, Origin())
+                publish(models[step], serving, {}, Origin(pipeline_run=f"run {next(runs)}"))
         return Driver(None).run(info).exec_properties["baseline"].string_value
 
-    first, own = identity_after(), identity_after("candidate")
-    assert first == own == "", "a repeated first run changes nothing"
-    after_other = identity_after("other")
-    assert after_other
-    assert identity_after("candidate") == after_other, "nor does a repeated later one"
-    assert identity_after("rollback") == after_other, "a person's rollback is not undone"
-    assert identity_after("other") not in ("", after_other), "a model that comes back is pushed again"
+    assert identity_after() == identity_after("candidate") == "", "a repeated first run changes nothing"
+    assert identity_after("other", "candidate") == "run 1"
+    assert identity_after("candidate") == "run 1", "nor does a repeated later one"
+    assert identity_after("rollback") == "run 1", "a person's rollback is not undone"
+    assert identity_after("prune") == "run 1", "nor is it when the original is gone"
+    assert identity_after("rollback", "rollback") == "run 1", "nor if they change their mind twice"
+    assert identity_after("other") == "run 4", "a model that comes back is pushed again"
 
 
 @pytest.mark.parametrize("key", [*VERDICTS, *BLESSINGS])

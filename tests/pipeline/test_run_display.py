@@ -174,12 +174,14 @@ def test_the_cursor_comes_back(show: Callable[[RunDisplay], None]) -> None:
     assert "\x1b[?25h" in output.getvalue()
 
 
-def result(folder: Path, run: Run, *verdicts: Verdict, model: Path | None = None) -> RunResult:
+def result(
+    folder: Path, run: Run, *verdicts: Verdict, model: Path | None = None, served_version: int | None = 17
+) -> RunResult:
     written = {folder / verdict.gate: verdict for verdict in verdicts}
     for directory, verdict in written.items():
         directory.mkdir()
         write_verdict(verdict, directory)
-    return RunResult(run, written, model)
+    return RunResult(run, written, model, served_version)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +197,15 @@ def test_result_that_passed_the_gates(
     evaluation = Verdict("Evaluator", FINDINGS, advice="Train longer.")
     display.show_result(result(tmp_path, replace(RUN, outcome=outcome), DATA_VERDICT, evaluation, model=MODEL))
     assert output.getvalue().splitlines() == ["", ACCURACY_LINE, gates, f"Model          {MODEL}"]
+
+
+def test_that_another_version_is_served_is_said(tmp_path: Path, display: RunDisplay, output: io.StringIO) -> None:
+    evaluation = Verdict("Evaluator", FINDINGS, advice="Train longer.")
+    run = replace(RUN, outcome="unchanged")
+    display.show_result(result(tmp_path, run, evaluation, model=MODEL, served_version=18))
+    assert output.getvalue().splitlines()[-1] == (
+        "Served         version 18, as somebody has rolled back; `digits rollback 17` would serve this model again"
+    )
 
 
 def test_result_that_a_gate_refused(tmp_path: Path, display: RunDisplay, output: io.StringIO) -> None:

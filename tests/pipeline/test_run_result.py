@@ -41,5 +41,5 @@ def test_accuracy_is_that_of_the_gate_on_test() -> None:
 def test_digits_are_known_by_their_recall() -> None:
     recalls = tuple(Finding("recall", f"digit {digit}", passed=True, value=digit / 10) for digit in (1, 2))
     evaluation = replace(GOOD, findings=(*GOOD.findings, *recalls))
-    result = RunResult(make_run(17, "ran"), {Path("r"): ROBUSTNESS, Path("e"): evaluation}, None)
+    result = RunResult(make_run(17, "ran"), {Path("r"): ROBUSTNESS, Path("e"): evaluation}, None, None)
     assert result.digit_accuracy == {"digit 1": 0.1, "digit 2": 0.2}
