@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +87,13 @@ class Verdict:
         gate: Name of the step.
         findings: All rules that it applied, also those that were kept.
         advice: What to do where it refused, as a sentence.
+        headings: Columns of its table and their names, in their order.
     """
 
     gate: str
     findings: tuple[Finding, ...]
     advice: str
+    headings: Mapping[str, str] = field(default_factory=lambda: HEADINGS)
 
     @property
     def passed(self) -> bool:
@@ -104,20 +106,20 @@ class Verdict:
         return tuple(finding for finding in self.findings if not finding.passed)
 
 
-def write_verdict(verdict: Verdict, directory: str | Path, headings: Mapping[str, str] = HEADINGS) -> None:
+def write_verdict(verdict: Verdict, directory: str | Path) -> None:
     """Writes a verdict as JSON (`verdict.json`) and as a table (`verdict.txt`).
 
     Args:
         verdict: What to write.
         directory: A local folder, which must exist.
-        headings: Columns of the table and their names, in their order; columns in which nothing stands are left out.
     """
-    content = {"gate": verdict.gate, "passed": verdict.passed, "advice": verdict.advice, "headings": dict(headings)}
+    content: dict[str, Any] = {"gate": verdict.gate, "passed": verdict.passed, "advice": verdict.advice}
+    content["headings"] = dict(verdict.headings)
     content["findings"] = [asdict(finding) for finding in verdict.findings]
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     Path(directory, VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
     decision = "passed" if verdict.passed else "REFUSED"
-    table = render_findings(verdict.findings, headings)
+    table = render_findings(verdict.findings, verdict.headings)
     Path(directory, TABLE_FILE).write_text(f"{verdict.gate}: {decision}\n\n{table}", encoding="utf-8")
 
 
@@ -135,16 +137,10 @@ def read_verdict(directory: str | Path) -> Verdict:
         Finding(**{**finding, "interval": tuple(finding["interval"]) if finding["interval"] else None})
         for finding in content["findings"]
     ]
-    return Verdict(content["gate"], tuple(findings), content["advice"])
+    return Verdict(content["gate"], tuple(findings), content["advice"], content["headings"])
 
 
-def read_headings(directory: str | Path) -> dict[str, str]:
-    """Reads the columns that the gate gave its table, and their names."""
-    content: dict[str, Any] = json.loads(Path(directory, VERDICT_FILE).read_text(encoding="utf-8"))
-    return content["headings"]
-
-
-def render_findings(findings: Iterable[Finding], headings: Mapping[str, str] = HEADINGS) -> str:
+def render_findings(findings: Iterable[Finding], headings: Mapping[str, str]) -> str:
     """Returns a table of findings, a line each, without the columns in which nothing stands."""
     from rich import box
     from rich.console import Console

@@ -1,11 +1,10 @@
 """The artifact type of verdicts, and how an executor fills one."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from tfx.types.artifact import Artifact, Property, PropertyType
 
-from components.verdict import HEADINGS, Verdict, write_verdict
+from components.verdict import Verdict, write_verdict
 
 VERDICT_KEY = "verdict"
 PASSED_PROPERTY = "passed"
@@ -21,13 +20,12 @@ class VerdictArtifact(Artifact):
     PROPERTIES: ClassVar[dict[str, Property]] = {PASSED_PROPERTY: Property(type=PropertyType.INT)}
 
 
-def publish_verdict(verdict: Verdict, artifact: Artifact, headings: Mapping[str, str] = HEADINGS) -> None:
+def publish_verdict(verdict: Verdict, artifact: Artifact) -> None:
     """Writes a verdict into an artifact.
 
     Args:
         verdict: What the gate decided.
         artifact: A `VerdictArtifact`, whose folder exists.
-        headings: Columns of its table and their names.
     """
-    write_verdict(verdict, artifact.uri, headings)
+    write_verdict(verdict, artifact.uri)
     setattr(artifact, PASSED_PROPERTY, int(verdict.passed))

@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from components.verdict import TABLE_FILE, read_headings, render_findings
+from components.verdict import TABLE_FILE, render_findings
 from pipeline.run_result import RunResult
 
 _NAME_WIDTH = 19
@@ -80,7 +80,7 @@ class RunDisplay:
         for directory, verdict in refused.items():
             self._print(f"\n{verdict.gate}", style="bold")
             shown = verdict.refusals[:_MAX_REFUSALS]
-            self._print(render_findings(shown, read_headings(directory)).rstrip())
+            self._print(render_findings(shown, verdict.headings).rstrip())
             if len(verdict.refusals) > len(shown):
                 self._print(f"… and {len(verdict.refusals) - len(shown)} more")
             self._print(f"{verdict.advice}\nAll findings: {directory / TABLE_FILE}")

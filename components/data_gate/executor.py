@@ -68,7 +68,7 @@ class Executor(BaseExecutor):
         limits = DataLimits.model_validate_json(exec_properties[LIMITS_KEY])
         findings = _findings(statistics, input_dict, limits, baseline)
         verdict = artifact_utils.get_single_instance(output_dict[VERDICT_KEY])
-        publish_verdict(Verdict("DataGate", tuple(findings), ADVICE), verdict, HEADINGS)
+        publish_verdict(Verdict("DataGate", tuple(findings), ADVICE, HEADINGS), verdict)
 
 
 def find_baseline(statistics: Artifact, serving_directory: str) -> BaselineStatistics | NoBaseline:

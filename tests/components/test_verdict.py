@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from components.verdict import Finding, Verdict, read_headings, read_verdict, render_findings, write_verdict
+from components.verdict import Finding, Verdict, read_verdict, render_findings, write_verdict
 
 KEPT = Finding("accuracy", "all", passed=True, value=0.9956, interval=(0.994, 0.997), lower_bound=0.99, baseline=0.9951)
 BROKEN = Finding("recall", "digit 7", passed=False, reason="it may be as low as 0.9512", value=0.97, lower_bound=0.98)
@@ -52,8 +53,8 @@ def test_people_find_a_table(tmp_path: Path) -> None:
 
 def test_a_gate_may_have_names_of_its_own_for_the_columns(tmp_path: Path) -> None:
     headings = {"feature": "feature", "slice": "split", "metric": "rule", "bound": "allowed", "reason": "observed"}
-    write_verdict(make_verdict(SHAPE), tmp_path, headings)
-    assert read_headings(tmp_path) == headings
+    write_verdict(replace(make_verdict(SHAPE), headings=headings), tmp_path)
+    assert read_verdict(tmp_path).headings == headings
     lines = render_findings([SHAPE], headings).splitlines()
     assert [line.split() for line in (lines[0], lines[2])] == [
         ["feature", "split", "rule", "allowed", "observed"],
