@@ -1,4 +1,4 @@
-"""The installable package: what runs (`pipeline`), its steps (`components`) and the `digits` command.
+"""The installable package: what runs (`pipeline`), its steps (`components`), what serves (`serving`), and `digits`.
 
 Dependency overrides and tool settings are in pyproject.toml; exact versions are in uv.lock.
 """
@@ -9,21 +9,27 @@ setup(
     version="0.1.0",
     description="A production training pipeline for image classifiers on TFX: MNIST in, a gated SavedModel out.",
     license="MIT",
-    packages=find_packages(include=["pipeline*", "components*"]),
+    packages=find_packages(include=["pipeline*", "components*", "serving*"]),
+    package_data={"serving": ["web/*", "tf_serving/*"]},
     install_requires=[
         "absl-py>=1.4",
+        "aiohttp>=3.10",
         "apache-beam[gcp]>=2.77,<2.78",
         "click>=8.1",
         "filelock>=3.13",
         "fsspec[http]>=2024.2",
         "grimp>=3.5",
+        "grpcio>=1.66",
         "keras>=3.12,<4",
         "ml-metadata>=1.17.1,<1.22",
         "numpy>=1.26,<3",
+        "orjson>=3.10",
         "pillow>=10",
+        "prometheus-client>=0.21",
         "pyarrow>=10,<19",
         "pydantic>=2.9",
         "pydantic-settings>=2.6",
+        "requests>=2.32",
         "rich>=13",
         "scipy>=1.11",
         "tensorboard>=2.20",

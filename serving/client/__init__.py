@@ -1,0 +1,1 @@
+"""Asks a pushed model: over REST, over gRPC, or loaded into this process."""

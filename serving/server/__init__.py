@@ -1,0 +1,1 @@
+"""A development server that speaks TF Serving's REST and gRPC APIs."""
