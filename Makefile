@@ -17,16 +17,19 @@ DIGITS := .venv/bin/digits
 # Written last, so that a set-up that was cut off is done again.
 READY := .venv/.ready-$(notdir $(PYTHON))
 
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run serve test lint format lock tf-serving-runtime clean
 
 help:  ## Print this list.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-18s %s\n' "$$target" "$$text"; done
 
 setup: $(READY)  ## Set up .venv from uv.lock; does nothing the second time.
 
 run: $(READY)  ## Train, gate and push on the full MNIST; ARGS="--profile fast" and the like go to `digits run`.
 	@$(DIGITS) run $(ARGS)
+
+serve: $(READY)  ## Serve the newest pushed model and the drawing page; ARGS="--rest-port 9000" and the like go to `digits serve`.
+	@$(DIGITS) serve $(ARGS)
 
 test: $(READY)  ## Run all tests; ARGS="tests/pipeline -k settings" and the like go to pytest.
 	@.venv/bin/python -m pytest $(ARGS)
@@ -45,8 +48,12 @@ lock: $(UV)  ## Bring uv.lock and requirements.txt up to date with setup.py and 
 	@$(UV) lock
 	@$(UV) export --quiet --locked --no-dev --no-emit-project --no-header --output-file requirements.txt
 
-clean:  ## Remove the environment; the workspace stays.
-	rm -rf .venv .uv build *.egg-info
+tf-serving-runtime: $(UV)  ## Set up what the test against TF Serving's own TensorFlow needs (Linux; 1.4 GB).
+	@UV_PROJECT_ENVIRONMENT=.tf-serving-runtime UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet \
+		--only-group tf-serving-runtime --python "$(PYTHON)"
+
+clean:  ## Remove the environments; the workspace stays.
+	rm -rf .venv .uv .tf-serving-runtime build *.egg-info
 
 $(READY): uv.lock setup.py pyproject.toml | $(UV)
 	@echo "Installing into .venv (3.6 GB, a minute or two)"

@@ -1,0 +1,83 @@
+"""The pushed model in the TensorFlow of TF Serving's newest release, one behind the one that trained it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.serving_check import probe
+from components.serving_check.answer_judgement import judge_answers
+from components.serving_check.contract import SIGNATURES
+from components.serving_check.exchange import Answer, Plan, Report, read_report, write_plan
+from components.serving_check.export import read_export
+from components.serving_check.judgement import judge_process
+from components.serving_check.limits import ServingLimits
+from components.serving_check.requests import build_requests
+
+PROJECT_ROOT = Path(__file__).parents[2]
+RUNTIME = PROJECT_ROOT / ".tf-serving-runtime" / "bin" / "python"
+RUNTIME_VERSION = "2.20.0"
+NUM_IMAGES = 100
+
+pytestmark = pytest.mark.skipif(
+    not RUNTIME.exists(), reason=f"TensorFlow {RUNTIME_VERSION} is not there; `make tf-serving-runtime` installs it"
+)
+
+
+def test_the_environment_is_the_one_of_tf_serving() -> None:
+    command = [str(RUNTIME), "-c", "import tensorflow; print(tensorflow.__version__)"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == RUNTIME_VERSION
+
+
+def test_every_signature_answers_every_request_as_it_should(reports: dict[str, Report], plan: Plan) -> None:
+    report = reports["tf-serving"]
+    assert {answer.signature for answer in report.answers} == set(SIGNATURES)
+    findings = judge_process(report, len(plan.ops)) + judge_answers(report, NUM_IMAGES, ServingLimits())
+    assert [finding for finding in findings if not finding.passed] == []
+
+
+def test_the_answers_are_those_of_the_tensorflow_that_trained_it(reports: dict[str, Report]) -> None:
+    pairs = list(zip(reports["tf-serving"].answers, reports["trained"].answers, strict=True))
+    assert pairs
+    for served, expected in pairs:
+        assert (served.signature, served.kind, served.error) == (expected.signature, expected.kind, expected.error)
+        for name, values in expected.outputs.items():
+            if np.issubdtype(values.dtype, np.floating):
+                np.testing.assert_allclose(served.outputs[name], values, rtol=1e-4, atol=1e-4, err_msg=_place(served))
+            else:
+                np.testing.assert_array_equal(served.outputs[name], values, err_msg=_place(served))
+
+
+@pytest.fixture(scope="module")
+def plan(first_run: Any) -> Plan:
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
+        images = arrays["x_test"][:NUM_IMAGES]
+    model = first_run.result["model"]
+    return Plan(model, tuple(sorted(read_export(model).ops)), build_requests(images, SIGNATURES, ServingLimits()))
+
+
+@pytest.fixture(scope="module")
+def reports(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
+    """What both runtimes report of the same plan."""
+    folder = tmp_path_factory.mktemp("runtimes")
+    write_plan(plan, folder / "plan.json")
+    return {
+        name: _report(python, folder) for name, python in (("tf-serving", str(RUNTIME)), ("trained", sys.executable))
+    }
+
+
+def _report(python: str, folder: Path) -> Report:
+    report = folder / f"{Path(python).parents[1].name}.jsonl"
+    command = [python, "-P", "-m", probe.__name__, str(folder / "plan.json"), str(report)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return read_report(report)
+
+
+def _place(answer: Answer) -> str:
+    return f"{answer.signature}, {answer.kind} {answer.name}"
