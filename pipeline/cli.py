@@ -16,7 +16,10 @@ from pipeline.command_line import (
     settings_from_options,
     workspace_option,
 )
+from pipeline.label_command import label
+from pipeline.predict_command import predict
 from pipeline.printing import percent, print_json, print_table, result_values, run_values
+from pipeline.serve_command import serve
 from pipeline.versions_commands import prune, rollback, versions
 
 if TYPE_CHECKING:
@@ -145,7 +148,7 @@ def _list_runs(metadata_file: Path) -> "list[Run]":
     return list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
 
 
-for _command in (versions, rollback, prune):
+for _command in (versions, rollback, prune, label, predict, serve):
     main.add_command(_command)
 
 

@@ -79,8 +79,17 @@ def _failures() -> tuple[type[Exception], ...]:
     from components.version_folders import PublishingError
     from pipeline.local_runner import StepFailedError, WorkspaceInUseError
     from pipeline.metadata import MetadataError
+    from serving.version_labels import LabelError
 
-    return DamagedVersionError, DataError, MetadataError, PublishingError, StepFailedError, WorkspaceInUseError
+    return (
+        DamagedVersionError,
+        DataError,
+        LabelError,
+        MetadataError,
+        PublishingError,
+        StepFailedError,
+        WorkspaceInUseError,
+    )
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

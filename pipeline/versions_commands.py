@@ -51,7 +51,8 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
     """Make an older version of a model current again.
 
     VERSION is published once more, under a new number; nothing is removed. Without VERSION it is the newest that holds
-    another model than the current one: a second rollback undoes the first.
+    another model than the current one: a second rollback undoes the first. Where labels say what is served, `digits
+    label stable VERSION` goes back.
     """
     with errors_to_exit_codes():
         from components.publishing import roll_back
@@ -59,15 +60,19 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
         from pipeline.version_report import version_values
 
         directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
+        labels = _labels(directory)
         before = list_versions(directory)
         published = roll_back(directory, version)
         provenance = read_provenance(published.directory)
         target = provenance.rolled_back_to if provenance else None
     if as_json:
-        print_json({**version_values(published), "rolled_back_to": target, "replaced": before[-1].number})
+        values = {"rolled_back_to": target, "replaced": before[-1].number, "labels": labels}
+        print_json({**version_values(published), **values})
         return
     click.echo(f"{published.model}: version {published.number} is now current, a copy of {target}.")
     click.echo(f"It takes the place of version {before[-1].number}, which stays where it is.")
+    if labels:
+        click.echo(f"Its labels say what is served: give it one, `digits label LABEL {published.number}`.")
 
 
 @click.command()
@@ -83,7 +88,7 @@ def prune(
     """Remove old versions of a model.
 
     All but the newest; the baseline, to which a rollback goes, is kept as well, and so are the versions with whose data
-    DataGate may compare that of the next run.
+    DataGate may compare that of the next run. A version that has a label is never removed.
     """
     with errors_to_exit_codes():
         from components.publishing import prunable_versions
@@ -91,6 +96,7 @@ def prune(
         from pipeline.version_report import report_versions, version_values
 
         directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
+        _refuse_labelled(directory, keep)
         removed = (prunable_versions if dry_run else prune_versions)(directory, keep)
         kept = [report for report in report_versions(directory) if report.version not in removed]
     if as_json:
@@ -103,6 +109,27 @@ def prune(
         is_new = report in kept[-keep:]
         reason = report.roles or (f"one of the newest {keep}" if is_new else "DataGate may compare with its data")
         click.echo(f"{'would keep' if dry_run else 'kept'} {report.version.model} {report.version.number}: {reason}")
+
+
+def _labels(directory: Path) -> dict[str, int]:
+    from serving.version_labels import read_labels
+
+    return dict(read_labels(directory.parent, directory.name).labels)
+
+
+def _refuse_labelled(directory: Path, keep: int) -> None:
+    from components.publishing import WrongRequestError, prunable_versions
+    from components.versions import list_versions
+
+    prunable = [version.number for version in prunable_versions(directory, keep)]
+    labels = {label: number for label, number in _labels(directory).items() if number in prunable}
+    if labels:
+        label, oldest = min(labels.items(), key=lambda item: item[1])
+        enough = sum(version.number >= oldest for version in list_versions(directory))
+        raise WrongRequestError(
+            f"--keep {keep}: this would remove version {oldest}, which has the label {label}; expected {enough} or "
+            "more, or another version for the label first: `digits label`."
+        )
 
 
 def _serving_directory(settings: "Settings", model: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""What unit tests and whole runs share: a model asked the way TF Serving asks it."""
+"""What unit tests and whole runs share: a model that a run has pushed, and asking it the way TF Serving does."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+PROJECT_ROOT = Path(__file__).parents[1]
 INPUTS = {"serving_default": "image_bytes", "pixels": "image", "examples": "examples"}
+"""Of the signatures that answer digits."""
 
 # TF Serving loads graphs into sessions; a fresh process has nothing that could stand in for what an export lacks.
 _SESSION_SCRIPT = """
@@ -46,6 +49,58 @@ def no_settings_of_the_environment() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class CompletedRun:
+    """How a `digits` process ended: what it showed to people, and the JSON that it printed."""
+
+    exit_code: int
+    shown: str
+    result: Any
+    workspace: Path
+
+    @property
+    def versions(self) -> list[int]:
+        serving = self.workspace / "serving" / "digits-smoke"
+        return sorted(int(path.name) for path in serving.glob("[0-9]*"))
+
+    @property
+    def steps_that_ran(self) -> list[str]:
+        return [step["name"] for step in self.result["steps"] if step["state"] == "ran"]
+
+
+RunDigits = Callable[..., CompletedRun]
+
+
+@pytest.fixture(scope="session")
+def run_digits() -> RunDigits:
+    """Runs `digits run --profile smoke --json` in a workspace; `root` is where the code is taken from."""
+
+    def run(workspace: Path, *arguments: str, root: Path = PROJECT_ROOT) -> CompletedRun:
+        command = [sys.executable, "-m", "pipeline.cli", "run", "--profile", "smoke", "--json", "--config", os.devnull]
+        process = subprocess.run(
+            [*command, "--workspace", str(workspace), *arguments],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        result = json.loads(process.stdout) if process.stdout else None
+        return CompletedRun(process.returncode, process.stderr, result, workspace)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("e2e") / "workspace"
+
+
+@pytest.fixture(scope="session")
+def first_run(run_digits: RunDigits, workspace: Path) -> CompletedRun:
+    """A whole run of the smoke profile on real images; what it pushed stays."""
+    return run_digits(workspace)
+
+
 @pytest.fixture(scope="session")
 def make_requests() -> Callable[[np.ndarray], Requests]:
     """Puts images, uint8[n,28,28], into the form in which each signature takes them."""
@@ -66,11 +121,11 @@ def make_requests() -> Callable[[np.ndarray], Requests]:
 
 @pytest.fixture(scope="session")
 def eager_answers() -> Callable[[Path, Requests], Answers]:
-    """Asks every signature of a SavedModel through `tf.saved_model.load`."""
+    """Asks every signature of a SavedModel that answers digits through `tf.saved_model.load`."""
 
     def ask(directory: Path, requests: Requests) -> Answers:
         signatures = tf.saved_model.load(str(directory)).signatures
-        assert set(signatures) == set(INPUTS)
+        assert set(signatures) == {*INPUTS, "normalize"}
         return {
             name: signatures[name](**{key: tf.constant(requests[name])})["probabilities"].numpy()
             for name, key in INPUTS.items()
@@ -81,7 +136,7 @@ def eager_answers() -> Callable[[Path, Requests], Answers]:
 
 @pytest.fixture(scope="session")
 def session_answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Requests], Answers]:
-    """Asks every signature of a SavedModel through the session-based loader, in a fresh process."""
+    """Asks the same signatures through the session-based loader, in a fresh process."""
 
     def ask(directory: Path, requests: Requests) -> Answers:
         file = tmp_path_factory.mktemp("requests") / "requests.npz"

@@ -1,0 +1,85 @@
+"""The command of `digits` that serves the pushed models, for development."""
+
+import ipaddress
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from pipeline.command_line import config_option, errors_to_exit_codes, settings_from_options, workspace_option
+from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+
+_MEBIBYTE = 1024 * 1024
+
+_port = click.IntRange(0, 65535)
+
+
+@click.command()
+@workspace_option
+@config_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
+@click.option("--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="0: any.")
+@click.option("--grpc-port", type=_port, default=DEFAULT_GRPC_PORT, show_default=True, help="0: any.")
+@click.option("--max-body", type=click.IntRange(min=1), default=64, show_default=True, help="Largest request, in MiB.")
+@click.option("--max-batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Most images in one.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="Seconds.")
+def serve(
+    workspace: str | None,
+    config: Path | None,
+    host: str,
+    rest_port: int,
+    grpc_port: int,
+    max_body: int,
+    max_batch: int,
+    timeout: float,
+) -> None:
+    """Serve the pushed models over REST and gRPC, as TF Serving does, with a web page to draw on.
+
+    A server for development: it needs no Docker, follows what is pushed, and speaks TF Serving's APIs. For production
+    use TF Serving itself: docs/serving.md.
+    """
+    limits = {
+        "max_body_bytes": max_body * _MEBIBYTE,
+        "max_batch_size": max_batch,
+        "request_timeout_seconds": timeout,
+    }
+    with errors_to_exit_codes():
+        from pipeline.run_display import library_output_to
+
+        settings = settings_from_options(config, workspace=workspace)
+        log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
+        click.echo("This is a server for development. For production use TF Serving: see docs/serving.md.")
+        if not _is_loopback(host):
+            click.echo(f"Warning: {host} is open to other machines, without a password or encryption.", err=True)
+        click.echo(f"Loading what is in {settings.serving_root} (Ctrl+C stops; log: {log_file})")
+        # A folder that is not there cannot be watched; the first run will need it, too.
+        settings.serving_root.mkdir(parents=True, exist_ok=True)
+        with library_output_to(log_file, sys.stdout) as terminal:
+            _serve(settings.serving_root, limits, (host, rest_port, grpc_port), terminal)
+
+
+def _serve(serving_root: Path, limits: Mapping[str, Any], address: tuple[str, int, int], terminal: TextIO) -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+    import asyncio
+
+    from serving.server.options import ServerOptions
+    from serving.server.run import AddressError, Addresses, serve
+
+    def say(line: str) -> None:
+        click.echo(line, file=terminal)
+
+    try:
+        asyncio.run(serve(ServerOptions(serving_root, **limits), Addresses(*address), say))
+    except AddressError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,110 @@
+// Puts the page together: what is drawn or given is asked about, and what comes back is shown.
+
+import { Announcer } from "./announcer.js";
+import { AnswerView } from "./answer_view.js";
+import { Drawing } from "./drawing.js";
+import { KeyboardPen } from "./keyboard_pen.js";
+import { ModelClient } from "./model_client.js";
+import { encode, show } from "./painting.js";
+import { attachPictureSources, readPicture } from "./pictures.js";
+import { attachPointerPen } from "./pointer_pen.js";
+import { ProblemView } from "./problem_view.js";
+import { Recognizer } from "./recognizer.js";
+
+const PAUSE_BEFORE_ANSWER_MS = 500;
+const PAUSE_BEFORE_PEN_MS = 250;
+const INVITATION = ["Draw a digit.", "The answer appears here."];
+
+const element = (id) => document.getElementById(id);
+const address = new URLSearchParams(location.search);
+const server = address.get("server") ?? ".";
+// What is no URL is kept as it is: it will be named as a server that does not answer.
+const client = new ModelClient(URL.parse(server, location.href)?.href ?? server, address.get("model") ?? "digits");
+
+const drawing = new Drawing();
+const paper = element("paper");
+const answerView = new AnswerView(element("answer"));
+const answerAnnouncer = new Announcer(element("answer-heard"), PAUSE_BEFORE_ANSWER_MS);
+const problemView = new ProblemView(element("problem"), retry);
+
+const recognizer = new Recognizer(async (signal) => client.recognize(await encode(drawing), signal), {
+  onAnswer(result, isLast) {
+    problemView.hide();
+    const words = answerView.showAnswer(result);
+    if (isLast && !drawing.isStrokeOpen) {
+      answerAnnouncer.say(words);
+    }
+  },
+  onProblem(problem) {
+    answerView.showNothing("No answer.", "");
+    problemView.show(problem);
+  },
+  onBusy: (isBusy) => answerView.showBusy(isBusy),
+});
+
+function refresh() {
+  show(drawing, paper);
+  element("invitation").hidden = !drawing.isEmpty;
+  element("undo").disabled = !drawing.canUndo;
+  element("clear").disabled = drawing.isEmpty;
+}
+
+async function retry() {
+  if (!drawing.isEmpty) {
+    recognizer.askSoon();
+    return;
+  }
+  try {
+    answerView.showVersion(await client.findVersion());
+    problemView.hide();
+  } catch (problem) {
+    problemView.show(problem);
+  }
+}
+
+drawing.addEventListener("ink", () => {
+  refresh();
+  recognizer.askWhileGrowing();
+});
+drawing.addEventListener("replaced", () => {
+  recognizer.forget();
+  answerView.showNothing(...INVITATION);
+  answerAnnouncer.say("");
+});
+drawing.addEventListener("settled", () => {
+  refresh();
+  if (!drawing.isEmpty) {
+    recognizer.askSoon();
+  }
+});
+
+// First, so that the stroke that keys have begun is ended before a pointer begins one.
+new KeyboardPen(paper, drawing, element("pen"), new Announcer(element("pen-heard"), PAUSE_BEFORE_PEN_MS));
+attachPointerPen(paper, drawing);
+attachPictureSources({
+  inputs: [element("picture"), element("photo")],
+  dropMark: element("stage"),
+  refuse: (problem) => problemView.show(problem),
+  take: async (file) => {
+    try {
+      drawing.putPicture(await readPicture(file));
+    } catch (problem) {
+      problemView.show(problem);
+    }
+  },
+});
+
+element("undo").addEventListener("click", () => drawing.undo());
+element("clear").addEventListener("click", () => drawing.clear());
+addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z") {
+    event.preventDefault();
+    drawing.undo();
+  }
+});
+new ResizeObserver(refresh).observe(paper);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
+
+answerView.showModel(client);
+answerView.showNothing(...INVITATION);
+retry();

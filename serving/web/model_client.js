@@ -1,0 +1,131 @@
+// Asks a model through TF Serving's REST API; `digits serve` and TF Serving answer alike.
+
+import {
+  answerIsForeign,
+  modelIsMissing,
+  modelIsNotReady,
+  requestIsRefused,
+  serverIsAway,
+  serverIsSlow,
+} from "./problem.js";
+
+const TIMEOUT_SECONDS = 15;
+const NUM_DIGITS = 10;
+const NOT_FOUND = 404;
+
+async function toBase64(blob) {
+  const reader = new FileReader();
+  const done = new Promise((resolve, reject) => {
+    reader.onload = resolve;
+    reader.onerror = () => reject(reader.error);
+  });
+  reader.readAsDataURL(blob);
+  await done;
+  return reader.result.slice(reader.result.indexOf(",") + 1);
+}
+
+export class ModelClient {
+  #version = null;
+
+  /** `server` is the URL below which `/v1/models` lies. */
+  constructor(server, model) {
+    this.server = server.replace(/\/+$/, "");
+    this.model = model;
+    this.isElsewhere = URL.parse(this.server)?.origin !== location.origin;
+  }
+
+  /**
+   * Asks which version of the model answers; it stays the one that is asked until the server drops it.
+   *
+   * @throws {Problem} if the server does not answer or has no version that is ready
+   */
+  async findVersion(signal) {
+    const response = await this.#fetch("", { signal });
+    if (response.status === NOT_FOUND) {
+      throw modelIsMissing(this.model);
+    }
+    const { model_version_status: versions } = await contentOf(response);
+    const available = versions.filter(({ state }) => state === "AVAILABLE").map(({ version }) => BigInt(version));
+    if (available.length === 0) {
+      const states = versions.map(({ version, state }) => `version ${version} is ${state}`);
+      throw modelIsNotReady(this.model, states.join(", ") || "it has no version");
+    }
+    this.#version = available.reduce((newest, version) => (version > newest ? version : newest));
+    return this.#version;
+  }
+
+  /**
+   * Asks what an image shows and how the model sees it, both from the same version.
+   *
+   * @param {Blob} image a PNG, JPEG, GIF or BMP
+   * @returns {Promise<{answer: {probabilities: number[], digit: number, confidence: number, status: string},
+   *   pixels: number[][], version: BigInt, milliseconds: number}>} `milliseconds` is how long the answer took
+   * @throws {Problem} if there is no answer
+   */
+  async recognize(image, signal) {
+    const instances = [{ b64: await toBase64(image) }];
+    if (this.#version !== null) {
+      const result = await this.#askVersion(instances, signal);
+      if (result !== null) {
+        return result;
+      }
+    }
+    await this.findVersion(signal);
+    return (await this.#askVersion(instances, signal)) ?? this.#disappeared();
+  }
+
+  #disappeared() {
+    throw modelIsNotReady(this.model, `version ${this.#version} has just been replaced`);
+  }
+
+  /** Returns null if the server does not have the version any more. */
+  async #askVersion(instances, signal) {
+    const version = this.#version;
+    const start = performance.now();
+    const answer = await this.#predict("serving_default", instances, signal);
+    const milliseconds = performance.now() - start;
+    const pixels = answer && (await this.#predict("normalize", instances, signal));
+    if (!answer || !pixels) {
+      return null;
+    }
+    if (answer.probabilities?.length !== NUM_DIGITS) {
+      throw answerIsForeign(this.model);
+    }
+    return { answer, pixels, version, milliseconds };
+  }
+
+  async #predict(signature, instances, signal) {
+    // A string without a type of its own is text/plain: so a server elsewhere is asked without a preflight request,
+    // which TF Serving does not answer.
+    const body = JSON.stringify({ signature_name: signature, instances });
+    const response = await this.#fetch(`/versions/${this.#version}:predict`, { method: "POST", body, signal });
+    return response.status === NOT_FOUND ? null : (await contentOf(response)).predictions[0];
+  }
+
+  async #fetch(path, options) {
+    const deadline = AbortSignal.timeout(TIMEOUT_SECONDS * 1000);
+    const signal = AbortSignal.any([deadline, ...(options.signal ? [options.signal] : [])]);
+    try {
+      return await fetch(`${this.server}/v1/models/${encodeURIComponent(this.model)}${path}`, { ...options, signal });
+    } catch (error) {
+      if (options.signal?.aborted) {
+        throw error;
+      }
+      throw deadline.aborted ? serverIsSlow(TIMEOUT_SECONDS) : serverIsAway(this.server, this.isElsewhere);
+    }
+  }
+}
+
+async function contentOf(response) {
+  const text = await response.text();
+  let content = null;
+  try {
+    content = JSON.parse(text);
+  } catch {
+    // A proxy's error page says nothing that the status does not.
+  }
+  if (!response.ok || content === null) {
+    throw requestIsRefused(response.status, content?.error);
+  }
+  return content;
+}

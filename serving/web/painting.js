@@ -1,0 +1,75 @@
+// How a drawing looks: on the screen in the colours of the page, in a request always dark on white.
+
+// As wide for a digit that fills most of the sheet as the strokes of MNIST are.
+const LINE_WIDTH = 0.075;
+const EXPORT_SIDE = 280;
+
+function tracePath(context, stroke, side) {
+  const [first, ...rest] = stroke;
+  context.moveTo(first.x * side, first.y * side);
+  let previous = first;
+  for (const point of rest) {
+    // Curves through the middles, with the points as controls, hide that a pointer reports corners.
+    const middle = { x: (previous.x + point.x) / 2, y: (previous.y + point.y) / 2 };
+    context.quadraticCurveTo(previous.x * side, previous.y * side, middle.x * side, middle.y * side);
+    previous = point;
+  }
+  context.lineTo(previous.x * side, previous.y * side);
+}
+
+function paintStroke(context, stroke, side) {
+  // A stroke of one point has no length: canvases draw no line for it.
+  context.beginPath();
+  context.arc(stroke[0].x * side, stroke[0].y * side, context.lineWidth / 2, 0, 2 * Math.PI);
+  context.fill();
+  context.beginPath();
+  tracePath(context, stroke, side);
+  context.stroke();
+}
+
+function paintStrokes(context, strokes, side, ink) {
+  Object.assign(context, { lineWidth: LINE_WIDTH * side, lineCap: "round", lineJoin: "round" });
+  Object.assign(context, { strokeStyle: ink, fillStyle: ink });
+  strokes.forEach((stroke) => paintStroke(context, stroke, side));
+}
+
+function paintPicture(context, surface, side) {
+  const scale = Math.min(side / surface.width, side / surface.height);
+  const [width, height] = [surface.width * scale, surface.height * scale];
+  context.drawImage(surface, (side - width) / 2, (side - height) / 2, width, height);
+}
+
+/** Paints what is on the sheet onto a square canvas as large as it is shown, in the text colour of the canvas. */
+export function show(drawing, canvas) {
+  const side = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
+  if (canvas.width !== side) {
+    canvas.width = canvas.height = side;
+  }
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, side, side);
+  if (drawing.picture) {
+    paintPicture(context, drawing.picture.surface, side);
+  }
+  paintStrokes(context, drawing.strokes, side, getComputedStyle(canvas).color);
+}
+
+/** Returns what is sent, a Blob: the picture that was given, or the strokes as a PNG of a fixed size. */
+export async function encode(drawing) {
+  if (drawing.picture) {
+    return drawing.picture.blob;
+  }
+  const surface = new OffscreenCanvas(EXPORT_SIDE, EXPORT_SIDE);
+  const context = surface.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, EXPORT_SIDE, EXPORT_SIDE);
+  paintStrokes(context, drawing.strokes, EXPORT_SIDE, "black");
+  return surface.convertToBlob({ type: "image/png" });
+}
+
+/** Shows rows of pixels, 0 background to 255 ink, as MNIST is shown: light on dark. Without rows nothing is shown. */
+export function showPixels(rows, canvas) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  rows.flat().forEach((value, index) => image.data.set([value, value, value, 255], index * 4));
+  context.putImageData(image, 0, 0);
+}

@@ -1,0 +1,64 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import main
+from serving.server.run import AddressError
+
+MEBIBYTE = 2**20
+
+
+@pytest.fixture
+def ended_at_once(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments of servers that end as they begin."""
+    served: list[Any] = []
+
+    async def serve(*arguments: Any) -> None:
+        served.append(arguments)
+
+    monkeypatch.setattr("serving.server.run.serve", serve)
+    return served
+
+
+def run(workspace: Path, *arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--workspace", str(workspace), "--config", os.devnull, *arguments])
+    return ended.value.code
+
+
+def test_limits_come_from_the_command_line(tmp_path: Path, ended_at_once: list[Any]) -> None:
+    limits = ("--max-body", "1", "--max-batch", "2", "--timeout", "0.5")
+    assert run(tmp_path, *limits, "--rest-port", "7", "--grpc-port", "8") == 0
+    options, addresses, _ = ended_at_once[0]
+    assert options.serving_root == tmp_path / "serving"
+    assert (options.max_body_bytes, options.max_batch_size, options.request_timeout_seconds) == (MEBIBYTE, 2, 0.5)
+    assert (addresses.host, addresses.rest_port, addresses.grpc_port) == ("127.0.0.1", 7, 8)
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("a.test", True)],
+)
+def test_it_warns_where_other_machines_can_ask(
+    tmp_path: Path, ended_at_once: list[Any], capfd: pytest.CaptureFixture[str], host: str, warns: bool
+) -> None:
+    assert run(tmp_path, "--host", host) == 0
+    assert (f"Warning: {host} is open to other machines" in capfd.readouterr().err) is warns
+
+
+def test_an_address_that_cannot_be_had_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def serve(*arguments: Any) -> None:
+        raise AddressError("somewhere: it is taken.")
+
+    monkeypatch.setattr("serving.server.run.serve", serve)
+    assert run(tmp_path) == 1
+    assert capfd.readouterr().err == "Error: somewhere: it is taken.\n"
+
+
+def test_a_port_out_of_range_is_wrong_use(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--rest-port", "70000") == 2
+    assert "70000 is not in the range 0<=x<=65535" in capfd.readouterr().err

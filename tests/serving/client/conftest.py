@@ -1,0 +1,104 @@
+"""Servers of TF Serving's two APIs that answer as a test says, and write down what they were asked."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import grpc
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.prediction_service_pb2_grpc import (
+    PredictionServiceServicer,
+    add_PredictionServiceServicer_to_server,
+)
+
+from serving import contract
+
+
+@dataclass
+class RestServer:
+    """A REST server; `respond` gives status and body of the next answer."""
+
+    url: str = ""
+    respond: Callable[[dict[str, Any]], tuple[int, Any]] = lambda request: (500, {})
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+
+@dataclass
+class GrpcServer(PredictionServiceServicer):
+    """A gRPC server; `respond` gives the next answer, or ends the call through the context."""
+
+    address: str = ""
+    respond: Callable[[PredictRequest, grpc.ServicerContext], PredictResponse] = lambda request, context: (
+        PredictResponse()
+    )
+    requests: list[PredictRequest] = field(default_factory=list)
+
+    def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
+        self.requests.append(request)
+        return self.respond(request, context)
+
+
+@pytest.fixture
+def rest_server() -> Iterator[RestServer]:
+    server = RestServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.requests.append((self.path, request))
+            status, answer = server.respond(request)
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            # The client may have gone.
+            with suppress(BrokenPipeError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        server.url = f"http://127.0.0.1:{http.server_port}"
+        Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        http.shutdown()
+
+
+@pytest.fixture
+def grpc_server() -> Iterator[GrpcServer]:
+    servicer = GrpcServer()
+    server = grpc.server(ThreadPoolExecutor(2))
+    add_PredictionServiceServicer_to_server(servicer, server)
+    servicer.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield servicer
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def column_outputs() -> dict[str, list[Any]]:
+    """TF Serving's answer to two images, the second without ink, as REST writes it."""
+    return {
+        contract.PROBABILITIES_OUTPUT: [[0.0] * 7 + [0.75, 0.25, 0.0], [0.1] * 10],
+        contract.DIGIT_OUTPUT: [7, -1],
+        contract.CONFIDENCE_OUTPUT: [0.75, 0.1],
+        contract.STATUS_OUTPUT: ["ok", "blank"],
+    }
+
+
+@pytest.fixture
+def grpc_response(column_outputs: dict[str, list[Any]]) -> PredictResponse:
+    """The same as gRPC writes it, of version 17."""
+    response = PredictResponse()
+    response.model_spec.version.value = 17
+    for name, values in column_outputs.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(values))
+    return response

@@ -1,0 +1,171 @@
+"""Tiny models whose answers tell which version gave them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from serving import contract
+from serving.server.model_server import ModelRequest, ModelServer, VersionState, VersionStatus
+from serving.server.observer import FinishedRequest
+from serving.server.options import ServerOptions
+
+Publish = Callable[..., Path]
+
+v1 = tf.compat.v1
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Publish:
+    """Publishes a tiny model with all signatures as a version, whole or not at all.
+
+    Called with the folder of the model and the number of the version. `digit` of each answer is the number modulo
+    ten, `confidence` the number itself. Images must be 28x28 already.
+    """
+
+    def publish(directory: Path, version: int, warm_up: bool = True) -> Path:
+        staging = directory / f".publishing-{version}"
+        _write(staging, version)
+        if warm_up:
+            _write_warm_up(staging, directory.name)
+        return staging.rename(directory / str(version))
+
+    return publish
+
+
+@pytest.fixture(scope="session")
+def pixels() -> np.ndarray:
+    """Two images, float32[2,28,28]."""
+    return np.random.default_rng(0).uniform(0, 255, (2, 28, 28)).astype(np.float32)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A serving folder with the model `digits`, which has no version yet."""
+    (tmp_path / "digits").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def serve() -> Callable[..., Any]:
+    """Runs a model server while a context lasts: called with the folder and options; yields it and its notes."""
+    return _serving
+
+
+@pytest.fixture
+def request_for() -> Callable[..., ModelRequest]:
+    """Makes a request with images, float32[n,28,28], and what else is to be in it."""
+
+    def make(images: np.ndarray, **changes: Any) -> ModelRequest:
+        request = {"name": "digits", "version": None, "label": None, "signature": "pixels", "inputs": {"image": images}}
+        return ModelRequest(**{**request, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    """A grey image of 28x28 pixels."""
+    image = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
+    return tf.io.encode_png(image).numpy()
+
+
+class Notes:
+    """What the server says of itself, and events for those who wait for it."""
+
+    def __init__(self) -> None:
+        self.requests: list[FinishedRequest] = []
+        self.reached: dict[tuple[int, str], asyncio.Event] = {}
+
+    def request_finished(self, request: FinishedRequest) -> None:
+        self.requests.append(request)
+
+    def version_changed(self, model: str, status: VersionStatus) -> None:
+        self._event(status.version, status.state).set()
+
+    async def wait_for(self, version: int, state: VersionState) -> None:
+        async with asyncio.timeout(60):
+            await self._event(version, state).wait()
+
+    def _event(self, version: int, state: str) -> asyncio.Event:
+        return self.reached.setdefault((version, state), asyncio.Event())
+
+
+@asynccontextmanager
+async def _serving(root: Path, **options: Any) -> AsyncIterator[tuple[ModelServer, Notes]]:
+    notes = Notes()
+    server = ModelServer(ServerOptions(root, **{"poll_seconds": 0.01, "max_concurrency": 2, **options}), notes)
+    await server.start()
+    try:
+        yield server, notes
+    finally:
+        await server.stop()
+
+
+def _write(directory: Path, version: int) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        # A resource: answers come from what is stored as variables, not from the graph alone.
+        number = v1.get_variable("version", initializer=float(version), use_resource=True)
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(directory))
+        builder.add_meta_graph_and_variables(
+            session, [tf.saved_model.SERVING], signature_def_map=_signatures(number), strip_default_attrs=True
+        )
+        builder.save()
+
+
+def _signatures(number: tf.Variable) -> dict[str, SignatureDef]:
+    image = v1.placeholder(tf.float32, name="pixels")
+    encoded = v1.placeholder(tf.string, [None], name="encoded")
+    records = v1.placeholder(tf.string, [None], name="records")
+    decoded = tf.map_fn(_decode, encoded, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))
+    parsed = tf.io.parse_example(records, {"image": tf.io.FixedLenFeature([28, 28], tf.int64)})["image"]
+    return {
+        contract.SERVING_DEFAULT: _signature(contract.IMAGE_BYTES_INPUT, encoded, _answer(decoded, number)),
+        contract.PIXELS: _signature(contract.IMAGE_INPUT, image, _answer(image, number)),
+        contract.EXAMPLES: _signature(contract.EXAMPLES_INPUT, records, _answer(tf.cast(parsed, tf.float32), number)),
+        contract.NORMALIZE: _signature(
+            contract.IMAGE_BYTES_INPUT, encoded, {contract.NORMALIZED_IMAGE_OUTPUT: decoded}
+        ),
+    }
+
+
+def _decode(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_image(encoded, channels=1, expand_animations=False)
+    return tf.ensure_shape(tf.cast(image[..., 0], tf.float32), (28, 28))
+
+
+def _answer(image: tf.Tensor, number: tf.Variable) -> dict[str, tf.Tensor]:
+    checked = tf.debugging.check_numerics(tf.ensure_shape(image, [None, 28, 28]), "a pixel is no number")
+    # Zero, but only the graph knows: an answer needs its image.
+    ones = tf.reduce_max(checked, axis=[1, 2]) * 0 + 1
+    version = number * ones
+    digit = tf.cast(version, tf.int64) % 10
+    return {
+        contract.PROBABILITIES_OUTPUT: tf.one_hot(digit, 10),
+        contract.DIGIT_OUTPUT: digit,
+        contract.CONFIDENCE_OUTPUT: version,
+        contract.STATUS_OUTPUT: tf.fill(tf.shape(digit), contract.STATUS_OK),
+    }
+
+
+def _signature(name: str, value: tf.Tensor, outputs: dict[str, tf.Tensor]) -> SignatureDef:
+    return v1.saved_model.predict_signature_def({name: value}, outputs)
+
+
+def _write_warm_up(directory: Path, model: str) -> None:
+    folder = directory / "assets.extra"
+    folder.mkdir()
+    log = PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name, request.model_spec.signature_name = model, contract.PIXELS
+    request.inputs[contract.IMAGE_INPUT].CopyFrom(tf.make_tensor_proto(np.zeros((1, 28, 28), np.float32)))
+    with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
+        writer.write(log.SerializeToString())

@@ -1,0 +1,236 @@
+"""TF Serving's documented REST API, over real sockets: https://www.tensorflow.org/tfx/serving/api_rest."""
+
+import base64
+import gzip
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+
+Running = Any
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+
+PIXELS = {"signature_name": "pixels"}
+ZEROS = np.zeros((1, 28, 28)).tolist()
+
+
+@pytest.fixture(scope="session")
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as opened:
+        yield opened
+
+
+@pytest.fixture
+def post(running: Running, session: requests.Session) -> Iterator[Callable[..., requests.Response]]:
+    """After each test the server still answers a good request."""
+
+    def send(body: Any, path: str = ":predict", **options: Any) -> requests.Response:
+        data = body if not isinstance(body, dict) else json.dumps(body)
+        return session.post(running.model_url + path, data=data, timeout=60, **options)
+
+    yield send
+    assert send({**PIXELS, "instances": ZEROS}).json()["predictions"][0]["digit"] == 2
+
+
+@pytest.fixture
+def get(running: Running, session: requests.Session) -> Callable[[str], requests.Response]:
+    return lambda path: session.get(running.addresses.rest_url + path, timeout=60)
+
+
+def test_predict_in_row_format(post: Callable, png: bytes) -> None:
+    answer = post({"instances": [{"b64": base64.b64encode(png).decode()}] * 2})
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    one_hot = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    row = {"digit": 2, "confidence": 2.0, "status": "ok", "probabilities": one_hot}
+    assert answer.json() == {"predictions": [row, row]}
+
+
+def test_predict_in_column_format(post: Callable, pixels: np.ndarray) -> None:
+    answer = post({"signature_name": "pixels", "inputs": {"image": pixels.tolist()}})
+    assert answer.json()["outputs"]["digit"] == [2, 2]
+
+
+def test_what_is_sent_is_what_the_model_gets(post: Callable, png: bytes, pixels: np.ndarray) -> None:
+    answer = post({"signature_name": "normalize", "instances": [{"b64": base64.b64encode(png).decode()}]})
+    image = answer.json()["predictions"]
+    assert np.array(image).shape == (1, 28, 28)
+    assert np.array(image).max() > 200
+
+
+@pytest.mark.parametrize(("path", "digit"), [("", 2), ("/versions/1", 1), ("/versions/2", 2), ("/labels/stable", 1)])
+def test_a_version_is_chosen_by_number_or_label(post: Callable, pixels: np.ndarray, path: str, digit: int) -> None:
+    answer = post({"signature_name": "pixels", "instances": pixels.tolist()}, f"{path}:predict")
+    assert answer.json()["predictions"][0]["digit"] == digit
+
+
+def test_status_of_all_versions_or_one(get: Callable) -> None:
+    def available(version: str) -> dict[str, Any]:
+        return {"version": version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+
+    assert get("/v1/models/digits").json() == {"model_version_status": [available("2"), available("1")]}
+    for path in ("/versions/1", "/labels/stable"):
+        assert get(f"/v1/models/digits{path}").json() == {"model_version_status": [available("1")]}
+
+
+def test_metadata_describes_the_signatures(get: Callable) -> None:
+    metadata = get("/v1/models/digits/versions/1/metadata").json()
+    assert metadata["model_spec"] == {"name": "digits", "signature_name": "", "version": "1"}
+    signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["method_name"] == "tensorflow/serving/predict"
+    shape = {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}
+    expected = {"dtype": "DT_STRING", "tensor_shape": shape, "name": "encoded:0"}
+    assert signature["inputs"]["image_bytes"] == expected
+
+
+def test_paths_are_written_in_any_case_and_encoded(get: Callable) -> None:
+    assert get("/V1/Models/digits").status_code == 200
+    assert get("/v1/models/a%20b").json() == {"error": "Could not find any versions of model a b"}
+
+
+def test_other_origins_may_ask(running: Running, get: Callable) -> None:
+    preflight = requests.options(f"{running.model_url}:predict", headers={"Origin": "http://page.test"}, timeout=60)
+    assert preflight.status_code == 200
+    for response in (preflight, get("/v1/models/digits"), get("/v1/models/nope")):
+        assert CORS.items() <= response.headers.items()
+
+
+def test_a_preflight_without_origin_is_refused(running: Running) -> None:
+    response = requests.options(f"{running.model_url}:predict", timeout=60)
+    assert (response.status_code, response.json()["error"]) == (400, "Origin header is missing in CORS preflight")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        ("/v1/models", 400, "Missing model name in request."),
+        ("/v1/models/digits:predict", 400, "Malformed request: GET /v1/models/digits:predict"),
+        ("/v1/nonsense", 400, "Malformed request: GET /v1/nonsense"),
+        ("/nonsense", 404, "Malformed request: GET /nonsense"),
+        ("/v1/models/letters", 404, "Could not find any versions of model letters"),
+        ("/v1/models/digits/versions/9", 404, "Could not find version 9 of model digits"),
+        ("/v1/models/letters/metadata", 404, "Servable not found for request: Latest(letters)"),
+        (f"/v1/models/digits/versions/{2**63}", 400, f"Failed to convert version: {2**63} to numeric."),
+        (f"/v1/models/digits/versions/{'9' * 5000}", 400, f"Failed to convert version: {'9' * 5000} to numeric."),
+    ],
+)
+def test_paths_that_lead_nowhere(get: Callable, path: str, status: int, error: str) -> None:
+    answer = get(path)
+    assert (answer.status_code, answer.json()) == (status, {"error": error})
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "status", "error"),
+    [
+        ({**PIXELS, "instances": [[[0]]]}, "", 400, "Shape of tensor"),
+        ({**PIXELS, "instances": [[["a"]]]}, "", 400, 'JSON Value: "a" Type: String is not of expected type: float'),
+        ({**PIXELS, "instances": [{"img": ZEROS[0]}]}, "", 400, "keys must be equal to: image"),
+        ({**PIXELS, "inputs": {}}, "", 400, "Missing named input: image in 'inputs' object."),
+        (
+            {"signature_name": "nope", "instances": [1]},
+            "",
+            400,
+            'Serving signature name: "nope" not found in signature',
+        ),
+        ({**PIXELS, "instances": ZEROS}, "/versions/9", 404, "Servable not found for request: Specific(digits, 9)"),
+        ({**PIXELS, "instances": ZEROS}, "/labels/nope", 400, "Unrecognized servable version label: nope"),
+        ({"instances": [{"b64": base64.b64encode(b"a text file").decode()}]}, "", 400, "Unknown image file format"),
+        ({**PIXELS, "instances": []}, "", 400, "No values in 'instances' array"),
+        ({**PIXELS, "inputs": []}, "", 400, "The batch is empty; expected at least one image."),
+        ({**PIXELS, "instances": ZEROS * 17}, "", 400, "Task size 17 is larger than maximum input batch size 16"),
+        (json.dumps({**PIXELS, "instances": ZEROS}).replace("0.0", "NaN", 1), "", 400, "no number"),
+        ('{"signature_name": "pixels", "inst', "", 400, "JSON Parse error: unexpected end of data at offset: 34"),
+        ("", "", 400, "JSON Parse error: The document is empty"),
+        (b"\xff\xfe\x00", "", 400, "JSON Parse error: "),
+        ({**PIXELS, "instances": " " * 2**20}, "", 400, "The body is larger than 1,048,576 bytes"),
+    ],
+)
+def test_bad_requests(post: Callable, body: Any, path: str, status: int, error: str) -> None:
+    answer = post(body, f"{path}:predict")
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert error in answer.json()["error"]
+
+
+def test_a_truncated_png_is_refused(post: Callable, png: bytes) -> None:
+    answer = post({"instances": [{"b64": base64.b64encode(png[: len(png) // 2]).decode()}]})
+    assert answer.status_code == 400
+    assert "PNG" in answer.json()["error"]
+
+
+def test_a_body_of_100_mb_is_refused_however_it_is_sent(post: Callable) -> None:
+    megabyte = b"1" * 1_000_000
+    declared = post(megabyte * 100)
+    chunked = post(megabyte for _ in range(100))
+    compressed = post(gzip.compress(megabyte * 100), headers={"Content-Encoding": "gzip"})
+    for answer in (declared, chunked, compressed):
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("The body is larger than 1,048,576 bytes")
+
+
+def test_a_compressed_body_is_read(post: Callable) -> None:
+    body = gzip.compress(json.dumps({**PIXELS, "instances": ZEROS}).encode())
+    assert post(body, headers={"Content-Encoding": "gzip"}).status_code == 200
+    answer = post(b"no gzip", headers={"Content-Encoding": "gzip"})
+    assert "cannot be read" in answer.json()["error"]
+    # The rest of such a body is not read; without this the next request would go where it is.
+    assert answer.headers["Connection"] == "close"
+
+
+def test_a_client_that_goes_away_in_the_middle_does_no_harm(post: Callable, running: Running) -> None:
+    for _ in range(3):
+        with socket.create_connection((running.addresses.host, running.addresses.rest_port)) as connection:
+            connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(run_in_thread: Callable, tmp_path: Path) -> None:
+    with (
+        run_in_thread(tmp_path, request_timeout_seconds=0.2) as server,
+        socket.create_connection((server.addresses.host, server.addresses.rest_port), timeout=60) as connection,
+    ):
+        connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 504 ")
+    assert b"The body did not arrive within 0.2 s." in answer
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "status", "error"),
+    [
+        ({"examples": [{"x": 1}]}, ":classify", 400, "Expected one or two output Tensors, found 4"),
+        ({"examples": [{"x": 1}]}, ":regress", 400, "Expected one output Tensor."),
+        ({"examples": [{"x": 1}]}, "/versions/9:classify", 404, "Servable not found for request: Specific(digits, 9)"),
+    ],
+)
+def test_classify_and_regress_say_why_not(post: Callable, body: Any, path: str, status: int, error: str) -> None:
+    answer = post(body, path)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+def test_requests_are_counted_under_tf_servings_names(post: Callable, get: Callable) -> None:
+    def count(status: str, model: str = "digits") -> float:
+        start = f':tensorflow:serving:request_count{{model_name="{model}",status="{status}"}} '
+        lines = get("/monitoring/prometheus/metrics").text.splitlines()
+        return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
+
+    before = count("OK"), count("INVALID_ARGUMENT"), count("NOT_FOUND", "")
+    post({**PIXELS, "instances": ZEROS})
+    post({**PIXELS, "instances": []})
+    post({**PIXELS, "instances": [[[0]]]})
+    post({}, "made-up:predict")
+    post({**PIXELS, "instances": ZEROS}, "made-up:predict")
+    assert (count("OK"), count("INVALID_ARGUMENT"), count("NOT_FOUND", "")) == (
+        before[0] + 1,
+        before[1] + 2,
+        before[2] + 2,
+    )

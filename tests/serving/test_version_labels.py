@@ -1,0 +1,203 @@
+"""`models.config`: what is written, and that TF Serving's rules let no request fail while labels move."""
+
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from serving import version_labels
+from serving.version_labels import (
+    MODELS_CONFIG_FILE,
+    READ_BY_ALL_SECONDS,
+    LabelError,
+    ModelLabels,
+    label_steps,
+    read_labels,
+    read_models_config,
+    set_label,
+)
+
+
+class TfServing:
+    """TF Serving's treatment of a configuration file, as deploy/ starts it.
+
+    Source: ReloadConfig and UpdateModelVersionLabelMap of tensorflow_serving/model_servers/server_core.cc, 2.20.0, with
+    --allow_version_labels_for_unavailable_models: labels are checked first; a label that is known moves to a loaded
+    version only; a configuration that is refused changes nothing. Versions load between two looks at the file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.is_loading = False
+        self.aspired: tuple[int, ...] = ()
+        self.loaded: tuple[int, ...] = ()
+        self.labels: dict[str, int] = {}
+
+    def look(self) -> bool:
+        """Looks at the file; returns whether its configuration was accepted."""
+        if not self.is_loading:
+            self.loaded = self.aspired
+        wanted = read_labels(self._file.parent, "digits")
+        for label, version in wanted.labels.items():
+            if self.labels.get(label, version) != version and version not in self.loaded:
+                return False
+        self.labels, self.aspired = dict(wanted.labels), wanted.loaded
+        return True
+
+
+@pytest.fixture
+def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Clock":
+    clock = Clock(tmp_path / MODELS_CONFIG_FILE)
+    write = version_labels._write
+
+    def write_now(file: Path, config: ModelServerConfig) -> None:
+        write(file, config)
+        os.utime(file, (clock.now, clock.now))
+
+    monkeypatch.setattr(version_labels, "_write", write_now)
+    monkeypatch.setattr(version_labels.time, "time", lambda: clock.now)
+    monkeypatch.setattr(version_labels.time, "sleep", clock.sleep)
+    return clock
+
+
+class Clock:
+    """Time that passes by sleeping only; a server looks at the file while it does."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.now = 1_800_000_000.0
+        self.server = TfServing(file)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.server.look()
+
+    def set(self, label: str, version: int | None) -> ModelLabels:
+        """Sets a label of `digits`."""
+        return set_label(self._file.parent, "digits", label, version, lambda seconds: None)
+
+
+def test_labels_move_without_a_request_that_fails(clock: Clock) -> None:
+    """A server that looks at the file only as often as promised has every label on a loaded version all the time."""
+    changes = [("stable", 1), ("canary", 2), ("stable", 2), ("canary", 3), ("stable", 3), ("stable", 2), ("canary", 4)]
+    for label, version in changes:
+        used_before = clock.server.labels
+        clock.set(label, version)
+        # Requests that came under the old labels are answered while the change is taken in.
+        assert clock.server.look()
+        assert set(used_before.values()) <= set(clock.server.aspired)
+        clock.server.look()
+        assert clock.server.labels[label] == version
+        assert set(clock.server.labels.values()) <= set(clock.server.loaded)
+
+
+def test_a_server_that_is_still_loading_takes_the_label_later(clock: Clock) -> None:
+    clock.set("stable", 1)
+    clock.server.look()
+    clock.server.look()
+    clock.server.is_loading = True
+    clock.set("stable", 2)
+    assert [clock.server.look() for _ in range(3)] == [False] * 3
+    assert (clock.server.labels, clock.server.loaded) == ({"stable": 1}, (1,))
+    clock.server.is_loading = False
+    assert clock.server.look()
+    assert (clock.server.labels, clock.server.loaded) == ({"stable": 2}, (1, 2))
+
+
+def test_a_label_that_moves_at_once_to_what_is_not_loaded_is_refused_for_ever(clock: Clock, tmp_path: Path) -> None:
+    """Why there are two steps."""
+    clock.set("stable", 1)
+    clock.server.look()
+    config = read_models_config(tmp_path / MODELS_CONFIG_FILE)
+    version_labels._write(
+        tmp_path / MODELS_CONFIG_FILE, version_labels.with_labels(config, "digits", ModelLabels({"stable": 2}, (2,)))
+    )
+    assert [clock.server.look() for _ in range(5)] == [False] * 5
+
+
+def test_a_new_label_and_a_loaded_version_take_one_step() -> None:
+    current = ModelLabels({"stable": 1, "canary": 2}, (1, 2))
+    assert label_steps(ModelLabels(), "stable", 1) == (ModelLabels({"stable": 1}, (1,)),)
+    assert label_steps(current, "stable", 2) == (ModelLabels({"stable": 2, "canary": 2}, (1, 2)),)
+    assert label_steps(current, "shadow", 3) == (ModelLabels({"stable": 1, "canary": 2, "shadow": 3}, (1, 2, 3)),)
+
+
+def test_the_way_back_is_loaded_until_the_change_after() -> None:
+    promoted = label_steps(ModelLabels({"stable": 1}, (1, 2)), "stable", 2)[-1]
+    assert promoted.loaded == (1, 2)
+    assert label_steps(promoted, "stable", 1) == (ModelLabels({"stable": 1}, (1, 2)),)
+    assert label_steps(promoted, "stable", 2) == (ModelLabels({"stable": 2}, (2,)),)
+
+
+def test_without_labels_the_newest_version_is_served_again() -> None:
+    assert label_steps(ModelLabels({"stable": 1}, (1, 2)), "stable", None) == (ModelLabels(),)
+
+
+def test_a_move_waits_until_the_change_before_has_been_read(clock: Clock, tmp_path: Path) -> None:
+    waits: list[float] = []
+    set_label(tmp_path, "digits", "stable", 1, waits.append)
+    set_label(tmp_path, "digits", "canary", 2, waits.append)
+    assert waits == []
+    clock.now += 4
+    # The canary was loaded 4 s ago, which a server need not know yet.
+    set_label(tmp_path, "digits", "stable", 2, waits.append)
+    assert waits == [pytest.approx(READ_BY_ALL_SECONDS - 4, abs=0.01)]
+    clock.now += 60
+    set_label(tmp_path, "digits", "stable", 1, waits.append)
+    assert len(waits) == 1
+
+
+def test_the_file_is_tf_servings(tmp_path: Path) -> None:
+    set_label(tmp_path, "digits", "stable", 7, lambda seconds: None)
+    assert (tmp_path / MODELS_CONFIG_FILE).read_text() == (
+        version_labels._HEADER + "model_config_list {\n  config {\n"
+        '    name: "digits"\n    base_path: "/models/digits"\n    model_platform: "tensorflow"\n'
+        "    model_version_policy {\n      specific {\n        versions: 7\n      }\n    }\n"
+        '    version_labels {\n      key: "stable"\n      value: 7\n    }\n  }\n}\n'
+    )
+    assert (tmp_path / MODELS_CONFIG_FILE).stat().st_mode & 0o444 == 0o444
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".models.config.lock", MODELS_CONFIG_FILE]
+
+
+def test_what_else_is_configured_stays(tmp_path: Path) -> None:
+    (tmp_path / MODELS_CONFIG_FILE).write_text(
+        'model_config_list { config { name: "other" base_path: "/elsewhere" } '
+        'config { name: "digits" base_path: "/mnt/digits" logging_config { sampling_config { sampling_rate: 0.5 } } } }'
+    )
+    set_label(tmp_path, "digits", "stable", 7, lambda seconds: None)
+    other, digits = read_models_config(tmp_path / MODELS_CONFIG_FILE).model_config_list.config
+    assert (other.base_path, digits.base_path) == ("/elsewhere", "/mnt/digits")
+    assert digits.logging_config.sampling_config.sampling_rate == 0.5
+    assert read_labels(tmp_path, "digits").labels == {"stable": 7}
+    assert read_labels(tmp_path, "other") == ModelLabels()
+
+
+@pytest.mark.parametrize("label", ["", "a b", "a/b", "a:b"])
+def test_no_url_holds_such_a_label(label: str) -> None:
+    with pytest.raises(LabelError, match="a label is part of a URL; expected text without spaces, '/' and ':'"):
+        label_steps(ModelLabels(), label, 1)
+
+
+def test_no_such_label_to_take_away() -> None:
+    with pytest.raises(LabelError, match="canary: there is no such label; the labels are: shadow, stable"):
+        label_steps(ModelLabels({"stable": 1, "shadow": 2}, (1, 2)), "canary", None)
+
+
+def test_a_file_that_is_no_configuration_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / MODELS_CONFIG_FILE
+    file.write_text("model_config_list {\n  config { nam: 3 }\n}")
+    with pytest.raises(LabelError, match=rf"{file}: not a ModelServerConfig .* 2:12 : .*no field named \"nam\".*Mend"):
+        set_label(tmp_path, "digits", "stable", 7, lambda seconds: None)
+    assert file.read_text() == "model_config_list {\n  config { nam: 3 }\n}"
+
+
+def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(version_labels, "_LOCK_TIMEOUT_SECONDS", 0.01)
+    with (
+        FileLock(tmp_path / ".models.config.lock"),
+        pytest.raises(LabelError, match="another `digits label` is changing it; wait for it, and try again"),
+    ):
+        set_label(tmp_path, "digits", "stable", 7, lambda seconds: None)
+    assert not (tmp_path / MODELS_CONFIG_FILE).exists()
