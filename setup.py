@@ -41,6 +41,7 @@ setup(
         "tensorflow-transform>=1.21,<1.22",
         "tfx>=1.21,<1.22",
         "tfx-bsl>=1.21,<1.22",
+        "uvloop>=0.21",
     ],
     extras_require={
         "gs": ["gcsfs>=2024.2"],

@@ -64,7 +64,7 @@ def serve(
 
 def _serve(serving_root: Path, limits: Mapping[str, Any], address: tuple[str, int, int], terminal: TextIO) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
-    import asyncio
+    import uvloop
 
     from serving.server.options import ServerOptions
     from serving.server.run import AddressError, Addresses, serve
@@ -73,7 +73,7 @@ def _serve(serving_root: Path, limits: Mapping[str, Any], address: tuple[str, in
         click.echo(line, file=terminal)
 
     try:
-        asyncio.run(serve(ServerOptions(serving_root, **limits), Addresses(*address), say))
+        uvloop.run(serve(ServerOptions(serving_root, **limits), Addresses(*address), say))
     except AddressError as error:
         raise click.ClickException(str(error)) from None
 

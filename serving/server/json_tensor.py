@@ -25,29 +25,31 @@ class NotPlainError(Exception):
     """A value that the quick way cannot convert; the slow one does, or says what is wrong with it."""
 
 
-def tensor_from_json(value: Any, dtype: tf.DType) -> np.ndarray:
+def tensor_from_json(value: Any, dtype: tf.DType, *, is_numeric: bool = False) -> np.ndarray:
     """Converts a value whose nesting gives the shape.
 
     Args:
         value: What the JSON parser made of it.
         dtype: Type of the tensor.
+        is_numeric: Whether nothing but numbers can be in it.
 
     Raises:
         ServingError: INVALID_ARGUMENT where it is ragged, or holds something of another type.
     """
     try:
-        return plain_tensor(value, dtype)
+        return plain_tensor(value, dtype, is_numeric=is_numeric)
     except NotPlainError:
         values, shape = checked_values(value, dtype)
         return as_array(values, dtype).reshape(shape)
 
 
-def plain_tensor(value: Any, dtype: tf.DType) -> np.ndarray:
+def plain_tensor(value: Any, dtype: tf.DType, *, is_numeric: bool = False) -> np.ndarray:
     """Converts a regular value at once.
 
     Args:
         value: What the JSON parser made of it.
         dtype: Type of the tensor.
+        is_numeric: Whether nothing but numbers can be in it, so that nobody has to look: that takes as long as the rest.
 
     Raises:
         NotPlainError: It is ragged, or not clearly of that type.
@@ -59,6 +61,8 @@ def plain_tensor(value: Any, dtype: tf.DType) -> np.ndarray:
         return as_array([_string(each, dtype) for each in value], dtype)
     shape = _dense_shape(value)
     numbers = _flattened(value, shape)
+    if is_numeric and dtype.is_floating:
+        return _floats(numbers, dtype).reshape(shape)
     # NumPy alone would read numbers out of texts and booleans, and make texts of numbers.
     if not set(map(type, numbers)) <= _fitting_types(dtype):
         raise NotPlainError
@@ -71,6 +75,14 @@ def plain_tensor(value: Any, dtype: tf.DType) -> np.ndarray:
     if dtype.is_integer and array.size and not (dtype.min <= array.min() and array.max() <= dtype.max):
         raise NotPlainError
     return array.astype(dtype.as_numpy_dtype, copy=False).reshape(shape)
+
+
+def _floats(numbers: list[Any], dtype: tf.DType) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):
+            return np.array(numbers, dtype.as_numpy_dtype)
+    except (OverflowError, TypeError, ValueError):
+        raise NotPlainError from None
 
 
 def as_array(values: list[Any], dtype: tf.DType) -> np.ndarray:

@@ -54,10 +54,12 @@ def parse_predict_body(body: bytes, find_inputs: Callable[[str], TensorInfos], m
             f"JSON Value: {shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' "
             "keys to exist "
         )
+    is_numeric = _has_only_numbers(body, document)
     if "instances" in document:
-        return PredictBody(signature, tensors_from_rows(document, infos, max_batch_size), is_row_format=True)
+        tensors = tensors_from_rows(document, infos, max_batch_size, is_numeric=is_numeric)
+        return PredictBody(signature, tensors, is_row_format=True)
     if "inputs" in document:
-        return PredictBody(signature, _from_columns(document["inputs"], infos), is_row_format=False)
+        return PredictBody(signature, _from_columns(document["inputs"], infos, is_numeric), is_row_format=False)
     raise invalid("Missing 'inputs' or 'instances' key")
 
 
@@ -108,7 +110,15 @@ def _parse_error(error: json.JSONDecodeError) -> ServingError:
     return invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}")
 
 
-def _from_columns(columns: Any, infos: TensorInfos) -> dict[str, np.ndarray]:
+def _has_only_numbers(body: bytes, document: Mapping[str, Any]) -> bool:
+    """Says whether all texts of a body are its keys and what stands right behind them; if in doubt it says no."""
+    texts = [*document, *(value for value in document.values() if isinstance(value, str))]
+    if isinstance(columns := document.get("inputs"), dict):
+        texts += columns
+    return body.count(b'"') == 2 * len(texts) and not any(word in body for word in (b"true", b"false", b"null"))
+
+
+def _from_columns(columns: Any, infos: TensorInfos, is_numeric: bool) -> dict[str, np.ndarray]:
     if not is_named(columns):
         if len(infos) > 1:
             raise invalid(
@@ -120,4 +130,6 @@ def _from_columns(columns: Any, infos: TensorInfos) -> dict[str, np.ndarray]:
         if name not in columns:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
     # As in TF Serving, other keys are passed over.
-    return {name: tensor_from_json(columns[name], dtype_of(info)) for name, info in infos.items()}
+    return {
+        name: tensor_from_json(columns[name], dtype_of(info), is_numeric=is_numeric) for name, info in infos.items()
+    }

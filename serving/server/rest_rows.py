@@ -23,7 +23,7 @@ from serving.server.json_tensor import (
 
 
 def tensors_from_rows(
-    document: Mapping[str, Any], infos: Mapping[str, TensorInfo], max_rows: int
+    document: Mapping[str, Any], infos: Mapping[str, TensorInfo], max_rows: int, *, is_numeric: bool = False
 ) -> dict[str, np.ndarray]:
     """Stacks the rows of a request into one tensor for each input.
 
@@ -31,6 +31,7 @@ def tensors_from_rows(
         document: Body of the request; its `instances` are values, or objects with one value for each input.
         infos: Inputs of the signature.
         max_rows: How many are converted at most.
+        is_numeric: Whether nothing but numbers can be in the rows.
 
     Raises:
         ServingError: INVALID_ARGUMENT where the rows are not alike, or not as the signature says.
@@ -49,7 +50,9 @@ def tensors_from_rows(
         )
     try:
         columns = _transposed(rows, infos)
-        return {name: plain_tensor(column, dtype_of(infos[name])) for name, column in columns.items()}
+        return {
+            name: plain_tensor(column, dtype_of(infos[name]), is_numeric=is_numeric) for name, column in columns.items()
+        }
     except (NotPlainError, ServingError):
         # Row by row, because the message is to name the row.
         return _from_checked_rows(rows, infos)

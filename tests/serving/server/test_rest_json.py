@@ -84,3 +84,20 @@ def test_what_is_no_request_is_said_in_tf_servings_words(document: Any, message:
 def test_a_plain_value_is_refused_where_there_are_several_inputs() -> None:
     with pytest.raises(ServingError, match="inputs is a plain value/list, but expecting an object as multiple input"):
         parse({"inputs": [1]}, TWO_INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"instances": [1, "2"]}', "is not of expected type: float"),
+        (b'{"instances": [1, true]}', "is not of expected type: float"),
+        (b'{"instances": [1, null]}', "is not of expected type: float"),
+        (b'{"instances": [[1, 2], [3]]}', "Expecting tensor size: 2 but got: 1"),
+        (b'{"instances": [1, [2]]}', "Expecting shape"),
+        (b'{"inputs": [1, {}]}', "is not of expected type: float"),
+        (b'{"inputs": {"image": ["1"]}}', "is not of expected type: float"),
+    ],
+)
+def test_only_numbers_are_taken_for_numbers(body: bytes, message: str) -> None:
+    with pytest.raises(ServingError, match=message):
+        parse(body)
