@@ -35,11 +35,8 @@ def main(directory: str) -> None:
         figures = {}
         for name, encode in ENCODINGS.items():
             files = np.array([encode(digit) for digit in digits], dtype=object)
-            plain, whole, decoded = _time(
-                lambda: pixels(digits.astype(np.float32)),
-                lambda files=files: image_bytes(files),
-                lambda files=files: decoding(files),
-            )
+            values = digits.astype(np.float32)
+            plain, whole, decoded = _time((pixels, values), (image_bytes, files), (decoding, files))
             figures[name] = {"pixels": plain, "added": whole - plain, "decoding": decoded}
     click.echo(json.dumps(figures))
 
@@ -66,15 +63,15 @@ def _callable(session: tf.compat.v1.Session, feed: str, fetches: list[str]) -> A
     return ask
 
 
-def _time(*calls: Callable[[], object]) -> list[float]:
+def _time(*calls: tuple[Ask, NDArray[np.generic]]) -> list[float]:
     """Times calls in turn, so that whatever slows the machine slows all of them; milliseconds per image, medians."""
-    rounds = [[_milliseconds(call) for call in calls] for _ in range(_NUM_ROUNDS)]
+    rounds = [[_milliseconds(*call) for call in calls] for _ in range(_NUM_ROUNDS)]
     return [statistics.median(times) / _BATCH_SIZE for times in zip(*rounds, strict=True)]
 
 
-def _milliseconds(call: Callable[[], object]) -> float:
+def _milliseconds(ask: Ask, values: NDArray[np.generic]) -> float:
     start = time.perf_counter()
-    call()
+    ask(values)
     return 1000 * (time.perf_counter() - start)
 
 

@@ -9,20 +9,17 @@ from tempfile import TemporaryDirectory
 import click
 from rich.console import Console
 
+from benchmarks.newest_version import SERVING_DIRECTORY, newest_version
 from benchmarks.serving.measurement import PARTS, Extent, measure
 from benchmarks.serving.report import Report
 from benchmarks.serving.server_process import ServerError
-from components.versions import list_versions
-from serving.contract import DEFAULT_MODEL_NAME
-
-DEFAULT_SERVING_DIRECTORY = Path("workspace") / "serving" / DEFAULT_MODEL_NAME
 
 
 @click.command()
 @click.option(
     "--model",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help=f"Folder of a pushed version.  [default: the newest in {DEFAULT_SERVING_DIRECTORY}]",
+    help=f"Folder of a pushed version.  [default: the newest in {SERVING_DIRECTORY}]",
 )
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Measure this only; repeatable.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Per measurement.")
@@ -42,7 +39,7 @@ def main(
     """Measure throughput, swaps, first requests and memory of `digits serve`; exit with 1 if a target is missed."""
     extent = Extent(parts or PARTS, seconds, repetitions, num_swaps)
     try:
-        report = asyncio.run(_measure(model or _newest_model(), extent))
+        report = asyncio.run(_measure(model or newest_version(), extent))
     except ServerError as error:
         raise click.ClickException(str(error)) from None
     report.print_tables(Console(highlight=False))
@@ -52,16 +49,6 @@ def main(
     for failure in failures:
         click.echo(f"Error: {failure}", err=True)
     sys.exit(1 if failures else 0)
-
-
-def _newest_model() -> Path:
-    versions = list_versions(DEFAULT_SERVING_DIRECTORY)
-    if not versions:
-        raise click.UsageError(
-            f"no version has been pushed to {DEFAULT_SERVING_DIRECTORY}; run `digits run` first, or name a folder "
-            "with --model."
-        )
-    return versions[-1].directory
 
 
 async def _measure(model: Path, extent: Extent) -> Report:

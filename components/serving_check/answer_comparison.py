@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from components.serving_check.contract import ANSWERS
+from components.serving_check.contract import SIGNATURES
 
 Outputs = Mapping[str, np.ndarray]
 """The outputs of the contract by name, a row for each image."""
@@ -26,14 +26,15 @@ def compare(found: Outputs, expected: Outputs, tolerance: float) -> tuple[float,
     return max(difference for difference, _ in compared), next((reason for _, reason in compared if reason), "")
 
 
-def misshapen(outputs: Outputs, num_images: int) -> str:
+def misshapen(signature: str, outputs: Outputs, num_images: int) -> str:
     """Says which output has not the shape that the contract asks for; empty where all have.
 
     Args:
-        outputs: What was answered.
+        signature: Which one, of the contract.
+        outputs: What it answered.
         num_images: How many images were sent.
     """
-    for name, form in ANSWERS.items():
+    for name, form in SIGNATURES[signature].outputs.items():
         expected = [num_images if size is None else size for size in form.shape or ()]
         if list(outputs[name].shape) != expected:
             return f"{name} has the shape {list(outputs[name].shape)}, expected {expected}"

@@ -5,8 +5,9 @@ from itertools import groupby
 
 import numpy as np
 
+from components.features import MAX_PIXEL
 from components.serving_check.answer_comparison import Outputs, compare, misshapen
-from components.serving_check.contract import DIGIT, EXAMPLES, PROBABILITIES
+from components.serving_check.contract import DIGIT, EXAMPLES, NORMALIZED_IMAGE, PROBABILITIES
 from components.serving_check.exchange import Answer, Kind, Report
 from components.serving_check.limits import ServingLimits
 from components.verdict import Finding
@@ -54,7 +55,7 @@ def _by_kind(answers: Iterable[Answer]) -> dict[Kind, list[Answer]]:
 
 
 def _unanswered(good: Answer, num_images: int) -> str:
-    return _error(good) if good.error else misshapen(good.outputs, num_images)
+    return _error(good) if good.error else misshapen(good.signature, good.outputs, num_images)
 
 
 def _judge_references(
@@ -63,22 +64,23 @@ def _judge_references(
     if python and python.error:
         yield Finding(_SAME_AS_IN_PYTHON, good.signature, passed=False, reason=f"in Python it was {_error(python)}")
     elif python:
-        yield _judge_equality(_SAME_AS_IN_PYTHON, good.signature, [good], python.outputs, limits.tolerance)
-    if gated_digits is not None:
+        tolerance = _tolerance(good.outputs, limits)
+        yield _judge_equality(_SAME_AS_IN_PYTHON, good.signature, [good], python.outputs, tolerance)
+    if gated_digits is not None and DIGIT in good.outputs:
         yield _judge_agreement(good.signature, good.outputs[DIGIT], gated_digits, limits.min_agreement)
 
 
 def _judge_requests(signature: str, of_kind: Mapping[Kind, Sequence[Answer]], limits: ServingLimits) -> list[Finding]:
     (good,), (alone,) = of_kind[Kind.GOOD], of_kind[Kind.ALONE]
-    first = _rows(good.outputs, 1)
+    first, tolerance = _rows(good.outputs, 1), _tolerance(good.outputs, limits)
     return [
-        _judge_probabilities(signature, good.outputs[PROBABILITIES], limits.tolerance),
-        _judge_equality(Kind.ALONE, signature, [alone], first, limits.tolerance),
-        _judge_size(signature, of_kind[Kind.EMPTY], _rows(good.outputs, 0), limits.tolerance),
-        _judge_size(signature, of_kind[Kind.HUGE], _rows(good.outputs, limits.huge_batch), limits.tolerance),
+        _judge_values(signature, good.outputs, tolerance),
+        _judge_equality(Kind.ALONE, signature, [alone], first, tolerance),
+        _judge_size(signature, of_kind[Kind.EMPTY], _rows(good.outputs, 0), tolerance),
+        _judge_size(signature, of_kind[Kind.HUGE], _rows(good.outputs, limits.huge_batch), tolerance),
         _judge_malformed(signature, of_kind[Kind.MALFORMED]),
         # It is the same request again: what was wrong with it before is no flaw of this one.
-        _judge_equality(Kind.AFTERWARDS, signature, of_kind[Kind.AFTERWARDS], alone.outputs or first, limits.tolerance),
+        _judge_equality(Kind.AFTERWARDS, signature, of_kind[Kind.AFTERWARDS], alone.outputs or first, tolerance),
         *_judge_latency(signature, of_kind[Kind.LATENCY], limits.max_latency_ms),
     ]
 
@@ -100,9 +102,27 @@ def _judge_size(signature: str, answers: Sequence[Answer], expected: Outputs, to
         signature,
         passed=not reason,
         reason=reason,
-        value="an error" if answer.error else f"{len(answer.outputs[PROBABILITIES])} answers",
-        expected=f"{len(expected[PROBABILITIES])} answers",
+        value="an error" if answer.error else f"{_num_rows(answer.outputs)} answers",
+        expected=f"{_num_rows(expected)} answers",
     )
+
+
+def _judge_values(signature: str, outputs: Outputs, tolerance: float) -> Finding:
+    if PROBABILITIES in outputs:
+        return _judge_probabilities(signature, outputs[PROBABILITIES], tolerance)
+    return _judge_pixels(signature, outputs[NORMALIZED_IMAGE], tolerance)
+
+
+def _judge_pixels(signature: str, images: np.ndarray, tolerance: float) -> Finding:
+    largest = float(np.max(images))
+    # What is no number is not in the range, either.
+    outside = np.argwhere(~((images >= -tolerance) & (images <= MAX_PIXEL + tolerance)))
+    reason = ""
+    if outside.size:
+        image, row, column = outside[0]
+        pixel = images[image, row, column]
+        reason = f"pixel {row}, {column} of image {image} is {pixel:.6g}, expected 0 to {MAX_PIXEL}"
+    return Finding("largest pixel", signature, not reason, reason, value=_finite(largest), upper_bound=MAX_PIXEL)
 
 
 def _judge_probabilities(signature: str, probabilities: np.ndarray, tolerance: float) -> Finding:
@@ -159,6 +179,15 @@ def _compare(answer: Answer, expected: Outputs, tolerance: float) -> tuple[float
 
 def _error(answer: Answer) -> str:
     return f"{answer.error}: {answer.message}"
+
+
+def _tolerance(outputs: Outputs, limits: ServingLimits) -> float:
+    """Returns how far a number may be off: the limit is stated for probabilities, and images have another range."""
+    return limits.tolerance * MAX_PIXEL if NORMALIZED_IMAGE in outputs else limits.tolerance
+
+
+def _num_rows(outputs: Outputs) -> int:
+    return len(next(iter(outputs.values())))
 
 
 def _rows(outputs: Outputs, num_rows: int) -> dict[str, np.ndarray]:

@@ -8,9 +8,11 @@ from components.features import IMAGE_HEIGHT, IMAGE_WIDTH, NUM_CLASSES
 SERVING_DEFAULT = "serving_default"
 PIXELS = "pixels"
 EXAMPLES = "examples"
+NORMALIZE = "normalize"
 
 PROBABILITIES = "probabilities"
 DIGIT = "digit"
+NORMALIZED_IMAGE = "image"
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,16 @@ ANSWERS: Mapping[str, TensorForm] = {
     "confidence": TensorForm("float32", (None,)),
     "status": TensorForm("string", (None,)),
 }
-"""What every signature answers."""
+"""What every signature answers that is asked for digits."""
 
 SIGNATURES: Mapping[str, Signature] = {
     SERVING_DEFAULT: Signature({"image_bytes": TensorForm("string", (None,))}, ANSWERS),
     PIXELS: Signature({"image": TensorForm("float32", (None, IMAGE_HEIGHT, IMAGE_WIDTH))}, ANSWERS),
     EXAMPLES: Signature({"examples": TensorForm("string", (None,))}, ANSWERS),
+    NORMALIZE: Signature(
+        {"image_bytes": TensorForm("string", (None,))},
+        {NORMALIZED_IMAGE: TensorForm("float32", (None, IMAGE_HEIGHT, IMAGE_WIDTH))},
+    ),
 }
 """All signatures that an export must have. It may have more, and they may answer more."""
 

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
-from components.serving_check.contract import ANSWERS
+from components.serving_check.contract import SIGNATURES
 from components.serving_check.exchange import Answer, Kind, Plan, Request, encode_answer, read_plan
 from components.serving_check.graph_ops import foreign_ops
 
@@ -78,7 +78,7 @@ def _answers(
 ) -> Iterator[Answer]:
     _write(report, doing="connecting", doing_on=requests[0].signature)
     try:
-        ask = _asking_session(session, definition)
+        ask = _asking_session(session, definition, requests[0].signature)
     # A signature without its tensors cannot answer anything.
     except Exception as error:
         yield _failure(requests[0], error)
@@ -91,7 +91,7 @@ def _answers(
             return
 
 
-def _asking_session(session: tf.compat.v1.Session, definition: Any) -> Ask:
+def _asking_session(session: tf.compat.v1.Session, definition: Any, signature: str) -> Ask:
     (feed,) = definition.inputs.values()
     names = list(definition.outputs)
     # TF Serving, too, calculates all outputs where a client asks for none in particular.
@@ -101,7 +101,7 @@ def _asking_session(session: tf.compat.v1.Session, definition: Any) -> Ask:
 
     def ask(values: np.ndarray) -> dict[str, np.ndarray]:
         outputs = dict(zip(names, fetch(values), strict=True))
-        return {name: outputs[name] for name in ANSWERS}
+        return {name: outputs[name] for name in SIGNATURES[signature].outputs}
 
     return ask
 
@@ -124,7 +124,7 @@ def _probe_python(model_path: str, requests: Iterable[Request], report: TextIO) 
 def _asking_python(signatures: Mapping[str, Any], request: Request) -> Ask:
     def ask(values: np.ndarray) -> dict[str, np.ndarray]:
         outputs = signatures[request.signature](**{request.input_name: tf.constant(values)})
-        return {name: outputs[name].numpy() for name in ANSWERS}
+        return {name: outputs[name].numpy() for name in SIGNATURES[request.signature].outputs}
 
     return ask
 

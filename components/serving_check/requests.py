@@ -1,12 +1,14 @@
 """What an export is asked: good, lone, empty, huge and malformed requests to every signature, from test images."""
 
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from components.features import IMAGE_KEY
-from components.serving_check.contract import EXAMPLES, PIXELS, SERVING_DEFAULT, input_name
+from components.serving_check.contract import EXAMPLES, NORMALIZE, PIXELS, SERVING_DEFAULT, input_name
 from components.serving_check.exchange import Kind, Request
 from components.serving_check.limits import ServingLimits
 
@@ -73,10 +75,17 @@ def _examples(images: np.ndarray) -> np.ndarray:
 def _malformed_pngs(image: np.ndarray) -> dict[str, np.ndarray]:
     (png,) = _pngs(image)
     return {
-        "bytes that are no image": _strings([b"no image"]),
+        "a text file": _strings([b"three, or maybe a seven\n"]),
         "a truncated PNG": _strings([png[: len(png) // 2]]),
+        "a PNG of 30000 x 30000 pixels": _strings([_resized_header(png, 30_000)]),
         "a dimension too many": _strings([png])[np.newaxis],
     }
+
+
+def _resized_header(png: bytes, side: int) -> bytes:
+    """Writes another size into the header of a PNG, and its checksum."""
+    chunk = b"IHDR" + struct.pack(">2I", side, side) + png[24:29]
+    return png[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
 
 
 def _malformed_pixels(image: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,10 +128,12 @@ _ENCODERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     SERVING_DEFAULT: _pngs,
     PIXELS: _pixels,
     EXAMPLES: _examples,
+    NORMALIZE: _pngs,
 }
 
 _MALFORMED: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
     SERVING_DEFAULT: _malformed_pngs,
     PIXELS: _malformed_pixels,
     EXAMPLES: _malformed_examples,
+    NORMALIZE: _malformed_pngs,
 }

@@ -7,10 +7,12 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_SHAPE, IMAGE_WIDTH, LABEL_KEY, MAX_PIXEL
+from components.trainer.image_normalization import normalize_images
 
 SERVING_DEFAULT_SIGNATURE = "serving_default"
 PIXELS_SIGNATURE = "pixels"
 EXAMPLES_SIGNATURE = "examples"
+NORMALIZE_SIGNATURE = "normalize"
 
 PROBABILITIES_KEY = "probabilities"
 
@@ -21,8 +23,6 @@ BLANK_DIGIT = -1
 
 # The faintest image of MNIST still has a pixel far above this; paper noise stays below it.
 _MIN_INK = 32
-# ITU-R BT.601 luma. The weights add up to one, so grey stays exactly as it was.
-_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 class DigitAnswers(tf.Module):
@@ -95,22 +95,20 @@ class DigitAnswers(tf.Module):
         return self.from_raw(tf.cast(pixels, tf.int64)[..., tf.newaxis])
 
     def from_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Answers encoded images, string[n]: PNG, JPEG, GIF or BMP, light ink on a dark ground, scaled to 28x28."""
-        images = tf.map_fn(
-            _decode, image_bytes, fn_output_signature=tf.TensorSpec((IMAGE_HEIGHT, IMAGE_WIDTH), tf.float32)
-        )
-        return self.from_pixels(images)
+        """Answers encoded images, string[n]: PNG, JPEG, GIF or BMP of any size, polarity and position."""
+        return self.from_pixels(normalize_images(image_bytes))
 
+    def normalized(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Shows what the network sees of encoded images, string[n].
 
-def _decode(image_bytes: tf.Tensor) -> tf.Tensor:
-    rgb = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
-    luminance = tf.tensordot(tf.cast(rgb, tf.float32), tf.constant(_LUMA_WEIGHTS), axes=1)
-    scaled = tf.image.resize(luminance[..., tf.newaxis], (IMAGE_HEIGHT, IMAGE_WIDTH), antialias=True)
-    return tf.ensure_shape(scaled[..., 0], (IMAGE_HEIGHT, IMAGE_WIDTH))
+        Returns:
+            `image` float32[n,28,28], 0 background to 255 ink, as `from_pixels` takes it.
+        """
+        return {IMAGE_KEY: normalize_images(image_bytes)}
 
 
 def export_model(answers: DigitAnswers, directory: str) -> None:
-    """Writes a SavedModel with the signatures `serving_default`, `pixels` and `examples`.
+    """Writes a SavedModel with the signatures `serving_default`, `pixels`, `examples` and `normalize`.
 
     It goes through Keras' ExportArchive because what `tf.saved_model.save` makes of a Keras 3 model cannot be loaded
     by TF Serving: its variables are missing in the session-based loader (keras-team/keras#20096).
@@ -136,5 +134,10 @@ def export_model(answers: DigitAnswers, directory: str) -> None:
         EXAMPLES_SIGNATURE,
         answers.from_examples,
         input_signature=[tf.TensorSpec([None], tf.string, name="examples")],
+    )
+    archive.add_endpoint(
+        NORMALIZE_SIGNATURE,
+        answers.normalized,
+        input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
     )
     archive.write_out(directory, verbose=False)

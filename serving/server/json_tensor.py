@@ -49,7 +49,7 @@ def plain_tensor(value: Any, dtype: tf.DType, *, is_numeric: bool = False) -> np
     Args:
         value: What the JSON parser made of it.
         dtype: Type of the tensor.
-        is_numeric: Whether nothing but numbers can be in it, so that nobody has to look: that takes as long as the rest.
+        is_numeric: Whether nothing but numbers can be in it, so that nobody has to look.
 
     Raises:
         NotPlainError: It is ragged, or not clearly of that type.

@@ -59,7 +59,7 @@ export async function encode(drawing) {
     return drawing.picture.blob;
   }
   const surface = new OffscreenCanvas(EXPORT_SIDE, EXPORT_SIDE);
-  const context = surface.getContext("2d");
+  const context = surface.getContext("2d", { alpha: false });
   context.fillStyle = "white";
   context.fillRect(0, 0, EXPORT_SIDE, EXPORT_SIDE);
   paintStrokes(context, drawing.strokes, EXPORT_SIDE, "black");

@@ -17,7 +17,7 @@ export async function readPicture(file) {
   const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
   const sides = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
   const surface = new OffscreenCanvas(...sides);
-  const context = surface.getContext("2d");
+  const context = surface.getContext("2d", { alpha: false });
   context.fillStyle = "white";
   context.fillRect(0, 0, ...sides);
   context.imageSmoothingQuality = "high";

@@ -69,6 +69,8 @@ def test_clothes_become_a_model_of_their_own(next_span_run: Any, run_digits: Any
         "evaluation.min_digit_accuracy": 0,
         "robustness.min_mean_accuracy": 0.3,
         "robustness.min_accuracy": 0.02,
+        # `serving_default` prepares images as MNIST's authors prepared digits; clothes fill all of theirs.
+        "serving_check.min_agreement": 0,
     }
     run = run_digits(
         next_span_run.workspace,

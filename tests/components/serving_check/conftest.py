@@ -53,11 +53,16 @@ class TinyModel(tf.Module):
         return self.answer(tf.cast(tf.io.parse_example(examples, spec)["image"], tf.float32))
 
     def from_image_bytes(self, image_bytes: tf.Tensor) -> Answers:
-        def decode(encoded: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(tf.io.decode_image(encoded, 1, expand_animations=False)[..., 0], (28, 28))
+        return self.answer(self.normalized(image_bytes)["image"])
 
-        images = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec((28, 28), tf.uint8))
-        return self.answer(tf.cast(images, tf.float32))
+    def normalized(self, image_bytes: tf.Tensor) -> Answers:
+        return {"image": self.decoded(image_bytes)}
+
+    def decoded(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        def decode(encoded: tf.Tensor) -> tf.Tensor:
+            return tf.image.resize(tf.io.decode_image(encoded, 1, expand_animations=False), (28, 28))[..., 0]
+
+        return tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))
 
 
 def save(model: TinyModel, directory: Path) -> Path:
@@ -65,6 +70,7 @@ def save(model: TinyModel, directory: Path) -> Path:
         "serving_default": (model.from_image_bytes, tf.TensorSpec([None], tf.string, name="image_bytes")),
         "pixels": (model.from_pixels, tf.TensorSpec([None, 28, 28], tf.float32, name="image")),
         "examples": (model.from_examples, tf.TensorSpec([None], tf.string, name="examples")),
+        "normalize": (model.normalized, tf.TensorSpec([None], tf.string, name="image_bytes")),
     }
     signatures = {name: tf.function(ask, input_signature=[spec]) for name, (ask, spec) in inputs.items()}
     tf.saved_model.save(model, str(directory), signatures=signatures)
@@ -123,9 +129,11 @@ def edit_export(tmp_path: Path) -> Callable[[Path, Callable[[MetaGraphDef], None
 
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
-    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28), dtype=np.uint8)
-    # As in real images the last pixel is background; the last byte of a tf.Example is then zero.
-    images[:, -1, -1] = 0
+    """Noise that is normalized as MNIST is: it fills a box of 20x20 pixels, its centre of mass in the middle."""
+    images = np.zeros((8, 28, 28), np.uint8)
+    images[:, 4:24, 4:24] = np.random.default_rng(0).integers(100, 256, (8, 20, 20), dtype=np.uint8)
+    # The middle is that of a pixel, half a pixel further than that of the box.
+    images[:, 18:23, 18:23] = 255
     return images
 
 

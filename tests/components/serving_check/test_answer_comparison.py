@@ -65,6 +65,7 @@ def test_a_row_for_each_image_is_expected() -> None:
         "confidence": np.zeros(3),
         "status": np.zeros(3),
     }
-    assert misshapen(answers, 3) == ""
-    assert misshapen(answers, 4) == "probabilities has the shape [3, 10], expected [4, 10]"
-    assert misshapen({**answers, "digit": np.zeros((3, 1))}, 3) == "digit has the shape [3, 1], expected [3]"
+    assert misshapen("pixels", answers, 3) == ""
+    assert misshapen("normalize", {"image": np.zeros((3, 28, 28))}, 3) == ""
+    assert misshapen("pixels", answers, 4) == "probabilities has the shape [3, 10], expected [4, 10]"
+    assert misshapen("pixels", {**answers, "digit": np.zeros((3, 1))}, 3) == "digit has the shape [3, 1], expected [3]"

@@ -16,6 +16,7 @@ def test_every_signature_has_its_input() -> None:
         "serving_default": "image_bytes",
         "pixels": "image",
         "examples": "examples",
+        "normalize": "image_bytes",
     }
 
 

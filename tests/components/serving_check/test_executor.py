@@ -49,7 +49,7 @@ def test_a_good_export_is_blessed(run: Run, good_export: Path, caplog: pytest.Lo
     assert pusher.CheckBlessing({"infra_blessing": [blessing]})
     model = Path(pusher.GetModelPath({"infra_blessing": [blessing]}))
     assert (model / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
-    assert "session-based loader: 3 signatures, median " in caplog.text
+    assert "session-based loader: 4 signatures, median " in caplog.text
 
 
 def test_a_refused_export_keeps_its_verdict(run: Run, good_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ def test_a_signature_that_breaks_the_contract_is_named() -> None:
             "examples",
             "it lacks the input 'examples', string[n]; it also asks for the input 'image'",
         ),
+        ("signature", "normalize", "there is no such signature"),
     ]
     assert kept(findings) == ("pixels",)
 

@@ -43,10 +43,12 @@ def test_the_python_loader_is_asked_the_good_requests(
     report = report_of(Plan(str(good_export), (), build_requests(images, SIGNATURES, limits)))
     expected = tf.saved_model.load(str(good_export)).signatures["pixels"](image=tf.constant(images, tf.float32))
     assert report.python_load_error == ""
+    *answers, normalized = report.python_answers
     assert [(answer.signature, answer.kind) for answer in report.python_answers] == [
         (name, Kind.GOOD) for name in SIGNATURES
     ]
-    for answer in report.python_answers:
+    np.testing.assert_array_equal(normalized.outputs["image"], images)
+    for answer in answers:
         np.testing.assert_allclose(answer.outputs["probabilities"], expected["probabilities"], atol=1e-6)
         assert answer.outputs["status"].tolist() == expected["status"].numpy().tolist()
 

@@ -1,6 +1,9 @@
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from components.serving_check.contract import SIGNATURES
 from components.serving_check.exchange import Kind, Request
@@ -60,3 +63,15 @@ def test_only_the_signatures_named_are_asked(images: np.ndarray, limits: Serving
 def test_one_request_has_a_pixel_that_is_no_number(requests: dict[str, list[Request]]) -> None:
     broken = [int(np.isnan(request.values).sum()) for request in requests["pixels"] if request.kind == Kind.MALFORMED]
     assert sorted(broken) == [0, 0, 0, 1]
+
+
+def test_one_request_is_too_large_by_its_header_alone(
+    requests: dict[str, list[Request]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    for name in ("serving_default", "normalize"):
+        malformed = {request.name: request for request in requests[name] if request.kind == Kind.MALFORMED}
+        png = malformed["a PNG of 30000 x 30000 pixels"].values[0]
+        with Image.open(io.BytesIO(png)) as image:
+            assert image.size == (30_000, 30_000)
+        assert len(png) < 2000

@@ -15,9 +15,18 @@ def test_every_request_runs(good_export: Path, images: np.ndarray) -> None:
         assert request.model_spec.name == "digits"
         name = request.model_spec.signature_name
         inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
-        sizes[name].append(signatures[name](**inputs)["digit"].shape[0])
+        sizes[name].append(next(iter(signatures[name](**inputs).values())).shape[0])
     assert sizes == {name: [1, 1, 1, 32] for name in SIGNATURES}
 
 
 def test_one_image_is_enough(images: np.ndarray) -> None:
-    assert len(list(warm_up_requests(images[:1], "digits"))) == 12
+    assert len(list(warm_up_requests(images[:1], "digits"))) == 16
+
+
+def test_encoded_images_are_those_of_a_canvas(images: np.ndarray) -> None:
+    (first, *_) = warm_up_requests(images, "digits")
+    request = first.predict_log.request
+    assert request.model_spec.signature_name == "serving_default"
+    canvas = tf.io.decode_png(tf.make_ndarray(request.inputs["image_bytes"])[0])
+    assert canvas.shape == (280, 280, 4)
+    np.testing.assert_array_equal(canvas[5::10, 5::10], np.pad(images[0][..., np.newaxis], ((0, 0), (0, 0), (3, 0))))

@@ -1,0 +1,228 @@
+"""The web page in a real browser, asking a model that a run has trained, served by `digits serve`."""
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.interaction import POINTER_MOUSE
+from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+PROJECT_ROOT = Path(__file__).parents[3]
+DESKTOP = (1280, 900)
+# Far more than anything takes: the machine may be slow.
+PATIENCE_SECONDS = 30
+
+# Keeps what the page asks, and how many requests were under way at most; `window.delay` makes a server slow, and
+# `window.hurry` leaves out all pauses of the page.
+_LISTENER = """
+    Object.assign(window, {asked: [], underWay: 0, mostUnderWay: 0, delay: 0, hurry: false});
+    const realFetch = window.fetch;
+    const realSetTimeout = window.setTimeout;
+    window.setTimeout = (act, pause) => realSetTimeout(act, window.hurry ? 0 : pause);
+    window.fetch = async (url, options = {}) => {
+        if (options.body) { window.asked.push({url, signal: options.signal, ...JSON.parse(options.body)}); }
+        window.mostUnderWay = Math.max(window.mostUnderWay, ++window.underWay);
+        try {
+            await new Promise((resolve) => realSetTimeout(resolve, options.body ? window.delay : 0));
+            return await realFetch(url, options);
+        } finally { window.underWay -= 1; }
+    };
+"""
+
+Stroke = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page, used as a person uses it."""
+
+    browser: webdriver.Chrome
+    url: str
+
+    def open(self, query: str = "") -> None:
+        self.browser.get(self.url + query)
+
+    def element(self, identifier: str) -> WebElement:
+        return self.browser.find_element(By.ID, identifier)
+
+    def text(self, identifier: str) -> str:
+        """What is in an element, whether it is seen or only heard."""
+        return str(self.element(identifier).get_property("textContent")).replace("\u00a0", " ").strip()
+
+    def wait_for(self, condition: Callable[[], Any], expected: str) -> Any:
+        try:
+            return WebDriverWait(self.browser, PATIENCE_SECONDS, 0.05).until(lambda _: condition())
+        except TimeoutException:
+            pytest.fail(f"expected {expected}; the page says {self.text('answer')!r}")
+
+    def wait_for_digit(self, digit: int) -> None:
+        self.wait_for(lambda: self.text("digit") == str(digit), f"the answer {digit}")
+
+    def last_answer(self) -> str:
+        """What is said, once, when drawing has come to rest."""
+        return self.wait_for(lambda: self.text("answer-heard"), "an answer that is said")
+
+    def draw(self, strokes: Sequence[Stroke], kind: str = POINTER_MOUSE) -> None:
+        """Draws strokes of points in the unit square."""
+        box = self.browser.execute_script("return document.getElementById('paper').getBoundingClientRect().toJSON()")
+        actions = ActionBuilder(self.browser, mouse=PointerInput(kind, kind), duration=0)
+        for stroke in strokes:
+            for index, (x, y) in enumerate(stroke):
+                place = (round(box["left"] + x * box["width"]), round(box["top"] + y * box["height"]))
+                actions.pointer_action.move_to_location(*place)
+                if index == 0:
+                    actions.pointer_action.pointer_down()
+            actions.pointer_action.pointer_up()
+        actions.perform()
+
+    def resize(self, width: int, height: int, *, touch: bool = False) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touch})
+
+    def set_theme(self, theme: str) -> None:
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def set_online(self, online: bool) -> None:
+        conditions = {"offline": not online, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
+
+    def console_errors(self) -> list[str]:
+        """What the browser has complained of since it was last asked."""
+        return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def hurry(self) -> None:
+        """Leaves out all pauses that the page makes."""
+        self.browser.execute_script("window.hurry = true")
+
+    def wait_for_what_is_due(self) -> None:
+        """Lets everything happen that the page, in a hurry, has put off."""
+        self.browser.execute_async_script("const [done] = arguments; setTimeout(() => setTimeout(done))")
+
+    def requested_urls(self) -> list[str]:
+        """What the browser has asked for since it was last asked."""
+        events = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
+        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Chromium without a window; nothing is downloaded."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs Chromium and its driver: on Debian, apt install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # Containers run as root, where Chromium's sandbox does not start, and have little shared memory.
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _LISTENER})
+    chrome.execute_cdp_cmd("Network.enable", {})
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="session")
+def serving_root(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds a trained model, as version 1 of `digits`."""
+    assert first_run.exit_code == 0, first_run.shown
+    root = tmp_path_factory.mktemp("served") / "serving"
+    shutil.copytree(first_run.result["model"], root / "digits" / "1")
+    return root
+
+
+@pytest.fixture(scope="session")
+def server_url(browser: webdriver.Chrome, serving_root: Path) -> Iterator[str]:
+    """Where `digits serve` serves the page and the model; not started where there is no browser."""
+    arguments = [
+        "--workspace",
+        str(serving_root.parent),
+        "--config",
+        os.devnull,
+        "--rest-port",
+        "0",
+        "--grpc-port",
+        "0",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "serve", *arguments],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as server:
+        said = []
+        for line in server.stdout or ():
+            said.append(line)
+            if page := re.search(r"Web page +(http\S+)", line):
+                yield page[1]
+                break
+        else:
+            pytest.fail(f"digits serve has ended: {''.join(said)}")
+        server.terminate()
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, server_url: str) -> Iterator[Page]:
+    """The page on a desktop by day, just opened."""
+    page = Page(browser, server_url)
+    page.resize(*DESKTOP)
+    page.set_theme("light")
+    page.open()
+    page.console_errors(), page.requested_urls()
+    yield page
+    page.set_online(True)
+
+
+@pytest.fixture(scope="session")
+def drawings() -> dict[tuple[int, str], list[Stroke]]:
+    """The strokes of each digit by two writers."""
+    samples = json.loads((PROJECT_ROOT / "data" / "samples" / "strokes.json").read_text())
+    return {(sample["digit"], sample["variant"]): sample["strokes"] for sample in samples}
+
+
+@pytest.fixture(scope="session")
+def render() -> Callable[..., Image.Image]:
+    """Draws strokes as a picture, dark on white."""
+
+    def draw(strokes: Sequence[Stroke], size: tuple[int, int] = (300, 300), mode: str = "RGB") -> Image.Image:
+        image = Image.new(mode, size, "white")
+        side = min(size)
+        for stroke in strokes:
+            points = [(x * side, y * side) for x, y in stroke]
+            ImageDraw.Draw(image).line(points, fill="#222", width=side // 14, joint="curve")
+        return image
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def sent_images() -> Callable[[Page], list[Image.Image]]:
+    """The images in the requests of the page, the oldest first."""
+
+    def decode(page: Page) -> list[Image.Image]:
+        contents = page.browser.execute_script("return window.asked.map(({instances}) => instances[0].b64)")
+        return [Image.open(io.BytesIO(base64.b64decode(content))) for content in contents]
+
+    return decode

@@ -1,0 +1,101 @@
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+_OVERFLOW = "return document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+# WCAG 2.2, success criterion 1.4.3: contrast of text with the nearest ground that is painted, and its size in pixels.
+_CONTRASTS = """
+    const parse = (color) => color.match(/[\\d.]+/g).map(Number);
+    const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) =>
+        0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+    const ground = (element) => {
+        const color = parse(getComputedStyle(element).backgroundColor);
+        return color.length === 3 || !element.parentElement ? color : ground(element.parentElement);
+    };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (walker.currentNode.data.trim() && element.checkVisibility() && !element.closest("noscript")) {
+            const [a, b] = [parse(getComputedStyle(element).color), ground(element)].map(luminance);
+            found.push([walker.currentNode.data.trim(), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]);
+        }
+    }
+    return found;
+"""
+
+CONTROLS = {
+    ("application", "Draw a digit here"),
+    ("button", "Undo"),
+    ("button", "Clear"),
+    ("button", "Open a picture"),
+    ("button", "Try again"),
+    ("DisclosureTriangle", "Draw by keyboard"),
+    *(("meter", f"Probability of {digit}") for digit in range(10)),
+}
+
+
+def accessible_names(page: Any) -> list[tuple[str, str]]:
+    nodes = page.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return [(node["role"]["value"], node["name"]["value"]) for node in nodes if "name" in node and not node["ignored"]]
+
+
+def test_every_control_has_its_name(page: Any) -> None:
+    page.open("?model=clothes")
+    page.wait_for(lambda: page.element("problem").is_displayed(), "a problem, with its button")
+    roles = {role for role, _ in CONTROLS}
+    names = [(role, re.sub(": No file chosen$", "", name)) for role, name in accessible_names(page)]
+    assert sorted(control for control in names if control[0] in roles) == sorted(CONTROLS)
+
+
+def test_a_phone_offers_its_camera_and_names_the_same_controls(page: Any) -> None:
+    page.resize(390, 844, touch=True)
+    page.open()
+    names = {re.sub(": No file chosen$", "", name).lower() for role, name in accessible_names(page) if role == "button"}
+    assert names == {"undo", "clear", "open a picture", "take a photo"}
+    assert page.element("photo").get_attribute("capture") == "environment"
+
+
+def test_nothing_goes_to_another_origin_and_nothing_is_complained_of(page: Any, drawings: Any) -> None:
+    page.open()
+    page.draw(drawings[9, "a"])
+    page.wait_for_digit(9)
+    urls = page.requested_urls()
+    assert any(url.endswith(":predict") for url in urls)
+    assert {urlsplit(url).netloc for url in urls} == {urlsplit(page.url).netloc}
+    assert page.console_errors() == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_reaches_beyond_the_edge(page: Any, drawings: Any, width: int) -> None:
+    page.resize(width, 800, touch=width < 500)
+    page.open()
+    assert page.browser.execute_script(_OVERFLOW) == 0
+    page.draw(drawings[9, "a"])
+    page.wait_for_digit(9)
+    assert page.browser.execute_script(_OVERFLOW) == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(page: Any, drawings: Any, theme: str) -> None:
+    page.set_theme(theme)
+    page.open("?model=clothes")
+    page.wait_for(lambda: page.element("problem").is_displayed(), "a problem, with its text")
+    contrasts = page.browser.execute_script(_CONTRASTS)
+    page.open()
+    page.draw(drawings[9, "a"])
+    page.wait_for_digit(9)
+    contrasts += page.browser.execute_script(_CONTRASTS)
+    assert len(contrasts) > 40
+    assert [(text, round(ratio, 2)) for text, ratio in contrasts if ratio < 4.5] == []
+
+
+def test_the_theme_is_that_of_the_system(page: Any) -> None:
+    grounds = []
+    for theme in ("light", "dark"):
+        page.set_theme(theme)
+        grounds.append(page.browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert grounds == ["rgb(244, 241, 234)", "rgb(20, 23, 27)"]

@@ -1,0 +1,134 @@
+import functools
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+PAGE = Path(__file__).parents[3] / "serving" / "web"
+
+
+@pytest.fixture
+def page_elsewhere() -> Iterator[str]:
+    """Serves the page alone, as any web server would; the model is on another origin."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=PAGE)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def push_again(serving_root: Path) -> int:
+    """Publishes the newest version once more, as a run does: not to be seen before it is complete."""
+    versions = sorted((serving_root / "digits").iterdir(), key=lambda path: int(path.name))
+    beside = serving_root.parent / "beside"
+    shutil.copytree(versions[-1], beside)
+    version = int(versions[-1].name) + 1
+    beside.rename(serving_root / "digits" / str(version))
+    return version
+
+
+def is_only_version(url: str, version: int) -> bool:
+    statuses = requests.get(f"{url}v1/models/digits", timeout=30).json()["model_version_status"]
+    available = [status["version"] for status in statuses if status["state"] == "AVAILABLE"]
+    return available == [str(version)]
+
+
+def test_both_requests_go_to_the_version_that_is_shown(page: Any, drawings: Any) -> None:
+    page.draw(drawings[6, "a"])
+    page.wait_for_digit(6)
+    asked = page.browser.execute_script("return window.asked.map(({url, signature_name}) => [url, signature_name])")
+    url = f"{page.url}v1/models/digits/versions/{page.text('version')}:predict"
+    assert asked[-2:] == [[url, "serving_default"], [url, "normalize"]]
+
+
+def test_a_new_version_takes_over_while_the_page_is_open(page: Any, drawings: Any, serving_root: Path) -> None:
+    page.draw(drawings[6, "a"])
+    page.wait_for_digit(6)
+    version = push_again(serving_root)
+    page.wait_for(lambda: is_only_version(page.url, version), f"version {version} to be served")
+    page.element("clear").click()
+    page.draw(drawings[3, "a"])
+    page.wait_for_digit(3)
+    assert page.text("version") == str(version)
+    assert not page.element("problem").is_displayed()
+
+
+def test_a_server_elsewhere_is_asked_without_a_preflight(page: Any, page_elsewhere: str, drawings: Any) -> None:
+    page.browser.get(f"{page_elsewhere}?server={page.url}")
+    page.requested_urls()
+    page.draw(drawings[3, "a"])
+    page.wait_for_digit(3)
+    assert page.text("server") == page.url.rstrip("/")
+    assert page.element("server").is_displayed()
+    asked = page.browser.execute_script("return window.asked.length")
+    assert len([url for url in page.requested_urls() if ":predict" in url]) == asked
+
+
+def test_a_server_that_has_gone_away_is_named_and_asked_again(page: Any, drawings: Any) -> None:
+    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
+    page.set_online(False)
+    page.draw(drawings[3, "a"])
+    sentence = f"The server at {page.url.rstrip('/')} does not answer."
+    page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
+    assert page.text("problem-remedy") == "Check that it runs (digits serve starts one)."
+    assert page.text("sentence") == "No answer."
+    page.set_online(True)
+    page.element("try-again").click()
+    page.wait_for_digit(3)
+    assert not page.element("problem").is_displayed()
+
+
+def test_a_server_that_is_no_url_is_named(page: Any) -> None:
+    page.open("?server=localhost:8501")
+    sentence = "The server at localhost:8501 does not answer."
+    page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
+    assert "?server=http://HOST:PORT" in page.text("problem-remedy")
+
+
+def test_a_model_that_is_not_there_is_named(page: Any) -> None:
+    page.open("?model=clothes")
+    page.wait_for(lambda: page.element("problem").is_displayed(), "a problem")
+    assert page.text("problem-sentence") == "The server has no model “clothes”."
+    assert "?model=NAME" in page.text("problem-remedy")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence", "remedy"),
+    [
+        (400, '{"error": "no ink."}', "The server refuses this request: no ink.", "Try another picture."),
+        (413, "<html>", "The server fails, with HTTP status 413.", "Use a smaller picture."),
+        (429, '{"error": "full"}', "The server fails, with HTTP status 429: full.", "Try again in a moment."),
+        (500, "<html>", "The server fails, with HTTP status 500.", "look at the server's log"),
+        (200, '{"predictions": [[0.5]]}', "The model “digits” does not answer as a digit classifier does.", "?model="),
+    ],
+    ids=["refused", "too large", "overloaded", "failed", "foreign"],
+)
+def test_what_a_server_answers_instead_is_said_in_a_sentence(
+    page: Any, drawings: Any, status: int, body: str, sentence: str, remedy: str
+) -> None:
+    answer = "const [status, body] = arguments; window.fetch = async () => new Response(body, {status});"
+    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
+    page.browser.execute_script(answer, status, body)
+    page.draw(drawings[3, "a"])
+    page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
+    assert remedy in page.text("problem-remedy")
+
+
+def test_a_version_that_is_still_loading_is_named(page: Any) -> None:
+    body = '{"model_version_status": [{"version": "5", "state": "LOADING"}]}'
+    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
+    page.open("?model=clothes")
+    page.wait_for(lambda: page.element("problem").is_displayed(), "a problem")
+    page.browser.execute_script("const [body] = arguments; window.fetch = async () => new Response(body);", body)
+    page.element("try-again").click()
+    sentence = "The model “clothes” is not ready: version 5 is LOADING."
+    page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)

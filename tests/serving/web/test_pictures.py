@@ -1,0 +1,113 @@
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+Render = Callable[..., Image.Image]
+Choose = Callable[..., None]
+SentImages = Callable[[Any], list[Image.Image]]
+
+_GIVE = """
+    const [type, name, content] = arguments;
+    const transfer = new DataTransfer();
+    if (content) {
+        const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+        transfer.items.add(new File([bytes], name));
+    }
+    const init = {bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer};
+    const event = type === "paste" ? new ClipboardEvent(type, init) : new DragEvent(type, init);
+    document.getElementById("paper").dispatchEvent(event);
+    return event.defaultPrevented;
+"""
+
+
+@pytest.fixture
+def choose(page: Any, tmp_path: Path) -> Choose:
+    """Saves an image as a file of that name, and chooses it."""
+
+    def save_and_send(image: Image.Image, name: str, **options: Any) -> None:
+        image.save(tmp_path / name, **options)
+        page.element("picture").send_keys(str(tmp_path / name))
+
+    return save_and_send
+
+
+@pytest.mark.parametrize("name", ["seven.png", "seven.webp", "seven.gif"])
+def test_a_chosen_file_is_read(page: Any, drawings: Any, render: Render, choose: Choose, name: str) -> None:
+    choose(render(drawings[7, "a"]), name)
+    page.wait_for_digit(7)
+
+
+def test_a_photograph_lies_as_it_was_taken_and_is_sent_small(
+    page: Any, drawings: Any, render: Render, choose: Choose, sent_images: SentImages
+) -> None:
+    photograph = render(drawings[7, "a"], (4800, 3600)).crop((0, 0, 3600, 3600))
+    lying = photograph.transpose(Image.Transpose.ROTATE_90).resize((4800, 3600))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # The camera was turned: to be shown a quarter turn clockwise.
+    choose(lying, "photograph.jpg", exif=exif)
+    page.wait_for_digit(7)
+    image = sent_images(page)[-1]
+    assert image.format == "JPEG"
+    assert image.size == (768, 1024)
+
+
+def test_what_is_transparent_is_sent_as_white(
+    page: Any, drawings: Any, render: Render, choose: Choose, sent_images: SentImages
+) -> None:
+    picture = render(drawings[2, "a"], mode="RGBA")
+    picture.putalpha(picture.convert("L").point(lambda value: 255 - value))
+    choose(picture, "two.png")
+    page.wait_for_digit(2)
+    assert sent_images(page)[-1].convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(page: Any, drawings: Any, render: Render, tmp_path: Path, way: str) -> None:
+    render(drawings[5, "a"]).save(tmp_path / "five.png")
+    content = base64.b64encode((tmp_path / "five.png").read_bytes()).decode()
+    prevented = page.browser.execute_script(_GIVE, way, "five.png", content)
+    assert prevented == (way == "drop"), "otherwise the browser would leave the page for the picture"
+    page.wait_for_digit(5)
+
+
+def test_drawing_on_a_picture_starts_a_new_sheet_and_undo_brings_it_back(
+    page: Any, drawings: Any, render: Render, choose: Choose
+) -> None:
+    choose(render(drawings[0, "a"]), "zero.png")
+    page.wait_for_digit(0)
+    page.draw(drawings[1, "a"])
+    page.wait_for_digit(1)
+    page.element("undo").click()
+    page.wait_for_digit(0)
+
+
+def test_the_same_file_can_be_chosen_again(page: Any, drawings: Any, render: Render, choose: Choose) -> None:
+    for _ in range(2):
+        choose(render(drawings[0, "a"]), "zero.png")
+        page.wait_for_digit(0)
+        page.element("clear").click()
+
+
+def test_a_blank_picture_is_said_to_be_blank(page: Any, choose: Choose) -> None:
+    choose(Image.new("RGB", (200, 100), "#f4f0e0"), "blank.png")
+    assert page.last_answer() == "Nothing to read. There is no ink in this picture."
+    assert page.text("digit") == ""
+
+
+@pytest.mark.parametrize(
+    ("give", "sentence"),
+    [
+        (("drop", "notes.png", base64.b64encode(b"no picture").decode()), "“notes.png” cannot be opened as a picture."),
+        (("drop", "", ""), "What you dropped is no file."),
+        (("paste", "", ""), "The clipboard holds no picture."),
+    ],
+    ids=["no picture", "no file", "text"],
+)
+def test_what_is_no_picture_is_refused(page: Any, give: tuple[str, str, str], sentence: str) -> None:
+    page.browser.execute_script(_GIVE, *give)
+    page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
+    assert page.text("problem-remedy") != ""
