@@ -67,13 +67,18 @@ class Throughput:
 
     @property
     def loop_calls(self) -> float:
-        """Calls per second of the loop, median, with the number of threads that is best for it."""
-        return max(statistics.median(calls) for calls in self.loop.values())
+        """Calls per second of one loop, median."""
+        return statistics.median(self.loop[1])
 
     @property
     def ratio(self) -> float:
         """How much of that the server reaches."""
         return self.median("requests_per_second") / self.loop_calls
+
+    @property
+    def ratio_to_all_cores(self) -> float:
+        """How much it reaches of what a loop on each core does, if that is more."""
+        return self.median("requests_per_second") / max(statistics.median(calls) for calls in self.loop.values())
 
     @property
     def tail(self) -> float:

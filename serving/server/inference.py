@@ -6,6 +6,7 @@ joined is told apart again where the model refuses it, so that a bad image fails
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ class Inference:
     inputs: Mapping[str, np.ndarray]
     outputs: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def num_images(self) -> int:
         """How many images are sent: the longest first dimension; zero where there is none."""
         return batch_size(self.inputs)

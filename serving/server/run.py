@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _KEEP_ALIVE_SECONDS = 75.0
 # gRPC itself answers RESOURCE_EXHAUSTED above this. It is far above `max_body_bytes`, so that a client with a message
 # somewhat too large is told INVALID_ARGUMENT and the limit.
 _MIN_TRANSPORT_BYTES = 256 * 1024 * 1024
+# A thread that has calculated waits as long for Python's one lock while the event loop is busy. Python's own 5 ms are
+# longer than most calculations: with single images of 32 clients that costs a tenth of the throughput.
+_SWITCH_INTERVAL_SECONDS = 0.0001
 
 
 class AddressError(Exception):
@@ -70,6 +74,7 @@ async def serve(options: ServerOptions, addresses: Addresses, say: Callable[[str
     Raises:
         AddressError: A port is in use, or the host is not one of this machine.
     """
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 

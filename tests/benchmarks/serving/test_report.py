@@ -19,7 +19,7 @@ LEAKING = MemoryUse("20 swaps", before=900_000_000, peak=2_000_000_000, after=1_
 
 def throughput(rate: float = 60.0, p99: float = 0.05, failed: int = 0, wrong: int = 0) -> Throughput:
     window = Window(rate, 0.01, p99, 0.001, 0.0005, failed, wrong)
-    return Throughput(Case("serving_default", 32), Api.GRPC, {1: [90.0], 2: [100.0]}, [window])
+    return Throughput(Case("serving_default", 32), Api.GRPC, {1: [100.0], 2: [120.0]}, [window])
 
 
 def first(*slowdowns: float) -> FirstRequests:
