@@ -4,6 +4,7 @@ Source: `tensorflow_serving/servables/tensorflow/util.cc` and `util/prometheus_e
 """
 
 from collections.abc import Iterable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
@@ -40,20 +41,20 @@ class PrometheusObserver:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = _RequestCounter(
+        requests = _RequestCounter(
             f"{_PREFIX}request_count",
             "The total number of requests.",
             ("model_name", "status"),
             registry=self._registry,
         )
-        self._latency = Histogram(
+        latency = Histogram(
             f"{_PREFIX}request_latency",
             "Distribution of wall time (in microseconds) of answered requests.",
             ("model_name", "API", "entrypoint"),
             buckets=_LATENCY_BUCKETS,
             registry=self._registry,
         )
-        self._examples = Histogram(
+        examples = Histogram(
             f"{_PREFIX}request_example_counts",
             "The number of images per answered request.",
             ("model",),
@@ -66,16 +67,20 @@ class PrometheusObserver:
             ("model_name", "version"),
             registry=self._registry,
         )
+        # The library finds them anew each time, behind a lock.
+        self._requests, self._latency, self._examples = (
+            cache(requests.labels),
+            cache(latency.labels),
+            cache(examples.labels),
+        )
 
     def request_finished(self, request: FinishedRequest) -> None:
         """Counts a request that was answered or refused."""
         status = request.error.name if request.error else "OK"
-        self._requests.labels(request.model, status).inc()
+        self._requests(request.model, status).inc()
         if request.error is None:
-            self._latency.labels(request.model, _API_NAMES[request.api], request.api).observe(
-                request.seconds * _MICROSECONDS
-            )
-            self._examples.labels(request.model).observe(request.batch_size)
+            self._latency(request.model, _API_NAMES[request.api], request.api).observe(request.seconds * _MICROSECONDS)
+            self._examples(request.model).observe(request.batch_size)
 
     def version_changed(self, model: str, status: VersionStatus) -> None:
         """Takes note of which versions answer; those that are gone are forgotten."""
