@@ -10,7 +10,7 @@ by then refuses the second step, keeps loading, and takes it at one of its next 
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def set_label(
     file = serving_root / MODELS_CONFIG_FILE
     try:
         with FileLock(serving_root / _LOCK_FILE, timeout=_LOCK_TIMEOUT_SECONDS):
-            config = read_models_config(file)
+            config = with_models(read_models_config(file), _model_names(serving_root))
             current = model_labels(config, model)
             for step in label_steps(current, label, version):
                 if _moves_a_label(current, step) and (seconds := _seconds_until_read(file)):
@@ -159,6 +159,15 @@ def model_labels(config: ModelServerConfig, model: str) -> ModelLabels:
     return ModelLabels()
 
 
+def with_models(config: ModelServerConfig, models: Iterable[str]) -> ModelServerConfig:
+    """Returns a copy of a configuration that names these models, too: what it does not name is not served."""
+    changed = ModelServerConfig()
+    changed.CopyFrom(config)
+    for model in models:
+        _entry(changed, model)
+    return changed
+
+
 def with_labels(config: ModelServerConfig, model: str, labels: ModelLabels) -> ModelServerConfig:
     """Returns a copy of a configuration in which a model has these labels and loads these versions."""
     changed = ModelServerConfig()
@@ -178,6 +187,11 @@ def _entry(config: ModelServerConfig, model: str) -> ModelConfig:
         if entry.name == model:
             return entry
     return models.add(name=model, base_path=f"{TF_SERVING_ROOT}/{model}", model_platform=_PLATFORM)
+
+
+def _model_names(serving_root: Path) -> list[str]:
+    # TF Serving does not start with a model that has no version.
+    return sorted({file.parents[1].name for file in serving_root.glob("*/[0-9]*/saved_model.pb")})
 
 
 def _moves_a_label(current: ModelLabels, after: ModelLabels) -> bool:

@@ -3,8 +3,9 @@
 Own code and not TFX's BulkInferrer or the RunInference of tfx_bsl under it: that fails on an output of texts, one per
 example, such as `status` ("'bytes' object has no attribute 'dtype'", tfx_bsl 1.21.0), and one wrong record ends it.
 
-Each part of the inputs is read, predicted and written within one step, in batches: nothing is kept between steps, so
-memory does not grow with the number of inputs, and the parts put together are in the order of the inputs.
+Each part of the inputs is read, predicted and written within one step, in batches: nothing but the names
+of files is kept between steps, so memory hardly grows with the number of inputs, and the parts put together are in the
+order of the inputs.
 """
 
 import os

@@ -77,10 +77,11 @@ def free_port() -> int:
 
 def _here(text: str, directory: Path, port: int, backend: int) -> str:
     replacements = {
+        # First: the paths that follow may be below it.
+        "/tmp/": f"{directory}/",
         "listen 8080": f"listen 127.0.0.1:{port}",
         "server tf-serving:8501": f"server 127.0.0.1:{backend}",
         "/usr/share/nginx/html": str(web_page.WEB_DIRECTORY),
-        "/tmp/": f"{directory}/",
         "/dev/stdout": str(directory / "access.log"),
     }
     for old, new in replacements.items():

@@ -174,6 +174,17 @@ def test_what_else_is_configured_stays(tmp_path: Path) -> None:
     assert read_labels(tmp_path, "other") == ModelLabels()
 
 
+def test_other_models_that_have_been_pushed_are_served_as_before(tmp_path: Path) -> None:
+    for model in ("digits/7", "digits-smoke/8", "digits-smoke/9", "empty"):
+        (tmp_path / model).mkdir(parents=True)
+        (tmp_path / model / "saved_model.pb").touch()
+    set_label(tmp_path, "digits", "stable", 7, lambda seconds: None)
+    digits, smoke = read_models_config(tmp_path / MODELS_CONFIG_FILE).model_config_list.config
+    assert (digits.name, smoke.name, smoke.base_path) == ("digits", "digits-smoke", "/models/digits-smoke")
+    assert not smoke.HasField("model_version_policy")
+    assert digits.version_labels == {"stable": 7}
+
+
 @pytest.mark.parametrize("label", ["", "a b", "a/b", "a:b"])
 def test_no_url_holds_such_a_label(label: str) -> None:
     with pytest.raises(LabelError, match="a label is part of a URL; expected text without spaces, '/' and ':'"):
