@@ -4,14 +4,18 @@ import ipaddress
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from pipeline.command_line import config_option, errors_to_exit_codes, settings_from_options, workspace_option
 from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 _MEBIBYTE = 1024 * 1024
 
@@ -24,7 +28,9 @@ _port = click.IntRange(0, 65535)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
 @click.option("--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="0: any.")
 @click.option("--grpc-port", type=_port, default=DEFAULT_GRPC_PORT, show_default=True, help="0: any.")
-@click.option("--max-body", type=click.IntRange(min=1), default=64, show_default=True, help="Largest request, in MiB.")
+@click.option(
+    "--max-body", type=click.IntRange(1, 1024), default=64, show_default=True, help="Largest request, in MiB."
+)
 @click.option("--max-batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Most images in one.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="Seconds.")
 def serve(
@@ -59,10 +65,10 @@ def serve(
         # A folder that is not there cannot be watched; the first run will need it, too.
         settings.serving_root.mkdir(parents=True, exist_ok=True)
         with library_output_to(log_file, sys.stdout) as terminal:
-            _serve(settings.serving_root, limits, (host, rest_port, grpc_port), terminal)
+            _serve(settings, limits, (host, rest_port, grpc_port), terminal)
 
 
-def _serve(serving_root: Path, limits: Mapping[str, Any], address: tuple[str, int, int], terminal: TextIO) -> None:
+def _serve(settings: "Settings", limits: Mapping[str, Any], address: tuple[str, int, int], terminal: TextIO) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     import uvloop
 
@@ -70,10 +76,13 @@ def _serve(serving_root: Path, limits: Mapping[str, Any], address: tuple[str, in
     from serving.server.run import AddressError, Addresses, serve
 
     def say(line: str) -> None:
-        click.echo(line, file=terminal)
+        # Nobody may be there to read it any more.
+        with suppress(OSError):
+            click.echo(line, file=terminal)
 
     try:
-        uvloop.run(serve(ServerOptions(serving_root, **limits), Addresses(*address), say))
+        options = ServerOptions(settings.serving_root, **limits)
+        uvloop.run(serve(options, Addresses(*address), settings.name, say))
     except AddressError as error:
         raise click.ClickException(str(error)) from None
 

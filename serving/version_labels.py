@@ -34,7 +34,7 @@ _LOCK_FILE = ".models.config.lock"
 _LOCK_TIMEOUT_SECONDS = 60.0
 _PLATFORM = "tensorflow"
 _HEADER = (
-    "# Written by `digits label`, which keeps everything but comments; TF Serving looks at it every few seconds.\n"
+    "# Written by `digits label`, which keeps all but comments and version policies; TF Serving looks at it often.\n"
 )
 # A label is a part of the path in TF Serving's REST API: /v1/models/NAME/labels/LABEL:predict.
 _LABEL = re.compile(r"[^/:\s]+")
@@ -50,7 +50,7 @@ class ModelLabels:
 
     Attributes:
         labels: Version number by label.
-        loaded: The versions that are loaded, in rising order; empty where the newest version alone is.
+        loaded: The versions that are loaded, in rising order; empty where another policy says which.
     """
 
     labels: Mapping[str, int] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def label_steps(current: ModelLabels, label: str, version: int | None) -> tuple[
     last = ModelLabels(labels, tuple(sorted(loaded)))
     if version is None or label not in current.labels or version in current.loaded:
         return (last,)
-    return ModelLabels(current.labels, tuple(sorted({*current.loaded, version}))), last
+    return ModelLabels(current.labels, tuple(sorted({*current.loaded, *current.labels.values(), version}))), last
 
 
 def set_label(

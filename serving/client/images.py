@@ -49,8 +49,10 @@ def read_image(source: str) -> bytes:
         raise ImageError(f"this is no image that can be read; {_EXPECTED}.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"this image is far too large: {error} Make it smaller, and try again.") from error
+    except ImageError:
+        raise
     # Pillow's plug-ins raise whatever they run into in a damaged file.
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:
         raise ImageError(f"this image is damaged: {error}.") from error
 
 

@@ -4,12 +4,14 @@ Source: `tensorflow_serving/apis/*.proto`; messages as in `servables/tensorflow/
 `get_model_metadata_impl.cc` and `model_servers/get_model_status_impl.cc`.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
+import numpy as np
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -32,6 +34,7 @@ from serving.server.errors import ErrorCode, ServingError
 from serving.server.json_tensor import invalid
 from serving.server.messages import Api, ModelRequest
 from serving.server.model_server import ModelServer
+from serving.server.options import LARGE_BODY_BYTES
 from serving.server.tensor_proto import fill_proto, tensor_from_proto
 
 # As in TF Serving's `grpc_status_util.cc`: the message travels in a header.
@@ -91,7 +94,9 @@ class PredictionService(PredictionServiceServicer):
         if request.ByteSize() > limit:
             raise invalid(f"The message is larger than {limit:,} bytes, the most that this server takes.")
         spec = _model_spec(request)
-        inputs = {name: tensor_from_proto(name, proto, limit) for name, proto in request.inputs.items()}
+        # Large messages take so long that others would wait.
+        is_large = request.ByteSize() > LARGE_BODY_BYTES
+        inputs = await asyncio.to_thread(_inputs, request, limit) if is_large else _inputs(request, limit)
         answer = await self._server.predict(
             ModelRequest(*_target(spec), spec.signature_name, inputs, tuple(request.output_filter), Api.GRPC)
         )
@@ -157,6 +162,15 @@ async def _answered(answer: Awaitable[_Response], context: _Context) -> _Respons
     context.set_code(code.grpc_status)
     context.set_details(message)
     return None
+
+
+def _inputs(request: PredictRequest, max_bytes: int) -> dict[str, np.ndarray]:
+    inputs = {}
+    for name, proto in request.inputs.items():
+        inputs[name] = tensor_from_proto(name, proto, max_bytes)
+        # A few bytes may declare much; the limit is for all of them together.
+        max_bytes -= inputs[name].nbytes
+    return inputs
 
 
 def _refuse_method(name: str, context: _Context) -> None:

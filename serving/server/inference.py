@@ -5,13 +5,12 @@ joined is told apart again where the model refuses it, so that a bad image fails
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-
-from serving.server.errors import ServingError
 
 Outputs = dict[str, np.ndarray]
 
@@ -75,11 +74,9 @@ def calculate(inferences: Sequence[Inference]) -> list[Outputs | Exception]:
         For each the outputs, or why there are none.
     """
     if len(inferences) > 1:
-        try:
+        # Whichever is to blame: alone each gets what it deserves.
+        with suppress(Exception):
             return _calculate_together(inferences)
-        except ServingError:
-            # One of them is to blame; alone each gets what it deserves.
-            pass
     return [_calculate_alone(inference) for inference in inferences]
 
 
@@ -88,6 +85,8 @@ def _calculate_together(inferences: Sequence[Inference]) -> list[Outputs | Excep
     joined = {name: np.concatenate([each.inputs[name] for each in inferences]) for name in first.inputs}
     outputs = first.model.run(first.signature, joined, first.outputs)
     ends = np.cumsum([each.num_images for each in inferences])
+    if any(not values.ndim or len(values) != ends[-1] for values in outputs.values()):
+        raise ValueError("An output has no row for each image.")
     starts = [0, *ends[:-1]]
     return [
         {name: values[start:end] for name, values in outputs.items()} for start, end in zip(starts, ends, strict=True)

@@ -14,6 +14,9 @@ MAX_JOINED_IMAGES = 8
 MAX_WAIT_SECONDS = 0.005
 """How long a request waits for others while a thread is free."""
 
+# Times are no exact numbers, and nobody looks again after the first time.
+_CLOCK_SLACK_SECONDS = 0.0001
+
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
@@ -113,7 +116,9 @@ class InferenceQueue:
             return False
         if all(_num_images(batch) >= MAX_JOINED_IMAGES for batch in self._running):
             return True
-        return _num_images(self._waiting) >= MAX_JOINED_IMAGES or now - self._waiting[0].since >= MAX_WAIT_SECONDS
+        if _num_images(self._waiting) >= MAX_JOINED_IMAGES:
+            return True
+        return now - self._waiting[0].since >= MAX_WAIT_SECONDS - _CLOCK_SLACK_SECONDS
 
     def _take_batch(self) -> list[_Waiting]:
         batch = [self._waiting.popleft()]

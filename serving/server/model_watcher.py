@@ -70,6 +70,8 @@ class ModelWatcher:
             # What is served stays so, whatever happens to the folder.
             except (OSError, LabelError) as error:
                 self._complain({str(error)})
+            except Exception:
+                logger.exception("The serving folder could not be looked at.")
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,9 @@ from pathlib import Path
 
 _MEBIBYTE = 1024 * 1024
 
+LARGE_BODY_BYTES = 256 * 1024
+"""Reading a larger request takes so long that it is left to a thread."""
+
 
 @dataclass(frozen=True)
 class ServerOptions:

@@ -24,7 +24,7 @@ from serving.server.messages import Api, ModelRequest
 from serving.server.metrics import METRICS_PATH, PrometheusObserver
 from serving.server.model_server import ModelServer
 from serving.server.observer import FinishedRequest
-from serving.server.options import ServerOptions
+from serving.server.options import LARGE_BODY_BYTES, ServerOptions
 from serving.server.rest_answers import error_answer, metadata_answer, predict_answer, status_answer
 from serving.server.rest_json import PredictBody, parse_predict_body
 from serving.server.web_page import WebPage
@@ -49,8 +49,6 @@ _API_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
-# Reading a larger body takes so long that it is left to a thread.
-_LARGE_BODY_BYTES = 256 * 1024
 
 _logger = logging.getLogger(__name__)
 
@@ -174,7 +172,7 @@ class RestApi:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             return signatures[name].inputs
 
-        if len(body) > _LARGE_BODY_BYTES:
+        if len(body) > LARGE_BODY_BYTES:
             return await asyncio.to_thread(parse_predict_body, body, find_inputs, self._options.max_batch_size)
         return parse_predict_body(body, find_inputs, self._options.max_batch_size)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import grpc.aio
 from aiohttp import web
 
-from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_MODEL_NAME, DEFAULT_REST_PORT
+from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from serving.server.announcer import Announcer
 from serving.server.errors import ServingError
 from serving.server.grpc_services import add_services
@@ -27,6 +27,7 @@ _KEEP_ALIVE_SECONDS = 75.0
 # gRPC itself answers RESOURCE_EXHAUSTED above this. It is far above `max_body_bytes`, so that a client with a message
 # somewhat too large is told INVALID_ARGUMENT and the limit.
 _MIN_TRANSPORT_BYTES = 256 * 1024 * 1024
+_MAX_TRANSPORT_BYTES = 2**31 - 1
 # A thread that has calculated waits as long for Python's one lock while the event loop is busy. Python's own 5 ms are
 # longer than most calculations: with single images of 32 clients that costs a tenth of the throughput.
 _SWITCH_INTERVAL_SECONDS = 0.0001
@@ -61,7 +62,7 @@ class Addresses:
         return f"{_bracketed(self.host)}:{self.grpc_port}"
 
 
-async def serve(options: ServerOptions, addresses: Addresses, say: Callable[[str], None]) -> None:
+async def serve(options: ServerOptions, addresses: Addresses, model: str, say: Callable[[str], None]) -> None:
     """Serves until a signal ends it.
 
     SIGTERM and SIGINT let the requests that have been begun come to their end; a second signal does not wait.
@@ -69,6 +70,7 @@ async def serve(options: ServerOptions, addresses: Addresses, say: Callable[[str
     Args:
         options: What to serve, and its limits.
         addresses: Where to listen.
+        model: Name of the model with which the person at the terminal is to begin.
         say: Gets one line at a time for the person at the terminal.
 
     Raises:
@@ -86,7 +88,7 @@ async def serve(options: ServerOptions, addresses: Addresses, say: Callable[[str
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop, each)
     async with running_server(options, addresses, Announcer(say)) as (server, listening):
-        for line in _start_up_lines(server, options, listening):
+        for line in _start_up_lines(server, options, listening, model):
             say(line)
         await stopping.wait()
         say("Stopping: requests that have been begun are still answered.")
@@ -115,14 +117,15 @@ async def running_server(
         # Before anything is loaded: a port that is in use is to be said at once.
         listener = stack.enter_context(_listen(addresses))
         rest_port = listener.getsockname()[1]
-        grpc_server, grpc_port = _grpc_server(server, options.max_body_bytes, addresses)
+        grpc_server, grpc_port = _grpc_server(server, options, addresses)
         await server.start()
         stack.push_async_callback(server.stop)
         runner = web.AppRunner(
             RestApi(server, options, observer, WebPage()).application(),
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            shutdown_timeout=options.grace_seconds,
+            # It waits as long twice: for requests, then for what they do when they are cancelled.
+            shutdown_timeout=options.grace_seconds / 2,
         )
         await runner.setup()
         stack.push_async_callback(_stop_listening, runner, grpc_server, options.grace_seconds)
@@ -132,7 +135,7 @@ async def running_server(
 
 
 async def _stop_listening(runner: web.AppRunner, grpc_server: grpc.aio.Server, grace_seconds: float) -> None:
-    # At the same time, so that the grace is given once.
+    # At the same time, so that both have the same grace.
     await asyncio.gather(runner.cleanup(), grpc_server.stop(grace_seconds))
 
 
@@ -141,22 +144,27 @@ def _listen(addresses: Addresses) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except socket.gaierror as error:
-        raise _cannot_listen("REST", host, port, str(error.strerror)) from None
+    except (socket.gaierror, UnicodeError) as error:
+        raise _cannot_listen("REST", host, port, getattr(error, "strerror", None) or str(error)) from None
     except OSError as error:
         raise _cannot_listen("REST", host, port, os.strerror(error.errno or 0)) from None
 
 
-def _grpc_server(server: ModelServer, max_body_bytes: int, addresses: Addresses) -> tuple[grpc.aio.Server, int]:
+def _grpc_server(server: ModelServer, options: ServerOptions, addresses: Addresses) -> tuple[grpc.aio.Server, int]:
     grpc_server = grpc.aio.server(
+        # What is more is refused before it is read: the queue would not take it.
+        maximum_concurrent_rpcs=options.max_concurrency + options.max_queue,
         options=[
             # Without it two servers share a port and nobody is told.
             ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", max(_MIN_TRANSPORT_BYTES, 4 * max_body_bytes)),
+            (
+                "grpc.max_receive_message_length",
+                min(max(_MIN_TRANSPORT_BYTES, 4 * options.max_body_bytes), _MAX_TRANSPORT_BYTES),
+            ),
             ("grpc.max_send_message_length", -1),
-        ]
+        ],
     )
-    add_services(server, max_body_bytes, grpc_server)
+    add_services(server, options.max_body_bytes, grpc_server)
     try:
         return grpc_server, grpc_server.add_insecure_port(addresses.grpc_target)
     except RuntimeError:
@@ -170,16 +178,18 @@ def _cannot_listen(api: str, host: str, port: int, reason: str) -> AddressError:
     )
 
 
-def _start_up_lines(server: ModelServer, options: ServerOptions, addresses: Addresses) -> list[str]:
+def _start_up_lines(server: ModelServer, options: ServerOptions, addresses: Addresses, model: str) -> list[str]:
     url = addresses.rest_url
-    model_url = f"{url}/v1/models/{DEFAULT_MODEL_NAME}"
+    model_url = f"{url}/v1/models/{model}"
     lines = [f"REST      {model_url}", f"gRPC      {addresses.grpc_target}", f"Metrics   {url}{METRICS_PATH}"]
     if WebPage().is_there:
         lines.append(f"Web page  {url}/")
     try:
-        server.signatures(DEFAULT_MODEL_NAME)
+        server.signatures(model)
     except ServingError:
-        lines.append(f"There is no version in {options.serving_root} yet; the first is served when it is pushed.")
+        lines.append(
+            f"There is no version in {options.serving_root / model} yet; the first is served when it is pushed."
+        )
     return [
         *lines,
         "Try it with an image of yours:",

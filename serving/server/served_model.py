@@ -139,9 +139,10 @@ def not_served(name: str, number: int | None) -> ServingError:
 
 def _file_states(directory: Path) -> frozenset:
     states = set()
-    for path in directory.rglob("*"):
-        # Somebody may remove it while we look.
-        with suppress(FileNotFoundError):
-            state = path.stat()
-            states.add((path, state.st_mtime_ns, state.st_size, state.st_ino))
+    # Somebody may remove it while we look.
+    with suppress(OSError):
+        for path in directory.rglob("*"):
+            with suppress(OSError):
+                state = path.stat()
+                states.add((path, state.st_mtime_ns, state.st_size, state.st_ino))
     return frozenset(states)

@@ -50,7 +50,7 @@ def tensor_from_proto(name: str, proto: TensorProto, max_bytes: int) -> np.ndarr
         )
     try:
         return tf.make_ndarray(proto)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise invalid(f"tensor parsing error: {name}: {error}") from None
 
 
@@ -73,6 +73,9 @@ def fill_proto(proto: TensorProto, array: np.ndarray) -> None:
 
 def _dtype(name: str, proto: TensorProto) -> tf.DType:
     try:
-        return tf.dtypes.as_dtype(proto.dtype)
+        dtype = tf.dtypes.as_dtype(proto.dtype)
+        # Some are types of handles, which have none.
+        _ = dtype.as_numpy_dtype
+        return dtype
     except (KeyError, TypeError):
         raise invalid(f"tensor parsing error: {name}: there is no type {proto.dtype}") from None

@@ -31,8 +31,8 @@ def run(workspace: Path, *arguments: str) -> int | str | None:
 def test_limits_come_from_the_command_line(tmp_path: Path, ended_at_once: list[Any]) -> None:
     limits = ("--max-body", "1", "--max-batch", "2", "--timeout", "0.5")
     assert run(tmp_path, *limits, "--rest-port", "7", "--grpc-port", "8") == 0
-    options, addresses, _ = ended_at_once[0]
-    assert options.serving_root == tmp_path / "serving"
+    options, addresses, model, _ = ended_at_once[0]
+    assert (options.serving_root, model) == (tmp_path / "serving", "digits")
     assert (options.max_body_bytes, options.max_batch_size, options.request_timeout_seconds) == (MEBIBYTE, 2, 0.5)
     assert (addresses.host, addresses.rest_port, addresses.grpc_port) == ("127.0.0.1", 7, 8)
 
@@ -46,6 +46,19 @@ def test_it_warns_where_other_machines_can_ask(
 ) -> None:
     assert run(tmp_path, "--host", host) == 0
     assert (f"Warning: {host} is open to other machines" in capfd.readouterr().err) is warns
+
+
+def test_nobody_has_to_read_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hung_up(line: str, **options: Any) -> None:
+        if "file" in options:
+            raise OSError(5, "Input/output error")
+
+    async def serve(*arguments: Any) -> None:
+        arguments[-1]("digits: version 7 answers")
+
+    monkeypatch.setattr("serving.server.run.serve", serve)
+    monkeypatch.setattr("click.echo", hung_up)
+    assert run(tmp_path) == 0
 
 
 def test_an_address_that_cannot_be_had_is_one_line(

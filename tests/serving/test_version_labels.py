@@ -124,6 +124,12 @@ def test_a_new_label_and_a_loaded_version_take_one_step() -> None:
     assert label_steps(current, "shadow", 3) == (ModelLabels({"stable": 1, "canary": 2, "shadow": 3}, (1, 2, 3)),)
 
 
+def test_what_has_a_label_stays_loaded_under_any_other_policy() -> None:
+    first, last = label_steps(ModelLabels({"stable": 1}, ()), "stable", 2)
+    assert first == ModelLabels({"stable": 1}, (1, 2))
+    assert last == ModelLabels({"stable": 2}, (1, 2))
+
+
 def test_the_way_back_is_loaded_until_the_change_after() -> None:
     promoted = label_steps(ModelLabels({"stable": 1}, (1, 2)), "stable", 2)[-1]
     assert promoted.loaded == (1, 2)

@@ -145,6 +145,17 @@ def test_a_truncated_png_is_refused(stub: Stub, png: bytes) -> None:
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_the_limit_is_for_all_inputs_together(stub: Stub) -> None:
+    asked = request(IMAGE)
+    for number in range(3):
+        # A few bytes that declare half of what a message may take.
+        asked.inputs[f"more {number}"].CopyFrom(proto((2**17,)))
+        asked.inputs[f"more {number}"].float_val.append(1)
+    with pytest.raises(grpc.RpcError, match="takes more than") as error:
+        stub.Predict(asked)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_a_message_of_100_mb_is_refused(stub: Stub) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         stub.Predict(request([b"1" * 100_000_000], "", "image_bytes"), timeout=60)

@@ -45,6 +45,17 @@ def test_a_bad_request_does_not_fail_its_neighbours() -> None:
     assert model.sizes == [3, 1, 1, 1]
 
 
+class ScalarModel(Model):
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()) -> Outputs:
+        return {"mean": np.asarray(super().run(signature, inputs)["image"].mean())}
+
+
+def test_what_a_model_says_of_a_whole_batch_is_asked_one_by_one() -> None:
+    model = ScalarModel()
+    answers = calculate([inference(1, 3, model=model), inference(5, model=model)])
+    assert [answer["mean"] for answer in answers if isinstance(answer, dict)] == [2, 5]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -97,4 +97,7 @@ def test_without_a_version_it_says_where_it_looks_and_waits(tmp_path: Path) -> N
         assert requests.get(addresses["REST"], timeout=60).status_code == 404
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-    assert f"There is no version in {tmp_path / 'serving'} yet; the first is served when it is pushed.\n" in said
+    assert (
+        f"There is no version in {tmp_path / 'serving' / 'digits'} yet; the first is served when it is pushed.\n"
+        in said
+    )

@@ -59,6 +59,8 @@ FLOAT, STRING = tf.float32.as_datatype_enum, tf.string.as_datatype_enum
     [
         (proto_of(99, [1]), "there is no type 99"),
         (proto_of(0, [1]), "there is no type 0"),
+        (proto_of(tf.resource.as_datatype_enum, [1]), "there is no type 20"),
+        (proto_of(tf.uint8.as_datatype_enum, [1], int_val=[300]), "tensor parsing error: image"),
         (proto_of(FLOAT, [-1]), r"its shape is \[-1\], but each size has to be known"),
         (proto_of(FLOAT, [2**40], float_val=[1]), "takes more than 1,048,576 bytes"),
         (proto_of(STRING, [2**40], string_val=[b"a"]), "takes more than 1,048,576 bytes"),
