@@ -2,9 +2,9 @@
 
 import ipaddress
 import logging
+import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -76,9 +76,12 @@ def _serve(settings: "Settings", limits: Mapping[str, Any], address: tuple[str, 
     from serving.server.run import AddressError, Addresses, serve
 
     def say(line: str) -> None:
-        # Nobody may be there to read it any more.
-        with suppress(OSError):
+        try:
             click.echo(line, file=terminal)
+        except OSError:
+            # Nobody is there to read it any more; neither this nor what follows may end the server.
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), terminal.fileno())
 
     try:
         options = ServerOptions(settings.serving_root, **limits)

@@ -52,6 +52,7 @@ def served(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         assert grpc_address
         yield {"process": server, "rest": rest[1], "grpc": grpc_address[1]}
         server.terminate()
+    # Although nobody read its last words.
     assert server.returncode == 0
 
 
