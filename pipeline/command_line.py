@@ -21,6 +21,7 @@ workspace_option = click.option(
 config_option = click.option(
     "--config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file.  [default: ./digits.toml, if there]"
 )
+model_option = click.option("--model", metavar="NAME", help="Name of the model.  [default: `name` of the settings]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

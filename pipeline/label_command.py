@@ -9,6 +9,7 @@ from pipeline.command_line import (
     config_option,
     errors_to_exit_codes,
     json_option,
+    model_option,
     settings_from_options,
     workspace_option,
 )
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("label", required=False)
 @click.argument("version", type=int, required=False)
 @click.option("--remove", metavar="LABEL", help="Take this label away.")
-@click.option("--model", metavar="NAME", help="Name of the model.  [default: `name` of the settings]")
+@model_option
 @workspace_option
 @config_option
 @json_option

@@ -14,6 +14,7 @@ from pipeline.command_line import (
     EXIT_FAILURE,
     config_option,
     errors_to_exit_codes,
+    model_option,
     settings_from_options,
     workspace_option,
 )
@@ -32,7 +33,7 @@ _BATCH_SIZE = 32
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--url", metavar="URL", help="Ask a REST server, such as http://localhost:8501.")
 @click.option("--grpc", "grpc_address", metavar="HOST:PORT", help="Ask a gRPC server, such as localhost:8500.")
-@click.option("--model", metavar="NAME", help="Name of the model.  [default: `name` of the settings]")
+@model_option
 @click.option("--model-version", metavar="V", type=click.IntRange(min=0), help="Version of it.  [default: the newest]")
 @click.option("--probabilities", is_flag=True, help="Print the probabilities of all ten digits.")
 @click.option("--show", is_flag=True, help="Draw what the model saw, 28x28.")

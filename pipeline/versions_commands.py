@@ -9,6 +9,7 @@ from pipeline.command_line import (
     config_option,
     errors_to_exit_codes,
     json_option,
+    model_option,
     settings_from_options,
     workspace_option,
 )
@@ -16,8 +17,6 @@ from pipeline.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
-
-_model_option = click.option("--model", metavar="NAME", help="Name of the model.  [default: `name` of the settings]")
 
 
 @click.command()
@@ -43,7 +42,7 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("version", type=int, required=False)
-@_model_option
+@model_option
 @workspace_option
 @config_option
 @json_option
@@ -77,7 +76,7 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
 
 @click.command()
 @click.option("--keep", type=click.IntRange(min=1), required=True, help="How many of the newest versions to keep.")
-@_model_option
+@model_option
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @workspace_option
 @config_option
