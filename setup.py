@@ -21,6 +21,7 @@ setup(
         "grimp>=3.5",
         "grpcio>=1.66",
         "keras>=3.12,<4",
+        "kfp[kubernetes]>=2.14,<3",
         "ml-metadata>=1.17.1,<1.22",
         "numpy>=1.26,<3",
         "orjson>=3.10",

@@ -23,7 +23,9 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 from components.data_gate.limits import DataLimits
 from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
+from pipeline.beam_settings import BeamSettings
 from pipeline.gate_settings import EvaluationSettings, InfraValidatorSettings, RobustnessSettings, Section
+from pipeline.kubeflow_settings import KubeflowSettings
 from pipeline.profiles import PROFILES, Profile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +86,8 @@ class Settings(BaseSettings):
     robustness: RobustnessSettings = RobustnessSettings()
     serving_check: ServingLimits = ServingLimits()
     infra_validator: InfraValidatorSettings = InfraValidatorSettings()
+    beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
 
     @field_validator("workspace", mode="before")
     @classmethod
