@@ -17,7 +17,9 @@ DIGITS := .venv/bin/digits
 # Written last, so that a set-up that was cut off is done again.
 READY := .venv/.ready-$(notdir $(PYTHON))
 
-.PHONY: help setup run serve test lint format lock tf-serving-runtime clean
+IMAGE ?= digit-classifier:$(shell sed -nE 's/^ *version="(.*)",/\1/p' setup.py)
+
+.PHONY: help setup run serve test test-containers test-flink image lint format lock tf-serving-runtime flink clean
 
 help:  ## Print this list.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target text; do \
@@ -33,6 +35,21 @@ serve: $(READY)  ## Serve the newest pushed model and the drawing page; ARGS="--
 
 test: $(READY)  ## Run all tests; ARGS="tests/pipeline -k settings" and the like go to pytest.
 	@.venv/bin/python -m pytest $(ARGS)
+
+test-containers: $(READY)  ## Build the image and run it: the whole pipeline in it, then each step on its own.
+	@.venv/bin/python -m pytest -m containers tests/containers $(ARGS)
+
+test-flink: $(READY) flink  ## Run the data steps on Flink, in one process and on a cluster; needs Java 17.
+	@.venv/bin/python -m pytest -m flink tests/flink $(ARGS)
+
+image:  ## Build the image in which every step runs, with docker or podman; IMAGE=registry/name:tag names it.
+	@# A docker client without an engine answers, too, but not this.
+	@for engine in docker podman; do \
+		if "$$engine" info >/dev/null 2>&1; then \
+			exec "$$engine" build --file deploy/Dockerfile --tag "$(IMAGE)" .; \
+		fi; \
+	done; \
+	echo "Neither docker nor podman can be used here: install one of them, and start its engine." >&2; exit 1
 
 lint: $(READY)  ## Check format, style, types and the direction of imports.
 	@.venv/bin/ruff format --check .
@@ -52,8 +69,12 @@ tf-serving-runtime: $(UV)  ## Set up what the test against TF Serving's own Tens
 	@UV_PROJECT_ENVIRONMENT=.tf-serving-runtime UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet \
 		--only-group tf-serving-runtime --python "$(PYTHON)"
 
+flink: $(UV)  ## Set up what the tests of the Flink engine start: a Flink distribution (0.3 GB).
+	@UV_PROJECT_ENVIRONMENT=.flink UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet --only-group flink \
+		--python "$(PYTHON)"
+
 clean:  ## Remove the environments; the workspace stays.
-	rm -rf .venv .uv .tf-serving-runtime build *.egg-info
+	rm -rf .venv .uv .tf-serving-runtime .flink build *.egg-info
 
 $(READY): uv.lock setup.py pyproject.toml | $(UV)
 	@echo "Installing into .venv (3.6 GB, a minute or two)"

@@ -53,9 +53,9 @@ def test_every_profile_is_valid(profile: str) -> None:
         ),
         (
             "traner.epochs=3",
-            r"^traner: no such setting; did you mean 'trainer'\? Allowed: data, data_gate, enable_cache",
+            r"^traner: no such setting; did you mean 'trainer'\? Allowed: beam, data, data_gate, enable_cache",
         ),
-        ("epochs=3", r"^epochs: no such setting; did you mean 'trainer.epochs'\? Allowed: data"),
+        ("epochs=3", r"^epochs: no such setting; did you mean 'trainer.epochs'\? Allowed: beam"),
         ("trainer.epochs=many", "^trainer.epochs: Input should be a valid integer.*, not 'many'"),
         ("trainer.epochs=0", "^trainer.epochs: Input should be greater than or equal to 1, not '0'"),
         ("evaluation.min_accuracy=99", "^evaluation.min_accuracy: Input should be less than or equal to 1, not '99'"),
