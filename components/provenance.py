@@ -15,6 +15,10 @@ PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
 """Where a version says what is known of it; a path in the version's folder."""
 
 
+ORIGINAL_URI_KEY = "original_uri"
+"""Custom property of an artifact of which a step sees a copy: the URI of what is copied."""
+
+
 class DamagedVersionError(RuntimeError):
     """A version is not what was pushed; the message names the file."""
 
@@ -39,10 +43,10 @@ class DataOrigin(_Record):
 
 
 class Ingredients(_Record):
-    """What a model is made from, as far as this is known when the pipeline is built.
+    """What a model is made from.
 
     Attributes:
-        data: What it learns from.
+        data: What it has learnt from.
         code: Fingerprint of the code of each step, by the name of the step.
     """
 

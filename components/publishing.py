@@ -1,17 +1,21 @@
 """What is done to the versions of a served model: publish a new one, republish an older one, remove old ones."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from components.provenance import (
     PROVENANCE_FILE,
+    DamagedVersionError,
     Origin,
     Provenance,
     combine_hashes,
     hash_files,
     list_files,
+    model_fingerprint,
     read_provenance,
     verify_files,
 )
@@ -27,6 +31,8 @@ from components.versions import (
     version_number,
 )
 
+_log = logging.getLogger(__name__)
+
 
 class WrongRequestError(PublishingError):
     """What was asked for cannot be; the message says what can."""
@@ -34,6 +40,8 @@ class WrongRequestError(PublishingError):
 
 def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Path], origin: Origin) -> Version:
     """Makes a model the newest version.
+
+    A run pushes a model once: if it has done so, and its step is tried again, that version is the result.
 
     Its number is the time in seconds, or one more than the highest that there is, whichever is greater: neither a
     second push within a second nor a clock that went back gives a number that a server would take for an older version.
@@ -51,7 +59,8 @@ def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Pa
         PublishingError: The version cannot be written; then nothing of it can be seen.
     """
     with sole_writer(serving_directory):
-        return _publish(model, serving_directory, extra, origin)
+        pushed = _pushed_by_run(serving_directory, origin.pipeline_run, model_fingerprint(model))
+        return pushed or _publish(model, serving_directory, extra, origin)
 
 
 def roll_back(serving_directory: Path, number: int | None) -> Version:
@@ -129,6 +138,18 @@ def _data_baselines(serving_directory: Path) -> Iterator[Version]:
         yield version
         if before := find_other_data(serving_directory, train_statistics):
             yield before[0]
+
+
+def _pushed_by_run(serving_directory: Path, pipeline_run: str | None, fingerprint: str) -> Version | None:
+    for version in list_versions(serving_directory) if pipeline_run else []:
+        # A version that is damaged is not what the run is to have pushed.
+        with suppress(DamagedVersionError):
+            known = read_provenance(version.directory)
+            same = known and (known.origin.pipeline_run, known.model_fingerprint) == (pipeline_run, fingerprint)
+            if known and same and known.rolled_back_to is None:
+                _log.info("this run has pushed version %d already", version.number)
+                return version
+    return None
 
 
 def _publish(

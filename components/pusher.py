@@ -1,11 +1,12 @@
 """AtomicPusher: TFX's Pusher, but for when it pushes, what it ships with the model, and how."""
 
+import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tfx.components.pusher import executor as tfx_pusher
-from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME as STATISTICS_FILE
 from tfx.components.util.model_utils import is_infra_validated
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
@@ -13,8 +14,9 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto import pusher_pb2
 from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.types.standard_artifacts import ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
 from tfx.types.standard_component_specs import (
+    EXAMPLES_KEY,
     INFRA_BLESSING_KEY,
     MODEL_BLESSING_KEY,
     MODEL_KEY,
@@ -25,9 +27,12 @@ from tfx.types.standard_component_specs import (
 from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.baseline_driver import BASELINE_KEY, BaselineDriver
+from components.example_gen.data_version import FINGERPRINT_KEY, URI_KEY
 from components.features import TRAIN_SPLIT
 from components.provenance import (
+    ORIGINAL_URI_KEY,
     DamagedVersionError,
+    DataOrigin,
     GateRecord,
     Ingredients,
     Origin,
@@ -45,13 +50,16 @@ EVALUATION_VERDICT_KEY = "evaluation_verdict"
 ROBUSTNESS_VERDICT_KEY = "robustness_verdict"
 SERVING_VERDICT_KEY = "serving_verdict"
 INFRA_VALIDATOR_BLESSING_KEY = "infra_validator_blessing"
-PROVENANCE_KEY = "provenance"
+CODE_KEY = "code"
 CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 VERDICT_KEYS = (DATA_VERDICT_KEY, EVALUATION_VERDICT_KEY, ROBUSTNESS_VERDICT_KEY, SERVING_VERDICT_KEY)
 """The gates in the order of the pipeline."""
 
 _HAS_MODEL_PROPERTY = "has_model"
+
+_STATISTICS_FILE = "FeatureStats.pb"
+"""As in tfx/components/statistics_gen/executor.py, which would import TFDV, Beam and TensorFlow for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +71,7 @@ class AtomicPusherSpec(ComponentSpec):
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         PUSH_DESTINATION_KEY: ExecutionParameter(type=pusher_pb2.PushDestination),
-        PROVENANCE_KEY: ExecutionParameter(type=str),
+        CODE_KEY: ExecutionParameter(type=str),
         BASELINE_KEY: ExecutionParameter(type=str),
         CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
@@ -72,6 +80,7 @@ class AtomicPusherSpec(ComponentSpec):
         MODEL_BLESSING_KEY: ChannelParameter(type=ModelBlessing),
         INFRA_BLESSING_KEY: ChannelParameter(type=InfraBlessing),
         INFRA_VALIDATOR_BLESSING_KEY: ChannelParameter(type=InfraBlessing, optional=True),
+        EXAMPLES_KEY: ChannelParameter(type=Examples),
         STATISTICS_KEY: ChannelParameter(type=ExampleStatistics),
         **{key: ChannelParameter(type=VerdictArtifact) for key in VERDICT_KEYS},
     }
@@ -132,7 +141,7 @@ class Executor(tfx_pusher.Executor):
         """Publishes the model if nothing speaks against it; TFX calls this.
 
         Args:
-            input_dict: The model, its blessings and verdicts, and the statistics of the data.
+            input_dict: The model, its blessings and verdicts, and the data with its statistics.
             output_dict: `pushed_model`, the artifact to fill.
             exec_properties: What the component was given.
 
@@ -149,16 +158,18 @@ class Executor(tfx_pusher.Executor):
         # What may fail comes before what cannot be taken back.
         io_utils.copy_dir(model_path, pushed_model.uri)
         statistics = artifact_utils.get_split_uri(input_dict[STATISTICS_KEY], TRAIN_SPLIT)
-        extra = {TRAIN_STATISTICS_FILE: Path(statistics, STATISTICS_FILE)}
-        origin = self._origin(input_dict, exec_properties[PROVENANCE_KEY])
+        extra = {TRAIN_STATISTICS_FILE: Path(statistics, _STATISTICS_FILE)}
+        origin = self._origin(input_dict, exec_properties[CODE_KEY])
         version = publish(Path(model_path), Path(destination), extra, origin)
         self._MarkPushed(pushed_model, pushed_destination=str(version.directory), pushed_version=str(version.number))
 
-    def _origin(self, input_dict: InputArtifacts, ingredients: str) -> Origin:
+    def _origin(self, input_dict: InputArtifacts, code: str) -> Origin:
+        model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
+        data = _data_origin(artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY]))
         return Origin(
             pipeline_run=self._context.pipeline_run_id if self._context else None,
-            model_uri=artifact_utils.get_single_instance(input_dict[MODEL_KEY]).uri,
-            ingredients=Ingredients.model_validate_json(ingredients),
+            model_uri=model.get_string_custom_property(ORIGINAL_URI_KEY) or model.uri,
+            ingredients=Ingredients(data=data, code=json.loads(code)),
             gates=tuple(gate_record(verdict) for verdict in _read_verdicts(input_dict)),
         )
 
@@ -182,11 +193,12 @@ class AtomicPusher(BaseComponent):
         self,
         model: BaseChannel,
         push_destination: pusher_pb2.PushDestination,
-        provenance: Ingredients,
+        code: Mapping[str, str],
         code_fingerprint: str,
         *,
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,
+        examples: BaseChannel,
         statistics: BaseChannel,
         data_verdict: BaseChannel,
         evaluation_verdict: BaseChannel,
@@ -199,11 +211,12 @@ class AtomicPusher(BaseComponent):
         Args:
             model: The model to push.
             push_destination: Its serving directory, on a local or mounted file system.
-            provenance: What the model is made from.
+            code: Fingerprint of the code of each step that the model was made with, by the name of the step.
             code_fingerprint: Fingerprint of the executor's code, which keys the cache.
             model_blessing: Blessing of Evaluator.
             infra_blessing: Blessing of ServingCheck. If it comes with a copy of the model, this is pushed, for its
                 warm-up requests.
+            examples: What the model has learnt from; its properties say which data this is.
             statistics: Of the data; those of train are shipped, for the gate of the next run.
             data_verdict: Verdict of DataGate.
             evaluation_verdict: Verdict on the test split.
@@ -221,13 +234,14 @@ class AtomicPusher(BaseComponent):
                 **{
                     MODEL_KEY: model,
                     PUSH_DESTINATION_KEY: push_destination,
-                    PROVENANCE_KEY: provenance.model_dump_json(),
+                    CODE_KEY: json.dumps(dict(code)),
                     # The driver fills it in when the step starts.
                     BASELINE_KEY: "",
                     CODE_FINGERPRINT_KEY: code_fingerprint,
                     MODEL_BLESSING_KEY: model_blessing,
                     INFRA_BLESSING_KEY: infra_blessing,
                     INFRA_VALIDATOR_BLESSING_KEY: infra_validator_blessing,
+                    EXAMPLES_KEY: examples,
                     STATISTICS_KEY: statistics,
                     DATA_VERDICT_KEY: data_verdict,
                     EVALUATION_VERDICT_KEY: evaluation_verdict,
@@ -237,6 +251,14 @@ class AtomicPusher(BaseComponent):
                 }
             )
         )
+
+
+def _data_origin(examples: Artifact) -> DataOrigin:
+    return DataOrigin(
+        uri=examples.get_string_custom_property(URI_KEY),
+        span=examples.span,
+        fingerprint=examples.get_string_custom_property(FINGERPRINT_KEY),
+    )
 
 
 def gate_record(verdict: Verdict) -> GateRecord:

@@ -16,6 +16,8 @@ from pipeline.command_line import (
     settings_from_options,
     workspace_option,
 )
+from pipeline.compile_command import compile_pipeline
+from pipeline.deploy_command import deploy
 from pipeline.label_command import label
 from pipeline.predict_command import predict
 from pipeline.printing import percent, print_json, print_table, result_values, run_values
@@ -148,7 +150,7 @@ def _list_runs(metadata_file: Path) -> "list[Run]":
     return list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
 
 
-for _command in (versions, rollback, prune, label, predict, serve):
+for _command in (compile_pipeline, deploy, versions, rollback, prune, label, predict, serve):
     main.add_command(_command)
 
 

@@ -62,6 +62,8 @@ def errors_to_exit_codes() -> Iterator[None]:
         _fail(str(error), EXIT_WRONG_USE)
     except _failures() as error:
         _fail(str(error), EXIT_FAILURE)
+    except BrokenPipeError:
+        raise  # Whoever read the output wants no more of it, which click takes for an end, not for an error.
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; check the path, its permissions and the disk.", EXIT_FAILURE)
@@ -69,15 +71,18 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 def _wrong_use() -> tuple[type[Exception], ...]:
     from components.publishing import WrongRequestError
+    from pipeline.kubeflow_checks import CompileError
+    from pipeline.kubeflow_errors import WrongDeploymentError
     from pipeline.settings import SettingsError
 
-    return SettingsError, WrongRequestError
+    return CompileError, SettingsError, WrongDeploymentError, WrongRequestError
 
 
 def _failures() -> tuple[type[Exception], ...]:
     from components.example_gen.sources import DataError
     from components.provenance import DamagedVersionError
     from components.version_folders import PublishingError
+    from pipeline.kubeflow_errors import KubeflowError
     from pipeline.local_runner import StepFailedError, WorkspaceInUseError
     from pipeline.metadata import MetadataError
     from serving.version_labels import LabelError
@@ -85,6 +90,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return (
         DamagedVersionError,
         DataError,
+        KubeflowError,
         LabelError,
         MetadataError,
         PublishingError,

@@ -20,7 +20,6 @@ from components.example_gen.component import MnistExampleGen
 from components.example_gen.data_version import DataVersion
 from components.example_gen.executor import CODE_FINGERPRINT_KEY
 from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
-from components.provenance import DataOrigin, Ingredients
 from components.pusher import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
 from components.serving_check.component import ServingCheck
@@ -87,7 +86,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         serving_directory=settings.serving_directory,
         code_fingerprint=code["DataGate"],
     )
-    with Cond(data_gate.outputs[VERDICT_KEY].future()[0].property(PASSED_PROPERTY) == 1):
+    with Cond(data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY) == 1):
         transform = Transform(
             examples=example_gen.outputs["examples"],
             schema=schema_gen.outputs["schema"],
@@ -153,6 +152,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             model_blessing=evaluator.outputs["blessing"],
             infra_blessing=serving_check.outputs["blessing"],
             infra_validator_blessing=infra_validators[0].outputs["blessing"] if infra_validators else None,
+            examples=example_gen.outputs["examples"],
             statistics=statistics_gen.outputs["statistics"],
             data_verdict=data_gate.outputs[VERDICT_KEY],
             evaluation_verdict=evaluator.outputs[VERDICT_KEY],
@@ -161,9 +161,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             push_destination=pusher_pb2.PushDestination(
                 filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(settings.serving_directory))
             ),
-            provenance=Ingredients(
-                data=DataOrigin(uri=data.uri, span=data.span, fingerprint=data.fingerprint), code=code
-            ),
+            code=code,
             code_fingerprint=code["Pusher"],
         ).with_id("Pusher")
     return Pipeline(

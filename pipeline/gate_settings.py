@@ -25,9 +25,13 @@ class EvaluationSettings(Section):
     max_log_loss: float = Field(0.05, ge=0, description="Highest log loss, in nats.")
     max_calibration_error: Share = Field(0.01, description="Highest expected calibration error.")
     max_accuracy_drop: Share = Field(0.003, description="How far accuracy may be below the baseline's.")
-    max_digit_drop: Share = Field(0.02, description="The same for recall and precision of any digit.")
+    max_digit_drop: Share = Field(
+        0.02, description="How far recall and precision of any digit may be below the baseline's."
+    )
     max_log_loss_rise: float = Field(0.01, ge=0, description="How far log loss may be above the baseline's.")
-    max_calibration_error_rise: Share = Field(0.005, description="The same for the calibration error.")
+    max_calibration_error_rise: Share = Field(
+        0.005, description="How far the calibration error may be above the baseline's."
+    )
 
 
 class RobustnessSettings(Section):
@@ -37,8 +41,8 @@ class RobustnessSettings(Section):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the corruptions.")
     min_mean_accuracy: Share = Field(0.95, description="Lowest mean accuracy over the corruptions.")
     min_accuracy: Share = Field(0.85, description="Lowest accuracy on any one corruption.")
-    max_mean_drop: Share = Field(0.02, description="How far the mean may be below the baseline's.")
-    max_drop: Share = Field(0.06, description="The same for any one corruption.")
+    max_mean_drop: Share = Field(0.02, description="How far the mean over the corruptions may be below the baseline's.")
+    max_drop: Share = Field(0.06, description="How far accuracy on any one corruption may be below the baseline's.")
 
 
 class InfraValidatorSettings(Section):

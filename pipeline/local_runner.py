@@ -61,10 +61,10 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-        from pipeline.beam_engine import direct_runner_args
+        from pipeline.beam_engine import beam_args
         from pipeline.digits_pipeline import create_pipeline
 
-    pipeline = create_pipeline(settings, data, direct_runner_args())
+    pipeline = create_pipeline(settings, data, beam_args(settings))
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     compiled = Compiler().compile(pipeline)
     distrust_cache(compiled, settings)
@@ -134,7 +134,9 @@ def _result(settings: Settings) -> RunResult:
     from pipeline.metadata import newest_artifacts, newest_run, open_metadata, record_outcome
 
     store = open_metadata(settings.metadata_file, writable=True)
-    verdicts = {Path(artifact.uri): read_verdict(artifact.uri) for artifact in newest_artifacts(store, "Verdict")}
+    verdicts = {
+        Path(artifact.uri): read_verdict(artifact.uri) for artifact in newest_artifacts(store, "digits.Verdict")
+    }
     record_outcome(store, outcome_of(newest_run(store), verdicts.values()), accuracy_on_test(verdicts.values()))
     run = newest_run(store)
     versions = list_versions(settings.serving_directory)

@@ -114,7 +114,7 @@ def newest_artifacts(store: MetadataStore, type_name: str) -> list[metadata_stor
 
     Args:
         store: The metadata store.
-        type_name: Such as `Verdict`.
+        type_name: Such as `digits.Verdict`.
 
     Raises:
         LookupError: There is no run.

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -69,13 +69,15 @@ def predict(
     Without --url and --grpc the newest version in the workspace is asked. Exit codes: 0 all answered, 1 an image or the
     model is bad, 2 wrong use.
     """
+    from pipeline.beam_engine import beam_args
+
     _refuse_conflicts(url, grpc_address, show=show, as_json=as_json, output=output)
     with errors_to_exit_codes(), _client_errors_to_exit_codes():
         inputs = _find_inputs(files, output)
         settings = settings_from_options(config, workspace=workspace)
         open_client = _client_opener(settings, url, grpc_address, model, model_version)
         if output is not None:
-            num_errors = _predict_to_file(inputs, output, open_client, probabilities)
+            num_errors = _predict_to_file(inputs, output, open_client, probabilities, beam_args(settings))
         else:
             num_errors = _predict_to_terminal(inputs, open_client, probabilities, show=show, as_json=as_json)
     if num_errors:
@@ -193,12 +195,16 @@ def _predict_to_terminal(
     return num_errors
 
 
-def _predict_to_file(inputs: "Inputs", output: Path, open_client: "Callable[[], Client]", probabilities: bool) -> int:
+def _predict_to_file(
+    inputs: "Inputs",
+    output: Path,
+    open_client: "Callable[[], Client]",
+    probabilities: bool,
+    beam_arguments: Sequence[str],
+) -> int:
     """Returns how many images or records got no answer."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
-
-    from pipeline.beam_engine import direct_runner_args
 
     with _libraries_silenced() as terminal:
         from serving.client.bulk import predict_to_csv
@@ -220,7 +226,7 @@ def _predict_to_file(inputs: "Inputs", output: Path, open_client: "Callable[[], 
                 output.absolute(),
                 open_client,
                 with_probabilities=probabilities,
-                beam_arguments=direct_runner_args(),
+                beam_arguments=beam_arguments,
                 on_progress=show_progress,
             )
     click.echo(f"{output}: {summary.num_results} rows, {summary.num_errors} without an answer")

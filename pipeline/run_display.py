@@ -39,6 +39,16 @@ class RunDisplay:
         mark, time = ("=", "cached") if cached else ("✓", f"{seconds:5.1f} s")
         self._print(f"{mark} {name:<{_NAME_WIDTH}} {time}", style="dim" if cached else "")
 
+    def step_failed(self, name: str, seconds: float) -> None:
+        """Prints the step as failed, with its time."""
+        self._status.stop()
+        self._print(f"✗ {name:<{_NAME_WIDTH}} {seconds:5.1f} s  failed", style="bold red")
+
+    def step_not_run(self, name: str) -> None:
+        """Prints the step as one that something before it did not let run."""
+        self._status.stop()
+        self._print(f"- {name:<{_NAME_WIDTH}} not run", style="dim")
+
     def progressed(self, text: str, *, passing: bool) -> None:
         """Prints what the step says, or shows it until the step says something else."""
         if passing:

@@ -8,18 +8,15 @@ from tfx.types import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.standard_artifacts import Examples
 
-from components.example_gen.data_version import DataVersion
+from components.example_gen.data_version import FINGERPRINT_KEY, SPAN_KEY, URI_KEY, DataVersion
 from components.example_gen.executor import (
     CODE_FINGERPRINT_KEY,
     EVAL_FRACTION_KEY,
     EXAMPLES_KEY,
-    FINGERPRINT_KEY,
     NUM_SHARDS_KEY,
     SAMPLE_FRACTION_KEY,
     SEED_KEY,
-    SPAN_KEY,
     TEST_FRACTION_KEY,
-    URI_KEY,
     Executor,
 )
 
@@ -49,7 +46,8 @@ class MnistExampleGen(BaseBeamComponent):
     nor keeps MNIST's test images apart.
 
     The splits are stratified by label and depend on nothing but the data and the seed. Its output, `examples`, holds
-    gzipped TFRecords of `image` int64[784], 0 background to 255 ink, and `label` int64[1], 0 to 9.
+    gzipped TFRecords of `image` int64[784], 0 background to 255 ink, and `label` int64[1], 0 to 9. Its property `span`
+    and its custom properties `uri` and `fingerprint` say which data this is.
     """
 
     SPEC_CLASS = MnistExampleGenSpec
@@ -69,7 +67,8 @@ class MnistExampleGen(BaseBeamComponent):
         """Defines the step for one version of the data.
 
         Args:
-            data: Where the data is, its span, and the fingerprint of its content, which keys the cache.
+            data: Where the data is, its span, and the fingerprint of its content, which keys the cache. If the
+                fingerprint is empty, the data is looked up when the step runs: the span, or the newest if it is -1.
             code_fingerprint: Fingerprint of the executor's code, for the same reason.
             eval_fraction: Share of the training images that becomes eval.
             test_fraction: Share of all images that becomes test, where the data has no test set of its own.

@@ -6,6 +6,11 @@ from components.example_gen.sources import fingerprint, open_source
 from components.example_gen.sources.spans import resolve_span
 from components.example_gen.sources.storage import full_uri
 
+URI_KEY = "uri"
+SPAN_KEY = "span"
+FINGERPRINT_KEY = "fingerprint"
+"""Names of what follows as execution properties of MnistExampleGen and properties of the examples that it writes."""
+
 
 @dataclass(frozen=True)
 class DataVersion:

@@ -1,5 +1,6 @@
 """The work of MnistExampleGen: a Beam pipeline from any supported layout to shuffled, sharded, gzipped TFRecords."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto.example_gen_pb2 import PayloadFormat
 from tfx.types import Artifact, artifact_utils
 
+from components.example_gen.data_version import FINGERPRINT_KEY, SPAN_KEY, URI_KEY, DataVersion, find_data
 from components.example_gen.sources import Record, Share, open_source
 from components.example_gen.splits import (
     Bounds,
@@ -25,15 +27,17 @@ from components.example_gen.splits import (
 from components.features import IMAGE_KEY, LABEL_KEY, SPLITS
 
 EXAMPLES_KEY = "examples"
-URI_KEY = "uri"
-SPAN_KEY = "span"
-FINGERPRINT_KEY = "fingerprint"
 CODE_FINGERPRINT_KEY = "code_fingerprint"
 EVAL_FRACTION_KEY = "eval_fraction"
 TEST_FRACTION_KEY = "test_fraction"
 SAMPLE_FRACTION_KEY = "sample_fraction"
 SEED_KEY = "seed"
 NUM_SHARDS_KEY = "num_shards"
+
+NEWEST_SPAN = -1
+"""Span of data that is only looked up when the step runs, and is to be the newest then."""
+
+_log = logging.getLogger(__name__)
 
 ShardKey = tuple[str, int]
 """Split and number of the shard in it."""
@@ -56,11 +60,12 @@ class Executor(BaseBeamExecutor):
             exec_properties: What the component was given.
 
         Raises:
-            DataError: The data is damaged, or not what its layout asks for.
+            DataError: The data is missing, damaged, or not what its layout asks for.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
-        shares = open_source(exec_properties[URI_KEY]).shares()
+        data = _data_version(exec_properties)
+        shares = open_source(data.uri).shares()
         fractions = SplitFractions(
             eval=exec_properties[EVAL_FRACTION_KEY],
             test=exec_properties[TEST_FRACTION_KEY],
@@ -81,8 +86,9 @@ class Executor(BaseBeamExecutor):
                 | "Verify" >> beam.Map(verify_counts, beam.pvalue.AsSingleton(sizes))
             )
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        examples.span = exec_properties[SPAN_KEY]
-        examples.set_string_custom_property(FINGERPRINT_KEY, exec_properties[FINGERPRINT_KEY])
+        examples.span = data.span
+        examples.set_string_custom_property(URI_KEY, data.uri)
+        examples.set_string_custom_property(FINGERPRINT_KEY, data.fingerprint)
         examples_utils.set_payload_format(examples, PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
@@ -177,6 +183,16 @@ def encode_example(record: Record) -> bytes:
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
+
+
+def _data_version(exec_properties: Mapping[str, Any]) -> DataVersion:
+    uri, span, fingerprint = (exec_properties[key] for key in (URI_KEY, SPAN_KEY, FINGERPRINT_KEY))
+    if fingerprint:
+        return DataVersion(uri, span, fingerprint)
+    # Where no driver finds the data before the step, as on Kubeflow Pipelines.
+    data = find_data(uri, None if span == NEWEST_SPAN else span)
+    _log.info("reading %s, span %d, fingerprint %s", data.uri, data.span, data.fingerprint)
+    return data
 
 
 def _read(share: Share) -> Iterator[Record]:

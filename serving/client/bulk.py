@@ -9,6 +9,7 @@ order of the inputs.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -160,10 +161,19 @@ def _run(
         result = pipeline.run()
         result.wait_until_finish()
     except ClientError as error:
-        # Beam says which of its steps it was, which is of no use to the person who reads it.
-        raise ClientError(str(error).removesuffix(f" [while running '{_STEP}']")) from error
+        raise ClientError(_without_step(str(error))) from error
+    except RuntimeError as error:
+        # From engines with workers elsewhere comes the text of a traceback.
+        told = re.search(rf"{ClientError.__name__}: (.+)", str(error))
+        reason = told[1] if told else f"The Beam engine failed: {str(error).partition(os.linesep)[0]}"
+        raise ClientError(_without_step(reason)) from error
     counters = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE).with_name(_NUM_READ))["counters"]
     return sum(counter.committed for counter in counters)
+
+
+def _without_step(message: str) -> str:
+    # Beam says which of its steps it was, which is of no use to the person who reads it.
+    return message.removesuffix(f" [while running '{_STEP}']")
 
 
 def _merge(parts: Sequence[Path], merged: Path, with_probabilities: bool) -> None:

@@ -45,7 +45,8 @@ def make_model(directory: Path, weights: str) -> Path:
 def push(serving: Path, weights: str, data: bytes | None = None) -> Version:
     model = serving.parent.parent / "models" / weights
     extra = {} if data is None else {TRAIN_STATISTICS_FILE: data}
-    return publish(model if model.exists() else make_model(model, weights), serving, extra, ORIGIN)
+    origin = ORIGIN.model_copy(update={"pipeline_run": f"run after {max(numbers(serving), default=0)}"})
+    return publish(model if model.exists() else make_model(model, weights), serving, extra, origin)
 
 
 def weights_of(version: Version) -> str:
@@ -60,6 +61,31 @@ def provenance_of(version: Version) -> Provenance:
     provenance = read_provenance(version.directory)
     assert provenance
     return provenance
+
+
+def test_a_run_pushes_a_model_once_whatever_was_done_since(serving: Path, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", "a")
+    first = publish(model, serving, {}, ORIGIN)
+    assert publish(model, serving, {}, ORIGIN) == first
+    second = push(serving, "b")
+    roll_back(serving, first.number)
+    assert publish(model, serving, {}, ORIGIN) == first
+    assert len(numbers(serving)) == 3
+    other_model = publish(make_model(tmp_path / "other", "c"), serving, {}, ORIGIN)
+    assert other_model.number > second.number, "another model of the same run is no repetition"
+    other_run = publish(model, serving, {}, ORIGIN.model_copy(update={"pipeline_run": "run 2"}))
+    assert other_run.number > other_model.number, "nor is the same model of another run"
+
+
+@pytest.mark.parametrize("pipeline_run", ["run 1", None])
+def test_what_nobody_can_tell_to_be_the_same_push_is_pushed(
+    pipeline_run: str | None, serving: Path, tmp_path: Path
+) -> None:
+    model, origin = make_model(tmp_path / "model", "a"), ORIGIN.model_copy(update={"pipeline_run": pipeline_run})
+    first = publish(model, serving, {}, origin)
+    if pipeline_run:
+        (first.directory / PROVENANCE_FILE).write_text("damaged")
+    assert publish(model, serving, {}, origin).number > first.number
 
 
 def test_a_version_holds_the_model_and_says_what_it_is(serving: Path, tmp_path: Path) -> None:
@@ -116,7 +142,7 @@ def test_a_rollback_goes_to_the_newest_other_model_and_back(serving: Path) -> No
     provenance = provenance_of(rolled_back)
     assert provenance.rolled_back_to == first.number
     assert provenance.version == rolled_back.number
-    assert provenance.origin == ORIGIN
+    assert provenance.origin == provenance_of(first).origin
     assert provenance.model_fingerprint == provenance_of(first).model_fingerprint
     again = roll_back(serving, None)
     assert weights_of(again) == "b"

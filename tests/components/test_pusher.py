@@ -1,3 +1,4 @@
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto import pusher_pb2
 from tfx.types import Artifact, Channel
 from tfx.types.artifact_utils import encode_split_names
-from tfx.types.standard_artifacts import ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
 from tfx.utils.proto_utils import proto_to_json
 
 from components import pusher
@@ -70,6 +71,7 @@ def inputs(tmp_path: Path) -> Inputs:
     """Everything that AtomicPusher takes, and nothing in it that speaks against the model."""
     artifacts = {
         "model": make_artifact(tmp_path / "model", Model),
+        "examples": make_artifact(tmp_path / "examples", Examples),
         "statistics": make_artifact(tmp_path / "statistics", ExampleStatistics),
         "model_blessing": bless(make_artifact(tmp_path / "blessing", ModelBlessing), blessed=True),
         "infra_blessing": bless(make_artifact(tmp_path / "infra", InfraBlessing), blessed=True),
@@ -80,6 +82,9 @@ def inputs(tmp_path: Path) -> Inputs:
     for split in ("train", "eval"):
         (tmp_path / "statistics" / f"Split-{split}").mkdir()
         (tmp_path / "statistics" / f"Split-{split}" / "FeatureStats.pb").write_text(f"statistics of {split}")
+    artifacts["examples"].span = 3
+    artifacts["examples"].set_string_custom_property("uri", "/data/span-3")
+    artifacts["examples"].set_string_custom_property("fingerprint", "ab")
     artifacts["statistics"].split_names = encode_split_names(["train", "eval"])
     return {key: [artifact] for key, artifact in artifacts.items()}
 
@@ -93,11 +98,13 @@ def serving(tmp_path: Path) -> Path:
 def push(tmp_path: Path, serving: Path) -> Callable[[Inputs], Artifact]:
     """Runs the executor the way TFX does and returns the artifact that it filled."""
 
+    attempts = itertools.count(1)
+
     def run(inputs: Inputs) -> Artifact:
-        pushed_model = make_artifact(tmp_path / "pushed", PushedModel)
+        pushed_model = make_artifact(tmp_path / f"pushed-{next(attempts)}", PushedModel)
         properties = {
             "push_destination": proto_to_json(destination(serving)),
-            "provenance": INGREDIENTS.model_dump_json(),
+            "code": '{"Trainer": "cd"}',
             "code_fingerprint": "ef",
         }
         Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, {"pushed_model": [pushed_model]}, properties)
@@ -126,7 +133,7 @@ def test_a_model_that_nothing_speaks_against_is_pushed(
     assert pushed_model.get_int_custom_property("pushed") == 1
     assert pushed_model.get_string_custom_property("pushed_destination") == str(version.directory)
     assert pushed_model.get_string_custom_property("pushed_version") == str(version.number)
-    assert (tmp_path / "pushed" / "variables" / "variables.index").read_text() == "plain"
+    assert (Path(pushed_model.uri) / "variables" / "variables.index").read_text() == "plain"
     assert (version.directory / TRAIN_STATISTICS_FILE).read_text() == "statistics of train"
     assert provenance.model_fingerprint == model_fingerprint(tmp_path / "model" / "Format-Serving")
     assert TRAIN_STATISTICS_FILE in provenance.files
@@ -144,6 +151,26 @@ def test_provenance_says_where_the_model_comes_from(
     assert provenance.origin.gates == tuple(
         GateRecord(gate=f"Gate of {key}", passed=True, metrics=metrics) for key in VERDICTS
     )
+
+
+def test_provenance_names_the_artifact_and_not_the_copy_that_the_step_sees(
+    inputs: Inputs, push: Callable[[Inputs], Artifact], serving: Path
+) -> None:
+    inputs["model"][0].set_string_custom_property("original_uri", "minio://mlpipeline/model")
+    push(inputs)
+    _, provenance = only_version(serving)
+    assert provenance.origin.model_uri == "minio://mlpipeline/model"
+
+
+def test_a_step_that_is_tried_again_after_it_has_pushed_pushes_nothing_more(
+    inputs: Inputs, push: Callable[[Inputs], Artifact], serving: Path
+) -> None:
+    first, second = push(inputs), push(inputs)
+    version, _ = only_version(serving)
+    for pushed_model in (first, second):
+        assert pushed_model.get_int_custom_property("pushed") == 1
+        assert pushed_model.get_string_custom_property("pushed_version") == str(version.number)
+        assert pushed_model.get_string_custom_property("pushed_destination") == str(version.directory)
 
 
 @pytest.mark.parametrize("key", [*VERDICTS, "model_blessing", "infra_blessing"])
@@ -279,10 +306,11 @@ def test_a_destination_that_cannot_be_is_refused_when_the_pipeline_is_built(
         AtomicPusher(
             Channel(type=Model),
             push_destination,
-            INGREDIENTS,
+            {"Trainer": "cd"},
             "ef",
             model_blessing=Channel(type=ModelBlessing),
             infra_blessing=Channel(type=InfraBlessing),
+            examples=Channel(type=Examples),
             statistics=Channel(type=ExampleStatistics),
             data_verdict=Channel(type=VerdictArtifact),
             evaluation_verdict=Channel(type=VerdictArtifact),

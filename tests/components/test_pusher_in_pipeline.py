@@ -10,7 +10,7 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2
 from tfx.types import Artifact
-from tfx.types.standard_artifacts import ExampleStatistics, InfraBlessing, Model, ModelBlessing
+from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing
 
 from components.provenance import DataOrigin, Ingredients, read_provenance
 from components.pusher import AtomicPusher
@@ -30,6 +30,12 @@ def run(tmp_path: Path) -> None:
     model = imported(tmp_path / "Model", Model)
     blessing = imported(tmp_path / "Blessing", ModelBlessing, blessed=1)
     infra_blessing = imported(tmp_path / "InfraBlessing", InfraBlessing, blessed=1)
+    examples = Importer(
+        str(tmp_path / "Examples"),
+        Examples,
+        properties={"span": 3},
+        custom_properties={"uri": "/data/span-3", "fingerprint": "ab"},
+    ).with_id("Examples")
     statistics = Importer(
         str(tmp_path / "Statistics"),
         ExampleStatistics,
@@ -42,10 +48,11 @@ def run(tmp_path: Path) -> None:
     pusher = AtomicPusher(
         model.outputs["result"],
         pusher_pb2.PushDestination(filesystem=filesystem),
-        INGREDIENTS,
+        {"Trainer": "cd"},
         "ef",
         model_blessing=blessing.outputs["result"],
         infra_blessing=infra_blessing.outputs["result"],
+        examples=examples.outputs["result"],
         statistics=statistics.outputs["result"],
         data_verdict=verdict.outputs["result"],
         evaluation_verdict=verdict.outputs["result"],
@@ -55,7 +62,7 @@ def run(tmp_path: Path) -> None:
     pipeline = Pipeline(
         pipeline_name="digits",
         pipeline_root=str(tmp_path / "root"),
-        components=[model, blessing, infra_blessing, statistics, verdict, pusher],
+        components=[model, blessing, infra_blessing, examples, statistics, verdict, pusher],
         metadata_connection_config=sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")),
         enable_cache=True,
     )
@@ -65,6 +72,7 @@ def run(tmp_path: Path) -> None:
 def test_a_model_is_pushed_once(tmp_path: Path) -> None:
     (tmp_path / "Model" / "Format-Serving").mkdir(parents=True)
     (tmp_path / "Model" / "Format-Serving" / "saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "Examples").mkdir()
     (tmp_path / "Statistics" / "Split-train").mkdir(parents=True)
     (tmp_path / "Statistics" / "Split-train" / "FeatureStats.pb").write_bytes(b"statistics")
     (tmp_path / "Verdict").mkdir()

@@ -12,6 +12,6 @@ def test_the_decision_is_a_property_of_the_artifact(tmp_path: Path, passed: bool
     artifact.uri = str(tmp_path)
     verdict = Verdict("Evaluator", (Finding("accuracy", "all", passed=passed),), advice="")
     publish_verdict(verdict, artifact)
-    assert artifact.passed == int(passed)
-    assert artifact.mlmd_artifact.properties["passed"].int_value == int(passed)
+    assert artifact.get_int_custom_property("passed") == int(passed)
+    assert artifact.mlmd_artifact.custom_properties["passed"].int_value == int(passed)
     assert read_verdict(tmp_path) == verdict

@@ -98,11 +98,11 @@ def test_it_is_the_model_of_deploy_kubernetes(service: dict[str, Any], deploy: P
     # KServe's runtime names the model as the service: config/runtimes/kserve-tensorflow-serving.yaml.
     assert service["metadata"]["name"] == DEFAULT_MODEL_NAME
     model = service["spec"]["predictor"]["model"]
-    claim = yaml.safe_load((deploy / "kubernetes" / "serving_folder.yaml").read_text())["metadata"]["name"]
+    claim = yaml.safe_load((deploy / "kubernetes" / "serving" / "serving_folder.yaml").read_text())["metadata"]["name"]
     assert model["storageUri"] == f"pvc://{claim}/{DEFAULT_MODEL_NAME}"
-    kustomization = yaml.safe_load((deploy / "kubernetes" / "kustomization.yaml").read_text())
+    kustomization = yaml.safe_load((deploy / "kubernetes" / "serving" / "kustomization.yaml").read_text())
     assert [model["runtimeVersion"]] == [image["newTag"] for image in kustomization["images"]]
-    deployment = yaml.safe_load((deploy / "kubernetes" / "deployment.yaml").read_text())
+    deployment = yaml.safe_load((deploy / "kubernetes" / "serving" / "deployment.yaml").read_text())
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert model["resources"] == container["resources"]
     assert model["securityContext"].items() >= container["securityContext"].items()

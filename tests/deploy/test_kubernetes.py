@@ -1,4 +1,4 @@
-"""deploy/kubernetes: allowed by the schemas, and by what these do not see: values, references, confinement."""
+"""deploy/kubernetes/serving: allowed by the schemas, and by what these do not see: values, references, confinement."""
 
 import copy
 import shutil
@@ -34,7 +34,7 @@ VALUES = {
 @pytest.fixture(scope="module")
 def manifests(deploy: Path) -> list[Manifest]:
     """All that kustomization.yaml names."""
-    folder = deploy / "kubernetes"
+    folder = deploy / "kubernetes" / "serving"
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     files = [folder / name for name in kustomization["resources"] if name.endswith(".yaml")]
     assert sorted(files) == sorted(set(folder.glob("*.yaml")) - {folder / "kustomization.yaml"})

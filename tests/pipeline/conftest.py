@@ -1,11 +1,17 @@
-"""A real metadata database with records such as TFX writes, for the tests of what reads it."""
+"""A metadata database with records such as TFX writes, and a compiled pipeline, for the tests of what reads them."""
 
+import os
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.settings import load_settings
 
 AddRun = Callable[..., None]
 
@@ -44,3 +50,24 @@ def add_run(store: MetadataStore) -> AddRun:
             store.put_execution(execution, outputs, contexts, reuse_context_if_already_exist=True)
 
     return add
+
+
+@pytest.fixture(scope="session")
+def compiled_smoke() -> str:
+    """The smoke pipeline, compiled for Kubeflow Pipelines: two YAML documents."""
+    # TFX takes seconds, which tests of other things need not wait.
+    from pipeline.kubeflow_runner import compile_pipeline
+
+    return compile_pipeline(load_settings({"profile": "smoke"}, file=Path(os.devnull)), "kfp")
+
+
+@pytest.fixture(scope="session")
+def _parsed_smoke(compiled_smoke: str) -> dict[str, Any]:
+    spec, _ = yaml.safe_load_all(compiled_smoke)
+    return spec
+
+
+@pytest.fixture
+def compiled_spec(_parsed_smoke: dict[str, Any]) -> dict[str, Any]:
+    """Its first document, a copy to be changed."""
+    return deepcopy(_parsed_smoke)

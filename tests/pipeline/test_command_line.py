@@ -50,6 +50,12 @@ def test_what_the_system_refuses_is_explained(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == message
 
 
+def test_nobody_is_told_that_nobody_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BrokenPipeError), errors_to_exit_codes():
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    assert capsys.readouterr().err == ""
+
+
 def test_mistakes_of_our_own_are_not_hidden() -> None:
     with pytest.raises(KeyError, match="mistake"), errors_to_exit_codes():
         raise KeyError("mistake")

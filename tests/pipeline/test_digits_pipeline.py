@@ -32,7 +32,15 @@ UPSTREAM = {
     "CorruptedExampleGen": {"MnistExampleGen", "DataGate"},
     "RobustnessEvaluator": {"CorruptedExampleGen", "Trainer", "BaselineModel", "DataGate"},
     "ServingCheck": {"MnistExampleGen", "Trainer", "DataGate"},
-    "Pusher": {"Trainer", "StatisticsGen", "DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"},
+    "Pusher": {
+        "MnistExampleGen",
+        "Trainer",
+        "StatisticsGen",
+        "DataGate",
+        "Evaluator",
+        "RobustnessEvaluator",
+        "ServingCheck",
+    },
 }
 
 
@@ -81,7 +89,7 @@ def test_steps_with_code_of_ours_carry_its_fingerprint(nodes: dict[str, Any]) ->
         fingerprints[name] = json.loads(parameters(nodes[name])["custom_config"])["code_fingerprint"]
     assert len(set(fingerprints.values())) == len(fingerprints)
     assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
-    assert json.loads(parameters(nodes["Pusher"])["provenance"])["code"] == fingerprints
+    assert json.loads(parameters(nodes["Pusher"])["code"]) == fingerprints
 
 
 def test_metrics_that_are_loaded_by_name_are_part_of_the_fingerprint() -> None:

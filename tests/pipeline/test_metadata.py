@@ -69,7 +69,7 @@ def test_nothing_has_run(store: MetadataStore, tmp_path: Path) -> None:
     with pytest.raises(LookupError, match="no run"):
         newest_run(store)
     with pytest.raises(LookupError, match="no run"):
-        newest_artifacts(store, "Verdict")
+        newest_artifacts(store, "digits.Verdict")
     with pytest.raises(
         NoRunsError, match="empty: no pipeline has run in this workspace yet; start one with `digits run`"
     ):

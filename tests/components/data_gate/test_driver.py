@@ -54,8 +54,8 @@ def run_gate(make_inputs: Any, good_statistics: Any, tmp_path: Path) -> Callable
         LocalDagRunner().run(pipeline)
         with Metadata(metadata) as handle:
             execution = max(handle.store.get_executions(), key=lambda one: one.id)
-            verdict = max(handle.store.get_artifacts_by_type("Verdict"), key=lambda one: one.id)
-        return Execution.State.Name(execution.last_known_state), verdict.properties["passed"].int_value
+            verdict = max(handle.store.get_artifacts_by_type("digits.Verdict"), key=lambda one: one.id)
+        return Execution.State.Name(execution.last_known_state), verdict.custom_properties["passed"].int_value
 
     return run
 

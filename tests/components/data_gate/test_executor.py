@@ -116,7 +116,7 @@ def fashion_like(images: np.ndarray, labels: np.ndarray) -> Split:
 def test_good_data_passes(judge: Callable[..., Verdict], artifact: VerdictArtifact) -> None:
     verdict = judge({})
     assert verdict.passed
-    assert artifact.passed == 1
+    assert artifact.get_int_custom_property("passed") == 1
     values = {(finding.metric, finding.slice): finding.value for finding in verdict.findings}
     assert values["examples", "train"] == 1500
     assert values["examples of the rarest label", "eval"] == 30
@@ -181,7 +181,7 @@ def test_what_is_wrong_everywhere(
     if has_baseline:
         expected |= {rule: {"train"} for rule in drifts}
     assert refusals(verdict) == expected
-    assert artifact.passed == int(not expected)
+    assert artifact.get_int_custom_property("passed") == int(not expected)
 
 
 @pytest.mark.parametrize("split", ["eval", "test"])

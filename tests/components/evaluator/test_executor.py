@@ -92,7 +92,7 @@ def test_a_good_model_is_blessed(evaluate: Evaluate) -> None:
     verdict = read_verdict(outputs["verdict"].uri)
     assert (verdict.gate, verdict.passed, verdict.advice) == ("Evaluator", True, "Train longer.")
     assert verdict.findings[0].value == pytest.approx(39 / 40)
-    assert outputs["verdict"].passed == 1
+    assert outputs["verdict"].get_int_custom_property("passed") == 1
     assert is_model_blessed(outputs["blessing"])
     assert blessing_files(outputs) == [constants.BLESSED_FILE_NAME]
 
@@ -100,7 +100,7 @@ def test_a_good_model_is_blessed(evaluate: Evaluate) -> None:
 def test_a_refusal_is_no_failure_and_keeps_everything(evaluate: Evaluate) -> None:
     outputs = evaluate(threes=20)
     assert not read_verdict(outputs["verdict"].uri).passed
-    assert outputs["verdict"].passed == 0
+    assert outputs["verdict"].get_int_custom_property("passed") == 0
     assert not is_model_blessed(outputs["blessing"])
     assert blessing_files(outputs) == [constants.NOT_BLESSED_FILE_NAME]
     assert list(Path(outputs["evaluation"].uri).glob("metrics*"))

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 import tensorflow as tf
 from tfx.types.standard_artifacts import Examples
 
+from components.example_gen.data_version import find_data
 from components.example_gen.executor import Executor, encode_example, verify_counts, write_shard
 from components.example_gen.sources import DataError, Record
 from components.features import SPLITS
@@ -60,6 +62,26 @@ def parsed(serialized: bytes) -> tuple[bytes, int]:
     return bytes(image), label[0]
 
 
+def test_f4_without_a_driver_the_data_is_found_when_the_step_runs(data: Path, tmp_path: Path) -> None:
+    for span in (2, 11):
+        (tmp_path / f"day-{span}").mkdir()
+        shutil.copy(data, tmp_path / f"day-{span}" / "data.npz")
+    pattern = tmp_path / "day-{SPAN}" / "data.npz"
+    newest = run(pattern, tmp_path / "newest", fingerprint="", span=-1)
+    older = run(pattern, tmp_path / "older", fingerprint="", span=2)
+    for examples, span in ((newest, 11), (older, 2)):
+        expected = find_data(str(pattern), span)
+        assert examples.span == expected.span == span
+        assert examples.get_string_custom_property("uri") == expected.uri == str(tmp_path / f"day-{span}" / "data.npz")
+        assert examples.get_string_custom_property("fingerprint") == expected.fingerprint
+    assert records(tmp_path / "newest", "train") == records(tmp_path / "older", "train")
+
+
+def test_f4_data_that_is_not_there_when_the_step_runs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing at this path"):
+        run(tmp_path / "absent.npz", tmp_path / "out", fingerprint="", span=-1)
+
+
 def test_every_image_is_written_once_in_stratified_splits(data: Path, tmp_path: Path) -> None:
     examples = run(data, tmp_path / "out")
 
@@ -77,6 +99,8 @@ def test_every_image_is_written_once_in_stratified_splits(data: Path, tmp_path: 
     assert {image for image, _ in found["test"]} == test_images
     assert examples.split_names == '["train", "eval", "test"]'
     assert examples.span == 3
+    assert examples.get_string_custom_property("uri") == str(data)
+    assert examples.get_string_custom_property("fingerprint") == "f", "which is known where the pipeline was built"
     assert examples.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
 
 

@@ -1,0 +1,193 @@
+"""A standalone Flink cluster on this machine, as `deploy/flink` has it on Kubernetes: for tests and measurements."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from apache_beam.utils.subprocess_server import pick_port
+
+PROJECT_ROOT = Path(__file__).parents[1]
+DISTRIBUTION = PROJECT_ROOT / ".flink"
+"""Environment that `make flink` installs Flink into."""
+
+_START_SECONDS = 180
+_STOP_SECONDS = 20
+_POLL_SECONDS = 0.2
+_NUM_LOG_LINES = 30
+
+# What Flink's own start scripts, which the package of PyPI lacks, open for it on Java 17. Source: env.java.opts.all in
+# https://github.com/apache/flink/blob/release-1.19/flink-dist/src/main/resources/config.yaml.
+_OPENED = ("lang", "lang.reflect", "net", "io", "nio", "text", "time", "util", "util.concurrent")
+_JAVA_OPTIONS = [
+    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPENED),
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
+    "-Dorg.apache.logging.log4j.level=INFO",
+]
+_JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+_TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be had; the message says what is missing, or which process ended and what it said."""
+
+
+@dataclass(frozen=True)
+class FlinkCluster:
+    """A cluster that runs.
+
+    Attributes:
+        master: Address of the JobManager, HOST:PORT.
+        worker_pool: Address at which every TaskManager finds Python workers, HOST:PORT.
+        process_ids: Of each of its processes, by name.
+    """
+
+    master: str
+    worker_pool: str
+    process_ids: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What the data steps wrote on an engine, which is still there.
+
+    Attributes:
+        folder: One folder per step.
+        beam_arguments: Options of the engine.
+        cluster: That of Flink, where it has one of its own.
+    """
+
+    folder: Path
+    beam_arguments: list[str]
+    cluster: FlinkCluster | None = None
+
+
+def find_libraries(environment: Path = DISTRIBUTION) -> Path:
+    """Finds the jars of a Flink distribution.
+
+    Args:
+        environment: A Python environment with PyPI's apache-flink-libraries.
+
+    Raises:
+        ClusterError: There is no Java, or no distribution there.
+    """
+    if shutil.which("java") is None:
+        raise ClusterError("There is no Java; install Java 11 or 17.")
+    found = next(environment.glob("lib/python3*/site-packages/pyflink/lib"), None)
+    if found is None:
+        raise ClusterError(f"There is no Flink in {environment}; run `make flink`.")
+    return found
+
+
+@contextmanager
+def standalone_cluster(libraries: Path, folder: Path, num_task_managers: int = 2) -> Iterator[FlinkCluster]:
+    """Starts a JobManager, TaskManagers of one slot each, and a pool of Python workers; ends them all.
+
+    Args:
+        libraries: Folder of Flink's jars.
+        folder: Where configuration, temporary files and one log per process are kept.
+        num_task_managers: How many.
+
+    Raises:
+        ClusterError: One of them ended, or is not there in time.
+    """
+    rpc_port, rest_port, pool_port = pick_port(None, None, None)
+    configuration = _write_configuration(folder, rpc_port, rest_port)
+    java = ["java", *_JAVA_OPTIONS, "-cp", f"{libraries}/*"]
+    commands = {
+        "job-manager": [*java, "-Xmx1g", _JOB_MANAGER, "--configDir", str(configuration)],
+        "worker-pool": [sys.executable, "-m", "pipeline.beam_worker_pool", "--port", str(pool_port)],
+    }
+    for number in range(num_task_managers):
+        heap = ["-Xmx384m", "-XX:MaxDirectMemorySize=768m"]
+        commands[f"task-manager-{number}"] = [*java, *heap, _TASK_MANAGER, "--configDir", str(configuration)]
+    with ExitStack() as stack:
+        processes = {name: stack.enter_context(_process(name, command, folder)) for name, command in commands.items()}
+        _wait(lambda: _num_task_managers(rest_port) == num_task_managers, processes, folder)
+        _wait(lambda: "Workers for" in _log(folder, "worker-pool"), processes, folder)
+        process_ids = {name: process.pid for name, process in processes.items()}
+        yield FlinkCluster(f"localhost:{rest_port}", f"localhost:{pool_port}", process_ids)
+
+
+def _write_configuration(folder: Path, rpc_port: int, rest_port: int) -> Path:
+    configuration = folder / "conf"
+    configuration.mkdir(parents=True)
+    values = {
+        "jobmanager.rpc.address": "localhost",
+        "jobmanager.rpc.port": rpc_port,
+        "rest.address": "localhost",
+        "rest.port": rest_port,
+        "rest.bind-port": rest_port,
+        # Everything runs on one machine here, which may have other work as well.
+        "pekko.ask.timeout": "2 min",
+        "heartbeat.timeout": 180_000,
+        "io.tmp.dirs": str(folder / "tmp"),
+        "taskmanager.host": "localhost",
+        "taskmanager.numberOfTaskSlots": 1,
+        "taskmanager.cpu.cores": 1.0,
+        # Flink's scripts would derive all of these from the size of the process.
+        "taskmanager.memory.framework.heap.size": "128m",
+        "taskmanager.memory.framework.off-heap.size": "128m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+        "taskmanager.memory.task.heap.size": "256m",
+        "taskmanager.memory.task.off-heap.size": "64m",
+        "taskmanager.memory.managed.size": "256m",
+        # As in deploy/flink: each of TFMA's hundreds of stages takes its share.
+        "taskmanager.memory.network.min": "512m",
+        "taskmanager.memory.network.max": "512m",
+        "taskmanager.network.sort-shuffle.min-buffers": 16,
+    }
+    lines = [f"{key}: {value}\n" for key, value in values.items()]
+    (configuration / "config.yaml").write_text("".join(lines))
+    return configuration
+
+
+@contextmanager
+def _process(name: str, command: Sequence[str], folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=PROJECT_ROOT, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(is_there: Callable[[], bool], processes: "Mapping[str, subprocess.Popen[bytes]]", folder: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_there():
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise ClusterError(f"{name} ended with exit code {process.returncode}:\n{_log(folder, name)}")
+        if time.monotonic() > deadline:
+            raise ClusterError(f"The cluster is not there after {_START_SECONDS} s; its logs are in {folder}.")
+        time.sleep(_POLL_SECONDS)
+
+
+def _num_task_managers(rest_port: int) -> int:
+    try:
+        with urllib.request.urlopen(f"http://localhost:{rest_port}/taskmanagers", timeout=5) as answer:
+            return len(json.load(answer)["taskmanagers"])
+    except OSError:
+        return 0
+
+
+def _log(folder: Path, name: str) -> str:
+    text = (folder / f"{name}.log").read_text(errors="replace")
+    return "\n".join(text.splitlines()[-_NUM_LOG_LINES:])

@@ -1,0 +1,77 @@
+"""Watches the memory of each process of a Flink cluster and of who asks it, by what the process is there for."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import psutil
+
+from benchmarks.flink_cluster import FlinkCluster
+
+STEPS = "steps"
+JOB_SERVER = "job server"
+WORKER_POOL = "worker pool"
+WORKER = "Python worker, the largest"
+LARGEST_SUM = "all together"
+
+_SAMPLE_SECONDS = 0.25
+
+
+@contextmanager
+def watched_memory(steps: int, cluster: FlinkCluster | None) -> Iterator[Mapping[str, int]]:
+    """Samples the resident memory of processes while the body of the `with` statement runs.
+
+    Memory that processes share counts for each of them: that of a forked worker includes the modules of its pool.
+
+    Args:
+        steps: Process id of what runs the steps.
+        cluster: The cluster that does the work, if there is one.
+
+    Yields:
+        Peaks in bytes by what the process is, complete when the body has ended.
+    """
+    peaks: dict[str, int] = {}
+    stopped = threading.Event()
+
+    def watch() -> None:
+        while not stopped.wait(_SAMPLE_SECONDS):
+            sizes = list(_sizes(steps, cluster))
+            for name, size in [*sizes, (LARGEST_SUM, sum(size for _, size in sizes))]:
+                peaks[name] = max(peaks.get(name, 0), size)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _sizes(steps: int, cluster: FlinkCluster | None) -> Iterator[tuple[str, int]]:
+    for process in _tree(steps):
+        yield from _size(JOB_SERVER if process.pid != steps else STEPS, process)
+    for name, process_id in cluster.process_ids.items() if cluster else ():
+        if name != "worker-pool":
+            yield from _size(name.replace("-", " "), psutil.Process(process_id))
+            continue
+        for process in _tree(process_id):
+            # Workers are children of the process that the pool forks them from.
+            is_worker = process_id not in (process.pid, process.ppid())
+            yield from _size(WORKER if is_worker else WORKER_POOL, process)
+
+
+def _tree(process_id: int) -> Iterable[psutil.Process]:
+    try:
+        root = psutil.Process(process_id)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _size(name: str, process: psutil.Process) -> Iterator[tuple[str, int]]:
+    try:
+        yield name, int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        # It ended since it was listed.
+        return

@@ -1,0 +1,94 @@
+"""`digits compile`: writes the pipeline as Kubeflow Pipelines or Vertex AI takes it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.command_line import config_option, errors_to_exit_codes, settings_from_options
+
+if TYPE_CHECKING:
+    from pipeline.compile_requirements import CompileTarget
+    from pipeline.settings import Settings
+
+_DEFAULT_FILES = {"kfp": "pipeline.yaml", "vertex": "pipeline.json"}
+_SUFFIXES = {"kfp": (".yaml", ".yml"), "vertex": (".json",)}
+
+
+@click.command("compile")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write it.  [default: pipeline.yaml, or pipeline.json for Vertex AI]",
+)
+@click.option("--image", metavar="REF", help="Image in which the steps run; short for --set kubeflow.image=REF.")
+@click.option(
+    "--target", type=click.Choice(list(_DEFAULT_FILES)), default="kfp", show_default=True, help="Where to run."
+)
+@click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV; may hold {SPAN}.  [default: MNIST]")
+@click.option("--profile", metavar="P", help="smoke (seconds), fast or default.")
+@config_option
+@click.option("--set", "assignments", metavar="SECTION.KEY=VALUE", multiple=True, help="Set one setting; repeatable.")
+def compile_pipeline(
+    output: Path | None,
+    image: str | None,
+    target: "CompileTarget",
+    data: str | None,
+    profile: str | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines 2 (kfp) or Vertex AI (vertex).
+
+    What a cluster would refuse is refused here, and then nothing is written. Data below this project is read from the
+    image, other paths from the pods; URLs are read as they are.
+    """
+    output = output or Path(_DEFAULT_FILES[target])
+    _check_output(output, target)
+    with errors_to_exit_codes():
+        if image is not None:
+            assignments += (f"kubeflow.image={image}",)
+        settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
+        _compile(settings, target, output)
+        _print_summary(settings, target, output)
+
+
+def _check_output(output: Path, target: str) -> None:
+    if not output.absolute().parent.is_dir():
+        raise click.BadParameter(f"{output}: there is no folder {output.parent}.", param_hint="--output")
+    if output.suffix not in _SUFFIXES[target]:
+        allowed = " or ".join(_SUFFIXES[target])
+        raise click.BadParameter(f"{output}: expected a name that ends in {allowed}.", param_hint="--output")
+
+
+def _compile(settings: "Settings", target: "CompileTarget", output: Path) -> None:
+    from pipeline.run_display import library_output_to
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # click's own for tests are no files.
+    with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr):
+        from pipeline.kubeflow_runner import compile_pipeline as compile_text
+        from pipeline.kubeflow_runner import write_compiled
+
+        write_compiled(compile_text(settings, target), output)
+
+
+def _print_summary(settings: "Settings", target: str, output: Path) -> None:
+    from pipeline.runtime_parameters import PARAMETERS, VERTEX_PARAMETERS, parameter_values
+
+    click.echo(f"{output}: {settings.name}, profile {settings.profile}, image {settings.kubeflow.image}")
+    click.echo("Parameters, which each run may set:")
+    values = parameter_values(settings)
+    for parameter in PARAMETERS if target == "kfp" else VERTEX_PARAMETERS:
+        click.echo(f"  {parameter.name}={values[parameter.name]}")
+    if str(values["data_uri"]).startswith("/"):
+        click.echo(f"Note: the pods must have the data at {values['data_uri']}: in the image or in a claim.")
+    if target == "kfp":
+        click.echo(f"Next: digits deploy --host URL --file {output}")
+    else:
+        click.echo(
+            f'Next: google.cloud.aiplatform.PipelineJob(display_name="{settings.name}", template_path="{output}")'
+        )

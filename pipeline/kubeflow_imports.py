@@ -1,0 +1,74 @@
+"""Keeps out of a step's process what it has no use for: imports are most of the time that a small step takes.
+
+Whatever component runs, TFX imports all of them, and with them TFMA; TensorFlow and Beam import notebooks, plots, other
+frameworks and the clients of databases, where they are installed, and do without where they are not.
+"""
+
+import importlib
+import os
+import sys
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
+from typing import Any
+
+_UNUSED = ("matplotlib", "sklearn")
+_UNUSED_WITHOUT_DATAFLOW = ("google.cloud.bigquery", "google.cloud.pubsub", "google.cloud.pubsub_v1")
+
+_WITHOUT_TENSORFLOW = (
+    "components.baseline_model.Executor",
+    "components.pusher.Executor",
+)
+"""Executors that copy and compare files. TFX runs them without TensorFlow and Beam, as it does where only its package
+ml-pipelines-sdk is installed."""
+
+_WITH_TFMA = ("components.evaluator.executor.Executor",)
+
+_COLLECTIONS = ("tfx.components", "tensorflow_model_analysis")
+"""Packages that do no more in their `__init__` than to import all that is in them."""
+
+
+def spare_imports(executor_class_path: str, *, dataflow: bool) -> None:
+    """Makes Python take for not installed what the step does not use; only at the start of a process of its own.
+
+    Args:
+        executor_class_path: Which executor is to run.
+        dataflow: Whether it gives work to Google Cloud Dataflow.
+    """
+    # The switch of the KFP SDK for containers, which need neither its compiler nor its client.
+    os.environ["_KFP_RUNTIME"] = "true"
+    unused = [*_UNUSED, *(() if dataflow else _UNUSED_WITHOUT_DATAFLOW)]
+    if executor_class_path in _WITHOUT_TENSORFLOW:
+        unused += ["apache_beam", "tensorflow"]
+    for name in unused:
+        # This is how Python spells it: https://docs.python.org/3/reference/import.html#the-module-cache
+        sys.modules[name] = None  # type: ignore[assignment]
+    if executor_class_path not in _WITH_TFMA:
+        # Its parent installs what the older TFDV of the Python 3.11 set needs; TFMA's messages build on protobuf's.
+        importlib.import_module("tfx")
+        importlib.import_module("google.protobuf.wrappers_pb2")
+        for package in _COLLECTIONS:
+            _postpone(package)
+
+
+class _PostponedPackage(ModuleType):
+    """A package whose modules can be imported, and whose `__init__` runs when somebody asks for what it alone has."""
+
+    def __getattr__(self, name: str) -> Any:
+        if find_spec(f"{self.__name__}.{name}"):
+            return importlib.import_module(f"{self.__name__}.{name}")
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        if self.__spec__ and self.__spec__.loader:
+            self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def _postpone(name: str) -> None:
+    spec = find_spec(name)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    package = module_from_spec(spec)
+    package.__class__ = _PostponedPackage
+    sys.modules[name] = package
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, package)

@@ -1,0 +1,91 @@
+"""The image, built once by `make image` from a copy of the project, and ways to run something in it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.base_image import ensure_base_image
+from tests.containers.engine import CONFINED, Engine, NoEngineError, open_engine, user
+
+PROJECT_ROOT = Path(__file__).parents[2]
+DOCKERFILE = PROJECT_ROOT / "deploy" / "Dockerfile"
+IMAGE = "localhost/digit-classifier:test"
+
+RunInImage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """What builds and runs images here, with the base image."""
+    try:
+        with open_engine() as engine:
+            ensure_base_image(engine, DOCKERFILE, tmp_path_factory.mktemp("base"))
+            yield engine
+    except NoEngineError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of the image from which ours starts."""
+    return ensure_base_image(engine, DOCKERFILE, tmp_path_factory.mktemp("unused"))
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, as somebody with a strict umask has it who has also worked with it."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in (".dockerignore", "Makefile", "pyproject.toml", "requirements.txt", "setup.py", "setup_check.py"):
+        shutil.copy2(PROJECT_ROOT / name, folder)
+    for name in ("components", "data", "deploy", "pipeline", "serving"):
+        shutil.copytree(PROJECT_ROOT / name, folder / name)
+    for left_over in (".env", ".git/config", "workspace/metadata.sqlite", "pipeline/__pycache__/old.cpython-313.pyc"):
+        (folder / left_over).parent.mkdir(parents=True, exist_ok=True)
+        (folder / left_over).write_text("SECRET")
+    (folder / "pipeline" / "cli.py").chmod(0o600)
+    (folder / "serving").chmod(0o700)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_image(engine: Engine, checkout: Path) -> Callable[[str], None]:
+    """Builds an image of a name with `make image` from what the copy of the project then is."""
+
+    def make(name: str) -> None:
+        command = ["make", "image", f"IMAGE={name}"]
+        process = subprocess.run(
+            command, cwd=checkout, env=engine.environment, capture_output=True, text=True, check=False
+        )
+        assert process.returncode == 0, f"{process.stdout[-5000:]}\n{process.stderr[-5000:]}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine, make_image: Callable[[str], None]) -> Iterator[str]:
+    make_image(IMAGE)
+    yield IMAGE
+    engine.run("rmi", "--force", IMAGE)
+
+
+@pytest.fixture(scope="session")
+def run_in_image(engine: Engine, image: str) -> RunInImage:
+    """Runs a command in a container that may do nothing it need not, by default as a user whom the image lacks."""
+
+    def run(*command: str, options: tuple[str | Path, ...] = ()) -> subprocess.CompletedProcess[str]:
+        return engine.run("run", "--rm", *CONFINED, f"--user={user()}", *options, image, *command)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which any user may write."""
+    folder = tmp_path_factory.mktemp("container") / "workspace"
+    folder.mkdir()
+    os.chmod(folder, 0o777)
+    return folder

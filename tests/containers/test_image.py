@@ -1,0 +1,159 @@
+"""What is in the image, what is not, and what it takes to build it again."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from tests.containers.engine import Engine
+
+pytestmark = pytest.mark.containers
+
+PROJECT_ROOT = Path(__file__).parents[2]
+MOST_BYTES = 2.7e9
+PLATFORM = {"python_full_version": "3.13.0", "platform_machine": "x86_64", "sys_platform": "linux"}
+
+RunInImage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _inspect(engine: Engine, image: str) -> dict[str, Any]:
+    return json.loads(engine.output("image", "inspect", image))[0]
+
+
+@pytest.fixture(scope="module")
+def report(run_in_image: RunInImage) -> Callable[[str], Any]:
+    """Runs a program in the image that prints JSON."""
+
+    def ask(program: str) -> Any:
+        process = run_in_image("python", "-c", program)
+        assert process.returncode == 0, process.stderr
+        return json.loads(process.stdout)
+
+    return ask
+
+
+def test_runs_what_it_is_told_as_nobody_special(engine: Engine, image: str) -> None:
+    config = _inspect(engine, image)["Config"]
+    assert config["User"] == "10001:0"
+    assert not config.get("Entrypoint"), "kfp.local would put its command behind it"
+    assert config["Cmd"] == ["digits", "--help"]
+    assert config["WorkingDir"] == "/app"
+    assert set(config["ExposedPorts"]) == {f"{DEFAULT_GRPC_PORT}/tcp", f"{DEFAULT_REST_PORT}/tcp"}
+
+
+def test_says_what_it_is(engine: Engine, image: str, base_image: str) -> None:
+    labels = _inspect(engine, image)["Config"]["Labels"]
+    version = re.search(r'version="(.*)"', (PROJECT_ROOT / "setup.py").read_text())
+    assert version
+    assert labels["org.opencontainers.image.version"] == version[1]
+    assert labels["org.opencontainers.image.title"] == "digit-classifier"
+    assert labels["org.opencontainers.image.licenses"] == "MIT"
+    assert labels["org.opencontainers.image.revision"] == "unknown", "the copy is no repository"
+    assert labels["org.opencontainers.image.base.name"] == base_image
+
+
+def test_size(engine: Engine, image: str) -> None:
+    assert _inspect(engine, image)["Size"] < MOST_BYTES
+
+
+@pytest.mark.parametrize("user", ["12345:0", "0:0", "65534:65534"])
+def test_digits_runs_for_any_user_from_anywhere(run_in_image: RunInImage, user: str) -> None:
+    for command, expected in ((("--help",), "Usage: digits"), (("--version",), "digits, version ")):
+        process = run_in_image("digits", *command, options=(f"--user={user}", "--workdir=/"))
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.startswith(expected)
+        assert process.stderr == ""
+
+
+def test_a_user_without_an_account_has_a_name_and_a_home(report: Callable[[str], Any]) -> None:
+    program = "import getpass, json, os; home = os.path.expanduser('~'); "
+    program += "print(json.dumps([getpass.getuser(), home, os.access(home, os.W_OK)]))"
+    assert report(program) == ["digits", "/tmp", True]
+
+
+def test_nothing_that_builds(report: Callable[[str], Any]) -> None:
+    programs = ["as", "c++", "cc", "clang", "g++", "gcc", "git", "ld", "make", "strip", "uv"]
+    assert report(f"import json, shutil; print(json.dumps([p for p in {programs} if shutil.which(p)]))") == []
+
+
+def test_no_more_ways_to_become_root_than_the_base_image_has(engine: Engine, image: str, base_image: str) -> None:
+    find = ("find", "/", "-xdev", "-perm", "/6000", "-type", "f")
+    ours, theirs = (engine.output("run", "--rm", "--user=0:0", name, *find).split() for name in (image, base_image))
+    assert set(ours) <= set(theirs)
+
+
+def test_anybody_can_read_it_and_nobody_can_change_it(run_in_image: RunInImage) -> None:
+    readable = ("-perm", "-a+r", "(", "-not", "-type", "d", "-o", "-perm", "-a+x", ")")
+    for condition in (("-not", "(", *readable, ")"), ("-perm", "/o+w"), ("-not", "-user", "0")):
+        process = run_in_image("find", "/app", "/opt/venv", "-not", "-type", "l", *condition)
+        assert (process.returncode, process.stdout, process.stderr) == (0, "", ""), condition
+
+
+def test_nothing_of_the_checkout_but_code_and_data(report: Callable[[str], Any]) -> None:
+    assert report("import json, os; print(json.dumps(sorted(os.listdir('/app'))))") == [
+        *("components", "data", "pipeline", "pyproject.toml", "requirements.txt", "serving", "setup.py")
+    ]
+    code = "import json, pathlib; print(json.dumps([str(p) for p in pathlib.Path('/app').rglob('old*')]))"
+    assert report(code) == []
+
+
+def test_no_file_of_the_build_is_left(report: Callable[[str], Any]) -> None:
+    program = "import json, os; print(json.dumps([os.listdir(f) for f in ('/var/cache', '/var/lib/apt/lists') "
+    program += "if os.path.isdir(f)] + [os.path.exists('/build')]))"
+    *folders, build = report(program)
+    assert not build
+    assert not {name for folder in folders for name in folder} & {"uv", "pip", "partial"}
+
+
+def test_python_finds_bytecode_for_all_that_digits_imports(run_in_image: RunInImage) -> None:
+    process = run_in_image("python", "-v", "-c", "import pipeline.cli, pipeline.settings, aiohttp, yaml")
+    assert process.returncode == 0, process.stderr
+    assert len(re.findall(r"^# code object from '.*\.pyc'$", process.stderr, re.MULTILINE)) > 300
+    assert re.findall(r"^# code object from '?.*\.py'?$", process.stderr, re.MULTILINE) == []
+
+
+def test_the_packages_are_those_of_the_lock(report: Callable[[str], Any], run_in_image: RunInImage) -> None:
+    lines = (PROJECT_ROOT / "requirements.txt").read_text().splitlines()
+    requirements = [Requirement(line.rstrip("\\")) for line in lines if re.match(r"[a-z0-9]", line)]
+    locked = {
+        requirement.name: str(requirement.specifier).removeprefix("==")
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate(PLATFORM)
+    }
+    program = "import importlib.metadata as m, json, re; "
+    program += "print(json.dumps({re.sub('[-_.]+', '-', d.name).lower(): d.version for d in m.distributions("
+    program += "path=[p for p in __import__('sys').path if p.startswith('/opt')])}))"
+    installed = report(program)
+    assert installed.pop("digit-classifier")
+    assert installed == locked
+    check = run_in_image("pip", "--python=/opt/venv/bin/python", "check")
+    assert (check.returncode, check.stdout.strip()) == (0, "No broken requirements found."), check.stderr
+
+
+def test_data_can_come_from_object_stores(report: Callable[[str], Any]) -> None:
+    """Of the interfaces of AWS, those are there that reading from S3 needs, however one signs in."""
+    program = "import gcsfs, json, s3fs, botocore.session as b; s = b.get_session(); "
+    program += "services = ('s3', 'sts', 'sso', 'sso-oidc'); "
+    program += "[s.create_client(name, region_name='eu-west-1') for name in services]; print(json.dumps(services))"
+    assert report(program) == ["s3", "sts", "sso", "sso-oidc"]
+
+
+def test_an_edit_of_the_code_makes_only_small_layers_anew(
+    engine: Engine, image: str, make_image: Callable[[str], None], checkout: Path
+) -> None:
+    file = checkout / "pipeline" / "cli.py"
+    file.write_text(f"{file.read_text()}\n# Edited.\n")
+    make_image(f"{image}-edited")
+    before, after = (_inspect(engine, name) for name in (image, f"{image}-edited"))
+    engine.output("rmi", f"{image}-edited")
+    layers = [image["RootFS"]["Layers"] for image in (before, after)]
+    # The folder `pipeline`, and the bytecode of all.
+    assert layers[0][:-2] == layers[1][:-2]
+    assert len(layers[0]) == len(layers[1])
+    assert layers[0] != layers[1]

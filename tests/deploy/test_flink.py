@@ -1,0 +1,180 @@
+"""deploy/flink: allowed by the schemas; its parts find each other, their configuration and the settings."""
+
+import re
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from pipeline.beam_settings import BeamSettings
+from pipeline.kubeflow_settings import KubeflowSettings
+
+Manifest = dict[str, Any]
+
+COMPONENTS = {"flink-job-manager", "flink-task-manager", "beam-job-server"}
+
+
+@pytest.fixture(scope="module")
+def folder(deploy: Path) -> Path:
+    return deploy / "flink"
+
+
+@pytest.fixture(scope="module")
+def kustomization(folder: Path) -> Manifest:
+    return yaml.safe_load((folder / "kustomization.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def configuration(folder: Path) -> Manifest:
+    """Flink's."""
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def manifests(folder: Path, kustomization: Manifest) -> list[Manifest]:
+    """All that kustomization.yaml names."""
+    files = [folder / name for name in kustomization["resources"]]
+    generated = {folder / name for each in kustomization["configMapGenerator"] for name in each["files"]}
+    assert sorted(files) == sorted(set(folder.glob("*.yaml")) - generated - {folder / "kustomization.yaml"})
+    return [manifest for file in files for manifest in yaml.safe_load_all(file.read_text())]
+
+
+@pytest.fixture(scope="module")
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """By the name of their Deployment."""
+    return {one["metadata"]["name"]: one["spec"]["template"] for one in manifests if one["kind"] == "Deployment"}
+
+
+def containers(pods: dict[str, Manifest]) -> dict[str, Manifest]:
+    return {container["name"]: container for pod in pods.values() for container in pod["spec"]["containers"]}
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    return {one["metadata"]["name"]: one for one in manifests if one["kind"] == kind}
+
+
+def test_the_schemas_allow_it(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kustomize_makes_one_of_it(folder: Path) -> None:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed")
+    rendered = subprocess.run([program, "kustomize", str(folder)], capture_output=True, text=True, check=True).stdout
+    found = list(yaml.safe_load_all(rendered))
+    (config,) = of_kind(found, "ConfigMap").values()
+    assert set(config["data"]) == {"config.yaml", "log4j-console.properties"}
+    images = [each["image"] for one in of_kind(found, "Deployment").values() for each in spec(one)["containers"]]
+    assert all(":" in image for image in images)
+
+
+def spec(deployment: Manifest) -> Manifest:
+    return deployment["spec"]["template"]["spec"]
+
+
+def test_selectors_find_the_pods(manifests: list[Manifest], pods: dict[str, Manifest]) -> None:
+    assert set(pods) == COMPONENTS
+    for name, deployment in of_kind(manifests, "Deployment").items():
+        assert deployment["spec"]["selector"]["matchLabels"].items() <= pods[name]["metadata"]["labels"].items()
+    for name, service in of_kind(manifests, "Service").items():
+        labels = pods[name]["metadata"]["labels"]
+        assert service["spec"]["selector"].items() <= labels.items()
+        ports = {port["name"]: port["containerPort"] for port in pods[name]["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"]: port["port"] for port in service["spec"]["ports"]} == ports
+
+
+def test_nobody_but_steps_reaches_the_job_server_and_nobody_else_flink(
+    manifests: list[Manifest], pods: dict[str, Manifest]
+) -> None:
+    policies = of_kind(manifests, "NetworkPolicy")
+    everything = policies["flink"]["spec"]["podSelector"]["matchLabels"].items()
+    assert all(everything <= pod["metadata"]["labels"].items() for pod in pods.values())
+    (rule,) = policies["flink"]["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": policies["flink"]["spec"]["podSelector"]}]
+    (rule,) = policies["beam-job-server"]["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"pipelines.kubeflow.org/v2_component": "true"}}}]
+    service = of_kind(manifests, "Service")["beam-job-server"]
+    assert {port["port"] for port in rule["ports"]} == {port["port"] for port in service["spec"]["ports"]}
+
+
+def test_the_parts_find_each_other(
+    manifests: list[Manifest], pods: dict[str, Manifest], configuration: Manifest
+) -> None:
+    services = {name: each["spec"]["ports"] for name, each in of_kind(manifests, "Service").items()}
+    addresses = {f"{name}:{port['port']}" for name, ports in services.items() for port in ports}
+    (master,) = arguments(pods, "job-server", "flink-master")
+    assert master == f"{configuration['rest.address']}:8081"
+    assert {master, f"{configuration['jobmanager.rpc.address']}:6123"} <= addresses
+    ports = {port["name"]: port["containerPort"] for port in containers(pods)["task-manager"]["ports"]}
+    assert ports == {key: configuration[f"taskmanager.{key}.port"] for key in ("data", "rpc")}
+    settings = BeamSettings(engine="flink", job_endpoint="beam-job-server:8099", worker_pool="localhost:50000")
+    assert settings.job_endpoint in addresses
+    assert arguments(pods, "workers", "port") == [settings.worker_pool.partition(":")[2]]
+
+
+def arguments(pods: dict[str, Manifest], container: str, name: str) -> list[str]:
+    values = [argument.partition("=") for argument in containers(pods)[container]["args"]]
+    return [value for key, _, value in values if key == f"--{name}"]
+
+
+def test_steps_and_workers_share_the_staging_folder(pods: dict[str, Manifest], deploy: Path) -> None:
+    claim = yaml.safe_load((deploy / "kubernetes" / "kubeflow" / "staging_folder.yaml").read_text())
+    for name in ("flink-task-manager", "beam-job-server"):
+        volumes = {volume["name"]: volume for volume in pods[name]["spec"]["volumes"]}
+        assert volumes["staging-folder"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    for container in ("workers", "task-manager", "job-server"):
+        mounts = {mount["name"]: mount["mountPath"] for mount in containers(pods)[container]["volumeMounts"]}
+        assert mounts["staging-folder"] == str(KubeflowSettings().staging_folder)
+
+
+def test_everything_mounted_is_there(pods: dict[str, Manifest], kustomization: Manifest) -> None:
+    for pod in pods.values():
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        mounted = {mount["name"] for each in pod["spec"]["containers"] for mount in each["volumeMounts"]}
+        assert mounted == set(volumes)
+        if "config" in volumes:
+            generated = {each["name"] for each in kustomization["configMapGenerator"]}
+            assert volumes["config"]["configMap"]["name"] in generated
+
+
+def test_one_slot_for_each_pool_of_workers(manifests: list[Manifest], configuration: Manifest) -> None:
+    assert configuration["taskmanager.numberOfTaskSlots"] == 1
+    replicas = of_kind(manifests, "Deployment")["flink-task-manager"]["spec"]["replicas"]
+    assert configuration["parallelism.default"] == replicas
+
+
+def test_memory_fits(pods: dict[str, Manifest], configuration: Manifest) -> None:
+    limits = {name: each["resources"]["limits"]["memory"] for name, each in containers(pods).items()}
+    assert limits["task-manager"] == "3Gi"
+    assert configuration["taskmanager.memory.process.size"] == "3g"
+    assert limits["job-manager"] == "1600Mi"
+    assert configuration["jobmanager.memory.process.size"] == "1600m"
+
+
+def test_versions(kustomization: Manifest) -> None:
+    tags = {image["name"]: image["newTag"] for image in kustomization["images"]}
+    flink = BeamSettings().flink_version
+    assert tags["flink"].startswith(f"{flink}.")
+    assert tags[f"apache/beam_flink{flink}_job_server"] == version("apache-beam")
+    name, _, tag = KubeflowSettings().image.partition(":")
+    assert tags[name] == tag
+
+
+def test_confined(pods: dict[str, Manifest]) -> None:
+    for pod in pods.values():
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        for container in pod["spec"]["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert set(container["resources"]["limits"]) == set(container["resources"]["requests"]) == {"cpu", "memory"}
+            assert re.search("tmp", str(container["volumeMounts"]))

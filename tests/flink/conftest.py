@@ -1,0 +1,132 @@
+"""Flink clusters, and what the data steps write on them and on Beam's own runner, from the same images."""
+
+import os
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.
+from benchmarks.data_steps import run_data_steps
+
+# isort: split
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+
+from benchmarks.flink_cluster import (
+    DISTRIBUTION,
+    ClusterError,
+    EngineRun,
+    FlinkCluster,
+    find_libraries,
+    standalone_cluster,
+)
+from pipeline.beam_engine import beam_args
+from pipeline.settings import PROJECT_ROOT, Settings, load_settings
+
+NUM_TRAIN = 3000
+NUM_TEST = 1000
+BUILT_JOB_SERVER = DISTRIBUTION / "flink-job-server" / "flink-job-server.jar"
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture(scope="session")
+def make_settings(tmp_path_factory: pytest.TempPathFactory) -> MakeSettings:
+    """Makes settings of a small run on the first images of MNIST; keywords are those of section `beam`."""
+    folder = tmp_path_factory.mktemp("source")
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as mnist:
+        sizes = {"train": NUM_TRAIN, "test": NUM_TEST}
+        arrays: dict[str, Any] = {
+            f"{key}_{of}": mnist[f"{key}_{of}"][:size] for of, size in sizes.items() for key in "xy"
+        }
+    np.savez(folder / "few.npz", **arrays)
+    shared = {
+        "profile": "smoke",
+        "workspace": str(folder / "workspace"),
+        "data": {"uri": str(folder / "few.npz"), "sample_fraction": 1.0, "num_shards": 2},
+        "trainer": {"epochs": 1},
+    }
+    return lambda **beam: load_settings({**shared, "beam": beam}, file=Path(os.devnull))
+
+
+@pytest.fixture(scope="session")
+def direct(make_settings: MakeSettings, tmp_path_factory: pytest.TempPathFactory) -> EngineRun:
+    """The data steps, and a Trainer between them, on Beam's own runner."""
+    return _run(make_settings(), tmp_path_factory.mktemp("direct") / "steps")
+
+
+@pytest.fixture(scope="session", params=["local", "standalone"])
+def flink(
+    request: pytest.FixtureRequest,
+    make_settings: MakeSettings,
+    direct: EngineRun,
+    tmp_path_factory: pytest.TempPathFactory,
+    libraries: Path,
+    job_server_jar: str,
+) -> Iterator[EngineRun]:
+    """The data steps on Flink, with the model of the run on Beam's own runner."""
+    folder = tmp_path_factory.mktemp(request.param)
+    shared = {"engine": "flink", "job_server_jar": job_server_jar, "flink_parallelism": 2}
+    model = direct.folder / "Trainer" / "model"
+    if request.param == "local":
+        yield _run(make_settings(**shared, flink_master="[local]"), folder / "steps", model)
+        return
+    with standalone_cluster(libraries, folder) as cluster, _logs_named(folder):
+        settings = make_settings(**shared, flink_master=cluster.master, worker_pool=cluster.worker_pool)
+        yield _run(settings, folder / "steps", model, cluster)
+
+
+@pytest.fixture(scope="session")
+def libraries() -> Path:
+    """The jars of Flink."""
+    try:
+        return find_libraries()
+    except ClusterError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def job_server_jar() -> str:
+    """Beam's own job server, or where Maven Central's mirror lacks it, an older one from the libraries there."""
+    server = FlinkJarJobServer(PipelineOptions(["--flink_version=1.19"]))
+    try:
+        return str(server.local_jar(server.path_to_jar()))
+    except RuntimeError as error:
+        reason = str(error).partition(" If no Internet")[0]
+    if not BUILT_JOB_SERVER.exists():
+        _build_job_server(reason)
+    warnings.warn(f"{reason} Flink is tested with the older job server of {BUILT_JOB_SERVER}.", stacklevel=1)
+    return str(BUILT_JOB_SERVER)
+
+
+def _build_job_server(reason: str) -> None:
+    if shutil.which("mvn") is None:
+        pytest.skip(f"{reason} There is no Maven to make one with.")
+    pom = Path(__file__).parent / "job_server" / "pom.xml"
+    command = ["mvn", "-B", "-q", "-f", str(pom), "package", f"-Ddirectory={BUILT_JOB_SERVER.parent}"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        pytest.skip(f"{reason} None could be made with Maven: {process.stdout[-500:]}")
+
+
+def _run(settings: Settings, folder: Path, model: Path | None = None, cluster: FlinkCluster | None = None) -> EngineRun:
+    beam_arguments = beam_args(settings)
+    for _ in run_data_steps(settings, beam_arguments, folder, model):
+        pass
+    return EngineRun(folder, beam_arguments, cluster)
+
+
+@contextmanager
+def _logs_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"The logs of the cluster are in {folder}.")
+        raise

@@ -1,0 +1,60 @@
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from benchmarks.flink_cluster import EngineRun
+from serving.client.bulk import Summary, predict_to_csv
+from serving.client.errors import ClientError
+from serving.client.inputs import Inputs
+from serving.client.opening import open_local
+
+pytestmark = pytest.mark.flink
+
+
+@pytest.fixture(scope="session")
+def inputs(direct: EngineRun, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Two images, of which one is none, and the records of two splits."""
+    folder = tmp_path_factory.mktemp("inputs")
+    images = [folder / "digit.png", folder / "none.png"]
+    images[0].write_bytes(tf.io.encode_png(tf.zeros((28, 28, 1), tf.uint8)).numpy())
+    images[1].write_text("text")
+    examples = direct.folder / "MnistExampleGen" / "examples"
+    records = sorted(path for split in ("eval", "test") for path in (examples / f"Split-{split}").iterdir())
+    return Inputs(tuple(map(str, images)), tuple(map(str, records)))
+
+
+def predict(inputs: Inputs, output: Path, direct: EngineRun, run: EngineRun) -> Summary:
+    version = output.parent / "1"
+    if not version.exists():
+        version.symlink_to(direct.folder / "Trainer" / "model" / "Format-Serving")
+    open_client = partial(open_local, version)
+    return predict_to_csv(
+        inputs,
+        output,
+        open_client,
+        with_probabilities=True,
+        beam_arguments=run.beam_arguments,
+        on_progress=lambda rows: None,
+    )
+
+
+def test_the_same_answers_in_the_same_order(
+    direct: EngineRun, flink: EngineRun, inputs: Inputs, tmp_path: Path
+) -> None:
+    ours, theirs = tmp_path / "direct.csv", tmp_path / "flink.csv"
+    summary = predict(inputs, ours, direct, direct)
+    assert summary == Summary(num_results=1252, num_errors=1)
+    assert predict(inputs, theirs, direct, flink) == summary
+    assert theirs.read_text() == ours.read_text()
+
+
+def test_what_a_worker_says_of_a_damaged_file_is_told_in_one_line(
+    direct: EngineRun, flink: EngineRun, inputs: Inputs, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.gz"
+    damaged.write_bytes(Path(inputs.record_files[0]).read_bytes()[:-100])
+    with pytest.raises(ClientError, match=r"damaged\.gz: damaged after \d+ record\(s\), or no TFRecord: [^\n]*$"):
+        predict(Inputs((), (str(damaged),)), tmp_path / "answers.csv", direct, flink)
+    assert not (tmp_path / "answers.csv").exists()

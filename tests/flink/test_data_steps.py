@@ -1,0 +1,168 @@
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+
+# TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.
+import tfx.components  # noqa: F401
+
+# isort: split
+import tensorflow_data_validation as tfdv
+import tensorflow_model_analysis as tfma
+from google.protobuf.json_format import MessageToDict
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies
+
+from benchmarks.data_steps import run_data_steps
+from benchmarks.flink_cluster import EngineRun
+from components.evaluator import metrics  # noqa: F401 (TFMA loads them by name)
+from components.evaluator.measurements import Key, measurements
+from components.example_gen.sources import DataError
+from components.features import SPLITS
+from components.verdict import read_verdict
+from pipeline.local_runner import explain_failure
+from pipeline.settings import Settings
+
+pytestmark = pytest.mark.flink
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def records(folder: Path) -> Iterator[dict[str, tuple[float | bytes, ...]]]:
+    paths = sorted(str(path) for path in folder.iterdir())
+    for record in tf.data.TFRecordDataset(paths, "GZIP").as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        yield {key: tuple(getattr(value, value.WhichOneof("kind")).value) for key, value in features.items()}
+
+
+def test_the_same_shards_byte_for_byte(direct: EngineRun, flink: EngineRun) -> None:
+    ours, theirs = (run.folder / "MnistExampleGen" / "examples" for run in (direct, flink))
+    assert files(ours) == files(theirs)
+    assert len(files(ours)) == 2 * len(SPLITS)
+    assert all((ours / name).read_bytes() == (theirs / name).read_bytes() for name in files(ours))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_same_statistics_and_no_new_anomalies(direct: EngineRun, flink: EngineRun, split: str) -> None:
+    ours, theirs = (
+        statistics(run.folder / "StatisticsGen" / "statistics" / f"Split-{split}" / "FeatureStats.pb")
+        for run in (direct, flink)
+    )
+    assert len(ours) > 100
+    assert ours.keys() == theirs.keys()
+    for place, value in ours.items():
+        # The last digit of a sum depends on the order.
+        expected = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
+        assert theirs[place] == expected, place
+    anomalies = [
+        Anomalies.FromString((run.folder / f"ExampleValidator/anomalies/Split-{split}/SchemaDiff.pb").read_bytes())
+        for run in (direct, flink)
+    ]
+    assert MessageToDict(anomalies[0]) == MessageToDict(anomalies[1])
+
+
+def statistics(file: Path) -> dict[str, object]:
+    """Returns every number and text by its place, whatever the order of the features."""
+    (dataset,) = tfdv.load_stats_binary(str(file)).datasets
+    features = {str(feature.path): MessageToDict(feature) for feature in dataset.features}
+    return {"num_examples": dataset.num_examples, **dict(leaves(features))}
+
+
+def leaves(node: object, place: str = "") -> Iterator[tuple[str, object]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
+    if children is None:
+        yield place, node
+    for key, child in children or ():
+        yield from leaves(child, f"{place}/{key}")
+
+
+def test_the_same_transform_constants(direct: EngineRun, flink: EngineRun) -> None:
+    ours, theirs = (constants(run.folder / "Transform" / "transform_graph") for run in (direct, flink))
+    assert len(ours) >= 2, "mean and variance"
+    np.testing.assert_allclose(theirs, ours, rtol=1e-6)
+
+
+def constants(transform_graph: Path) -> list[float]:
+    saved_model = SavedModel.FromString((transform_graph / "transform_fn" / "saved_model.pb").read_bytes())
+    nodes = [node for node in saved_model.meta_graphs[0].graph_def.node if node.op == "Const"]
+    values = [tf.make_ndarray(node.attr["value"].tensor) for node in nodes]
+    return [float(value) for value in values if value.dtype == np.float32 and value.size == 1]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_same_transformed_records(direct: EngineRun, flink: EngineRun, split: str) -> None:
+    ours, theirs = (
+        pixels(run.folder / "Transform" / "transformed_examples" / f"Split-{split}") for run in (direct, flink)
+    )
+    assert ours[0] == theirs[0]
+    np.testing.assert_allclose(theirs[1], ours[1], atol=1e-6)
+
+
+def pixels(folder: Path) -> tuple[Counter[bytes], np.ndarray]:
+    """Returns the records with the rank of each pixel's value in place of the value, and the values by rank."""
+    found = list(records(folder))
+    images = np.array([record["image"] for record in found])
+    values, ranks = np.unique(images, return_inverse=True)
+    ranks = ranks.reshape(images.shape).astype(np.uint8)
+    labels = [str(record["label"]).encode() for record in found]
+    return Counter(image.tobytes() + label for image, label in zip(ranks, labels, strict=True)), values
+
+
+def test_the_same_corrupted_records(direct: EngineRun, flink: EngineRun) -> None:
+    ours, theirs = (run.folder / "CorruptedExampleGen" / "corrupted_examples" / "Split-test" for run in (direct, flink))
+    assert files(ours) == files(theirs)
+    # In the same order; but the bytes of a record depend on the order of a hash map.
+    assert all(one == other for one, other in zip(records(ours), records(theirs), strict=True))
+
+
+@pytest.mark.parametrize("evaluator", ["Evaluator", "RobustnessEvaluator"])
+def test_the_same_metrics_and_decisions(direct: EngineRun, flink: EngineRun, evaluator: str) -> None:
+    ours, theirs = (metric_values(run.folder / evaluator / "evaluation") for run in (direct, flink))
+    assert ours.keys() == theirs.keys()
+    assert len(ours) > 10
+    for key, value in ours.items():
+        assert theirs[key] == pytest.approx(value, rel=1e-6, nan_ok=True), key
+    decisions = [
+        [
+            (finding.metric, finding.slice, finding.passed)
+            for finding in read_verdict(str(run.folder / evaluator / "verdict")).findings
+        ]
+        for run in (direct, flink)
+    ]
+    assert decisions[0] == decisions[1]
+
+
+def metric_values(evaluation: Path) -> dict[Key, float]:
+    # Intervals are drawn at random by TFMA's jackknife, also on one engine.
+    return {key: measured.value for key, measured in measurements(tfma.load_metrics(str(evaluation))).items()}
+
+
+def test_a_mistake_in_the_data_that_a_worker_finds_is_told_in_one_line(
+    flink: EngineRun, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    source = tmp_path / "wrong.npz"
+    with np.load(make_settings().data.uri) as few:
+        arrays = dict(few)
+    arrays["y_train"][7] = 11
+    np.savez(source, **arrays)
+    settings = make_settings().model_copy(update={"data": make_settings().data.model_copy(update={"uri": str(source)})})
+    with pytest.raises(RuntimeError) as caught:
+        list(run_data_steps(settings, flink.beam_arguments, tmp_path / "steps"))
+    explained = explain_failure(caught.value, "MnistExampleGen")
+    assert isinstance(explained, DataError)
+    assert re.fullmatch(rf"{source}.*record 7.*11.*", str(explained)), explained
+
+
+def test_workers_end_with_their_jobs(flink: EngineRun) -> None:
+    if flink.cluster is None:
+        pytest.skip("Workers of a cluster inside the job server are threads of this process.")
+    (fork_server,) = psutil.Process(flink.cluster.process_ids["worker-pool"]).children()[-1:]
+    _, left = psutil.wait_procs(fork_server.children(), timeout=60)
+    assert not left

@@ -1,0 +1,131 @@
+"""Four runs of the compiled smoke pipeline on one emulated cluster, each with something else that goes wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+
+from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
+from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
+from tests.kubeflow.emulator.runner import Pod, PodLostError, ProcessRunner, Runner
+
+PROJECT_ROOT = Path(__file__).parents[2]
+
+CompileDigits = Callable[..., CompiledPipeline]
+
+
+class LosesOnePod:
+    """A runner that loses the first pod of a task when its command has ended."""
+
+    def __init__(self, runner: Runner, task: str) -> None:
+        self._runner = runner
+        self._to_lose = {task}
+
+    def run(self, pod: Pod, log: IO[bytes]) -> int:
+        exit_code = self._runner.run(pod, log)
+        if pod.task in self._to_lose:
+            self._to_lose.remove(pod.task)
+            raise PodLostError(f"node removed after exit status {exit_code}")
+        return exit_code
+
+
+@pytest.fixture(scope="session")
+def compile_digits() -> CompileDigits:
+    """Compiles the smoke pipeline with `digits compile`, for pods that have the folder `workspace` at its own path."""
+
+    def run(folder: Path, workspace: Path, *arguments: str) -> CompiledPipeline:
+        file = folder / "pipeline.yaml"
+        command = [sys.executable, "-m", "pipeline.cli", "compile", "--profile", "smoke", "--config", os.devnull]
+        settings = ("--set", f"kubeflow.workspace={workspace}", "--set", "data.num_shards=1")
+        process = subprocess.run(
+            [*command, "--output", str(file), *settings, *arguments],
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr
+        return CompiledPipeline.load(file)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pod_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pods have as their workspace."""
+    return tmp_path_factory.mktemp("kubeflow-workspace")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    return Cluster(tmp_path_factory.mktemp("cluster"), LosesOnePod(ProcessRunner(), "Pusher"))
+
+
+@pytest.fixture(scope="session")
+def pipeline(
+    compile_digits: CompileDigits, pod_workspace: Path, tmp_path_factory: pytest.TempPathFactory
+) -> CompiledPipeline:
+    return compile_digits(tmp_path_factory.mktemp("compiled"), pod_workspace)
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """An image other than that of the settings, which a run is given as a parameter."""
+    return "registry.example/digits@sha256:" + "0" * 64
+
+
+@pytest.fixture(scope="session")
+def dark_on_light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real images, inverted: data that DataGate refuses."""
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
+        data: dict[str, Any] = {key: arrays[key][:3000] for key in arrays}
+    for part in ("x_train", "x_test"):
+        data[part] = 255 - data[part]
+    path = tmp_path_factory.mktemp("inverted") / "inverted.npz"
+    np.savez_compressed(path, **data)
+    return path
+
+
+@pytest.fixture(scope="session")
+def first_two_runs(
+    cluster: Cluster, pipeline: CompiledPipeline, dark_on_light: Path, image: str
+) -> tuple[PipelineRun, PipelineRun]:
+    """Two runs at once, because one alone would leave a core idle most of the time."""
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(cluster.run, pipeline, {"image": image})
+        on_bad_data = pool.submit(cluster.run, pipeline, {"data_uri": str(dark_on_light)})
+    return first.result(), on_bad_data.result()
+
+
+@pytest.fixture(scope="session")
+def first_run(first_two_runs: tuple[PipelineRun, PipelineRun]) -> PipelineRun:
+    """All goes well, but that the pod of Pusher is lost when it has published."""
+    return first_two_runs[0]
+
+
+@pytest.fixture(scope="session")
+def run_on_bad_data(first_two_runs: tuple[PipelineRun, PipelineRun]) -> PipelineRun:
+    """The data are what DataGate has to refuse."""
+    return first_two_runs[1]
+
+
+@pytest.fixture(scope="session")
+def refused_run(cluster: Cluster, pipeline: CompiledPipeline, first_run: PipelineRun) -> PipelineRun:
+    """Another model, which no gate can let pass."""
+    assert first_run.succeeded, first_run
+    return cluster.run(pipeline, {"epochs": 1, "min_accuracy": 1})
+
+
+@pytest.fixture(scope="session")
+def run_after_removal(cluster: Cluster, pipeline: CompiledPipeline, refused_run: PipelineRun) -> PipelineRun:
+    """Somebody has removed an artifact with which a cached step answers."""
+    outputs = refused_run.tasks["ImportSchemaGen"].outputs or {}
+    shutil.rmtree(cluster.store.path(outputs["schema"].uri))
+    return cluster.run(pipeline)

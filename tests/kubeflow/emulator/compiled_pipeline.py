@@ -1,0 +1,158 @@
+"""The compiled pipeline as Kubeflow Pipelines' API server and compiler to Argo read it.
+
+Source: kubeflow/pipelines 2.17.0, backend/src/apiserver/template/v2_template.go and backend/src/v2/compiler.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Value
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from tests.kubeflow.emulator.contract import ContractError, NotEmulatedError
+
+_SCHEMA_VERSION = "2.1.0"
+_KINDS: Mapping[int, str] = {
+    pipeline_spec_pb2.ParameterType.NUMBER_DOUBLE: "number_value",
+    pipeline_spec_pb2.ParameterType.NUMBER_INTEGER: "number_value",
+    pipeline_spec_pb2.ParameterType.STRING: "string_value",
+    pipeline_spec_pb2.ParameterType.BOOLEAN: "bool_value",
+    pipeline_spec_pb2.ParameterType.LIST: "list_value",
+    pipeline_spec_pb2.ParameterType.STRUCT: "struct_value",
+}
+
+
+@dataclass(frozen=True)
+class VolumeMount:
+    """A PersistentVolumeClaim in a pod."""
+
+    claim: str
+    mount_path: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task with everything that driver and launcher are given of it."""
+
+    name: str
+    spec: pipeline_spec_pb2.PipelineTaskSpec
+    component: pipeline_spec_pb2.ComponentSpec
+    container: pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec
+    mounts: tuple[VolumeMount, ...]
+
+    @property
+    def dependencies(self) -> frozenset[str]:
+        """The tasks that must have succeeded before: those named, and the producers of its inputs."""
+        inputs = self.spec.inputs
+        producers = [item.task_output_artifact.producer_task for item in inputs.artifacts.values()]
+        return frozenset(self.spec.dependent_tasks) | frozenset(filter(None, producers))
+
+    @property
+    def num_attempts(self) -> int:
+        """How often a failing pod is started in all."""
+        return 1 + int(self.spec.retry_policy.max_retry_count)
+
+
+@dataclass(frozen=True)
+class CompiledPipeline:
+    """A pipeline that the API server accepts."""
+
+    name: str
+    tasks: Mapping[str, Task]
+    root: pipeline_spec_pb2.ComponentSpec
+
+    @classmethod
+    def load(cls, file: Path) -> "CompiledPipeline":
+        """Reads a compiled pipeline, strictly.
+
+        Args:
+            file: YAML of one or two documents: the pipeline and what it asks of Kubernetes.
+
+        Raises:
+            ContractError: The API server would refuse it.
+            json_format.ParseError: A field that the schema does not have.
+        """
+        documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        spec = json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
+        if spec.schema_version != _SCHEMA_VERSION:
+            raise ContractError(f"schema version {spec.schema_version}, expected {_SCHEMA_VERSION}")
+        platform = json_format.ParseDict(documents[1] if documents[1:] else {}, pipeline_spec_pb2.PlatformSpec())
+        # In the order of their names, as the compiler to Argo takes them.
+        tasks = {name: _task(name, spec, platform) for name in sorted(spec.root.dag.tasks)}
+        for task in tasks.values():
+            if unknown := task.dependencies - tasks.keys():
+                raise ContractError(f"{task.name}: unknown producer tasks {sorted(unknown)}")
+        return cls(spec.pipeline_info.name, tasks, spec.root)
+
+    def parameters(self, given: Mapping[str, Any]) -> dict[str, Value]:
+        """Returns the parameters of a run: those given, and defaults.
+
+        Raises:
+            ContractError: One is unknown, has no value, or a value of the wrong type.
+        """
+        definitions = self.root.input_definitions.parameters
+        if unknown := given.keys() - definitions.keys():
+            raise ContractError(f"unknown input parameters {sorted(unknown)}")
+        values: dict[str, Value] = {}
+        for name, definition in definitions.items():
+            if name not in given and not definition.HasField("default_value"):
+                raise ContractError(f"parameter {name} is not optional, yet has neither default value nor value")
+            values[name] = Value()
+            if name in given:
+                json_format.ParseDict(given[name], values[name])
+            else:
+                values[name].CopyFrom(definition.default_value)
+            check_kind(name, values[name], definition.parameter_type)
+        return values
+
+
+def check_kind(name: str, value: Value, parameter_type: int) -> None:
+    """Refuses a value that has not the type of its parameter.
+
+    Raises:
+        ContractError: It has another type.
+    """
+    expected, found = _KINDS[parameter_type], value.WhichOneof("kind")
+    if found != expected:
+        raise ContractError(f"input parameter {name!r} type mismatch: expect {expected}, got {found}")
+
+
+def _task(name: str, spec: pipeline_spec_pb2.PipelineSpec, platform: pipeline_spec_pb2.PlatformSpec) -> Task:
+    task = spec.root.dag.tasks[name]
+    component = spec.components[task.component_ref.name]
+    label = component.executor_label
+    if task.HasField("parameter_iterator") or task.HasField("artifact_iterator") or not label:
+        raise NotEmulatedError(f"{name}: only tasks of one container each")
+    # A Struct, of which the backend ignores unknown fields.
+    deployment = json_format.ParseDict(
+        json_format.MessageToDict(spec.deployment_spec),
+        pipeline_spec_pb2.PipelineDeploymentConfig(),
+        ignore_unknown_fields=True,
+    )
+    executor = deployment.executors[label]
+    if executor.WhichOneof("spec") != "container":
+        raise NotEmulatedError(f"{name}: an executor of kind {executor.WhichOneof('spec')}")
+    if component.output_definitions.parameters:
+        raise NotEmulatedError(f"{name}: output parameters")
+    return Task(name, task, component, executor.container, _mounts(name, label, platform))
+
+
+def _mounts(name: str, label: str, platform: pipeline_spec_pb2.PlatformSpec) -> tuple[VolumeMount, ...]:
+    executors = platform.platforms["kubernetes"].deployment_spec.executors
+    if label not in executors:
+        return ()
+    config = json_format.ParseDict(
+        json_format.MessageToDict(executors[label]), kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+    )
+    mounts = []
+    for mount in config.pvc_mount:
+        claim = mount.pvc_name_parameter.runtime_value.constant.string_value or mount.constant
+        if not claim or mount.sub_path:
+            raise NotEmulatedError(f"{name}: a volume whose claim is no constant, or a path in a volume")
+        mounts.append(VolumeMount(claim, mount.mount_path))
+    return tuple(mounts)

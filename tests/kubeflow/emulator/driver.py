@@ -1,0 +1,186 @@
+"""The driver: what a task is given, whether it runs at all, and whether an earlier run has done the same.
+
+Source: kubeflow/pipelines 2.17.0, backend/src/v2/driver (container.go, resolve.go, driver.go, cache.go) and
+backend/src/v2/cacheutils/cache.go.
+"""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Value
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from tests.kubeflow.emulator.compiled_pipeline import Task, check_kind
+from tests.kubeflow.emulator.condition import holds
+from tests.kubeflow.emulator.contract import (
+    LOGS_KEY,
+    ContractError,
+    NotEmulatedError,
+    check_argument_size,
+    to_json,
+)
+from tests.kubeflow.emulator.metadata_store import StoredArtifact
+from tests.kubeflow.emulator.object_store import path_in_pod
+
+_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+?)']}}")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What all tasks of a run share.
+
+    Attributes:
+        pipeline: Name of the pipeline.
+        run_id: Id of the run.
+        root: URI below which the run writes.
+        parameters: The parameters of the run.
+        outputs: What the tasks that have succeeded have left, by task and output.
+    """
+
+    pipeline: str
+    run_id: str
+    root: str
+    parameters: Mapping[str, Value]
+    outputs: dict[str, Mapping[str, StoredArtifact]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the driver decides of a task.
+
+    Attributes:
+        executor_input: What the task is given.
+        triggered: Whether its condition holds.
+        image: The image of its container.
+        fingerprint: Its cache key; empty if it is not to be cached.
+    """
+
+    executor_input: pipeline_spec_pb2.ExecutorInput
+    triggered: bool
+    image: str = ""
+    fingerprint: str = ""
+
+
+def drive(task: Task, run: RunContext) -> Execution:
+    """Does what the driver does for a task.
+
+    Raises:
+        ContractError: The driver would fail.
+    """
+    executor_input = pipeline_spec_pb2.ExecutorInput()
+    _resolve_parameters(task, run, executor_input)
+    _resolve_artifacts(task, run, executor_input)
+    condition = task.spec.trigger_policy.condition
+    if condition and not holds(condition, executor_input):
+        return Execution(executor_input, triggered=False)
+    _provision_outputs(task, run, executor_input)
+    check_argument_size(to_json(executor_input), f"{task.name}: --executor_input")
+    check_argument_size(to_json(task.component), f"{task.name}: --component_spec")
+    caching = task.spec.caching_options
+    if caching.cache_key:
+        raise NotEmulatedError(f"{task.name}: a cache key of its own")
+    fingerprint = cache_fingerprint(task, executor_input) if caching.enable_cache else ""
+    image = substitute_parameters(task.container.image, executor_input)
+    return Execution(executor_input, triggered=True, image=image, fingerprint=fingerprint)
+
+
+def substitute_parameters(text: str, executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
+    """Puts input parameters in the place of their placeholders.
+
+    Raises:
+        ContractError: There is no such input parameter.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in executor_input.inputs.parameter_values:
+            raise ContractError(f"parameter {found[1]!r} not found in executor input")
+        return as_text(executor_input.inputs.parameter_values[found[1]])
+
+    return _PARAMETER.sub(value, text)
+
+
+def as_text(value: Value) -> str:
+    """Returns a parameter as the text that takes its place in a command."""
+    return value.string_value if value.WhichOneof("kind") == "string_value" else to_json(value)
+
+
+def cache_fingerprint(task: Task, executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
+    """Returns the key under which the outputs of a task are kept for later runs.
+
+    It sees ids of inputs, not what is stored under their URIs; the image as compiled, that is its placeholder.
+    """
+    inputs, outputs = executor_input.inputs, executor_input.outputs
+    wiped = {key: pipeline_spec_pb2.RuntimeArtifact() for key in outputs.artifacts}
+    for key, artifact in wiped.items():
+        artifact.CopyFrom(outputs.artifacts[key].artifacts[0])
+        artifact.ClearField("uri")
+    content = {
+        "inputArtifactNames": {key: [item.name for item in found.artifacts] for key, found in inputs.artifacts.items()},
+        "inputParameterValues": {key: json.loads(to_json(item)) for key, item in inputs.parameter_values.items()},
+        "outputArtifactsSpec": {key: json_format.MessageToDict(artifact) for key, artifact in wiped.items()},
+        "containerSpec": {
+            "image": task.container.image,
+            "cmdArgs": [*task.container.command, *task.container.args],
+            "pvcNames": sorted({mount.claim for mount in task.mounts}),
+        },
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _resolve_parameters(task: Task, run: RunContext, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
+    values = executor_input.inputs.parameter_values
+    for name, source in task.spec.inputs.parameters.items():
+        values[name].CopyFrom(_parameter(task, run, name, source))
+    for name, definition in task.component.input_definitions.parameters.items():
+        if name not in values:
+            if not definition.is_optional and not definition.HasField("default_value"):
+                raise ContractError(f"neither value nor default value provided for non-optional parameter {name!r}")
+        elif definition.parameter_type == pipeline_spec_pb2.ParameterType.STRING:
+            values[name].string_value = as_text(values[name])
+        else:
+            check_kind(name, values[name], definition.parameter_type)
+
+
+def _parameter(
+    task: Task, run: RunContext, name: str, source: pipeline_spec_pb2.TaskInputsSpec.InputParameterSpec
+) -> Value:
+    match source.WhichOneof("kind"):
+        case "component_input_parameter":
+            if source.component_input_parameter not in run.parameters:
+                raise ContractError(f"parent DAG does not have input parameter {source.component_input_parameter}")
+            return run.parameters[source.component_input_parameter]
+        case "runtime_value" if source.runtime_value.HasField("constant"):
+            constant = source.runtime_value.constant
+            special = {"{{$.pipeline_job_uuid}}": run.run_id, "{{$.pipeline_task_name}}": task.name}
+            if constant.string_value in special:
+                return Value(string_value=special[constant.string_value])
+            return constant
+        case kind:
+            raise NotEmulatedError(f"{task.name}: parameter {name} from {kind}")
+
+
+def _resolve_artifacts(task: Task, run: RunContext, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
+    for name, source in task.spec.inputs.artifacts.items():
+        producer, key = source.task_output_artifact.producer_task, source.task_output_artifact.output_artifact_key
+        if not producer:
+            raise NotEmulatedError(f"{task.name}: artifact {name} from {source.WhichOneof('kind')}")
+        if key not in run.outputs[producer]:
+            raise ContractError(f"cannot find output artifact key {key!r} in producer task {producer!r}")
+        executor_input.inputs.artifacts[name].artifacts.append(run.outputs[producer][key].to_runtime())
+
+
+def _provision_outputs(task: Task, run: RunContext, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
+    root = f"{run.root}/{task.name}/{uuid.uuid4()}"
+    logs = pipeline_spec_pb2.ComponentOutputsSpec.ArtifactSpec()
+    logs.artifact_type.schema_title = "system.Artifact"
+    for name, definition in {**task.component.output_definitions.artifacts, LOGS_KEY: logs}.items():
+        artifact = executor_input.outputs.artifacts[name].artifacts.add(name=name, uri=f"{root}/{name}")
+        artifact.type.CopyFrom(definition.artifact_type)
+        if definition.HasField("metadata"):
+            artifact.metadata.CopyFrom(definition.metadata)
+    executor_input.outputs.output_file = str(path_in_pod(root) / "output_metadata.json")

@@ -1,0 +1,170 @@
+"""The compiled pipeline runs on Kubeflow Pipelines, as far as that can be seen without a cluster.
+
+Every task runs as it would in its pod: with what the driver resolves, in a file system of its own, from and to an
+object store, with metadata that have gone through MLMD. See `emulator`.
+"""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from components.example_gen.data_version import find_data
+from components.provenance import model_fingerprint, read_provenance, verify_files
+from components.verdict import Verdict, read_verdict
+from components.versions import Version, list_versions
+from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
+from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
+from tests.kubeflow.emulator.metadata_store import StoredArtifact
+
+PROJECT_ROOT = Path(__file__).parents[2]
+BEFORE_THE_GATE = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}
+GATES = {"DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"}
+
+
+def _output(run: PipelineRun, task: str, key: str) -> StoredArtifact:
+    outputs = run.tasks[task].outputs
+    assert outputs is not None, f"{task} has no outputs: {run.tasks[task]}"
+    return outputs[key]
+
+
+@pytest.fixture(scope="module")
+def version(
+    first_run: PipelineRun, refused_run: PipelineRun, run_on_bad_data: PipelineRun, pod_workspace: Path
+) -> Version:
+    """The only version there is after all runs."""
+    [version] = list_versions(pod_workspace / "serving" / "digits-smoke")
+    return version
+
+
+@pytest.fixture(scope="module")
+def verdicts(cluster: Cluster, refused_run: PipelineRun) -> dict[str, Verdict]:
+    """What the gates have left in the store."""
+    return {gate: read_verdict(str(cluster.store.path(_output(refused_run, gate, "verdict").uri))) for gate in GATES}
+
+
+def test_every_task_of_a_first_run_succeeds(first_run: PipelineRun, pipeline: CompiledPipeline) -> None:
+    assert first_run.named("succeeded") | first_run.named("cached") == set(pipeline.tasks), first_run
+    assert BEFORE_THE_GATE | GATES | {"Pusher"} < set(pipeline.tasks)
+
+
+def test_every_pod_has_the_image_of_the_run_and_writes_only_where_it_may(first_run: PipelineRun, image: str) -> None:
+    attempts = [attempt for task in first_run.tasks.values() for attempt in task.attempts]
+    assert {attempt.image for attempt in attempts} == {image}
+    assert [attempt.left_behind for attempt in attempts if attempt.left_behind] == []
+
+
+def test_the_pushed_version_says_where_it_comes_from(first_run: PipelineRun, version: Version) -> None:
+    provenance = read_provenance(version.directory)
+    assert provenance is not None
+    verify_files(version.directory, provenance)
+    assert provenance.origin.pipeline_run == first_run.run_id
+    assert provenance.origin.model_uri == _output(first_run, "Trainer", "model").uri
+    data = find_data(str(PROJECT_ROOT / "data" / "mnist.npz"), None)
+    ingredients = provenance.origin.ingredients
+    assert ingredients is not None
+    assert (ingredients.data.uri, ingredients.data.span) == (data.uri, 0)
+    assert ingredients.data.fingerprint == data.fingerprint
+    assert {gate.gate for gate in provenance.origin.gates} == GATES
+
+
+def test_a_lost_pod_of_pusher_does_not_make_a_second_version(first_run: PipelineRun, version: Version) -> None:
+    pusher = first_run.tasks["Pusher"]
+    assert [(attempt.exit_code, attempt.failure) for attempt in pusher.attempts] == [
+        (None, "pod lost: node removed after exit status 0"),
+        (0, ""),
+    ]
+    pushed = _output(first_run, "Pusher", "pushed_model").properties
+    assert (pushed["pushed"], pushed["pushed_version"]) == (1, str(version.number))
+
+
+def test_no_path_of_a_pod_gets_out_of_it(
+    cluster: Cluster, first_run: PipelineRun, refused_run: PipelineRun, pod_workspace: Path
+) -> None:
+    # Without what a symbolic link may stand for.
+    pods = "/".join(cluster.pods.parts[-2:])
+    for run in (first_run, refused_run):
+        for name, task in run.tasks.items():
+            for artifact in (task.outputs or {}).values():
+                assert pods not in repr(artifact), name
+    stored = [file for folder in (cluster.store.folder, pod_workspace) for file in folder.rglob("*") if file.is_file()]
+    # TFMA notes there where it found the models; nobody reads it.
+    looked_at = [file for file in stored if file.name != "eval_config.json" and "executor-logs" not in file.name]
+    assert len(looked_at) > 50
+    for file in looked_at:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        assert pods.encode() not in content, file
+
+
+def test_a_second_run_does_all_again_that_its_data_might_change(refused_run: PipelineRun) -> None:
+    assert refused_run.succeeded, refused_run
+    assert refused_run.named("cached") == {"ImportSchemaGen"}
+
+
+def test_a_second_run_compares_with_the_model_of_the_first(
+    cluster: Cluster, refused_run: PipelineRun, version: Version, verdicts: dict[str, Verdict]
+) -> None:
+    baseline = _output(refused_run, "BaselineModel", "baseline_model")
+    assert baseline.properties["version"] == str(version.number)
+    copy = cluster.store.path(baseline.uri) / "Format-Serving"
+    assert model_fingerprint(copy) == model_fingerprint(version.directory)
+    provenance = read_provenance(version.directory)
+    assert provenance is not None
+    pushed = {gate.gate: gate.metrics for gate in provenance.origin.gates}
+    for gate in ("Evaluator", "RobustnessEvaluator"):
+        compared = {finding.metric: finding.baseline for finding in verdicts[gate].findings if finding.baseline}
+        assert compared, gate
+    [accuracy] = [
+        finding for finding in verdicts["Evaluator"].findings if (finding.metric, finding.slice) == ("accuracy", "all")
+    ]
+    assert accuracy.baseline == pytest.approx(pushed["Evaluator"]["accuracy"]["all"])
+
+
+def test_a_refused_model_is_not_pushed_and_every_verdict_is_there(
+    cluster: Cluster, refused_run: PipelineRun, verdicts: dict[str, Verdict]
+) -> None:
+    assert refused_run.succeeded, refused_run
+    pushed_model = _output(refused_run, "Pusher", "pushed_model")
+    assert pushed_model.properties["pushed"] == 0
+    assert not cluster.store.path(pushed_model.uri).exists()
+    assert verdicts["DataGate"].passed
+    assert verdicts["ServingCheck"].passed
+    [refusal] = [
+        finding
+        for finding in verdicts["Evaluator"].findings
+        if (finding.metric, finding.slice, finding.passed) == ("accuracy", "all", False)
+    ]
+    assert refusal.lower_bound == 1
+    assert refusal.reason
+    for gate in GATES:
+        assert _output(refused_run, gate, "verdict").properties["passed"] == verdicts[gate].passed
+
+
+def test_refused_data_reach_no_step_that_learns(
+    cluster: Cluster, run_on_bad_data: PipelineRun, pipeline: CompiledPipeline
+) -> None:
+    assert run_on_bad_data.succeeded, run_on_bad_data
+    assert run_on_bad_data.named("succeeded") | run_on_bad_data.named("cached") == BEFORE_THE_GATE
+    assert run_on_bad_data.named("skipped") | run_on_bad_data.named("omitted") == set(pipeline.tasks) - BEFORE_THE_GATE
+    verdict = read_verdict(str(cluster.store.path(_output(run_on_bad_data, "DataGate", "verdict").uri)))
+    assert "share of zeros (background)" in {finding.metric for finding in verdict.findings if not finding.passed}
+
+
+def test_a_removed_artifact_is_missed_by_the_step_that_needs_it(
+    run_after_removal: PipelineRun, pipeline: CompiledPipeline, version: Version
+) -> None:
+    schema = _output(run_after_removal, "ImportSchemaGen", "schema")
+    statistics_gen = run_after_removal.tasks["StatisticsGen"]
+    assert run_after_removal.tasks["ImportSchemaGen"].state == "cached"
+    assert run_after_removal.named("failed") == {"StatisticsGen"}
+    assert len(statistics_gen.attempts) == pipeline.tasks["StatisticsGen"].num_attempts
+    for attempt in statistics_gen.attempts:
+        assert attempt.exit_code == 1
+        [error] = [line for line in attempt.log.splitlines() if line.startswith("Error: ")]
+        assert f'input artifact "schema" ({schema.uri}): nothing there' in error
+        assert "Traceback" not in attempt.log
+    assert run_after_removal.named("omitted") == set(pipeline.tasks) - {
+        "MnistExampleGen",
+        "ImportSchemaGen",
+        "StatisticsGen",
+    }

@@ -1,0 +1,249 @@
+"""The emulator keeps to the contract of driver and launcher, as far as that is not obvious from its code."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
+from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
+from tests.kubeflow.emulator.contract import ContractError, NotEmulatedError
+from tests.kubeflow.emulator.runner import ProcessRunner
+
+# What each program below starts with: what it is given, and a way to say something of its output `made`.
+_PROLOGUE = """
+import json, os, pathlib, sys
+given = json.loads(sys.argv[1])
+root = pathlib.Path(sys.argv[-1].removeprefix("--pod_root="))
+parameters = given["inputs"]["parameterValues"]
+def local(uri):
+    return root / uri.replace("://", "/")
+def say(text):
+    file = root / given["outputs"]["outputFile"].removeprefix("/")
+    file.write_text(text)
+def say_of_made(**artifact):
+    say(json.dumps({"artifacts": {"made": {"artifacts": [artifact]}}}))
+"""
+_MAKE = """
+made = local(given["outputs"]["artifacts"]["made"]["artifacts"][0]["uri"])
+assert made.parent.is_dir() and not made.exists()
+(made / "empty").mkdir(parents=True)
+(made / "part").write_text(str(parameters["number"]))
+"""
+_SHOW = """
+[used] = given["inputs"]["artifacts"]["used"]["artifacts"]
+found = sorted(str(path.relative_to(local(used["uri"]))) for path in local(used["uri"]).rglob("*"))
+print("RESULT", json.dumps({"used": used, "found": found, "exists": local(used["uri"]).exists(), "given": given}))
+"""
+_CONDITION = "(inputs.artifacts['used'].artifacts[0].metadata['passed'] == 1.0)"
+
+RunTwoTasks = Callable[..., PipelineRun]
+
+
+def _task(program: str, *, caching: bool = False, retries: int = 0, condition: str = "") -> dict[str, Any]:
+    """The parts of a task of one parameter, given twice, and one output; with a condition, or of SHOW, of one input."""
+    uses = condition or program == _SHOW
+    return {
+        "component": {
+            "executorLabel": "",
+            "inputDefinitions": {
+                "parameters": {
+                    "number": {"parameterType": "NUMBER_INTEGER"},
+                    "text": {"parameterType": "STRING"},
+                },
+                **({"artifacts": {"used": {"artifactType": {"instanceSchema": "title: t"}}}} if uses else {}),
+            },
+            "outputDefinitions": {"artifacts": {"made": {"artifactType": {"instanceSchema": "title: tfx.Made"}}}},
+        },
+        "task": {
+            "taskInfo": {"name": ""},
+            "componentRef": {"name": ""},
+            "inputs": {
+                "parameters": {name: {"componentInputParameter": "number"} for name in ("number", "text")},
+                **(
+                    {
+                        "artifacts": {
+                            "used": {"taskOutputArtifact": {"producerTask": "Make", "outputArtifactKey": "made"}}
+                        }
+                    }
+                    if uses
+                    else {}
+                ),
+            },
+            **({"cachingOptions": {"enableCache": True}} if caching else {}),
+            **({"retryPolicy": {"maxRetryCount": retries}} if retries else {}),
+            **({"triggerPolicy": {"condition": condition}} if condition else {}),
+        },
+        "container": {"image": "image:1", "command": ["python", "-c", _PROLOGUE + program], "args": ["{{$}}"]},
+    }
+
+
+def _pipeline(file: Path, **tasks: dict[str, Any]) -> CompiledPipeline:
+    for name, parts in tasks.items():
+        parts["component"]["executorLabel"] = name
+        parts["task"] |= {"taskInfo": {"name": name}, "componentRef": {"name": name}}
+    parameters = {"number": {"parameterType": "NUMBER_INTEGER", "defaultValue": 6}}
+    document = {
+        "schemaVersion": "2.1.0",
+        "pipelineInfo": {"name": "tiny"},
+        "deploymentSpec": {"executors": {name: {"container": parts["container"]} for name, parts in tasks.items()}},
+        "components": {name: parts["component"] for name, parts in tasks.items()},
+        "root": {
+            "inputDefinitions": {"parameters": parameters},
+            "dag": {"tasks": {name: parts["task"] for name, parts in tasks.items()}},
+        },
+    }
+    file.write_text(yaml.safe_dump(document))
+    return CompiledPipeline.load(file)
+
+
+def _result(run: PipelineRun, task: str) -> Any:
+    log = run.tasks[task].attempts[-1].log
+    [line] = [line for line in log.splitlines() if line.startswith("RESULT ")]
+    return json.loads(line.removeprefix("RESULT "))
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path / "cluster", ProcessRunner())
+
+
+def test_metadata_make_the_round_trip_through_mlmd(cluster: Cluster, tmp_path: Path) -> None:
+    said = {"truth": True, "number": 0.5, "text": "t", "items": [1, "a"], "keys": {"k": False}}
+    pipeline = _pipeline(
+        tmp_path / "p.yaml",
+        Make=_task(f"{_MAKE}\nsay_of_made(metadata={said}, name='no', type=None)"),
+        Show=_task(_SHOW),
+    )
+    run = cluster.run(pipeline)
+    assert run.succeeded, run
+    used = _result(run, "Show")["used"]
+    assert used["type"] == {"instanceSchema": ""}
+    assert used["name"] == str(run.tasks["Make"].outputs["made"].artifact_id)  # type: ignore[index]
+    assert used["uri"].startswith(f"minio://mlpipeline/v2/artifacts/tiny/{run.run_id}/Make/")
+    assert used["metadata"].pop("display_name") == "made"
+    assert json.loads(used["metadata"].pop("store_session_info"))["Provider"] == "minio"
+    wrapped = {"items": {"list": [1, "a"]}, "keys": {"struct": {"k": False}}}
+    assert used["metadata"] == {"truth": 1, "number": 0.5, "text": "t", **wrapped}
+
+
+def test_files_go_through_the_store(cluster: Cluster, tmp_path: Path) -> None:
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Show=_task(_SHOW)), {"number": 7})
+    result = _result(run, "Show")
+    assert result["found"] == ["part"], "an object store has no empty folders"
+    assert result["given"]["inputs"]["parameterValues"] == {"number": 7, "text": "7"}
+    assert cluster.store.path(result["used"]["uri"]).joinpath("part").read_text() == "7"
+    assert not list(cluster.pods.iterdir())
+
+
+def test_an_output_that_was_not_written_is_an_input_that_is_not_there(cluster: Cluster, tmp_path: Path) -> None:
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task("pass"), Show=_task(_SHOW)))
+    assert run.succeeded
+    assert not _result(run, "Show")["exists"]
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("sys.exit('no')", "exit status 1"),
+        ("say_of_made(metadata={'a': None})", "a: unknown/unsupported value type null_value"),
+        ("say_of_made(colour='red')", 'no field named "colour"'),
+        ("say_of_made(metadata={'a': float('nan')})", "NaN is no JSON"),
+        ("say_of_made(uri='minio://mlpipeline/v2/artifacts/tiny/other/made')", "does not have expected bucket prefix"),
+        ("say_of_made(uri='/minio/mlpipeline/made')", "does not have expected bucket prefix"),
+    ],
+)
+def test_a_task_that_breaks_the_contract_fails(cluster: Cluster, tmp_path: Path, program: str, message: str) -> None:
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(f"{_MAKE}\n{program}"), Show=_task(_SHOW)))
+    assert not run.succeeded
+    assert message in run.tasks["Make"].failure
+    assert run.tasks["Make"].outputs.keys() == {"executor-logs"}  # type: ignore[union-attr]
+    assert run.tasks["Show"].state == "omitted"
+
+
+def test_a_failing_pod_is_started_again_afresh(cluster: Cluster, tmp_path: Path) -> None:
+    program = f"{_MAKE}\nprint('tried')\nsys.exit(os.environ['KFP_RETRY_INDEX'] == '0')"
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(program, retries=2)))
+    assert run.tasks["Make"].state == "succeeded"
+    assert [attempt.exit_code for attempt in run.tasks["Make"].attempts] == [1, 0]
+    logs = sorted(path.name for path in cluster.store.folder.rglob("executor-logs*"))
+    assert logs == ["executor-logs-0", "executor-logs-1"]
+
+
+def test_once_a_task_has_failed_no_other_is_started(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "cluster", ProcessRunner(), num_slots=1)
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Fail=_task("sys.exit(1)"), Other=_task(_MAKE)))
+    assert (run.tasks["Fail"].state, run.tasks["Other"].state) == ("failed", "omitted")
+
+
+def test_the_cache_sees_parameters_and_ids_but_no_contents(cluster: Cluster, tmp_path: Path) -> None:
+    pipeline = _pipeline(tmp_path / "p.yaml", Make=_task(_MAKE, caching=True), Show=_task(_SHOW, caching=True))
+    first = cluster.run(pipeline)
+    cluster.store.path(_result(first, "Show")["used"]["uri"]).joinpath("part").unlink()
+    assert cluster.run(pipeline).named("cached") == {"Make", "Show"}
+    assert cluster.run(pipeline, {"number": 7}).named("cached") == set()
+
+
+def test_a_new_id_of_an_input_makes_the_cache_useless(cluster: Cluster, tmp_path: Path) -> None:
+    pipeline = _pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Show=_task(_SHOW, caching=True))
+    cluster.run(pipeline)
+    assert cluster.run(pipeline).named("succeeded") == {"Make", "Show"}
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_condition_decides_whether_a_task_runs(cluster: Cluster, tmp_path: Path, passed: bool) -> None:
+    make = _task(f"{_MAKE}\nsay_of_made(metadata={{'passed': {passed}}})")
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=make, Gated=_task(_MAKE, condition=_CONDITION)))
+    assert run.succeeded
+    assert run.tasks["Gated"].state == ("succeeded" if passed else "skipped")
+
+
+def test_what_depends_on_a_skipped_task_is_omitted(cluster: Cluster, tmp_path: Path) -> None:
+    make = _task(f"{_MAKE}\nsay_of_made(metadata={{'passed': False}})")
+    after = _task(_MAKE)
+    after["task"]["dependentTasks"] = ["Gated"]
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=make, Gated=_task(_MAKE, condition=_CONDITION), After=after))
+    assert run.succeeded
+    assert run.tasks["After"].state == "omitted"
+
+
+@pytest.mark.parametrize("condition", [_CONDITION.replace("==", "!="), f"{_CONDITION} || true"])
+def test_a_condition_of_another_form_is_refused(cluster: Cluster, tmp_path: Path, condition: str) -> None:
+    gated = _task(_MAKE, condition=condition)
+    with pytest.raises(NotEmulatedError, match="the condition"):
+        cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Gated=gated))
+
+
+def test_a_condition_on_a_property_that_is_not_there_fails(cluster: Cluster, tmp_path: Path) -> None:
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Gated=_task(_MAKE, condition=_CONDITION)))
+    assert run.tasks["Gated"].failure == "evaluation error: no such key, or no number: passed"
+
+
+def test_an_argument_that_linux_would_not_pass_on_fails(cluster: Cluster, tmp_path: Path) -> None:
+    task = _task(_MAKE)
+    task["container"]["args"].append("x" * 131_072)
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=task))
+    assert run.tasks["Make"].failure == "Make: argument list too long: 131073 bytes in one item, at most 131072"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"numbr": 1}, r"unknown input parameters \['numbr'\]"), ({"number": "6"}, "'number' type mismatch: .* string")],
+)
+def test_wrong_parameters_are_refused(cluster: Cluster, tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    pipeline = _pipeline(tmp_path / "p.yaml", Make=_task(_MAKE))
+    with pytest.raises(ContractError, match=message):
+        cluster.run(pipeline, given)
+
+
+def test_a_process_finds_this_interpreter_and_nothing_of_the_callers_environment(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIGITS_PROFILE", "smoke")
+    program = "print('RESULT', json.dumps([sys.executable, os.environ.get('DIGITS_PROFILE'), os.listdir()]))"
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(program)))
+    assert _result(run, "Make") == [sys.executable, None, []]

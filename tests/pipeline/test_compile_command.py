@@ -1,0 +1,71 @@
+"""`digits compile`: files, messages and exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from pipeline.cli import main
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_pipeline_for_kubeflow(tmp_path: Path, compiled_smoke: str) -> None:
+    result = CliRunner().invoke(main, ["compile", "--profile", "smoke"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "pipeline.yaml").read_text() == compiled_smoke
+    lines = result.output.splitlines()
+    assert lines[0] == "pipeline.yaml: digits-smoke, profile smoke, image digit-classifier:0.1.0"
+    assert {"  data_uri=data/mnist.npz", "  data_span=-1", "  epochs=4", "  min_accuracy=0.85"} <= set(lines)
+    assert lines[-1] == "Next: digits deploy --host URL --file pipeline.yaml"
+
+
+def test_a_job_for_vertex_ai(tmp_path: Path) -> None:
+    settings = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
+    options = [text for each in settings for text in ("--set", each)]
+    result = CliRunner().invoke(main, ["compile", "--profile", "smoke", "--target", "vertex", *options])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "pipeline.json").read_text())["displayName"] == "digits-smoke"
+    assert "  image=" not in result.output
+    assert 'PipelineJob(display_name="digits-smoke", template_path="pipeline.json")' in result.output
+
+
+def test_options_are_defaults_of_the_parameters(tmp_path: Path) -> None:
+    arguments = ["--profile", "smoke", "--image", "registry.example.com/digits:2", "--data", "/mine/digits.npz"]
+    result = CliRunner().invoke(main, ["compile", *arguments, "--set", "trainer.epochs=2", "--output", "mine.yml"])
+    assert result.exit_code == 0, result.output
+    spec, _ = yaml.safe_load_all((tmp_path / "mine.yml").read_text())
+    defaults = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}
+    assert (defaults["image"], defaults["epochs"]) == ("registry.example.com/digits:2", 2)
+    assert defaults["data_uri"] == "/mine/digits.npz"
+    assert "Note: the pods must have the data at /mine/digits.npz: in the image or in a claim." in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--image", "Digits"], "Error: kubeflow.image: expected a repository in lower case, not 'Digits'.\n"),
+        (["--set", "trainer.epoch=1"], "Error: trainer.epoch: no such setting; did you mean 'epochs'?"),
+        (["--set", "name=Digits"], "Error: name: String should match pattern"),
+        (["--set", "kubeflow.memory=4GB"], "Error: kubeflow.memory: expected a Kubernetes quantity"),
+        (["--data", "s3://{{x}}/y"], "Error: step MnistExampleGen: KFP or Argo would replace {{x}}"),
+        (
+            ["--target", "vertex"],
+            "Error: kubeflow.vertex_root: not set, and Vertex AI keeps artifacts in Cloud Storage",
+        ),
+        (["--output", "pipeline.json"], "expected a name that ends in .yaml or .yml."),
+        (["--target", "vertex", "--output", "a.yaml"], "expected a name that ends in .json."),
+        (["--output", "missing/pipeline.yaml"], "there is no folder missing."),
+        (["--config", "missing.toml"], "Error: missing.toml: cannot be read: No such file or directory."),
+    ],
+)
+def test_what_is_refused_leaves_no_file(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["compile", *arguments])
+    assert message in result.output
+    assert result.exit_code == 2
+    assert list(tmp_path.iterdir()) == []

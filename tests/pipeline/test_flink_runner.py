@@ -1,0 +1,27 @@
+"""What needs no Flink; the rest is in tests/flink."""
+
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.flink_runner import FlinkRunner
+
+LOCAL = ["--runner=pipeline.flink_runner.FlinkRunner", "--flink_master=[local]", "--environment_type=LOOPBACK"]
+
+
+def test_one_job_server_for_all_pipelines_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: f"/usr/bin/{program}")
+    servers = [FlinkRunner().default_job_server(PipelineOptions(LOCAL)) for _ in range(2)]
+    assert servers[0] is servers[1]
+    other = FlinkRunner().default_job_server(PipelineOptions([*LOCAL, "--flink_job_server_jar=other.jar"]))
+    assert other is not servers[0]
+
+
+def test_without_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    pipeline = beam.Pipeline(options=PipelineOptions([*LOCAL, "--flink_job_server_jar=none.jar"]))
+    _ = pipeline | beam.Create([1])
+    with pytest.raises(RuntimeError, match=r"^beam\.job_endpoint is not set, and there is no Java"):
+        pipeline.run()
