@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
 from apache_beam.utils.subprocess_server import pick_port
+
+from pipeline.beam_settings import BeamSettings
 
 PROJECT_ROOT = Path(__file__).parents[1]
 DISTRIBUTION = PROJECT_ROOT / ".flink"
@@ -45,12 +50,12 @@ class FlinkCluster:
     """A cluster that runs.
 
     Attributes:
-        master: Address of the JobManager, HOST:PORT.
+        job_endpoint: Address of Beam's job server, HOST:PORT.
         worker_pool: Address at which every TaskManager finds Python workers, HOST:PORT.
         process_ids: Of each of its processes, by name.
     """
 
-    master: str
+    job_endpoint: str
     worker_pool: str
     process_ids: Mapping[str, int]
 
@@ -87,25 +92,46 @@ def find_libraries(environment: Path = DISTRIBUTION) -> Path:
     return found
 
 
+def find_job_server() -> Path:
+    """Returns Beam's job server, which Beam downloads the first time.
+
+    Raises:
+        ClusterError: It cannot be had.
+    """
+    version = BeamSettings().flink_version
+    server = FlinkJarJobServer(PipelineOptions([f"--flink_version={version}"]))
+    try:
+        return Path(server.local_jar(server.path_to_jar()))
+    except RuntimeError as error:
+        raise ClusterError(str(error)) from error
+
+
 @contextmanager
-def standalone_cluster(libraries: Path, folder: Path, num_task_managers: int = 2) -> Iterator[FlinkCluster]:
-    """Starts a JobManager, TaskManagers of one slot each, and a pool of Python workers; ends them all.
+def standalone_cluster(
+    libraries: Path, job_server: Path, folder: Path, num_task_managers: int = 2
+) -> Iterator[FlinkCluster]:
+    """Starts a JobManager, TaskManagers of one slot each, a pool of Python workers and a job server; ends them all.
 
     Args:
         libraries: Folder of Flink's jars.
+        job_server: Beam's job server, a jar.
         folder: Where configuration, temporary files and one log per process are kept.
         num_task_managers: How many.
 
     Raises:
         ClusterError: One of them ended, or is not there in time.
     """
-    rpc_port, rest_port, pool_port = pick_port(None, None, None)
+    rpc_port, rest_port, pool_port, job_port = pick_port(None, None, None, None)
     configuration = _write_configuration(folder, rpc_port, rest_port)
     java = ["java", *_JAVA_OPTIONS, "-cp", f"{libraries}/*"]
     commands = {
         "job-manager": [*java, "-Xmx1g", _JOB_MANAGER, "--configDir", str(configuration)],
         "worker-pool": [sys.executable, "-m", "pipeline.beam_worker_pool", "--port", str(pool_port)],
     }
+    # As in deploy/flink.
+    addresses = [f"--flink-master=localhost:{rest_port}", "--job-host=localhost", f"--job-port={job_port}"]
+    others = ["--artifact-port=0", "--expansion-port=-1", f"--artifacts-dir={folder / 'artifacts'}"]
+    commands["job-server"] = ["java", "-Xmx1g", "-jar", str(job_server), *addresses, *others]
     for number in range(num_task_managers):
         heap = ["-Xmx384m", "-XX:MaxDirectMemorySize=768m"]
         commands[f"task-manager-{number}"] = [*java, *heap, _TASK_MANAGER, "--configDir", str(configuration)]
@@ -113,8 +139,9 @@ def standalone_cluster(libraries: Path, folder: Path, num_task_managers: int = 2
         processes = {name: stack.enter_context(_process(name, command, folder)) for name, command in commands.items()}
         _wait(lambda: _num_task_managers(rest_port) == num_task_managers, processes, folder)
         _wait(lambda: "Workers for" in _log(folder, "worker-pool"), processes, folder)
+        _wait(lambda: _is_open(job_port), processes, folder)
         process_ids = {name: process.pid for name, process in processes.items()}
-        yield FlinkCluster(f"localhost:{rest_port}", f"localhost:{pool_port}", process_ids)
+        yield FlinkCluster(f"localhost:{job_port}", f"localhost:{pool_port}", process_ids)
 
 
 def _write_configuration(folder: Path, rpc_port: int, rest_port: int) -> Path:
@@ -178,6 +205,11 @@ def _wait(is_there: Callable[[], bool], processes: "Mapping[str, subprocess.Pope
         if time.monotonic() > deadline:
             raise ClusterError(f"The cluster is not there after {_START_SECONDS} s; its logs are in {folder}.")
         time.sleep(_POLL_SECONDS)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("localhost", port)) == 0
 
 
 def _num_task_managers(rest_port: int) -> int:

@@ -9,7 +9,6 @@ import psutil
 from benchmarks.flink_cluster import FlinkCluster
 
 STEPS = "steps"
-JOB_SERVER = "job server"
 WORKER_POOL = "worker pool"
 WORKER = "Python worker, the largest"
 LARGEST_SUM = "all together"
@@ -50,7 +49,7 @@ def watched_memory(steps: int, cluster: FlinkCluster | None) -> Iterator[Mapping
 
 def _sizes(steps: int, cluster: FlinkCluster | None) -> Iterator[tuple[str, int]]:
     for process in _tree(steps):
-        yield from _size(JOB_SERVER if process.pid != steps else STEPS, process)
+        yield from _size(STEPS, process)
     for name, process_id in cluster.process_ids.items() if cluster else ():
         if name != "worker-pool":
             yield from _size(name.replace("-", " "), psutil.Process(process_id))

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.flink_cluster import FlinkCluster, find_libraries, standalone_cluster
+from benchmarks.flink_cluster import FlinkCluster, find_job_server, find_libraries, standalone_cluster
 from benchmarks.flink_memory import watched_memory
 from benchmarks.mnist_examples import Split, load_mnist
 
@@ -45,20 +45,24 @@ class EngineFigures:
 
 @click.command()
 @click.option("--num-records", default=700_000, show_default=True, help="Images; MNIST ten times.")
-@click.option("--job-server-jar", default="", help="Of Beam; if not given, Beam takes its own from Maven Central.")
+@click.option(
+    "--job-server",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Beam's, a jar; if not given, Beam takes its own from Maven Central.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures there.")
-def main(num_records: int, job_server_jar: str, json_file: Path | None) -> None:
+def main(num_records: int, job_server: Path | None, json_file: Path | None) -> None:
     """Run the data steps on both engines and print time and memory of each process as Markdown."""
     libraries = find_libraries()
+    job_server = job_server or find_job_server()
     with tempfile.TemporaryDirectory(prefix="flink-scaling-") as name:
         folder = Path(name)
         model = _train(folder)
         source = folder / "many.npz"
         write_images(source, num_records)
         direct = _measure(folder / "direct", source, num_records, model)
-        with standalone_cluster(libraries, folder / "cluster") as cluster:
-            options = [f"beam.job_server_jar={job_server_jar}"] if job_server_jar else []
-            flink = _measure(folder / "flink", source, num_records, model, cluster, options)
+        with standalone_cluster(libraries, job_server, folder / "cluster") as cluster:
+            flink = _measure(folder / "flink", source, num_records, model, cluster)
     figures = {"direct": direct, "flink": flink}
     if json_file is not None:
         json_file.write_text(json.dumps({name: vars(figure) for name, figure in figures.items()}, indent=2))
@@ -115,12 +119,11 @@ def _measure(
     num_records: int,
     model: Path,
     cluster: FlinkCluster | None = None,
-    options: Sequence[str] = (),
 ) -> EngineFigures:
+    options = []
     if cluster is not None:
-        engine = ["engine=flink", "flink_parallelism=2", f"flink_master={cluster.master}"]
-        engine.append(f"worker_pool={cluster.worker_pool}")
-        options = [*options, *(f"beam.{option}" for option in engine)]
+        options = ["beam.engine=flink", "beam.flink_parallelism=2", f"beam.job_endpoint={cluster.job_endpoint}"]
+        options.append(f"beam.worker_pool={cluster.worker_pool}")
     command = _command(folder, source, num_records, options, model)
     log = folder.with_suffix(".log")
     start = time.perf_counter()

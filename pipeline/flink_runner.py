@@ -41,6 +41,13 @@ class FlinkRunner(flink_runner.FlinkRunner):
             self._job_servers[key] = StopOnExitJobServer(_FlinkJobServer(options))
         return self._job_servers[key]
 
+    @classmethod
+    def stop_job_servers(cls) -> None:
+        """Ends the job servers before the process does."""
+        while cls._job_servers:
+            _, server = cls._job_servers.popitem()
+            server.stop()
+
 
 class _FlinkJobServer(flink_runner.FlinkJarJobServer):
     def java_arguments(

@@ -64,9 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             line = f"{step}: {describe_bug(error)}"
         print(f"Error: {line}", file=sys.stderr, flush=True)
         return 1
-    uris = ", ".join(f"{key} {found['artifacts'][0]['uri']}" for key, found in output["artifacts"].items())
-    _log.info("%s: done in %.1f s; outputs: %s", step, time.monotonic() - start, uris)
+    _log.info("%s: done in %.1f s; outputs: %s", step, time.monotonic() - start, "; ".join(_described(output)))
     return 0
+
+
+def _described(output: Json) -> Iterator[str]:
+    for key, found in output["artifacts"].items():
+        for artifact in found["artifacts"]:
+            yield f"{key} {artifact['uri']} {json.dumps(artifact['metadata'], ensure_ascii=False)}"
 
 
 def _set_up_logging() -> None:

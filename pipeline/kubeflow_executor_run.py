@@ -5,6 +5,7 @@ id of the run to the executor, and imports TFMA for every step. The parsing and 
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,6 @@ def import_executor(class_path: str) -> "type[BaseExecutor]":
 
 
 def _executor(executor_class: "type[BaseExecutor]", local: LocalInput, beam_args: Sequence[str]) -> "BaseExecutor":
-    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.dsl.components.base.base_executor import BaseExecutor
 
     shared: Json = {
@@ -86,8 +86,11 @@ def _executor(executor_class: "type[BaseExecutor]", local: LocalInput, beam_args
         "tmp_dir": os.path.join(_task_folder(local), ".temp"),
         "pipeline_run_id": local.pipeline_run_id,
     }
-    if issubclass(executor_class, BaseBeamExecutor):
-        return executor_class(BaseBeamExecutor.Context(beam_pipeline_args=list(beam_args), **shared))
+    # An executor that uses Beam has imported the base class of its kind; for others this would import Beam.
+    beam_executors = sys.modules.get("tfx.dsl.components.base.base_beam_executor")
+    if beam_executors and issubclass(executor_class, beam_executors.BaseBeamExecutor):
+        context = beam_executors.BaseBeamExecutor.Context(beam_pipeline_args=list(beam_args), **shared)
+        return executor_class(context)
     return executor_class(BaseExecutor.Context(**shared))
 
 

@@ -16,18 +16,17 @@ import pytest
 from benchmarks.data_steps import run_data_steps
 
 # isort: split
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
-
 from benchmarks.flink_cluster import (
     DISTRIBUTION,
     ClusterError,
     EngineRun,
     FlinkCluster,
+    find_job_server,
     find_libraries,
     standalone_cluster,
 )
 from pipeline.beam_engine import beam_args
+from pipeline.flink_runner import FlinkRunner
 from pipeline.settings import PROJECT_ROOT, Settings, load_settings
 
 NUM_TRAIN = 3000
@@ -69,17 +68,19 @@ def flink(
     direct: EngineRun,
     tmp_path_factory: pytest.TempPathFactory,
     libraries: Path,
-    job_server_jar: str,
+    job_server: Path,
 ) -> Iterator[EngineRun]:
     """The data steps on Flink, with the model of the run on Beam's own runner."""
     folder = tmp_path_factory.mktemp(request.param)
-    shared = {"engine": "flink", "job_server_jar": job_server_jar, "flink_parallelism": 2}
+    shared = {"engine": "flink", "flink_parallelism": 2}
     model = direct.folder / "Trainer" / "model"
     if request.param == "local":
-        yield _run(make_settings(**shared, flink_master="[local]"), folder / "steps", model)
+        settings = make_settings(**shared, flink_master="[local]", job_server_jar=str(job_server))
+        yield _run(settings, folder / "steps", model)
+        FlinkRunner.stop_job_servers()
         return
-    with standalone_cluster(libraries, folder) as cluster, _logs_named(folder):
-        settings = make_settings(**shared, flink_master=cluster.master, worker_pool=cluster.worker_pool)
+    with standalone_cluster(libraries, job_server, folder) as cluster, _logs_named(folder):
+        settings = make_settings(**shared, job_endpoint=cluster.job_endpoint, worker_pool=cluster.worker_pool)
         yield _run(settings, folder / "steps", model, cluster)
 
 
@@ -93,17 +94,16 @@ def libraries() -> Path:
 
 
 @pytest.fixture(scope="session")
-def job_server_jar() -> str:
+def job_server() -> Path:
     """Beam's own job server, or where Maven Central's mirror lacks it, an older one from the libraries there."""
-    server = FlinkJarJobServer(PipelineOptions(["--flink_version=1.19"]))
     try:
-        return str(server.local_jar(server.path_to_jar()))
-    except RuntimeError as error:
+        return find_job_server()
+    except ClusterError as error:
         reason = str(error).partition(" If no Internet")[0]
     if not BUILT_JOB_SERVER.exists():
         _build_job_server(reason)
     warnings.warn(f"{reason} Flink is tested with the older job server of {BUILT_JOB_SERVER}.", stacklevel=1)
-    return str(BUILT_JOB_SERVER)
+    return BUILT_JOB_SERVER
 
 
 def _build_job_server(reason: str) -> None:

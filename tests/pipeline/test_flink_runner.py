@@ -17,6 +17,8 @@ def test_one_job_server_for_all_pipelines_of_a_process(monkeypatch: pytest.Monke
     assert servers[0] is servers[1]
     other = FlinkRunner().default_job_server(PipelineOptions([*LOCAL, "--flink_job_server_jar=other.jar"]))
     assert other is not servers[0]
+    FlinkRunner.stop_job_servers()
+    assert FlinkRunner().default_job_server(PipelineOptions(LOCAL)) is not servers[0]
 
 
 def test_without_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_a_step_hands_over_its_output_and_says_what_it_did(
     assert "DataGate: REFUSED" in printed
     assert "too few examples" in printed
     assert caplog.messages[-1].startswith("DataGate: done in ")
-    assert caplog.messages[-1].endswith(f" s; outputs: verdict minio://{TASK}/verdict")
+    assert caplog.messages[-1].endswith(f' s; outputs: verdict minio://{TASK}/verdict {{"num_files": 2}}')
 
 
 @pytest.mark.parametrize(
@@ -280,4 +280,4 @@ def test_a_whole_step_as_the_pod_runs_it(pod: Path, tmp_path: Path) -> None:
     ]
     assert artifact["uri"] == f"s3://{TASK}/schema"
     assert "Starting executor" in step.stderr
-    assert step.stderr.splitlines()[-1].endswith(f" s; outputs: schema s3://{TASK}/schema")
+    assert f" s; outputs: schema s3://{TASK}/schema " in step.stderr.splitlines()[-1]

@@ -108,3 +108,30 @@ def test_a_full_disk_is_said(
     monkeypatch.setattr(bulk, "write_rows", no_space)
     with pytest.raises(ClientError, match=r": No space left on device; check the disk, and try again\.$"):
         predict(inputs, tmp_path / "results.csv", open_client)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "Error received from SDK harness: Traceback (most recent call last):\n  File ...\n"
+            "serving.client.errors.ClientError: a.gz: damaged. Get it. [while running 'Predict']\n\n\tat org.apache",
+            r"^a\.gz: damaged\. Get it\.$",
+        ),
+        ("Connection refused\n\tat org.apache", "^The Beam engine failed: Connection refused$"),
+    ],
+)
+def test_what_workers_elsewhere_say_is_told_in_one_line(
+    text: str,
+    message: str,
+    inputs: Inputs,
+    tmp_path: Path,
+    open_client: Callable[[], Client],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr("apache_beam.Pipeline.run", fail)
+    with pytest.raises(ClientError, match=message):
+        predict(inputs, tmp_path / "results.csv", open_client)

@@ -1,0 +1,50 @@
+"""Each in a process of its own: what is imported, and what counts as not installed, belongs to the process."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.kubeflow_imports import _WITHOUT_TENSORFLOW
+from pipeline.settings import PROJECT_ROOT
+
+SPARE = "from pipeline.kubeflow_imports import spare_imports; spare_imports({class_path!r}, dataflow=False)"
+ENTRY_POINT = "import tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils"
+
+
+def run(class_path: str, *statements: str) -> str:
+    """Runs Python in a process that spares the imports of an executor; returns what it printed."""
+    code = "\n".join(["import sys", SPARE.format(class_path=class_path), *statements])
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
+
+
+@pytest.mark.parametrize("class_path", _WITHOUT_TENSORFLOW)
+def test_executors_that_copy_files_run_without_tensorflow(class_path: str) -> None:
+    import_executor = f"from tfx.utils.import_utils import import_class_by_path; import_class_by_path({class_path!r})"
+    loaded = "print([name for name in ('tensorflow', 'apache_beam', 'pandas') if sys.modules.get(name)])"
+    assert run(class_path, ENTRY_POINT, import_executor, loaded) == "[]"
+
+
+def test_a_step_imports_neither_other_components_nor_tfma() -> None:
+    others = (
+        "tfx.components.pusher",
+        "tensorflow_model_analysis.metrics",
+        "matplotlib",
+        "sklearn",
+        "google.cloud.bigquery",
+    )
+    output = run(
+        "tfx.components.statistics_gen.executor.Executor",
+        ENTRY_POINT,
+        "import tfx.components.statistics_gen.executor",
+        f"print([name for name in {others} if sys.modules.get(name)])",
+        # Whoever asks the packages for what they collect gets it.
+        "from tfx.components import Pusher",
+        "import tensorflow_model_analysis",
+        "print(Pusher.__name__, tensorflow_model_analysis.run_model_analysis.__name__)",
+    )
+    assert output.splitlines()[-2:] == ["[]", "Pusher run_model_analysis"]
