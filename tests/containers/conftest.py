@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers.base_image import ensure_base_image
-from tests.containers.engine import CONFINED, Engine, NoEngineError, open_engine, user
+from tests.containers.engine import CONFINED, Engine, NoEngineError, open_engine, require_containers, user
 
 PROJECT_ROOT = Path(__file__).parents[2]
 DOCKERFILE = PROJECT_ROOT / "deploy" / "Dockerfile"
@@ -23,7 +23,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """What builds and runs images here, with the base image."""
     try:
         with open_engine() as engine:
-            ensure_base_image(engine, DOCKERFILE, tmp_path_factory.mktemp("base"))
+            base_image = ensure_base_image(engine, DOCKERFILE, tmp_path_factory.mktemp("base"))
+            require_containers(engine, base_image)
             yield engine
     except NoEngineError as error:
         pytest.skip(str(error))

@@ -70,6 +70,18 @@ class Engine:
         return process.stdout
 
 
+def require_containers(engine: Engine, image: str) -> None:
+    """Makes sure that containers can be started at all, which some machines forbid.
+
+    Raises:
+        NoEngineError: They cannot; the message has the engine's own reason.
+    """
+    process = engine.run("run", "--rm", image, "true")
+    if process.returncode:
+        reason = process.stderr.strip().splitlines()[-1:]
+        raise NoEngineError(f"{engine.command} is here, but can start no container: {' '.join(reason)}")
+
+
 def user() -> str:
     """Returns a user and group for a container; where somebody's files could be in the way, that somebody."""
     return f"{os.getuid() or 12345}:0"
