@@ -99,6 +99,9 @@ def _measure(step: str, step_input: StepInput, pod: Path, repetitions: int) -> S
         for module, store in stores.items():
             folder = f"outputs/{step}/{module}-{repetition}"
             output_file = f"{pod}/minio/{folder}/output_metadata.json"
+            # TFX's entry point takes folders to be there, as in an object store they always are.
+            for key in step_input.outputs:
+                (pod / "minio" / folder / key).mkdir(parents=True)
             executor_input = step_input.executor_input(f"{store}/inputs", f"{store}/{folder}", output_file)
             command = _command(module, step, executor_input, step_input.spec(), pod)
             # The first one warms the disk's cache up, and runs to its end.

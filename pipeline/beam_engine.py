@@ -8,6 +8,8 @@ from pipeline.settings import Settings
 # Without an image for workers, TFX would pack its own sources for them anew in each step, which takes seconds; workers
 # here have the environment of the step. None of the runners that get it looks at it.
 _NOTHING_TO_PACK = "--sdk_container_image=none"
+_JOB_SERVER_SECONDS = 120
+"""For an answer of the job server; jobs may take any time."""
 
 
 def beam_args(settings: Settings) -> list[str]:
@@ -70,7 +72,7 @@ def _portable_args(beam: BeamSettings) -> list[str]:
         else ["--environment_type=LOOPBACK"]
     )
     endpoint = [f"--job_endpoint={beam.job_endpoint}"] if beam.job_endpoint else []
-    return [*workers, *endpoint, _NOTHING_TO_PACK]
+    return [*workers, *endpoint, f"--job_server_timeout={_JOB_SERVER_SECONDS}", _NOTHING_TO_PACK]
 
 
 def _dataflow_args(beam: BeamSettings) -> list[str]:

@@ -4,13 +4,17 @@ Beam's own starts a job server, a JVM, for each pipeline that it runs, and ends 
 one run here. For Spark it keeps one, as this does for Flink.
 """
 
+import logging
 import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, JobServerOptions, PipelineOptions
+import grpc
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, JobServerOptions, PipelineOptions, PortableOptions
 from apache_beam.runners.portability import flink_runner
 from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobServer
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.utils import subprocess_server
 
 from pipeline.beam_settings import LOCAL_FLINK
 
@@ -41,6 +45,21 @@ class FlinkRunner(flink_runner.FlinkRunner):
             self._job_servers[key] = StopOnExitJobServer(_FlinkJobServer(options))
         return self._job_servers[key]
 
+    def create_job_service(self, options: PipelineOptions) -> JobServiceHandle:
+        """Beam calls this.
+
+        Raises:
+            RuntimeError: The job server does not answer.
+        """
+        try:
+            return super().create_job_service(options)
+        except grpc.FutureTimeoutError as error:
+            portable_options = options.view_as(PortableOptions)
+            raise RuntimeError(
+                f"beam.job_endpoint: no job server has answered at {portable_options.job_endpoint} for "
+                f"{portable_options.job_server_timeout} s; start it, or correct the address."
+            ) from error
+
     @classmethod
     def stop_job_servers(cls) -> None:
         """Ends the job servers before the process does."""
@@ -59,3 +78,9 @@ class _FlinkJobServer(flink_runner.FlinkJarJobServer):
         folder = self.local_temp_dir(prefix="conf")
         Path(folder, "config.yaml").write_text(_LOCAL_CONFIGURATION)
         return [*arguments, "--flink-conf-dir", folder]
+
+    def stop(self) -> None:
+        # It ends with the process, when what is logged goes to the terminal again.
+        for logger in (type(self).__name__, subprocess_server.__name__):
+            logging.getLogger(logger).setLevel(logging.ERROR)
+        super().stop()

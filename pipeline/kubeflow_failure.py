@@ -42,9 +42,9 @@ def explain(error: BaseException, step: str) -> str | None:
     explained = explain_failure(error, step)
     if isinstance(explained, DataError):
         return one_line(str(explained))
+    if isinstance(error, ModuleNotFoundError):
+        return f"{step}: this image lacks a module ({error}); {IMAGE_ADVICE}."
     for cause in _causes(error):
-        if isinstance(cause, ModuleNotFoundError):
-            return f"{step}: this image lacks a module ({cause}); {IMAGE_ADVICE}."
         if line := _refused_by_system(cause):
             return f"{step}: {one_line(line)}"
     return None

@@ -11,8 +11,8 @@ from pipeline.kubeflow_executor_input import localize
 
 
 def test_the_ratio_of_the_medians_decides() -> None:
-    start_up = StartUp("Pusher", stock=[10.0, 1.0, 9.0], ours=[5.4, 9.0, 5.0], whole_stock=9, whole_ours=6)
-    assert start_up.ratio == 0.6
+    start_up = StartUp("Pusher", stock=[10.0, 1.0, 9.0], ours=[4.5, 9.0, 4.0], whole_stock=9, whole_ours=6)
+    assert start_up.ratio == 0.5
     assert not start_up.too_slow
     assert StartUp("Pusher", stock=[10.0], ours=[6.1], whole_stock=9, whole_ours=6).too_slow
 
