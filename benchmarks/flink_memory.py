@@ -13,14 +13,15 @@ WORKER_POOL = "worker pool"
 WORKER = "Python worker, the largest"
 LARGEST_SUM = "all together"
 
-_SAMPLE_SECONDS = 0.25
+_SAMPLE_SECONDS = 0.5
 
 
 @contextmanager
 def watched_memory(steps: int, cluster: FlinkCluster | None) -> Iterator[Mapping[str, int]]:
-    """Samples the resident memory of processes while the body of the `with` statement runs.
+    """Samples the memory of processes while the body of the `with` statement runs.
 
-    Memory that processes share counts for each of them: that of a forked worker includes the modules of its pool.
+    Of memory that processes share, each has its part (proportional set size): workers are forked, and have all modules
+    in common with their pool. Linux only.
 
     Args:
         steps: Process id of what runs the steps.
@@ -70,7 +71,7 @@ def _tree(process_id: int) -> Iterable[psutil.Process]:
 
 def _size(name: str, process: psutil.Process) -> Iterator[tuple[str, int]]:
     try:
-        yield name, int(process.memory_info().rss)
+        yield name, int(process.memory_full_info().pss)
     except psutil.NoSuchProcess:
         # It ended since it was listed.
         return

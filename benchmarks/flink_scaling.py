@@ -35,7 +35,7 @@ class EngineFigures:
     Attributes:
         seconds: Wall time of each step.
         total_seconds: Wall time of the process that ran them, with its imports.
-        peak_bytes: Resident memory by what the process is there for.
+        peak_bytes: Memory by what the process is there for, as `watched_memory` counts it.
     """
 
     seconds: Mapping[str, float]

@@ -152,8 +152,8 @@ def test_one_slot_for_each_pool_of_workers(manifests: list[Manifest], configurat
 
 def test_memory_fits(pods: dict[str, Manifest], configuration: Manifest) -> None:
     limits = {name: each["resources"]["limits"]["memory"] for name, each in containers(pods).items()}
-    assert limits["task-manager"] == "3Gi"
-    assert configuration["taskmanager.memory.process.size"] == "3g"
+    assert limits["task-manager"] == "4Gi"
+    assert configuration["taskmanager.memory.process.size"] == "4g"
     assert limits["job-manager"] == "1600Mi"
     assert configuration["jobmanager.memory.process.size"] == "1600m"
 
