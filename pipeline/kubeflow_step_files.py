@@ -24,7 +24,7 @@ def drop_missing_baseline(local: LocalInput) -> LocalInput:
     missing = [
         BASELINE_KEY
         for artifact in local.inputs.get(BASELINE_KEY, [])
-        if not Path(artifact["uri"]).exists() and not artifact.get("metadata", {}).get(NUM_FILES_KEY)
+        if not count_files(Path(artifact["uri"])) and not artifact.get("metadata", {}).get(NUM_FILES_KEY)
     ]
     return without_inputs(local, missing)
 

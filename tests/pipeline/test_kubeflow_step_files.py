@@ -67,7 +67,12 @@ def test_outputs_that_stay_in_the_store_get_no_folder(make_step: MakeStep, tmp_p
 
 
 @pytest.mark.parametrize("metadata", [{}, {"num_files": 0.0}])
-def test_f7_a_baseline_without_files_is_none(metadata: Json, make_step: MakeStep) -> None:
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_f7_a_baseline_without_files_is_none(
+    has_folder: bool, metadata: Json, make_step: MakeStep, tmp_path: Path
+) -> None:
+    if has_folder:
+        (tmp_path / "minio" / "bucket" / "baseline_model").mkdir(parents=True)
     assert drop_missing_baseline(make_step("inputs", "baseline_model", **metadata)).inputs == {}
 
 
