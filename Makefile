@@ -17,7 +17,8 @@ DIGITS := .venv/bin/digits
 # Written last, so that a set-up that was cut off is done again.
 READY := .venv/.ready-$(notdir $(PYTHON))
 
-IMAGE ?= digit-classifier:$(shell sed -nE 's/^ *version="(.*)",/\1/p' setup.py)
+VERSION := $(shell sed -nE 's/^ *version="(.*)",/\1/p' setup.py)
+IMAGE ?= digit-classifier:$(VERSION)
 
 .PHONY: help setup run serve test test-containers test-flink image lint format lock tf-serving-runtime flink clean
 
@@ -46,7 +47,8 @@ image:  ## Build the image in which every step runs, with docker or podman; IMAG
 	@# A docker client without an engine answers, too, but not this.
 	@for engine in docker podman; do \
 		if "$$engine" info >/dev/null 2>&1; then \
-			exec "$$engine" build --file deploy/Dockerfile --tag "$(IMAGE)" .; \
+			exec "$$engine" build --file deploy/Dockerfile --tag "$(IMAGE)" --build-arg VERSION="$(VERSION)" \
+				--build-arg REVISION="$$(git describe --always --dirty 2>/dev/null || echo unknown)" .; \
 		fi; \
 	done; \
 	echo "Neither docker nor podman can be used here: install one of them, and start its engine." >&2; exit 1
@@ -63,7 +65,7 @@ format: $(READY)  ## Format the code.
 
 lock: $(UV)  ## Bring uv.lock and requirements.txt up to date with setup.py and pyproject.toml.
 	@$(UV) lock
-	@$(UV) export --quiet --locked --no-dev --no-emit-project --no-header --output-file requirements.txt
+	@$(UV) export --quiet --locked --no-dev --all-extras --no-emit-project --no-header --output-file requirements.txt
 
 tf-serving-runtime: $(UV)  ## Set up what the test against TF Serving's own TensorFlow needs (Linux; 1.4 GB).
 	@UV_PROJECT_ENVIRONMENT=.tf-serving-runtime UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet \
