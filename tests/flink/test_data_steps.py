@@ -102,7 +102,8 @@ def test_the_same_transformed_records(direct: EngineRun, flink: EngineRun, split
         pixels(run.folder / "Transform" / "transformed_examples" / f"Split-{split}") for run in (direct, flink)
     )
     assert ours[0] == theirs[0]
-    np.testing.assert_allclose(theirs[1], ours[1], atol=1e-6)
+    # Values reach 2.8, and carry the tolerance of the constants with them.
+    np.testing.assert_allclose(theirs[1], ours[1], rtol=1e-6, atol=1e-6)
 
 
 def pixels(folder: Path) -> tuple[Counter[bytes], np.ndarray]:
