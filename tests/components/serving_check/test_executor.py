@@ -42,7 +42,7 @@ def run(
 def test_a_good_export_is_blessed(run: Run, good_export: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="components"):
         blessing, verdict = run(good_export)
-    assert verdict.passed == 1
+    assert verdict.get_int_custom_property("passed") == 1
     assert read_verdict(verdict.uri).passed
     assert (Path(verdict.uri) / "fresh_process.log").exists()
     pusher = PusherExecutor()
@@ -62,7 +62,7 @@ def test_a_refused_export_keeps_its_verdict(run: Run, good_export: Path, monkeyp
 
     monkeypatch.setattr(executor, "check_export", refuse)
     blessing, verdict = run(good_export)
-    assert verdict.passed == 0
+    assert verdict.get_int_custom_property("passed") == 0
     assert read_verdict(verdict.uri).findings == (refusal,)
     assert read_verdict(verdict.uri).gate == "ServingCheck"
     assert not PusherExecutor().CheckBlessing({"infra_blessing": [blessing]})
