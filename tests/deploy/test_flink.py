@@ -125,7 +125,7 @@ def arguments(pods: dict[str, Manifest], container: str, name: str) -> list[str]
 
 
 def test_steps_and_workers_share_the_staging_folder(pods: dict[str, Manifest], deploy: Path) -> None:
-    claim = yaml.safe_load((deploy / "kubernetes" / "kubeflow" / "staging_folder.yaml").read_text())
+    claim = yaml.safe_load((deploy / "kubernetes" / "kubeflow" / "staging" / "staging_folder.yaml").read_text())
     for name in ("flink-task-manager", "beam-job-server"):
         volumes = {volume["name"]: volume for volume in pods[name]["spec"]["volumes"]}
         assert volumes["staging-folder"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]

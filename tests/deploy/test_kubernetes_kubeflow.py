@@ -35,6 +35,13 @@ def load(file: Path) -> Manifest:
 
 def render(folder: Path) -> dict[str, Manifest]:
     """All that would be applied, by kind; of each there is one."""
+    manifests = render_all(folder)
+    by_kind = {manifest["kind"]: manifest for manifest in manifests}
+    assert len(by_kind) == len(manifests)
+    return by_kind
+
+
+def render_all(folder: Path) -> list[Manifest]:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
@@ -42,9 +49,7 @@ def render(folder: Path) -> dict[str, Manifest]:
     manifests = list(yaml.safe_load_all(process.stdout))
     for manifest in manifests:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
-    by_kind = {manifest["kind"]: manifest for manifest in manifests}
-    assert len(by_kind) == len(manifests)
-    return by_kind
+    return manifests
 
 
 def test_every_file_is_applied_or_can_be(folder: Path) -> None:
@@ -63,8 +68,8 @@ def test_claims_are_those_of_the_settings(folder: Path, deploy: Path) -> None:
     serving = load(deploy / "kubernetes" / "serving" / "serving_folder.yaml")
     assert serving["metadata"]["name"] == settings.serving_claim
     comments = (folder / "kustomization.yaml").read_text()
-    for name in ("data", "staging"):
-        claim = load(folder / f"{name}_folder.yaml")["metadata"]["name"]
+    for name, file in (("data", "data_folder.yaml"), ("staging", "staging/staging_folder.yaml")):
+        claim = load(folder / file)["metadata"]["name"]
         KubeflowSettings.model_validate({f"{name}_claim": claim})
         assert f"`--set kubeflow.{name}_claim={claim}`" in comments
 
@@ -94,13 +99,39 @@ def test_the_steps_can_write_what_tf_serving_reads(folder: Path, deploy: Path) -
 
 def test_all_is_where_the_runs_are(folder: Path) -> None:
     manifests = render(folder)
-    assert {manifest["metadata"].get("namespace") for manifest in manifests.values()} == {"kubeflow"}
-    # Kubeflow Pipelines makes it, with labels that another manifest of it would take away.
-    assert "Namespace" not in manifests
+    namespace = manifests.pop("Namespace")["metadata"]
+    assert {manifest["metadata"].get("namespace") for manifest in manifests.values()} == {namespace["name"]}
+    # Without those that Kubeflow Pipelines gives it, `kubectl apply` would take them away.
+    assert namespace["labels"] == {
+        "pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/warn": "restricted",
+    }
     # The pods of steps have no such label.
     selected = manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
     assert selected == manifests["Deployment"]["spec"]["selector"]["matchLabels"] != {}
     assert manifests["Job"]["spec"]["template"]["spec"]["containers"][0]["image"] == "busybox:1.37"
+
+
+def test_steps_and_workers_can_write_to_the_staging_folder(deploy: Path, tmp_path: Path) -> None:
+    shutil.copytree(deploy, tmp_path / "deploy")
+    shutil.copytree(deploy.parent / "serving" / "tf_serving", tmp_path / "serving" / "tf_serving")
+    kubernetes = tmp_path / "deploy" / "kubernetes"
+    kustomization = kubernetes / "kubeflow" / "kustomization.yaml"
+    text = kustomization.read_text()
+    uncommented = text.replace("# components:\n#   - staging\n", "components:\n  - staging\n")
+    assert uncommented != text
+    kustomization.write_text(uncommented)
+    manifests = {
+        (manifest["kind"], manifest["metadata"]["name"]): manifest
+        for manifest in render_all(kubernetes / "single-node")
+    }
+    assert manifests["PersistentVolumeClaim", "staging-folder"]["spec"]["accessModes"] == ["ReadWriteOnce"]
+    job = manifests["Job", "volume-owner"]["spec"]["template"]["spec"]
+    (container,) = job["containers"]
+    assert container["command"][2:] == [mount["mountPath"] for mount in container["volumeMounts"]]
+    claims = {volume["name"]: volume["persistentVolumeClaim"]["claimName"] for volume in job["volumes"]}
+    mounted = [claims[mount["name"]] for mount in container["volumeMounts"]]
+    assert mounted == [KubeflowSettings().serving_claim, "staging-folder"]
 
 
 def test_one_node(folder: Path) -> None:
