@@ -8,6 +8,8 @@ from pipeline.settings import Settings
 # Without an image for workers, TFX would pack its own sources for them anew in each step, which takes seconds; workers
 # here have the environment of the step. None of the runners that get it looks at it.
 _NOTHING_TO_PACK = "--sdk_container_image=none"
+# It installs what the older TFDV of the Python 3.11 set needs, wherever a worker starts with nothing imported.
+_TFX_FIRST = "--beam_plugin=tfx.components"
 _JOB_SERVER_SECONDS = 120
 """For an answer of the job server; jobs may take any time."""
 
@@ -72,7 +74,7 @@ def _portable_args(beam: BeamSettings) -> list[str]:
         else ["--environment_type=LOOPBACK"]
     )
     endpoint = [f"--job_endpoint={beam.job_endpoint}"] if beam.job_endpoint else []
-    return [*workers, *endpoint, f"--job_server_timeout={_JOB_SERVER_SECONDS}", _NOTHING_TO_PACK]
+    return [*workers, *endpoint, f"--job_server_timeout={_JOB_SERVER_SECONDS}", _NOTHING_TO_PACK, _TFX_FIRST]
 
 
 def _dataflow_args(beam: BeamSettings) -> list[str]:
@@ -84,8 +86,7 @@ def _dataflow_args(beam: BeamSettings) -> list[str]:
         f"--sdk_container_image={beam.dataflow_image}",
         # The image holds the whole environment.
         "--sdk_location=container",
-        # TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.
-        "--beam_plugin=tfx.components",
+        _TFX_FIRST,
     ]
     if beam.dataflow_service_account:
         arguments.append(f"--service_account_email={beam.dataflow_service_account}")

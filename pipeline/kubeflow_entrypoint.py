@@ -23,7 +23,6 @@ from pipeline.kubeflow_imports import spare_imports
 from pipeline.kubeflow_serving_store import PUSH_DESTINATION, fetch_versions, serving_directory, upload_versions
 from pipeline.kubeflow_staging import staged
 from pipeline.kubeflow_step_files import count_output_files, drop_missing_baseline, make_outputs, require_inputs
-from pipeline.settings import PROJECT_ROOT
 
 _PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,7 +86,7 @@ def _run(arguments: argparse.Namespace, beam_args: Sequence[str], executor_input
         inputs_spec,
         overrides=arguments.override,
         pod_root=arguments.pod_root,
-        project_root=PROJECT_ROOT,
+        project_root=_PROJECT_ROOT,
         keep_gs_uris=arguments.keep_gs_uris,
     )
     local = drop_missing_baseline(local)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.kubeflow_executor_input import LocalInput
 from pipeline.kubeflow_failure import IMAGE_ADVICE, KubeflowStepError
+from pipeline.kubeflow_imports import resume_garbage_collection
 
 if TYPE_CHECKING:
     from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -49,6 +50,7 @@ def run_executor(class_path: str, local: LocalInput, inputs_spec: Json, beam_arg
         message.inputs.parameter_values, message.inputs.parameters, spec
     )
     executor = _executor(executor_class, local, beam_args)
+    resume_garbage_collection()
     # TFX logs through absl. While it is imported it only says what it does without.
     logging.set_verbosity(logging.INFO)
     logging.info("Starting executor")

@@ -86,14 +86,14 @@ def leaves(node: object, place: str = "") -> Iterator[tuple[str, object]]:
 def test_the_same_transform_constants(direct: EngineRun, flink: EngineRun) -> None:
     ours, theirs = (constants(run.folder / "Transform" / "transform_graph") for run in (direct, flink))
     assert len(ours) >= 2, "mean and variance"
-    np.testing.assert_allclose(theirs, ours, rtol=1e-6)
+    np.testing.assert_allclose(theirs, ours, rtol=1e-12)
 
 
 def constants(transform_graph: Path) -> list[float]:
     saved_model = SavedModel.FromString((transform_graph / "transform_fn" / "saved_model.pb").read_bytes())
     nodes = [node for node in saved_model.meta_graphs[0].graph_def.node if node.op == "Const"]
     values = [tf.make_ndarray(node.attr["value"].tensor) for node in nodes]
-    return [float(value) for value in values if value.dtype == np.float32 and value.size == 1]
+    return [float(value) for value in values if value.dtype == np.float64 and value.size == 1]
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -102,8 +102,8 @@ def test_the_same_transformed_records(direct: EngineRun, flink: EngineRun, split
         pixels(run.folder / "Transform" / "transformed_examples" / f"Split-{split}") for run in (direct, flink)
     )
     assert ours[0] == theirs[0]
-    # Values reach 2.8, and carry the tolerance of the constants with them.
-    np.testing.assert_allclose(theirs[1], ours[1], rtol=1e-6, atol=1e-6)
+    # The last bit of a constant may turn that of a pixel over.
+    np.testing.assert_allclose(theirs[1], ours[1], rtol=2e-7)
 
 
 def pixels(folder: Path) -> tuple[Counter[bytes], np.ndarray]:

@@ -79,9 +79,13 @@ def test_spark() -> None:
     assert parsed.view_as(PortableOptions).environment_type == "EXTERNAL"
 
 
-def test_dataflow_imports_tfx_first_in_the_image_of_the_workers() -> None:
+@pytest.mark.parametrize("engine", [FLINK, SPARK, DATAFLOW], ids=lambda values: values["engine"])
+def test_workers_import_tfx_first(engine: dict[str, str]) -> None:
+    assert options(**engine).view_as(SetupOptions).beam_plugins == ["tfx.components"]
+
+
+def test_dataflow() -> None:
     parsed = options(**DATAFLOW, dataflow_service_account="workers@digits.iam.gserviceaccount.com")
-    assert parsed.view_as(SetupOptions).beam_plugins == ["tfx.components"]
     assert parsed.view_as(WorkerOptions).sdk_container_image == DATAFLOW["dataflow_image"]
     cloud = parsed.view_as(GoogleCloudOptions)
     assert (cloud.project, cloud.region, cloud.temp_location) == ("digits", "europe-west1", "gs://bucket/temp")

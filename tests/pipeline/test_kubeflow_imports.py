@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipeline.kubeflow_imports import _WITHOUT_TENSORFLOW
+from pipeline.kubeflow_imports import _WITH_TFMA, _WITHOUT_TENSORFLOW
 from pipeline.settings import PROJECT_ROOT
 
 SPARE = "from pipeline.kubeflow_imports import spare_imports; spare_imports({class_path!r}, dataflow=False)"
@@ -33,6 +33,7 @@ def test_a_step_imports_neither_other_components_nor_tfma() -> None:
     others = (
         "tfx.components.pusher",
         "tensorflow_model_analysis.metrics",
+        "IPython.terminal",
         "matplotlib",
         "sklearn",
         "google.cloud.bigquery",
@@ -48,3 +49,29 @@ def test_a_step_imports_neither_other_components_nor_tfma() -> None:
         "print(Pusher.__name__, tensorflow_model_analysis.run_model_analysis.__name__)",
     )
     assert output.splitlines()[-2:] == ["[]", "Pusher run_model_analysis"]
+
+
+@pytest.mark.parametrize("class_path", _WITH_TFMA)
+def test_evaluator_has_all_of_tfma(class_path: str) -> None:
+    output = run(
+        class_path,
+        ENTRY_POINT,
+        f"from tfx.utils.import_utils import import_class_by_path; import_class_by_path({class_path!r})",
+        "import tensorflow_model_analysis as tfma",
+        "print(tfma.default_eval_shared_model.__name__, tfma.EvalConfig.__name__)",
+        "print([name for name in ('kubernetes', 'docker', 'keras_tuner') if sys.modules.get(name)])",
+    )
+    assert output.splitlines()[-2:] == ["default_eval_shared_model EvalConfig", "[]"]
+
+
+def test_no_garbage_is_collected_until_all_is_imported() -> None:
+    output = run(
+        "tfx.components.statistics_gen.executor.Executor",
+        "import gc",
+        "from pipeline.kubeflow_imports import resume_garbage_collection",
+        ENTRY_POINT,
+        "print(gc.isenabled(), gc.get_freeze_count())",
+        "resume_garbage_collection()",
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000)",
+    )
+    assert output.splitlines()[-2:] == ["False 0", "True True"]

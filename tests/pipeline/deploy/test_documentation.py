@@ -40,4 +40,4 @@ def test_files(text: str) -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     paths = [REPOSITORY / "docs" / link for link in links]
     paths += [REPOSITORY / path for path in re.findall(r"deploy/kubernetes/[a-z-]+", text)]
-    assert [path for path in paths if not path.exists() and path.name != "scaling.md"] == []
+    assert [path for path in paths if not path.exists()] == []
