@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,13 +130,10 @@ def test_the_packages_are_those_of_the_lock(report: Callable[[str], Any]) -> Non
     assert installed == locked
 
 
-def test_the_packages_fit_each_other_but_for_what_the_lock_overrides(run_in_image: RunInImage) -> None:
-    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())
-    overridden = {Requirement(text).name for text in project["tool"]["uv"]["override-dependencies"]}
+def test_the_packages_fit_each_other(run_in_image: RunInImage) -> None:
+    """The lock overrides nothing that a package of Python 3.13 requires."""
     check = run_in_image("pip", "--python=/opt/venv/bin/python", "check")
-    complaints = re.findall(r"^\S+ \S+ has requirement ([\w.-]+)|^(.+)$", check.stdout, re.MULTILINE)
-    unexpected = {name or other for name, other in complaints} - overridden
-    assert unexpected <= {"No broken requirements found."}, check.stdout + check.stderr
+    assert (check.returncode, check.stdout.strip()) == (0, "No broken requirements found."), check.stdout + check.stderr
 
 
 def test_data_can_come_from_object_stores(report: Callable[[str], Any]) -> None:
