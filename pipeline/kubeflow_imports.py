@@ -67,12 +67,25 @@ def spare_imports(executor_class_path: str, *, dataflow: bool) -> None:
     for name in unused:
         # This is how Python spells it: https://docs.python.org/3/reference/import.html#the-module-cache
         sys.modules[name] = None  # type: ignore[assignment]
-    if executor_class_path not in _WITH_TFMA:
+    if executor_class_path in _WITH_TFMA:
+        _leave_out_widgets()
+    else:
         # Its parent installs what the older TFDV of the Python 3.11 set needs; TFMA's messages build on protobuf's.
         importlib.import_module("tfx")
         importlib.import_module("google.protobuf.wrappers_pb2")
         for package in _COLLECTIONS:
             _postpone(package)
+
+
+def _leave_out_widgets() -> None:
+    """Spares TFMA its views for notebooks, and with them IPython, of which the functions that show them name types."""
+    notebook = ModuleType("tensorflow_model_analysis.notebook")
+    visualization = ModuleType(f"{notebook.__name__}.visualization")
+    for view in ("PlotViewer", "SlicingMetricsViewer", "TimeSeriesViewer"):
+        setattr(visualization, view, object)
+    sys.modules[notebook.__name__] = notebook
+    sys.modules[visualization.__name__] = visualization
+    _postpone("IPython")
 
 
 def resume_garbage_collection() -> None:
@@ -82,14 +95,18 @@ def resume_garbage_collection() -> None:
 
 
 class _PostponedPackage(ModuleType):
-    """A package whose modules can be imported, and whose `__init__` runs when somebody asks for what it alone has."""
+    """A package whose modules can be imported, and whose `__init__` runs when somebody asks for what it alone has.
+
+    Those of the others run then as well, because they complete each other.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if find_spec(f"{self.__name__}.{name}"):
             return importlib.import_module(f"{self.__name__}.{name}")
-        self.__class__ = ModuleType  # type: ignore[assignment]
-        if self.__spec__ and self.__spec__.loader:
-            self.__spec__.loader.exec_module(self)
+        for package in map(sys.modules.get, _COLLECTIONS):
+            if isinstance(package, _PostponedPackage) and package.__spec__ and package.__spec__.loader:
+                package.__class__ = ModuleType  # type: ignore[assignment]
+                package.__spec__.loader.exec_module(package)
         return getattr(self, name)
 
 

@@ -1,15 +1,21 @@
-"""The compiled pipeline, each task in a container of its own, as pods are on Kubeflow."""
+"""Three runs of the compiled pipeline, each task in a container of its own, as pods are on Kubeflow.
 
+What can be seen of them without containers is in tests/kubeflow, in more detail.
+"""
+
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from components.verdict import read_verdict
 from tests.containers.container_runner import ContainerRunner
 from tests.containers.engine import Engine
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
+from tests.kubeflow.emulator.metadata_store import StoredArtifact
 
 pytestmark = pytest.mark.containers
 
@@ -32,21 +38,76 @@ def claims(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(
-    engine: Engine, pipeline: CompiledPipeline, claims: Path, tmp_path_factory: pytest.TempPathFactory
-) -> PipelineRun:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), ContainerRunner(engine, claims))
+def cluster(engine: Engine, claims: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    return Cluster(tmp_path_factory.mktemp("cluster"), ContainerRunner(engine, claims))
+
+
+@pytest.fixture(scope="module")
+def first_run(cluster: Cluster, pipeline: CompiledPipeline) -> PipelineRun:
     return cluster.run(pipeline)
 
 
+@pytest.fixture(scope="module")
+def refused_run(cluster: Cluster, pipeline: CompiledPipeline, first_run: PipelineRun) -> PipelineRun:
+    """Another model, which no gate can let pass."""
+    assert first_run.succeeded, first_run
+    return cluster.run(pipeline, {"epochs": 1, "min_accuracy": 1})
+
+
+@pytest.fixture(scope="module")
+def run_after_removal(cluster: Cluster, pipeline: CompiledPipeline, refused_run: PipelineRun) -> PipelineRun:
+    """Somebody has removed an artifact with which a cached step answers."""
+    shutil.rmtree(cluster.store.path(_outputs(refused_run, "ImportSchemaGen")["schema"].uri))
+    return cluster.run(pipeline)
+
+
+def _outputs(run: PipelineRun, task: str) -> Mapping[str, StoredArtifact]:
+    outputs = run.tasks[task].outputs
+    assert outputs is not None, run.tasks[task]
+    return outputs
+
+
 def test_every_task_succeeds_and_the_model_is_pushed(
-    run: PipelineRun, pipeline: CompiledPipeline, claims: Path
+    first_run: PipelineRun, pipeline: CompiledPipeline, claims: Path
 ) -> None:
-    logs = {name: task.attempts[-1].log[-3000:] for name, task in run.tasks.items() if task.state == "failed"}
+    logs = {name: task.attempts[-1].log[-3000:] for name, task in first_run.tasks.items() if task.state == "failed"}
     assert not logs, logs
-    assert run.named("succeeded") == set(pipeline.tasks)
-    outputs = run.tasks["Pusher"].outputs or {}
-    assert outputs["pushed_model"].properties["pushed"] == 1
-    version = str(outputs["pushed_model"].properties["pushed_version"])
+    assert first_run.named("succeeded") == set(pipeline.tasks)
+    pushed = _outputs(first_run, "Pusher")["pushed_model"].properties
+    assert pushed["pushed"] == 1
     [model] = claims.glob("*/digits-smoke/*/saved_model.pb")
-    assert model.parent.name == version
+    assert model.parent.name == str(pushed["pushed_version"])
+
+
+def test_a_second_run_finds_that_model_and_pushes_none_that_is_refused(
+    cluster: Cluster, first_run: PipelineRun, refused_run: PipelineRun, claims: Path
+) -> None:
+    assert refused_run.succeeded, refused_run
+    pushed = _outputs(first_run, "Pusher")["pushed_model"].properties
+    assert _outputs(refused_run, "BaselineModel")["baseline_model"].properties["version"] == pushed["pushed_version"]
+    verdicts = {
+        gate: read_verdict(str(cluster.store.path(_outputs(refused_run, gate)["verdict"].uri)))
+        for gate in ("DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck")
+    }
+    assert verdicts["DataGate"].passed
+    assert verdicts["ServingCheck"].passed
+    refused = {(finding.metric, finding.slice): finding for finding in verdicts["Evaluator"].findings}[
+        "accuracy", "all"
+    ]
+    assert (refused.passed, refused.lower_bound) == (False, 1)
+    assert refused.baseline is not None
+    assert any(finding.baseline is not None for finding in verdicts["RobustnessEvaluator"].findings)
+    assert _outputs(refused_run, "Pusher")["pushed_model"].properties["pushed"] == 0
+    assert len([*claims.glob("*/digits-smoke/*/saved_model.pb")]) == 1
+
+
+def test_a_removed_artifact_ends_the_step_that_needs_it_with_one_line(
+    run_after_removal: PipelineRun,
+) -> None:
+    schema = _outputs(run_after_removal, "ImportSchemaGen")["schema"]
+    assert run_after_removal.named("failed") == {"StatisticsGen"}
+    last = run_after_removal.tasks["StatisticsGen"].attempts[-1]
+    assert last.exit_code == 1
+    assert "Traceback" not in last.log
+    [error] = [line for line in last.log.splitlines() if line.startswith("Error: ")]
+    assert f'input artifact "schema" ({schema.uri}): nothing there' in error

@@ -152,10 +152,20 @@ def test_one_slot_for_each_pool_of_workers(manifests: list[Manifest], configurat
 
 def test_memory_fits(pods: dict[str, Manifest], configuration: Manifest) -> None:
     limits = {name: each["resources"]["limits"]["memory"] for name, each in containers(pods).items()}
-    assert limits["task-manager"] == "4Gi"
-    assert configuration["taskmanager.memory.process.size"] == "4g"
+    keys = ("task.heap.size", "task.off-heap.size", "managed.size", "network.max")
+    explicit = sum(megabytes(configuration[f"taskmanager.memory.{key}"]) for key in keys)
+    # Flink adds 128 MB of heap and of direct memory for itself, 256 for classes, and a ninth of all for the JVM:
+    # https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/deployment/memory/mem_setup_tm/
+    in_all = (explicit + 2 * 128 + 256) / 0.9
+    assert 0.9 * megabytes(limits["task-manager"]) < in_all < megabytes(limits["task-manager"])
     assert limits["job-manager"] == "1600Mi"
     assert configuration["jobmanager.memory.process.size"] == "1600m"
+
+
+def megabytes(size: str) -> int:
+    parts = re.fullmatch(r"(\d+)([gm])i?", size.lower())
+    assert parts, size
+    return int(parts[1]) * {"m": 1, "g": 1024}[parts[2]]
 
 
 def test_versions(kustomization: Manifest) -> None:
