@@ -133,7 +133,7 @@ def standalone_cluster(
     others = ["--artifact-port=0", "--expansion-port=-1", f"--artifacts-dir={folder / 'artifacts'}"]
     commands["job-server"] = ["java", "-Xmx1g", "-jar", str(job_server), *addresses, *others]
     for number in range(num_task_managers):
-        heap = ["-Xmx2176m", "-XX:MaxDirectMemorySize=1280m"]
+        heap = ["-Xmx4224m", "-XX:MaxDirectMemorySize=1280m"]
         commands[f"task-manager-{number}"] = [*java, *heap, _TASK_MANAGER, "--configDir", str(configuration)]
     with ExitStack() as stack:
         processes = {name: stack.enter_context(_process(name, command, folder)) for name, command in commands.items()}
@@ -169,7 +169,7 @@ def _write_configuration(folder: Path, rpc_port: int, rest_port: int) -> Path:
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
         # What a worker sends faster than Flink sorts it: in Transform, batches of a thousand images.
-        "taskmanager.memory.task.heap.size": "2g",
+        "taskmanager.memory.task.heap.size": "4g",
         # Beam's exchange with the Python workers, in which a shard is one element.
         "taskmanager.memory.task.off-heap.size": "512m",
         "taskmanager.memory.managed.size": "256m",

@@ -52,13 +52,19 @@ def _sizes(steps: int, cluster: FlinkCluster | None) -> Iterator[tuple[str, int]
     for process in _tree(steps):
         yield from _size(STEPS, process)
     for name, process_id in cluster.process_ids.items() if cluster else ():
-        if name != "worker-pool":
-            yield from _size(name.replace("-", " "), psutil.Process(process_id))
-            continue
         for process in _tree(process_id):
-            # Workers are children of the process that the pool forks them from.
-            is_worker = process_id not in (process.pid, process.ppid())
-            yield from _size(WORKER if is_worker else WORKER_POOL, process)
+            if name == "worker-pool":
+                yield from _size(WORKER if _is_worker(process, process_id) else WORKER_POOL, process)
+            elif process.pid == process_id:
+                yield from _size(name.replace("-", " "), process)
+
+
+def _is_worker(process: psutil.Process, pool: int) -> bool:
+    try:
+        # Workers are children of the process that the pool forks them from.
+        return pool not in (process.pid, process.ppid())
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _tree(process_id: int) -> Iterable[psutil.Process]:

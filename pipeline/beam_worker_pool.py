@@ -17,6 +17,8 @@ from typing import Any
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
+from pipeline.beam_data_plane import unbound_send_queues
+
 _PRELOADED = ["tfx.components"]
 """Before anything else of TFX: it installs what the older TFDV of the Python 3.11 set needs."""
 
@@ -68,6 +70,7 @@ def _import_ahead() -> None:
 def _work(control_endpoint: str, worker_id: str) -> None:
     from apache_beam.runners.worker.sdk_worker import SdkHarness
 
+    unbound_send_queues()
     SdkHarness(control_endpoint, worker_id=worker_id, state_cache_size=_STATE_CACHE_BYTES).run()
     # Threads of TensorFlow and gRPC must not keep a worker whose job is done.
     os._exit(0)

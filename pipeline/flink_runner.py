@@ -16,6 +16,7 @@ from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobS
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.utils import subprocess_server
 
+from pipeline.beam_data_plane import unbound_send_queues
 from pipeline.beam_settings import LOCAL_FLINK
 
 # Flink starts TFMA's hundreds of stages together and gives each its share of these buffers; its own 64 MB are too few.
@@ -51,6 +52,8 @@ class FlinkRunner(flink_runner.FlinkRunner):
         Raises:
             RuntimeError: The job server does not answer.
         """
+        # Without a pool, the workers are threads of this process.
+        unbound_send_queues()
         try:
             return super().create_job_service(options)
         except grpc.FutureTimeoutError as error:
