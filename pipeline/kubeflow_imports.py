@@ -35,11 +35,8 @@ _COMPONENTS_WITHOUT_TFMA = tuple(
         "example_diff",
         "example_validator",
         "infra_validator",
-        "model_validator",
-        "pusher",
         "schema_gen",
         "statistics_gen",
-        "trainer",
         "transform",
         "tuner",
     )
