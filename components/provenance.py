@@ -15,10 +15,6 @@ PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
 """Where a version says what is known of it; a path in the version's folder."""
 
 
-ORIGINAL_URI_KEY = "original_uri"
-"""Custom property of an artifact of which a step sees a copy: the URI of what is copied."""
-
-
 class DamagedVersionError(RuntimeError):
     """A version is not what was pushed; the message names the file."""
 

@@ -29,8 +29,8 @@ from tfx.utils import io_utils, path_utils, proto_utils
 from components.baseline_driver import BASELINE_KEY, BaselineDriver
 from components.example_gen.data_version import FINGERPRINT_KEY, URI_KEY
 from components.features import TRAIN_SPLIT
+from components.original_uri import original_uri
 from components.provenance import (
-    ORIGINAL_URI_KEY,
     DamagedVersionError,
     DataOrigin,
     GateRecord,
@@ -168,7 +168,7 @@ class Executor(tfx_pusher.Executor):
         data = _data_origin(artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY]))
         return Origin(
             pipeline_run=self._context.pipeline_run_id if self._context else None,
-            model_uri=model.get_string_custom_property(ORIGINAL_URI_KEY) or model.uri,
+            model_uri=original_uri(model),
             ingredients=Ingredients(data=data, code=json.loads(code)),
             gates=tuple(gate_record(verdict) for verdict in _read_verdicts(input_dict)),
         )

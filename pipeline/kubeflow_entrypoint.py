@@ -20,7 +20,6 @@ from pipeline.kubeflow_executor_output import globalize, write_output
 from pipeline.kubeflow_executor_run import run_executor
 from pipeline.kubeflow_failure import describe_bug, explain
 from pipeline.kubeflow_imports import spare_imports
-from pipeline.kubeflow_serving_store import PUSH_DESTINATION, fetch_versions, serving_directory, upload_versions
 from pipeline.kubeflow_staging import staged
 from pipeline.kubeflow_step_files import count_output_files, drop_missing_baseline, make_outputs, require_inputs
 
@@ -92,19 +91,25 @@ def _run(arguments: argparse.Namespace, beam_args: Sequence[str], executor_input
     local = drop_missing_baseline(local)
     require_inputs(local)
     make_outputs(local)
-    uris = dict(local.uris)
-    if arguments.serving_store:
-        versions = serving_directory(local.parameters)
-        uris[str(versions)] = f"{arguments.serving_store}/{versions.name}"
-        fetch_versions(arguments.serving_store, versions)
-    with _place(local, arguments.staging_folder) as placed:
-        output = run_executor(arguments.executor_class_path, placed, inputs_spec, beam_args)
-    _print_verdicts(local)
-    if arguments.serving_store and PUSH_DESTINATION in local.parameters:
-        upload_versions(arguments.serving_store, versions)
-    output = globalize(output, {**uris, **placed.uris}, count_output_files(local))
+    with _versions(local, arguments.serving_store) as versions:
+        with _place(local, arguments.staging_folder) as placed:
+            output = run_executor(arguments.executor_class_path, placed, inputs_spec, beam_args)
+        _print_verdicts(local)
+    output = globalize(output, {**local.uris, **placed.uris, **versions}, count_output_files(local))
     write_output(output, local.output_file)
     return output
+
+
+@contextmanager
+def _versions(local: LocalInput, serving_store: str) -> Iterator[dict[str, str]]:
+    if serving_store:
+        # It imports pydantic, which most steps do without.
+        from pipeline.kubeflow_serving_store import mirrored
+
+        with mirrored(serving_store, local.parameters) as uris:
+            yield uris
+    else:
+        yield {}
 
 
 @contextmanager
@@ -146,6 +151,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    known, _ = _parser().parse_known_args()
-    spare_imports(known.executor_class_path, dataflow=known.keep_gs_uris)
+    spare_imports(_parser().parse_known_args()[0].executor_class_path)
     sys.exit(main())

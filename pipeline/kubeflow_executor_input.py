@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from components.provenance import ORIGINAL_URI_KEY
+from components.original_uri import ORIGINAL_URI_KEY
 from pipeline.kubeflow_failure import KubeflowStepError
 from pipeline.kubeflow_overrides import apply_overrides
 

@@ -15,7 +15,28 @@ from pipeline.kubeflow_failure import KubeflowStepError
 
 Json = dict[str, Any]
 
-PUSH_DESTINATION = "push_destination"
+_PUSH_DESTINATION = "push_destination"
+
+
+@contextmanager
+def mirrored(store: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Gives a step the versions of its model, and keeps what it adds if it is the one that pushes and succeeds.
+
+    Args:
+        store: URL of the folder that holds one folder per model, as fsspec knows it.
+        parameters: Execution properties of the step, with `serving_directory` or `push_destination`.
+
+    Yields:
+        The URL of its versions by the path of their folder in the pod.
+
+    Raises:
+        KubeflowStepError: It has no such property, or the store cannot be read or written.
+    """
+    directory = serving_directory(parameters)
+    fetch_versions(store, directory)
+    yield {str(directory): f"{store}/{directory.name}"}
+    if _PUSH_DESTINATION in parameters:
+        upload_versions(store, directory)
 
 
 def serving_directory(parameters: Mapping[str, Any]) -> Path:
@@ -27,8 +48,8 @@ def serving_directory(parameters: Mapping[str, Any]) -> Path:
     Raises:
         KubeflowStepError: It has neither.
     """
-    if PUSH_DESTINATION in parameters:
-        filesystem: Json = json.loads(parameters[PUSH_DESTINATION])["filesystem"]
+    if _PUSH_DESTINATION in parameters:
+        filesystem: Json = json.loads(parameters[_PUSH_DESTINATION])["filesystem"]
         # Protobuf reads both spellings of a field.
         return Path(filesystem.get("base_directory") or filesystem["baseDirectory"])
     if "serving_directory" in parameters:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import binomtest
+from scipy import stats
 
 from components.evaluator.measurements import ALL, Key, Measurement
 from components.verdict import Finding
@@ -149,5 +149,5 @@ def _decided(finding: Finding, measurement: Measurement) -> Finding:
 
 def _mcnemar(gained: int, lost: int) -> str:
     """States McNemar's exact test: whether so many lost images could be chance if both models were equally good."""
-    probability = binomtest(lost, gained + lost, alternative="greater").pvalue
+    probability = stats.binomtest(lost, gained + lost, alternative="greater").pvalue
     return f"{lost} images newly wrong, {gained} newly right (McNemar p = {probability:.2g})"

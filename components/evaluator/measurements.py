@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from scipy.stats import binomtest, norm
+from scipy import stats
 
 if TYPE_CHECKING:
     from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlice
@@ -92,7 +92,7 @@ def measurements(metrics: "Iterable[MetricsForSlice]") -> dict[Key, Measurement]
 
 def share_interval(share: float, num_images: int) -> tuple[float, float]:
     """Returns the 95 % interval of a share of independent images, 0 to 1, by Wilson's score (1927)."""
-    interval = binomtest(round(share * num_images), num_images).proportion_ci(_CONFIDENCE, method="wilson")
+    interval = stats.binomtest(round(share * num_images), num_images).proportion_ci(_CONFIDENCE, method="wilson")
     return interval.low, interval.high
 
 
@@ -114,7 +114,7 @@ def paired_interval(gained: int, lost: int, num_images: int) -> tuple[float, flo
     size, gained_more, lost_more = num_images + 2, gained + 0.5, lost + 0.5
     change = (gained_more - lost_more) / size
     deviation = math.sqrt((gained_more + lost_more) / size - change**2) / math.sqrt(size)
-    width = norm.ppf((1 + _CONFIDENCE) / 2) * deviation
+    width = stats.norm.ppf((1 + _CONFIDENCE) / 2) * deviation
     return change - width, change + width
 
 

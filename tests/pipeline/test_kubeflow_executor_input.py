@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from components.original_uri import ORIGINAL_URI_KEY
 from pipeline.kubeflow_executor_input import LocalInput, localize
 from pipeline.kubeflow_failure import KubeflowStepError
 
@@ -124,8 +125,6 @@ def test_what_only_a_condition_looks_at_is_no_input_of_the_executor(executor_inp
 
 
 def test_inputs_keep_their_uri_for_whoever_records_it(executor_input: Json) -> None:
-    from components.provenance import ORIGINAL_URI_KEY
-
     metadata = localized(executor_input).inputs["model"][0]["metadata"]
     assert metadata[ORIGINAL_URI_KEY] == "minio://mlpipeline/other/model"
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.kubeflow_imports import _WITH_TFMA, _WITHOUT_TENSORFLOW
 from pipeline.settings import PROJECT_ROOT
 
-SPARE = "from pipeline.kubeflow_imports import spare_imports; spare_imports({class_path!r}, dataflow=False)"
+SPARE = "from pipeline.kubeflow_imports import spare_imports; spare_imports({class_path!r})"
 ENTRY_POINT = "import tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils"
 
 
@@ -34,9 +34,10 @@ def test_a_step_imports_neither_other_components_nor_tfma() -> None:
         "tfx.components.pusher",
         "tensorflow_model_analysis.metrics",
         "IPython.terminal",
-        "matplotlib",
+        "matplotlib.figure",
+        "nltk.corpus",
         "sklearn",
-        "google.cloud.bigquery",
+        "google.cloud.bigquery.client",
     )
     output = run(
         "tfx.components.statistics_gen.executor.Executor",
@@ -57,6 +58,47 @@ def test_an_executor_that_asks_for_what_the_packages_collect_gets_it(first: str)
         "print(tfma.run_model_analysis.__name__, tfma.EvalConfig.__name__, pusher.__name__)",
     )
     assert output.splitlines()[-1] == "run_model_analysis EvalConfig Pusher"
+
+
+@pytest.mark.parametrize(
+    ("statement", "used"),
+    [
+        ("from google.cloud import bigquery", "bigquery.Client.__name__ == 'Client'"),
+        ("from google.cloud.bigquery import Client", "Client.__module__ == 'google.cloud.bigquery.client'"),
+        ("import google.cloud.bigquery.table", "google.cloud.bigquery.table.Row.__name__ == 'Row'"),
+        ("import keras", "keras.wrappers.SKLearnClassifier.__name__ == 'SKLearnClassifier'"),
+        ("import matplotlib.pyplot as plt", "plt.figure().get_axes() == []"),
+        ("import nltk", "nltk.edit_distance('span', 'spans') == 1"),
+        (
+            "from rouge_score.rouge_scorer import RougeScorer",
+            "RougeScorer(['rouge1'], use_stemmer=True).score('two digits', 'two digit')['rouge1'].recall == 1",
+        ),
+        ("from scipy import ndimage", "ndimage.label([1, 0, 1])[1] == 2"),
+        ("import IPython", "IPython.get_ipython() is None"),
+    ],
+)
+def test_what_is_postponed_is_there_for_whoever_uses_it(statement: str, used: str) -> None:
+    output = run("a_fork.executor.Executor", ENTRY_POINT, statement, f"print({used})")
+    assert output.splitlines()[-1] == "True"
+
+
+def test_a_name_that_a_postponed_module_lacks_is_missing() -> None:
+    names = ("no_such", "nor_this", "edit_distance")
+    output = run("a_fork.executor.Executor", "import nltk", f"print(*[hasattr(nltk, name) for name in {names}])")
+    assert output == "False False True"
+
+
+def test_threads_that_use_a_postponed_module_at_the_same_time_all_find_it_whole() -> None:
+    output = run(
+        "a_fork.executor.Executor",
+        "from concurrent.futures import ThreadPoolExecutor",
+        "from threading import Barrier",
+        "import scipy.ndimage",
+        "barrier = Barrier(8)",
+        "def use(_): barrier.wait(); return scipy.ndimage.label([1, 0, 1])[1]",
+        "with ThreadPoolExecutor(8) as pool: print([*pool.map(use, range(8))] == [2] * 8)",
+    )
+    assert output == "True"
 
 
 @pytest.mark.parametrize("class_path", _WITH_TFMA)
