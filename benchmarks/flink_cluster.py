@@ -1,7 +1,8 @@
-"""A standalone Flink cluster on this machine, as `deploy/flink` has it on Kubernetes: for tests and measurements."""
+"""A standalone Flink cluster on this machine, with the configuration of `deploy/flink`: for tests and measurements."""
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
 from apache_beam.utils.subprocess_server import pick_port
@@ -23,20 +25,13 @@ PROJECT_ROOT = Path(__file__).parents[1]
 DISTRIBUTION = PROJECT_ROOT / ".flink"
 """Environment that `make flink` installs Flink into."""
 
+_CONFIGURATION = PROJECT_ROOT / "deploy" / "flink" / "config.yaml"
+
 _START_SECONDS = 180
 _STOP_SECONDS = 20
 _POLL_SECONDS = 0.2
 _NUM_LOG_LINES = 30
 
-# What Flink's own start scripts, which the package of PyPI lacks, open for it on Java 17. Source: env.java.opts.all in
-# https://github.com/apache/flink/blob/release-1.19/flink-dist/src/main/resources/config.yaml.
-_OPENED = ("lang", "lang.reflect", "net", "io", "nio", "text", "time", "util", "util.concurrent")
-_JAVA_OPTIONS = [
-    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPENED),
-    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
-    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
-    "-Dorg.apache.logging.log4j.level=INFO",
-]
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 
@@ -122,19 +117,23 @@ def standalone_cluster(
         ClusterError: One of them ended, or is not there in time.
     """
     rpc_port, rest_port, pool_port, job_port = pick_port(None, None, None, None)
-    configuration = _write_configuration(folder, rpc_port, rest_port)
-    java = ["java", *_JAVA_OPTIONS, "-cp", f"{libraries}/*"]
+    configuration = _configuration(folder, rpc_port, rest_port)
+    files = _write_configuration(configuration, folder / "conf")
+    options = shlex.split(str(configuration["env.java.opts.all"]))
+    java = ["java", *options, "-Dorg.apache.logging.log4j.level=INFO", "-cp", f"{libraries}/*"]
     commands = {
-        "job-manager": [*java, "-Xmx1g", _JOB_MANAGER, "--configDir", str(configuration)],
+        "job-manager": [*java, "-Xmx1g", _JOB_MANAGER, "--configDir", str(files)],
         "worker-pool": [sys.executable, "-m", "pipeline.beam_worker_pool", "--port", str(pool_port)],
     }
     # As in deploy/flink.
     addresses = [f"--flink-master=localhost:{rest_port}", "--job-host=localhost", f"--job-port={job_port}"]
     others = ["--artifact-port=0", "--expansion-port=-1", f"--artifacts-dir={folder / 'artifacts'}"]
     commands["job-server"] = ["java", "-Xmx1g", "-jar", str(job_server), *addresses, *others]
+    heap = _megabytes(configuration, "framework.heap.size", "task.heap.size")
+    direct = _megabytes(configuration, "framework.off-heap.size", "task.off-heap.size", "network.max")
+    sizes = [f"-Xmx{heap}m", f"-XX:MaxDirectMemorySize={direct}m"]
     for number in range(num_task_managers):
-        heap = ["-Xmx4224m", "-XX:MaxDirectMemorySize=1280m"]
-        commands[f"task-manager-{number}"] = [*java, *heap, _TASK_MANAGER, "--configDir", str(configuration)]
+        commands[f"task-manager-{number}"] = [*java, *sizes, _TASK_MANAGER, "--configDir", str(files)]
     with ExitStack() as stack:
         processes = {name: stack.enter_context(_process(name, command, folder)) for name, command in commands.items()}
         _wait(lambda: _num_task_managers(rest_port) == num_task_managers, processes, folder)
@@ -144,43 +143,47 @@ def standalone_cluster(
         yield FlinkCluster(f"localhost:{job_port}", f"localhost:{pool_port}", process_ids)
 
 
-def _write_configuration(folder: Path, rpc_port: int, rest_port: int) -> Path:
-    configuration = folder / "conf"
-    configuration.mkdir(parents=True)
-    values = {
+def _write_configuration(values: Mapping[str, str | int], folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(values)))
+    return folder
+
+
+def _configuration(folder: Path, rpc_port: int, rest_port: int) -> dict[str, str | int]:
+    return {
+        **yaml.safe_load(_CONFIGURATION.read_text()),
         "jobmanager.rpc.address": "localhost",
+        "jobmanager.bind-host": "localhost",
         "jobmanager.rpc.port": rpc_port,
         "rest.address": "localhost",
+        "rest.bind-address": "localhost",
         "rest.port": rest_port,
         "rest.bind-port": rest_port,
-        # Everything runs on one machine here, which may have other work as well.
-        "pekko.ask.timeout": "2 min",
-        "heartbeat.timeout": 180_000,
-        # As in deploy/flink: without memory a TaskManager would wait for ever, and the job with it.
-        "cluster.uncaught-exception-handling": "FAIL",
-        "io.tmp.dirs": str(folder / "tmp"),
+        "blob.server.port": 0,
         "taskmanager.host": "localhost",
-        "taskmanager.numberOfTaskSlots": 1,
+        "taskmanager.bind-host": "localhost",
+        "taskmanager.rpc.port": 0,
+        "taskmanager.data.port": 0,
+        "io.tmp.dirs": str(folder / "tmp"),
+        # Everything runs on one machine here, which may have other work as well.
+        "heartbeat.timeout": 180_000,
+        # Flink's scripts, which the package of PyPI lacks, would derive these from what else is set.
         "taskmanager.cpu.cores": 1.0,
-        # Flink's scripts would derive all of these from the size of the process.
         "taskmanager.memory.framework.heap.size": "128m",
         "taskmanager.memory.framework.off-heap.size": "128m",
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
-        # What a worker sends faster than Flink sorts it: in Transform, batches of a thousand images.
-        "taskmanager.memory.task.heap.size": "4g",
-        # Beam's exchange with the Python workers, in which a shard is one element.
-        "taskmanager.memory.task.off-heap.size": "512m",
-        "taskmanager.memory.managed.size": "256m",
-        # As in deploy/flink: each of TFMA's hundreds of stages takes its share.
+        # Taken when it starts, by each of them on this one machine.
         "taskmanager.memory.network.min": "512m",
         "taskmanager.memory.network.max": "512m",
-        "taskmanager.network.sort-shuffle.min-buffers": 16,
     }
-    lines = [f"{key}: {value}\n" for key, value in values.items()]
-    (configuration / "config.yaml").write_text("".join(lines))
-    return configuration
+
+
+def _megabytes(configuration: Mapping[str, str | int], *keys: str) -> int:
+    units = {"m": 1, "g": 1024}
+    sizes = [str(configuration[f"taskmanager.memory.{key}"]) for key in keys]
+    return sum(int(size[:-1]) * units[size[-1]] for size in sizes)
 
 
 @contextmanager

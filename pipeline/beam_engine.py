@@ -59,7 +59,7 @@ def _flink_args(beam: BeamSettings) -> list[str]:
 
 
 def _spark_args(beam: BeamSettings) -> list[str]:
-    arguments = ["--runner=SparkRunner", *_portable_args(beam)]
+    arguments = ["--runner=pipeline.spark_runner.SparkRunner", *_portable_args(beam)]
     if beam.spark_master:
         arguments.append(f"--spark_master_url={beam.spark_master}")
     if beam.job_server_jar:

@@ -9,21 +9,19 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-import grpc
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, JobServerOptions, PipelineOptions, PortableOptions
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, JobServerOptions, PipelineOptions
 from apache_beam.runners.portability import flink_runner
 from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobServer
-from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.utils import subprocess_server
 
-from pipeline.beam_data_plane import unbound_send_queues
 from pipeline.beam_settings import LOCAL_FLINK
+from pipeline.job_service import JobServiceRunner
 
 # Flink starts TFMA's hundreds of stages together and gives each its share of these buffers; its own 64 MB are too few.
 _LOCAL_CONFIGURATION = "taskmanager.memory.network.min: 512m\ntaskmanager.memory.network.max: 512m\n"
 
 
-class FlinkRunner(flink_runner.FlinkRunner):
+class FlinkRunner(JobServiceRunner, flink_runner.FlinkRunner):
     """Runs pipelines on Flink; Beam makes one for each."""
 
     _job_servers: ClassVar[dict[str, JobServer]] = {}
@@ -45,23 +43,6 @@ class FlinkRunner(flink_runner.FlinkRunner):
                 )
             self._job_servers[key] = StopOnExitJobServer(_FlinkJobServer(options))
         return self._job_servers[key]
-
-    def create_job_service(self, options: PipelineOptions) -> JobServiceHandle:
-        """Beam calls this.
-
-        Raises:
-            RuntimeError: The job server does not answer.
-        """
-        # Without a pool, the workers are threads of this process.
-        unbound_send_queues()
-        try:
-            return super().create_job_service(options)
-        except grpc.FutureTimeoutError as error:
-            portable_options = options.view_as(PortableOptions)
-            raise RuntimeError(
-                f"beam.job_endpoint: no job server has answered at {portable_options.job_endpoint} for "
-                f"{portable_options.job_server_timeout} s; start it, or correct the address."
-            ) from error
 
     @classmethod
     def stop_job_servers(cls) -> None:

@@ -3,19 +3,17 @@
 What can be seen of them without containers is in tests/kubeflow, in more detail.
 """
 
-import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from components.verdict import read_verdict
 from tests.containers.container_runner import ContainerRunner
 from tests.containers.engine import Engine
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
-from tests.kubeflow.emulator.metadata_store import StoredArtifact
+from tests.kubeflow.scenarios import GATES, run_without_schema, stored_verdict, train_what_is_refused
 
 pytestmark = pytest.mark.containers
 
@@ -49,22 +47,12 @@ def first_run(cluster: Cluster, pipeline: CompiledPipeline) -> PipelineRun:
 
 @pytest.fixture(scope="module")
 def refused_run(cluster: Cluster, pipeline: CompiledPipeline, first_run: PipelineRun) -> PipelineRun:
-    """Another model, which no gate can let pass."""
-    assert first_run.succeeded, first_run
-    return cluster.run(pipeline, {"epochs": 1, "min_accuracy": 1})
+    return train_what_is_refused(cluster, pipeline, first_run)
 
 
 @pytest.fixture(scope="module")
 def run_after_removal(cluster: Cluster, pipeline: CompiledPipeline, refused_run: PipelineRun) -> PipelineRun:
-    """Somebody has removed an artifact with which a cached step answers."""
-    shutil.rmtree(cluster.store.path(_outputs(refused_run, "ImportSchemaGen")["schema"].uri))
-    return cluster.run(pipeline)
-
-
-def _outputs(run: PipelineRun, task: str) -> Mapping[str, StoredArtifact]:
-    outputs = run.tasks[task].outputs
-    assert outputs is not None, run.tasks[task]
-    return outputs
+    return run_without_schema(cluster, pipeline, refused_run)
 
 
 def test_every_task_succeeds_and_the_model_is_pushed(
@@ -73,7 +61,7 @@ def test_every_task_succeeds_and_the_model_is_pushed(
     logs = {name: task.attempts[-1].log[-3000:] for name, task in first_run.tasks.items() if task.state == "failed"}
     assert not logs, logs
     assert first_run.named("succeeded") == set(pipeline.tasks)
-    pushed = _outputs(first_run, "Pusher")["pushed_model"].properties
+    pushed = first_run.output("Pusher", "pushed_model").properties
     assert pushed["pushed"] == 1
     [model] = claims.glob("*/digits-smoke/*/saved_model.pb")
     assert model.parent.name == str(pushed["pushed_version"])
@@ -83,12 +71,9 @@ def test_a_second_run_finds_that_model_and_pushes_none_that_is_refused(
     cluster: Cluster, first_run: PipelineRun, refused_run: PipelineRun, claims: Path
 ) -> None:
     assert refused_run.succeeded, refused_run
-    pushed = _outputs(first_run, "Pusher")["pushed_model"].properties
-    assert _outputs(refused_run, "BaselineModel")["baseline_model"].properties["version"] == pushed["pushed_version"]
-    verdicts = {
-        gate: read_verdict(str(cluster.store.path(_outputs(refused_run, gate)["verdict"].uri)))
-        for gate in ("DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck")
-    }
+    pushed = first_run.output("Pusher", "pushed_model").properties
+    assert refused_run.output("BaselineModel", "baseline_model").properties["version"] == pushed["pushed_version"]
+    verdicts = {gate: stored_verdict(cluster, refused_run, gate) for gate in GATES}
     assert verdicts["DataGate"].passed
     assert verdicts["ServingCheck"].passed
     refused = {(finding.metric, finding.slice): finding for finding in verdicts["Evaluator"].findings}[
@@ -97,14 +82,14 @@ def test_a_second_run_finds_that_model_and_pushes_none_that_is_refused(
     assert (refused.passed, refused.lower_bound) == (False, 1)
     assert refused.baseline is not None
     assert any(finding.baseline is not None for finding in verdicts["RobustnessEvaluator"].findings)
-    assert _outputs(refused_run, "Pusher")["pushed_model"].properties["pushed"] == 0
+    assert refused_run.output("Pusher", "pushed_model").properties["pushed"] == 0
     assert len([*claims.glob("*/digits-smoke/*/saved_model.pb")]) == 1
 
 
 def test_a_removed_artifact_ends_the_step_that_needs_it_with_one_line(
     run_after_removal: PipelineRun,
 ) -> None:
-    schema = _outputs(run_after_removal, "ImportSchemaGen")["schema"]
+    schema = run_after_removal.output("ImportSchemaGen", "schema")
     assert run_after_removal.named("failed") == {"StatisticsGen"}
     last = run_after_removal.tasks["StatisticsGen"].attempts[-1]
     assert last.exit_code == 1

@@ -1,7 +1,6 @@
 """Four runs of the compiled smoke pipeline on one emulated cluster, each with something else that goes wrong."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
 from tests.kubeflow.emulator.runner import Pod, PodLostError, ProcessRunner, Runner
+from tests.kubeflow.scenarios import run_without_schema, train_what_is_refused
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -118,14 +118,9 @@ def run_on_bad_data(first_two_runs: tuple[PipelineRun, PipelineRun]) -> Pipeline
 
 @pytest.fixture(scope="session")
 def refused_run(cluster: Cluster, pipeline: CompiledPipeline, first_run: PipelineRun) -> PipelineRun:
-    """Another model, which no gate can let pass."""
-    assert first_run.succeeded, first_run
-    return cluster.run(pipeline, {"epochs": 1, "min_accuracy": 1})
+    return train_what_is_refused(cluster, pipeline, first_run)
 
 
 @pytest.fixture(scope="session")
 def run_after_removal(cluster: Cluster, pipeline: CompiledPipeline, refused_run: PipelineRun) -> PipelineRun:
-    """Somebody has removed an artifact with which a cached step answers."""
-    outputs = refused_run.tasks["ImportSchemaGen"].outputs or {}
-    shutil.rmtree(cluster.store.path(outputs["schema"].uri))
-    return cluster.run(pipeline)
+    return run_without_schema(cluster, pipeline, refused_run)

@@ -11,21 +11,14 @@ import pytest
 
 from components.example_gen.data_version import find_data
 from components.provenance import model_fingerprint, read_provenance, verify_files
-from components.verdict import Verdict, read_verdict
+from components.verdict import Verdict
 from components.versions import Version, list_versions
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
-from tests.kubeflow.emulator.metadata_store import StoredArtifact
+from tests.kubeflow.scenarios import GATES, stored_verdict
 
 PROJECT_ROOT = Path(__file__).parents[2]
 BEFORE_THE_GATE = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}
-GATES = {"DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"}
-
-
-def _output(run: PipelineRun, task: str, key: str) -> StoredArtifact:
-    outputs = run.tasks[task].outputs
-    assert outputs is not None, f"{task} has no outputs: {run.tasks[task]}"
-    return outputs[key]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +32,7 @@ def version(
 
 @pytest.fixture(scope="module")
 def verdicts(cluster: Cluster, refused_run: PipelineRun) -> dict[str, Verdict]:
-    """What the gates have left in the store."""
-    return {gate: read_verdict(str(cluster.store.path(_output(refused_run, gate, "verdict").uri))) for gate in GATES}
+    return {gate: stored_verdict(cluster, refused_run, gate) for gate in GATES}
 
 
 def test_every_task_of_a_first_run_succeeds(first_run: PipelineRun, pipeline: CompiledPipeline) -> None:
@@ -59,7 +51,7 @@ def test_the_pushed_version_says_where_it_comes_from(first_run: PipelineRun, ver
     assert provenance is not None
     verify_files(version.directory, provenance)
     assert provenance.origin.pipeline_run == first_run.run_id
-    assert provenance.origin.model_uri == _output(first_run, "Trainer", "model").uri
+    assert provenance.origin.model_uri == first_run.output("Trainer", "model").uri
     data = find_data(str(PROJECT_ROOT / "data" / "mnist.npz"), None)
     ingredients = provenance.origin.ingredients
     assert ingredients is not None
@@ -74,7 +66,7 @@ def test_a_lost_pod_of_pusher_does_not_make_a_second_version(first_run: Pipeline
         (None, "pod lost: node removed after exit status 0"),
         (0, ""),
     ]
-    pushed = _output(first_run, "Pusher", "pushed_model").properties
+    pushed = first_run.output("Pusher", "pushed_model").properties
     assert (pushed["pushed"], pushed["pushed_version"]) == (1, str(version.number))
 
 
@@ -104,7 +96,7 @@ def test_a_second_run_does_all_again_that_its_data_might_change(refused_run: Pip
 def test_a_second_run_compares_with_the_model_of_the_first(
     cluster: Cluster, refused_run: PipelineRun, version: Version, verdicts: dict[str, Verdict]
 ) -> None:
-    baseline = _output(refused_run, "BaselineModel", "baseline_model")
+    baseline = refused_run.output("BaselineModel", "baseline_model")
     assert baseline.properties["version"] == str(version.number)
     copy = cluster.store.path(baseline.uri) / "Format-Serving"
     assert model_fingerprint(copy) == model_fingerprint(version.directory)
@@ -124,7 +116,7 @@ def test_a_refused_model_is_not_pushed_and_every_verdict_is_there(
     cluster: Cluster, refused_run: PipelineRun, verdicts: dict[str, Verdict]
 ) -> None:
     assert refused_run.succeeded, refused_run
-    pushed_model = _output(refused_run, "Pusher", "pushed_model")
+    pushed_model = refused_run.output("Pusher", "pushed_model")
     assert pushed_model.properties["pushed"] == 0
     assert not cluster.store.path(pushed_model.uri).exists()
     assert verdicts["DataGate"].passed
@@ -137,7 +129,7 @@ def test_a_refused_model_is_not_pushed_and_every_verdict_is_there(
     assert refusal.lower_bound == 1
     assert refusal.reason
     for gate in GATES:
-        assert _output(refused_run, gate, "verdict").properties["passed"] == verdicts[gate].passed
+        assert refused_run.output(gate, "verdict").properties["passed"] == verdicts[gate].passed
 
 
 def test_refused_data_reach_no_step_that_learns(
@@ -146,14 +138,14 @@ def test_refused_data_reach_no_step_that_learns(
     assert run_on_bad_data.succeeded, run_on_bad_data
     assert run_on_bad_data.named("succeeded") | run_on_bad_data.named("cached") == BEFORE_THE_GATE
     assert run_on_bad_data.named("skipped") | run_on_bad_data.named("omitted") == set(pipeline.tasks) - BEFORE_THE_GATE
-    verdict = read_verdict(str(cluster.store.path(_output(run_on_bad_data, "DataGate", "verdict").uri)))
+    verdict = stored_verdict(cluster, run_on_bad_data, "DataGate")
     assert "share of zeros (background)" in {finding.metric for finding in verdict.findings if not finding.passed}
 
 
 def test_a_removed_artifact_is_missed_by_the_step_that_needs_it(
     run_after_removal: PipelineRun, pipeline: CompiledPipeline, version: Version
 ) -> None:
-    schema = _output(run_after_removal, "ImportSchemaGen", "schema")
+    schema = run_after_removal.output("ImportSchemaGen", "schema")
     statistics_gen = run_after_removal.tasks["StatisticsGen"]
     assert run_after_removal.tasks["ImportSchemaGen"].state == "cached"
     assert run_after_removal.named("failed") == {"StatisticsGen"}

@@ -5,7 +5,6 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.utils.subprocess_server import pick_port
 
 from pipeline.flink_runner import FlinkRunner
 
@@ -27,15 +26,4 @@ def test_without_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = beam.Pipeline(options=PipelineOptions([*LOCAL, "--flink_job_server_jar=none.jar"]))
     _ = pipeline | beam.Create([1])
     with pytest.raises(RuntimeError, match=r"^beam\.job_endpoint is not set, and there is no Java"):
-        pipeline.run()
-
-
-def test_a_job_server_that_is_not_there() -> None:
-    (port,) = pick_port(None)
-    options = [*LOCAL, f"--job_endpoint=localhost:{port}", "--job_server_timeout=1"]
-    pipeline = beam.Pipeline(options=PipelineOptions(options))
-    _ = pipeline | beam.Create([1])
-    with pytest.raises(
-        RuntimeError, match=rf"^beam\.job_endpoint: no job server has answered at localhost:{port} for 1 s"
-    ):
         pipeline.run()

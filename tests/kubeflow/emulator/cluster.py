@@ -61,6 +61,12 @@ class PipelineRun:
         """Returns the names of the tasks that ended so."""
         return {name for name, task in self.tasks.items() if task.state == state}
 
+    def output(self, task: str, key: str) -> StoredArtifact:
+        """Returns an output of a task that has succeeded, or was answered from the cache."""
+        outputs = self.tasks[task].outputs
+        assert outputs is not None, f"{task} has no outputs: {self.tasks[task]}"
+        return outputs[key]
+
 
 class Cluster:
     """Stores that last over runs, and room for some pods at a time."""
