@@ -1,43 +1,36 @@
 """Measures how long a step on Kubeflow Pipelines takes until its executor starts, beside TFX's own entry point."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.processes import DIGITS, ProcessFailedError, run_process
 from benchmarks.step_inputs import StepInput, read_steps
+from pipeline.kubeflow_runner import compile_pipeline
+from pipeline.settings import load_settings, parse_assignments
 
 NUM_REPETITIONS = 5
 LIMIT = 0.6
 """The most that our start-up may take of TFX's."""
 
-EXECUTORS: Mapping[str, str] = {
-    "ImportSchemaGen": "tfx.components.schema_gen.import_schema_gen.executor.Executor",
-    "MnistExampleGen": "components.example_gen.executor.Executor",
-    "StatisticsGen": "tfx.components.statistics_gen.executor.Executor",
-    "DataGate": "components.data_gate.executor.Executor",
-    "Transform": "tfx.components.transform.executor.Executor",
-    "Trainer": "tfx.components.trainer.executor.GenericExecutor",
-    "BaselineModel": "components.baseline_model.Executor",
-    "ServingCheck": "components.serving_check.executor.Executor",
-    "Evaluator": "components.evaluator.executor.Executor",
-    "Pusher": "components.pusher.Executor",
-}
-
 _STOCK = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 _OURS = "pipeline.kubeflow_entrypoint"
 _BEAM = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--sdk_container_image=none")
+_EXECUTOR_OPTION = "--executor_class_path"
 _STARTED = "Starting executor"
 """What both say in their log right before they call the executor."""
 
@@ -74,9 +67,13 @@ class StartUp:
 
 @click.command()
 @click.option("--repetitions", type=click.IntRange(min=1), default=NUM_REPETITIONS, show_default=True)
-@click.option("--step", "steps", multiple=True, type=click.Choice([*EXECUTORS]), help="Only this one; repeatable.")
+@click.option("--step", "steps", multiple=True, help="Only this one; repeatable.")
 def main(repetitions: int, steps: tuple[str, ...]) -> None:
     """Measure the start-up of containerized steps; exit with 1 if one takes more than 0.6 of what it takes with TFX."""
+    executors = executor_classes()
+    for step in steps:
+        if step not in executors:
+            raise click.BadParameter(f"expected one of {', '.join(executors)}, not {step!r}.", param_hint="--step")
     with TemporaryDirectory(prefix="step-start-up-") as folder:
         workspace, pod = Path(folder, "workspace"), Path(folder, "pod")
         click.echo("making a workspace with one smoke run (not measured)", err=True)
@@ -84,12 +81,23 @@ def main(repetitions: int, steps: tuple[str, ...]) -> None:
         (pod / "minio").mkdir(parents=True)
         (pod / "minio" / "inputs").symlink_to(workspace / "pipeline_root")
         inputs = read_steps(workspace)
-        measured = [_measure(step, inputs[step], pod, repetitions) for step in steps or EXECUTORS]
+        measured = [_measure(step, executors[step], inputs[step], pod, repetitions) for step in steps or executors]
     _print(measured, repetitions)
     sys.exit(1 if any(start_up.too_slow for start_up in measured) else 0)
 
 
-def _measure(step: str, step_input: StepInput, pod: Path, repetitions: int) -> StartUp:
+def executor_classes() -> dict[str, str]:
+    """Returns the path of the class of each step's executor, by the step's id, in the order in which they are run."""
+    settings = load_settings(parse_assignments(("profile=smoke",)), file=Path(os.devnull))
+    spec, *_ = yaml.safe_load_all(compile_pipeline(settings, "kfp"))
+    tasks = spec["root"]["dag"]["tasks"]
+    order = TopologicalSorter({name: sorted(task.get("dependentTasks", [])) for name, task in sorted(tasks.items())})
+    executors = spec["deploymentSpec"]["executors"]
+    arguments = {name: executors[f"{name}_executor"]["container"]["args"] for name in order.static_order()}
+    return {name: each[each.index(_EXECUTOR_OPTION) + 1] for name, each in arguments.items()}
+
+
+def _measure(step: str, class_path: str, step_input: StepInput, pod: Path, repetitions: int) -> StartUp:
     click.echo(f"measuring {step}", err=True)
     # Both get the same files, but TFX's entry point cannot find them by a URI of Kubeflow Pipelines.
     stores = {_STOCK: f"{pod}/minio", _OURS: "minio:/"}
@@ -103,7 +111,7 @@ def _measure(step: str, step_input: StepInput, pod: Path, repetitions: int) -> S
             for key in step_input.outputs:
                 (pod / "minio" / folder / key).mkdir(parents=True)
             executor_input = step_input.executor_input(f"{store}/inputs", f"{store}/{folder}", output_file)
-            command = _command(module, step, executor_input, step_input.spec(), pod)
+            command = _command(module, class_path, executor_input, step_input.spec(), pod)
             # The first one warms the disk's cache up, and runs to its end.
             if repetition < 0:
                 wholes[module] = run_process(command).seconds
@@ -112,10 +120,10 @@ def _measure(step: str, step_input: StepInput, pod: Path, repetitions: int) -> S
     return StartUp(step, times[_STOCK], times[_OURS], wholes[_STOCK], wholes[_OURS])
 
 
-def _command(module: str, step: str, executor_input: object, spec: object, pod: Path) -> list[str]:
+def _command(module: str, class_path: str, executor_input: object, spec: object, pod: Path) -> list[str]:
     return [
         *(sys.executable, "-m", module),
-        f"--executor_class_path={EXECUTORS[step]}",
+        f"{_EXECUTOR_OPTION}={class_path}",
         f"--json_serialized_invocation_args={json.dumps(executor_input)}",
         f"--json_serialized_inputs_spec_args={json.dumps(spec)}",
         *_BEAM,

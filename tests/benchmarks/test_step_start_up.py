@@ -3,10 +3,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.processes import ProcessFailedError
 from benchmarks.step_inputs import StepInput
-from benchmarks.step_start_up import StartUp, _seconds_to_start
+from benchmarks.step_start_up import StartUp, _seconds_to_start, executor_classes, main
 from pipeline.kubeflow_executor_input import localize
 
 
@@ -15,6 +16,20 @@ def test_the_ratio_of_the_medians_decides() -> None:
     assert start_up.ratio == 0.5
     assert not start_up.too_slow
     assert StartUp("Pusher", stock=[10.0], ours=[6.1], whole_stock=9, whole_ours=6).too_slow
+
+
+def test_every_step_of_the_pipeline_is_measured() -> None:
+    executors = executor_classes()
+    assert executors["RobustnessEvaluator"] == "components.evaluator.executor.Executor"
+    assert executors["StatisticsGen"] == "tfx.components.statistics_gen.executor.Executor"
+    assert [*executors].index("Trainer") < [*executors].index("Evaluator") < [*executors].index("Pusher")
+
+
+def test_a_step_that_is_none() -> None:
+    result = CliRunner().invoke(main, ["--step", "Tuner"])
+    assert result.exit_code == 2
+    assert "Invalid value for --step: expected one of " in result.output
+    assert "not 'Tuner'." in result.output
 
 
 def test_a_process_is_measured_up_to_the_start_of_the_executor_and_then_ended() -> None:
