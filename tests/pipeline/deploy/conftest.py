@@ -21,11 +21,15 @@ from uuid import uuid4
 import kfp_server_api
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from pipeline.cli import main
+
 Json = dict[str, Any]
 Query = Mapping[str, str]
+Deploy = Callable[..., Result]
 
 _GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6}
 _KINDS = {"NUMBER_INTEGER": int | float, "NUMBER_DOUBLE": int | float, "STRING": str}
@@ -247,3 +251,17 @@ def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
         yield state
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def deploy(kubeflow: Kubeflow, compiled_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Runs the command with the compiled file, in an empty folder, and never waits between two looks at a run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("pipeline.run_follower._POLL_SECONDS", 0)
+
+    def run(*arguments: str) -> Result:
+        command = ["deploy", "--host", kubeflow.url, "--file", str(compiled_file), *arguments]
+        return CliRunner().invoke(main, command)
+
+    return run

@@ -21,24 +21,6 @@ Deploy = Callable[..., Result]
 NEW_RUN = ["POST /pipelines", "POST /pipelines/upload_version", "POST /experiments", "POST /runs"]
 
 
-@pytest.fixture(autouse=True)
-def nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("pipeline.run_follower._POLL_SECONDS", 0)
-
-
-@pytest.fixture
-def deploy(kubeflow: Any, compiled_file: Path) -> Deploy:
-    """Runs the command with the compiled file."""
-
-    def run(*arguments: str) -> Result:
-        command = ["deploy", "--host", kubeflow.url, "--file", str(compiled_file), *arguments]
-        return CliRunner().invoke(main, command)
-
-    return run
-
-
 def task(name: str, state: str, start: str = "10:00:00", end: str = "10:01:00") -> Json:
     return {
         "display_name": name,

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from pipeline.cli import main
 from pipeline.kubeflow_connection import is_in_clear
 
 Json = dict[str, Any]
@@ -17,24 +16,6 @@ Deploy = Callable[..., Result]
 
 HTML = (200, b"<html>Hello</html>", {"content-type": "text/html"})
 LOGIN = (302, b"", {"location": "https://example.com/dex/auth"})
-
-
-@pytest.fixture(autouse=True)
-def nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("pipeline.run_follower._POLL_SECONDS", 0)
-
-
-@pytest.fixture
-def deploy(kubeflow: Any, compiled_file: Path) -> Deploy:
-    """Runs the command with the compiled file."""
-
-    def run(*arguments: str) -> Result:
-        command = ["deploy", "--host", kubeflow.url, "--file", str(compiled_file), *arguments]
-        return CliRunner().invoke(main, command)
-
-    return run
 
 
 @pytest.mark.parametrize(
