@@ -50,7 +50,7 @@ _WITH_TFMA = (
     "tfx.components.evaluator.executor.Executor",
 )
 _COMPONENTS_WITHOUT_TFMA = tuple(
-    f"tfx.components.{name}"
+    f"tfx.components.{name}.component"
     for name in (
         "bulk_inferrer",
         "distribution_validator",
@@ -59,6 +59,7 @@ _COMPONENTS_WITHOUT_TFMA = tuple(
         "infra_validator",
         "schema_gen",
         "statistics_gen",
+        "trainer",
         "transform",
         "tuner",
     )

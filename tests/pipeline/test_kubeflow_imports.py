@@ -102,14 +102,23 @@ def test_threads_that_use_a_postponed_module_at_the_same_time_all_find_it_whole(
 
 
 @pytest.mark.parametrize("class_path", _WITH_TFMA)
-def test_evaluator_has_all_of_tfma(class_path: str) -> None:
+def test_evaluator_has_all_of_tfma_and_can_import_another_executor(class_path: str) -> None:
+    others = (
+        "kubernetes",
+        "ipywidgets",
+        "IPython.core",
+        "nltk.corpus",
+        "scipy.stats._stats_py",
+        "tfx.components.tuner",
+    )
     output = run(
         class_path,
         ENTRY_POINT,
         f"from tfx.utils.import_utils import import_class_by_path; import_class_by_path({class_path!r})",
         "import tensorflow_model_analysis as tfma",
         "print(tfma.default_eval_shared_model.__name__, tfma.EvalConfig.__name__)",
-        "print([name for name in ('kubernetes', 'ipywidgets', 'IPython.core') if sys.modules.get(name)])",
+        f"print([name for name in {others} if sys.modules.get(name)])",
+        "import tfx.components.statistics_gen.executor",
     )
     assert output.splitlines()[-2:] == ["default_eval_shared_model EvalConfig", "[]"]
 
