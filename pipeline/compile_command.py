@@ -2,7 +2,8 @@
 
 import os
 import sys
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
@@ -84,11 +85,31 @@ def _print_summary(settings: "Settings", target: str, output: Path) -> None:
     values = parameter_values(settings)
     for parameter in PARAMETERS if target == "kfp" else VERTEX_PARAMETERS:
         click.echo(f"  {parameter.name}={values[parameter.name]}")
-    if str(values["data_uri"]).startswith("/"):
-        click.echo(f"Note: the pods must have the data at {values['data_uri']}: in the image or in a claim.")
+    if note := _data_note(settings, str(values["data_uri"])):
+        click.echo(f"Note: {note}")
     if target == "kfp":
         click.echo(f"Next: digits deploy --host URL --file {output}")
     else:
         click.echo(
             f'Next: google.cloud.aiplatform.PipelineJob(display_name="{settings.name}", template_path="{output}")'
         )
+
+
+def _data_note(settings: "Settings", uri: str) -> str | None:
+    """Returns what to see to so that the pods have the data, as far as that can be known here."""
+    from pipeline.settings import PROJECT_ROOT
+
+    path, claim_folder = PurePosixPath(uri), settings.kubeflow.data_folder
+    if "://" in uri or (settings.kubeflow.data_claim and path.is_relative_to(claim_folder)):
+        return None
+    if path.is_absolute():
+        return (
+            f"the pods must have the data at {uri}: in the image, or in kubeflow.data_claim, which is {claim_folder}."
+        )
+    # What is named by span may come later.
+    fixed = PurePosixPath(*takewhile(lambda part: "{" not in part, path.parts))
+    if path.parts[0] == "data" and (PROJECT_ROOT / fixed).exists():
+        return None
+    return (
+        f"of data in the project `make image` takes what is in data/ when the image is built, and {uri} is not there."
+    )

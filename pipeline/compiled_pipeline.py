@@ -91,7 +91,10 @@ def parse_compiled(content: bytes, origin: str) -> CompiledPipeline:
     Raises:
         WrongDeploymentError: It is not one that Kubeflow Pipelines takes.
     """
-    specs = [document for document in _documents(content, origin) if "pipelineInfo" in document]
+    documents = [*_documents(content, origin)]
+    if any("pipelineSpec" in document for document in documents):
+        raise WrongDeploymentError(f"{origin}: is for Vertex AI; compile it without --target vertex.")
+    specs = [document for document in documents if "pipelineInfo" in document]
     if len(specs) != 1:
         raise WrongDeploymentError(
             f"{origin}: expected one KFP pipeline spec, found {len(specs)}; `digits compile` writes such a file."

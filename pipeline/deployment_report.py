@@ -67,14 +67,14 @@ class DeploymentReport:
         """
         if run.state != "SUCCEEDED":
             raise KubeflowError(self._failure(run))
-        if not run.not_run:
+        gates = {gate for step in run.not_run for gate in self._request.pipeline.gates_of(step)} - set(run.not_run)
+        if not gates:
             last = self._request.pipeline.steps[-1]
             self._print(
                 "Gates",
                 f"Kubeflow's API does not tell what they decided: the log of {last} does, and its output in the UI",
             )
             return "done"
-        gates = {gate for step in run.not_run for gate in self._request.pipeline.gates_of(step)}
         self._print("Gates", f"refused by {', '.join(sorted(gates))}; nothing was pushed. Its log says why", "bold red")
         return "refused"
 

@@ -5,7 +5,6 @@ one run here. For Spark it keeps one, as this does for Flink.
 """
 
 import logging
-import shutil
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobS
 from apache_beam.utils import subprocess_server
 
 from pipeline.beam_settings import LOCAL_FLINK
-from pipeline.job_service import JobServiceRunner
+from pipeline.job_service import JobServiceRunner, require_java
 
 # Flink starts TFMA's hundreds of stages together and gives each its share of these buffers; its own 64 MB are too few.
 _LOCAL_CONFIGURATION = "taskmanager.memory.network.min: 512m\ntaskmanager.memory.network.max: 512m\n"
@@ -36,11 +35,7 @@ class FlinkRunner(JobServiceRunner, flink_runner.FlinkRunner):
         flink_options.flink_master = self.add_http_scheme(flink_options.flink_master)
         key = f"{flink_options} {options.view_as(JobServerOptions)}"
         if key not in self._job_servers:
-            if shutil.which("java") is None:
-                raise RuntimeError(
-                    "beam.job_endpoint is not set, and there is no Java to start a job server with; install Java 11 or "
-                    "17, or name a job server that runs."
-                )
+            require_java()
             self._job_servers[key] = StopOnExitJobServer(_FlinkJobServer(options))
         return self._job_servers[key]
 

@@ -29,13 +29,24 @@ def clean_host(text: str) -> str:
         WrongDeploymentError: It is no http or https address.
     """
     host = text.strip().partition("#")[0].rstrip("/")
-    if re.fullmatch(r"https?://[^\s/?@]+(/[^\s?]*)?", host):
+    expected = "expected the address of Kubeflow Pipelines, such as http://localhost:8080"
+    if "@" in host:
+        raise WrongDeploymentError(
+            f"host: {expected}, without a user and a password; set KFP_TOKEN, or give --token-file."
+        )
+    if re.fullmatch(r"https?://[^\s/?]+(/[^\s?]*)?", host) and _has_valid_port(host):
         return host
-    hint = "" if "://" in host or "@" in host else f" Did you mean http://{host}?"
-    raise WrongDeploymentError(
-        f"host {text!r}: expected the address of Kubeflow Pipelines, such as http://localhost:8080 or "
-        f"https://kubeflow.example.com/pipeline.{hint}"
-    )
+    hint = f" Did you mean http://{host}?" if re.fullmatch(r"[\w.-]+(:\d{1,5})?(/[^\s?]*)?", host) else ""
+    raise WrongDeploymentError(f"host {text!r}: {expected} or https://kubeflow.example.com/pipeline.{hint}")
+
+
+def _has_valid_port(host: str) -> bool:
+    try:
+        address = urlsplit(host)
+        return bool(address.hostname) and address.port != 0
+    except ValueError:
+        # Of the port, or of an address in brackets.
+        return False
 
 
 def is_in_clear(host: str) -> bool:
@@ -53,10 +64,11 @@ def token_reader(file: Path | None) -> Callable[[], str | None]:
     """Returns what reads the token: from the file, which a cluster may renew, or else from `KFP_TOKEN`.
 
     Raises:
-        WrongDeploymentError: The file cannot be read, or is empty.
+        WrongDeploymentError: The file cannot be read, is empty, or what it or the variable holds is no token.
     """
     if file is None:
-        return lambda: os.environ.get("KFP_TOKEN", "").strip() or None
+        from_environment = _header_value("KFP_TOKEN", os.environ.get("KFP_TOKEN", "").strip()) or None
+        return lambda: from_environment
 
     def read() -> str:
         try:
@@ -65,10 +77,19 @@ def token_reader(file: Path | None) -> Callable[[], str | None]:
             raise WrongDeploymentError(f"token file {file}: cannot be read: {error}.") from error
         if not token:
             raise WrongDeploymentError(f"token file {file}: is empty.")
-        return token
+        return _header_value(f"token file {file}", token)
 
     read()
     return read
+
+
+def _header_value(source: str, text: str) -> str:
+    # Nobody is to read it in a message; what http.client says of a wrong one has it.
+    if not (text.isascii() and text.isprintable()):
+        raise WrongDeploymentError(
+            f"{source}: expected one line of ASCII characters, as a header of HTTP can hold; its value has others."
+        )
+    return text
 
 
 def make_api_client(host: str, read_token: Callable[[], str | None]) -> "ApiClient":
@@ -79,6 +100,9 @@ def make_api_client(host: str, read_token: Callable[[], str | None]) -> "ApiClie
     Args:
         host: What `clean_host` returned.
         read_token: Asked before each request for the bearer token; None where there is none.
+
+    Raises:
+        WrongDeploymentError: `KFP_COOKIE` is nothing that can be sent.
     """
     import kfp_server_api
 
@@ -91,7 +115,8 @@ def make_api_client(host: str, read_token: Callable[[], str | None]) -> "ApiClie
         configuration.api_key["authorization"] = token
         configuration.api_key_prefix["authorization"] = "Bearer"
         configuration.refresh_api_key_hook = lambda each: each.api_key.update(authorization=read_token())
-    return kfp_server_api.ApiClient(configuration, cookie=os.environ.get("KFP_COOKIE"))
+    cookie = _header_value("KFP_COOKIE", os.environ.get("KFP_COOKIE", "").strip()) or None
+    return kfp_server_api.ApiClient(configuration, cookie=cookie)
 
 
 def check_health(client: "ApiClient") -> dict[str, Any]:

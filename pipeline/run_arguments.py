@@ -62,13 +62,13 @@ def parse_arguments(assignments: Sequence[str], inputs: Mapping[str, PipelineInp
         inputs: The parameters of the pipeline by name.
 
     Raises:
-        WrongDeploymentError: A text has no `=`, there is no such parameter, a value is of a wrong type, or one is
-            missing.
+        WrongDeploymentError: A text has no name or no `=`, there is no such parameter, a value is of a wrong type, or
+            one is missing.
     """
     arguments: dict[str, Value] = {}
     for assignment in assignments:
         name, separator, text = assignment.partition("=")
-        if not separator:
+        if not (name and separator):
             raise WrongDeploymentError(f"parameter {assignment!r}: expected name=value, such as epochs=3.")
         if name not in inputs:
             raise WrongDeploymentError(f"parameter {name}: {_unknown(name, inputs)}")

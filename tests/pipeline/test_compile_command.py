@@ -8,6 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.settings import PROJECT_ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,30 @@ def test_options_are_defaults_of_the_parameters(tmp_path: Path) -> None:
     defaults = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}
     assert (defaults["image"], defaults["epochs"]) == ("registry.example.com/digits:2", 2)
     assert defaults["data_uri"] == "/mine/digits.npz"
-    assert "Note: the pods must have the data at /mine/digits.npz: in the image or in a claim." in result.output
+    assert "Note: the pods must have the data at /mine/digits.npz: in the image, or in kubeflow.data" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        ([], None),
+        (["--data", "s3://bucket/digits.npz"], None),
+        (["--data", "/data/mine.npz", "--set", "kubeflow.data_claim=mine"], None),
+        (["--data", "/mnt/mine.npz", "--set", "kubeflow.data_claim=mine"], "in kubeflow.data_claim, which is /data."),
+        (["--data", f"{PROJECT_ROOT}/data/mnist.npz"], None),
+        (["--data", f"{PROJECT_ROOT}/data/{{SPAN}}/mnist.npz"], None),
+        (["--data", f"{PROJECT_ROOT}/data/nowhere.npz"], "and data/nowhere.npz is not there."),
+        (["--data", f"{PROJECT_ROOT}/docs"], "and docs is not there."),
+    ],
+)
+def test_a_note_says_where_the_pods_need_the_data(tmp_path: Path, arguments: list[str], note: str | None) -> None:
+    result = CliRunner().invoke(main, ["compile", "--profile", "smoke", "--output", "pipeline.yaml", *arguments])
+    assert result.exit_code == 0, result.output
+    notes = [line for line in result.output.splitlines() if line.startswith("Note: ")]
+    if note is None:
+        assert notes == []
+    else:
+        assert notes[0].endswith(note)
 
 
 @pytest.mark.parametrize(

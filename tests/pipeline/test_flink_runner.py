@@ -1,8 +1,5 @@
 """What needs no Flink; the rest is in tests/flink."""
 
-from pathlib import Path
-
-import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -19,11 +16,3 @@ def test_one_job_server_for_all_pipelines_of_a_process(monkeypatch: pytest.Monke
     assert other is not servers[0]
     FlinkRunner.stop_job_servers()
     assert FlinkRunner().default_job_server(PipelineOptions(LOCAL)) is not servers[0]
-
-
-def test_without_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    pipeline = beam.Pipeline(options=PipelineOptions([*LOCAL, "--flink_job_server_jar=none.jar"]))
-    _ = pipeline | beam.Create([1])
-    with pytest.raises(RuntimeError, match=r"^beam\.job_endpoint is not set, and there is no Java"):
-        pipeline.run()

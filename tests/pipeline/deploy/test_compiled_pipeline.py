@@ -26,6 +26,7 @@ def test_what_it_says_of_itself(compiled_file: Path) -> None:
         ("sdkVersion: ", "sdkversion: ", 'not a KFP pipeline spec: .*no field named "sdkversion"'),
         ("pipelineInfo: ", "pipelineinfo: ", "expected one KFP pipeline spec, found 0; `digits compile` writes such"),
         ("platforms: ", "pipelineInfo: {}\nplatforms: ", "expected one KFP pipeline spec, found 2"),
+        ("pipelineInfo: ", "pipelineSpec: ", "is for Vertex AI; compile it without --target vertex."),
         ("pipelineInfo: {", "pipelineInfo: {{", "not valid YAML: "),
         ("platforms: {", "- {", "not a compiled pipeline"),
     ],

@@ -158,6 +158,13 @@ def test_wait_until_it_is_done(kubeflow: Any, deploy: Deploy) -> None:
     ]
 
 
+def test_a_run_whose_steps_are_not_told_was_refused_by_nobody(kubeflow: Any, deploy: Deploy) -> None:
+    kubeflow.run_states = [{"state": "SUCCEEDED"}]
+    result = deploy("--wait")
+    assert result.exit_code == 0, result.output
+    assert "Kubeflow's API does not tell what they decided" in result.output
+
+
 def test_wait_and_be_refused_by_a_gate(kubeflow: Any, deploy: Deploy) -> None:
     # What Argo omits has no state of KFP's.
     tasks = (task("DataGate", "SUCCEEDED"), task("Trainer", "SKIPPED"), {"display_name": "Pusher"})

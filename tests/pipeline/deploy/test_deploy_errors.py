@@ -32,7 +32,11 @@ LOGIN = (302, b"", {"location": "https://example.com/dex/auth"})
         (["--image", "digits:2"], "--file is compiled already"),
         (["--host", "localhost:8080"], "Did you mean http://localhost:8080?"),
         (["--host", "ftp://example.com"], "host 'ftp://example.com': expected the address of Kubeflow Pipelines"),
-        (["--host", "http://me:secret@example.com"], "expected the address of Kubeflow Pipelines"),
+        (["--host", "http://"], "host 'http://': expected the address of Kubeflow Pipelines, such as http://local"),
+        (["--host", ""], "or https://kubeflow.example.com/pipeline.\n"),
+        (["--host", "http://localhost:99999"], "host 'http://localhost:99999': expected the address of Kubeflow"),
+        (["--host", "http://[::1"], "host 'http://[::1': expected the address of Kubeflow Pipelines"),
+        (["--param", "=2"], "parameter '=2': expected name=value, such as epochs=3."),
         (["--token-file", "missing"], "token file missing: cannot be read"),
         (["--token-file", "empty"], "token file empty: is empty."),
     ],
@@ -109,6 +113,28 @@ def test_a_token_is_sent_and_never_shown(
     kubeflow.secret = ("cookie", "session=1")
     monkeypatch.setenv("KFP_COOKIE", "session=1")
     assert deploy().exit_code == 0
+
+
+@pytest.mark.parametrize("value", ["secret\nsecret", "“secret”", "secret\x7f"])
+@pytest.mark.parametrize("source", ["KFP_TOKEN", "KFP_COOKIE", "token file wrong"])
+def test_what_no_header_can_hold_is_refused_and_never_shown(
+    kubeflow: Any, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, value: str
+) -> None:
+    (tmp_path / "wrong").write_text(value)
+    if source.startswith("KFP"):
+        monkeypatch.setenv(source, value)
+    result = deploy(*(["--token-file", "wrong"] if " " in source else []))
+    assert (result.exit_code, kubeflow.requests) == (2, [])
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Error: {source}: expected one line of ASCII characters")
+    assert "secret" not in result.output
+
+
+def test_a_password_in_the_address_is_refused_and_not_shown(deploy: Deploy) -> None:
+    result = deploy("--host", "http://me:secret@example.com")
+    assert result.exit_code == 2
+    assert "without a user and a password; set KFP_TOKEN" in result.stderr
+    assert "secret" not in result.output
 
 
 def test_a_token_without_encryption_is_warned_of(
