@@ -91,7 +91,7 @@ def _print_summary(settings: "Settings", target: str, output: Path) -> None:
         click.echo(f"Next: digits deploy --host URL --file {output}")
     else:
         click.echo(
-            f'Next: google.cloud.aiplatform.PipelineJob(display_name="{settings.name}", template_path="{output}")'
+            f'Next: google.cloud.aiplatform.PipelineJob(display_name="{settings.name}", template_path="{output}").submit()'
         )
 
 
