@@ -26,6 +26,7 @@ from components.versions import (
     find_baseline,
     find_other_data,
     list_versions,
+    no_versions,
     read_version,
     version_fingerprint,
     version_number,
@@ -187,7 +188,7 @@ def _next_number(serving_directory: Path) -> int:
 def _existing_versions(serving_directory: Path) -> list[Version]:
     versions = list_versions(serving_directory)
     if not versions:
-        raise PublishingError(f"{serving_directory}: no version of {serving_directory.name} has been pushed there yet.")
+        raise PublishingError(no_versions(serving_directory))
     return versions
 
 

@@ -45,6 +45,13 @@ def list_versions(serving_directory: Path) -> list[Version]:
     return sorted(_complete_versions(serving_directory), key=lambda version: version.number)
 
 
+def no_versions(serving_directory: Path) -> str:
+    """Returns for people that a model has no version, and which models beside it have some, as a sentence."""
+    folders = sorted(folder for folder in serving_directory.parent.glob("*") if list_versions(folder))
+    others = f"; there are versions of {', '.join(folder.name for folder in folders)}" if folders else ""
+    return f"{serving_directory}: no version of {serving_directory.name} has been pushed there yet{others}."
+
+
 def find_baseline(serving_directory: Path, candidate_fingerprint: str) -> Version | None:
     """Finds the version that a model has to measure up to: the newest one that holds another model.
 

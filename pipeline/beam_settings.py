@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.gate_settings import Section
+from pipeline.image_reference import check_image_reference
 
 Engine = Literal["direct", "flink", "spark", "dataflow"]
 
@@ -19,6 +20,15 @@ _ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}")
 _FLINK_MASTER = re.compile(rf"\[local\]|(https?://)?{_ADDRESS.pattern}")
 _SPARK_MASTER = re.compile(rf"local(\[([0-9]+|\*)\])?|spark://{_ADDRESS.pattern}(,{_ADDRESS.pattern})*")
 _STORAGE = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/\S*)?")
+
+
+# Of a project also the older form with a domain: https://cloud.google.com/resource-manager/docs/creating-managing-projects
+_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
+
+
+def _optional_image(value: str) -> str:
+    return value and check_image_reference(value)
 
 
 def _matching(pattern: re.Pattern[str], rule: str) -> AfterValidator:
@@ -62,20 +72,27 @@ class BeamSettings(Section):
     spark_master: Annotated[str, _matching(_SPARK_MASTER, "spark://HOST:PORT or local[N]")] = Field(
         "", description="Spark: address of the cluster, or local[N]."
     )
-    dataflow_project: str = Field("", description="Dataflow: the Google Cloud project.")
-    dataflow_region: str = Field("", description="Dataflow: region of the workers, such as europe-west1.")
+    dataflow_project: Annotated[str, _matching(_PROJECT, "a project ID, such as my-project-1")] = Field(
+        "", description="Dataflow: the Google Cloud project."
+    )
+    dataflow_region: Annotated[str, _matching(_REGION, "a region, such as europe-west1")] = Field(
+        "", description="Dataflow: region of the workers, such as europe-west1."
+    )
     dataflow_temp_location: Storage = Field("", description="Dataflow: gs:// folder for intermediate files.")
     dataflow_service_account: str = Field(
         "", description="Dataflow: whom the workers act as; if not set, Compute Engine's default service account."
     )
-    dataflow_image: str = Field("", description="Dataflow: image of the workers; docs/scaling.md says how to make it.")
+    dataflow_image: Annotated[str, AfterValidator(_optional_image)] = Field(
+        "", description="Dataflow: image of the workers; docs/scaling.md says how to make it."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         missing = [name for name in self._needed() if not getattr(self, name)]
         if missing:
             names = " and ".join(f"beam.{name}" for name in missing)
-            raise ValueError(f"the engine {self.engine} needs {names}")
+            server = " or, of a job server that runs, beam.job_endpoint" if self.engine in STAGING_ENGINES else ""
+            raise ValueError(f"the engine {self.engine} needs {names}{server}")
         return self
 
     def _needed(self) -> tuple[str, ...]:

@@ -90,9 +90,8 @@ def _print_summary(settings: "Settings", target: str, output: Path) -> None:
     if target == "kfp":
         click.echo(f"Next: digits deploy --host URL --file {output}")
     else:
-        click.echo(
-            f'Next: google.cloud.aiplatform.PipelineJob(display_name="{settings.name}", template_path="{output}").submit()'
-        )
+        job = f'PipelineJob(display_name="{settings.name}", template_path="{output}")'
+        click.echo(f"Next: google.cloud.aiplatform.{job}.submit()")
 
 
 def _data_note(settings: "Settings", uri: str) -> str | None:

@@ -59,11 +59,11 @@ def label(
 
 def _versions(settings: "Settings", model: str) -> "list[Version]":
     from components.version_folders import PublishingError
-    from components.versions import list_versions
+    from components.versions import list_versions, no_versions
 
     versions = list_versions(settings.serving_root / model)
     if not versions:
-        raise PublishingError(f"{settings.serving_root / model}: no version of {model} has been pushed there yet.")
+        raise PublishingError(no_versions(settings.serving_root / model))
     return versions
 
 

@@ -144,12 +144,12 @@ def _client_opener(
 
 
 def _pushed_version(serving_directory: Path, number: int | None) -> "Version":
-    from components.versions import list_versions
+    from components.versions import list_versions, no_versions
 
     versions = list_versions(serving_directory)
     if not versions:
         raise click.ClickException(
-            f"No version has been pushed to {serving_directory}; run `digits run` first, or name a server with --url."
+            f"{no_versions(serving_directory)} Run `digits run`, name a model with --model, or a server with --url."
         )
     if number is None:
         return versions[-1]

@@ -231,8 +231,13 @@ def _describe(error: ValidationError) -> Iterator[str]:
         name = ".".join(path)
         if detail["type"] == "extra_forbidden":
             yield f"{name}: {_unknown(path[-1], _section(path[:-1]))}"
+        elif detail["type"] == "model_type":
+            keys = ", ".join(f"{name}.{key}" for key in _section(path).model_fields)
+            yield f"{name}: a section, not a setting; expected one of {keys}."
         else:
-            yield f"{name}: {detail['msg'].removeprefix('Value error, ')}, not {detail['input']!r}."
+            # Of a whole section, what is wrong with it says enough.
+            found = "" if isinstance(detail["input"], dict) else f", not {detail['input']!r}"
+            yield f"{name}: {detail['msg'].removeprefix('Value error, ')}{found}."
 
 
 def _section(path: list[str]) -> type[BaseModel]:

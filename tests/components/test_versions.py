@@ -11,6 +11,7 @@ from components.versions import (
     find_baseline,
     find_other_data,
     list_versions,
+    no_versions,
     read_version,
     version_fingerprint,
     version_number,
@@ -44,6 +45,16 @@ def test_nothing_pushed_yet(tmp_path: Path) -> None:
     assert list_versions(tmp_path / "serving" / "digits") == []
     assert find_baseline(tmp_path / "serving" / "digits", "any") is None
     assert find_other_data(tmp_path / "serving" / "digits", b"any") is None
+
+
+def test_who_finds_nothing_is_told_of_the_models_beside_it(tmp_path: Path) -> None:
+    nothing = f"{tmp_path}/digits: no version of digits has been pushed there yet"
+    assert no_versions(tmp_path / "digits") == f"{nothing}."
+    for model in ("digits-smoke", "fashion"):
+        (tmp_path / model / "3").mkdir(parents=True)
+        (tmp_path / model / "3" / "saved_model.pb").touch()
+    (tmp_path / "empty").mkdir()
+    assert no_versions(tmp_path / "digits") == f"{nothing}; there are versions of digits-smoke, fashion."
 
 
 def test_a_version_that_is_pruned_meanwhile_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

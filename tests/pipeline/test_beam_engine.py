@@ -95,7 +95,10 @@ def test_dataflow() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "flink"}, "^beam: the engine flink needs beam.flink_master"),
+        (
+            {"engine": "flink"},
+            r"^beam: the engine flink needs beam.flink_master or, of a job server that runs, beam.job_endpoint\.$",
+        ),
         ({"engine": "spark"}, "^beam: the engine spark needs beam.spark_master"),
         (
             {key: value for key, value in DATAFLOW.items() if key not in ("dataflow_region", "dataflow_image")},
@@ -108,6 +111,9 @@ def test_dataflow() -> None:
         ({"flink_version": "1.18"}, "^beam.flink_version: Input should be '1.19', '1.20', '2.0', '2.1' or '2.2'"),
         ({"flink_parallelism": 0}, "^beam.flink_parallelism: Input should be greater than or equal to 1"),
         ({"spark_master": "yarn"}, r"^beam.spark_master: expected spark://HOST:PORT or local\[N\], not 'yarn'"),
+        ({"dataflow_project": "P"}, "^beam.dataflow_project: expected a project ID, such as my-project-1, not 'P'"),
+        ({"dataflow_region": "Bad Region"}, "^beam.dataflow_region: expected a region, such as europe-west1, not 'Bad"),
+        ({"dataflow_image": "Bad/Image"}, "^beam.dataflow_image: expected .*, not 'Bad/Image'"),
         ({"dataflow_temp_location": "/tmp"}, "^beam.dataflow_temp_location: expected gs://BUCKET/FOLDER, not '/tmp'"),
     ],
 )

@@ -20,7 +20,7 @@ SPARK = (
     *("beam.worker_pool=localhost:50000", "kubeflow.staging_claim=shared"),
 )
 DATAFLOW = (
-    *("beam.engine=dataflow", "beam.dataflow_project=mine", "beam.dataflow_region=europe-west1"),
+    *("beam.engine=dataflow", "beam.dataflow_project=my-project", "beam.dataflow_region=europe-west1"),
     *("beam.dataflow_temp_location=gs://bucket/temp", "beam.dataflow_image=digits:1"),
 )
 

@@ -75,7 +75,11 @@ def test_from_canary_to_stable_and_back(workspace: Path) -> None:
         (("stable", "--remove", "canary"), 2, "Give either --remove canary or the label stable, not both."),
         (("--remove", "canary"), 1, "Error: canary: there is no such label; the labels are: none."),
         (("sta/ble",), 1, "Error: 'sta/ble': a label is part of a URL"),
-        (("stable", "--model", "mnist"), 1, "serving/mnist: no version of mnist has been pushed there yet."),
+        (
+            ("stable", "--model", "mnist"),
+            1,
+            "no version of mnist has been pushed there yet; there are versions of digits.",
+        ),
     ],
 )
 def test_what_cannot_be(arguments: tuple[str | int, ...], exit_code: int, message: str, workspace: Path) -> None:

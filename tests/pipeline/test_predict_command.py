@@ -159,8 +159,8 @@ def test_nothing_has_been_pushed(tmp_path: Path) -> None:
     result = predict("images/a.png")
     assert result.exit_code == 1
     assert result.stderr == (
-        f"Error: No version has been pushed to {tmp_path}/workspace/serving/digits; run `digits run` first, or name a "
-        "server with --url.\n"
+        f"Error: {tmp_path}/workspace/serving/digits: no version of digits has been pushed there yet. Run "
+        "`digits run`, name a model with --model, or a server with --url.\n"
     )
 
 
