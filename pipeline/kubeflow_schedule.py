@@ -1,6 +1,7 @@
 """When a recurring run starts: crontab's five fields, made into the six that Kubeflow Pipelines reads."""
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 
 from pipeline.kubeflow_errors import WrongDeploymentError
@@ -39,6 +40,18 @@ class _Field:
             if match["step"] is not None and not (match["step"].isdecimal() and int(match["step"])):
                 raise ValueError(f"the step of {part!r} is no number above 0")
 
+    def values(self, text: str) -> set[int]:
+        """Returns those of a text that `check` lets pass."""
+        found: set[int] = set()
+        for match in filter(None, map(_PART.fullmatch, text.split(","))):
+            first = self._value(match["first"])
+            # A single value with a step means from there on.
+            last = self._value(match["last"]) if match["last"] else None if match["step"] else first
+            lowest = self.lowest if first is None else first
+            highest = self.highest if last is None else last
+            found.update(range(lowest, highest + 1, int(match["step"] or 1)))
+        return found
+
     def _value(self, text: str) -> int | None:
         if text in ("*", "?"):
             return None
@@ -74,7 +87,7 @@ def kubeflow_cron(schedule: str) -> str:
         Six fields, seconds first.
 
     Raises:
-        WrongDeploymentError: It is none of these, or a field has a value that it cannot have.
+        WrongDeploymentError: It is none of these, a field has a value that it cannot have, or there is no such day.
     """
     fields = _DESCRIPTORS.get(schedule.strip(), schedule).split()
     if len(fields) == len(_FIELDS) - 1:
@@ -89,7 +102,18 @@ def kubeflow_cron(schedule: str) -> str:
             field.check(text)
         except ValueError as error:
             raise WrongDeploymentError(f"schedule {schedule!r}: {field.name}: {error}.") from error
+    if not _has_a_day(*fields[3:]):
+        raise WrongDeploymentError(f"schedule {schedule!r}: day of the month: no such month has this day.")
     return " ".join(fields)
+
+
+def _has_a_day(day: str, month: str, weekday: str) -> bool:
+    if weekday not in ("*", "?"):
+        # Either is enough.
+        return True
+    a_leap_year = 2024
+    lengths = (monthrange(a_leap_year, each)[1] for each in _FIELDS[4].values(month))
+    return min(_FIELDS[3].values(day)) <= max(lengths)
 
 
 def describe_cron(cron: str) -> str:

@@ -12,6 +12,10 @@ from pipeline.kubeflow_schedule import describe_cron, kubeflow_cron
         ("30 0 2 * * ?", "30 0 2 * * ?"),
         (" @weekly ", "0 0 0 * * 0"),
         ("5/10 * * * 0,6", "0 5/10 * * * 0,6"),
+        ("0 2 29 2 *", "0 0 2 29 2 *"),
+        ("0 2 31 4/2 *", "0 0 2 31 4/2 *"),
+        ("0 2 25-31/3 FEB,APR *", "0 0 2 25-31/3 FEB,APR *"),
+        ("0 2 30 2 MON", "0 0 2 30 2 MON"),
     ],
 )
 def test_crontab_becomes_six_fields(schedule: str, cron: str) -> None:
@@ -34,6 +38,9 @@ def test_crontab_becomes_six_fields(schedule: str, cron: str) -> None:
         ("0 2 * * L", "day of the week: 'L' is not"),
         ("5-1 * * * *", "minute: '5-1' is no range from low to high"),
         ("*-5 * * * *", "minute: '\\*-5' is no range from low to high"),
+        ("0 2 30 2 *", "day of the month: no such month has this day"),
+        ("0 2 31 2,4,JUN *", "day of the month: no such month has this day"),
+        ("0 2 30/1 2 ?", "day of the month: no such month has this day"),
         ("*/0 * * * *", "minute: the step of '\\*/0' is no number above 0"),
         ("1,,2 * * * *", "minute: '' is no value, range"),
         ("-5 * * * *", "minute: '-5' is no value, range"),
