@@ -236,7 +236,7 @@ def _describe(error: ValidationError) -> Iterator[str]:
             yield f"{name}: a section, not a setting; expected one of {keys}."
         else:
             # Of a whole section, what is wrong with it says enough.
-            found = "" if isinstance(detail["input"], dict) else f", not {detail['input']!r}"
+            found = "" if len(path) == 1 and isinstance(detail["input"], dict) else f", not {detail['input']!r}"
             yield f"{name}: {detail['msg'].removeprefix('Value error, ')}{found}."
 
 
