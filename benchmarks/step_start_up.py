@@ -8,18 +8,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-import yaml
+from google.protobuf import json_format
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.processes import DIGITS, ProcessFailedError, run_process
 from benchmarks.step_inputs import StepInput, read_steps
+from pipeline.compiled_pipeline import parse_compiled
 from pipeline.kubeflow_runner import compile_pipeline
 from pipeline.settings import load_settings, parse_assignments
 
@@ -89,12 +89,10 @@ def main(repetitions: int, steps: tuple[str, ...]) -> None:
 def executor_classes() -> dict[str, str]:
     """Returns the path of the class of each step's executor, by the step's id, in the order in which they are run."""
     settings = load_settings(parse_assignments(("profile=smoke",)), file=Path(os.devnull))
-    spec, *_ = yaml.safe_load_all(compile_pipeline(settings, "kfp"))
-    tasks = spec["root"]["dag"]["tasks"]
-    order = TopologicalSorter({name: sorted(task.get("dependentTasks", [])) for name, task in sorted(tasks.items())})
-    executors = spec["deploymentSpec"]["executors"]
-    arguments = {name: executors[f"{name}_executor"]["container"]["args"] for name in order.static_order()}
-    return {name: each[each.index(_EXECUTOR_OPTION) + 1] for name, each in arguments.items()}
+    compiled = parse_compiled(compile_pipeline(settings, "kfp").encode(), "the compiled pipeline")
+    executors = json_format.MessageToDict(compiled.spec.deployment_spec)["executors"]
+    arguments = {step: executors[f"{step}_executor"]["container"]["args"] for step in compiled.steps}
+    return {step: each[each.index(_EXECUTOR_OPTION) + 1] for step, each in arguments.items()}
 
 
 def _measure(step: str, class_path: str, step_input: StepInput, pod: Path, repetitions: int) -> StartUp:

@@ -80,7 +80,7 @@ def roll_back(serving_directory: Path, number: int | None) -> Version:
         DamagedVersionError: A file of the version is not what was pushed.
         PublishingError: There is nothing to roll back to, or the version cannot be written.
     """
-    _existing_versions(serving_directory)
+    existing_versions(serving_directory)
     with sole_writer(serving_directory):
         target = _rollback_target(serving_directory, number)
         provenance = read_provenance(target.directory)
@@ -127,7 +127,7 @@ def prunable_versions(serving_directory: Path, keep: int) -> list[Version]:
     """
     if keep < 1:
         raise WrongRequestError(f"keep: expected 1 or more, not {keep}: the newest version is being served.")
-    versions = _existing_versions(serving_directory)
+    versions = existing_versions(serving_directory)
     needed = [find_baseline(serving_directory, version_fingerprint(versions[-1])), *_data_baselines(serving_directory)]
     return [version for version in versions[:-keep] if version not in needed]
 
@@ -185,7 +185,12 @@ def _next_number(serving_directory: Path) -> int:
     return max(int(time.time()), max(taken, default=0) + 1)
 
 
-def _existing_versions(serving_directory: Path) -> list[Version]:
+def existing_versions(serving_directory: Path) -> list[Version]:
+    """Returns the versions that a server would load, the oldest first.
+
+    Raises:
+        PublishingError: There is none.
+    """
     versions = list_versions(serving_directory)
     if not versions:
         raise PublishingError(no_versions(serving_directory))
@@ -193,7 +198,7 @@ def _existing_versions(serving_directory: Path) -> list[Version]:
 
 
 def _rollback_target(serving_directory: Path, number: int | None) -> Version:
-    versions = _existing_versions(serving_directory)
+    versions = existing_versions(serving_directory)
     current = versions[-1]
     if number is None:
         target = find_baseline(serving_directory, version_fingerprint(current))

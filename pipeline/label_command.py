@@ -17,7 +17,6 @@ from pipeline.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from components.versions import Version
-    from pipeline.settings import Settings
     from serving.version_labels import ModelLabels
 
 
@@ -47,24 +46,16 @@ def label(
     if remove is not None and label is not None:
         raise click.UsageError(f"Give either --remove {remove} or the label {label}, not both.")
     with errors_to_exit_codes():
+        from components.publishing import existing_versions
+
         settings = settings_from_options(config, workspace=workspace)
         name = model or settings.name
-        versions = _versions(settings, name)
+        versions = existing_versions(settings.serving_root / name)
         labels = _change(settings.serving_root, name, label or remove, _target(versions, label, version))
     if as_json:
         print_json(_values(name, labels))
     else:
         _show(name, labels, versions)
-
-
-def _versions(settings: "Settings", model: str) -> "list[Version]":
-    from components.version_folders import PublishingError
-    from components.versions import list_versions, no_versions
-
-    versions = list_versions(settings.serving_root / model)
-    if not versions:
-        raise PublishingError(no_versions(settings.serving_root / model))
-    return versions
 
 
 def _target(versions: "list[Version]", label: str | None, version: int | None) -> int | None:

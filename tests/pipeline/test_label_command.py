@@ -78,7 +78,7 @@ def test_from_canary_to_stable_and_back(workspace: Path) -> None:
         (
             ("stable", "--model", "mnist"),
             1,
-            "no version of mnist has been pushed there yet; there are versions of digits.",
+            "serving/mnist: no version of mnist has been pushed there yet; there are versions of digits.",
         ),
     ],
 )

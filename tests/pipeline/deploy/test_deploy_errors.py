@@ -32,6 +32,7 @@ LOGIN = (302, b"", {"location": "https://example.com/dex/auth"})
         (["--image", "digits:2"], "--file is compiled already"),
         (["--host", "localhost:8080"], "Did you mean http://localhost:8080?"),
         (["--host", "ftp://example.com"], "host 'ftp://example.com': expected the address of Kubeflow Pipelines"),
+        (["--host", "http://me:secret@example.com"], "expected the address of Kubeflow Pipelines"),
         (["--host", "http://"], "host 'http://': expected the address of Kubeflow Pipelines, such as http://local"),
         (["--host", ""], "or https://kubeflow.example.com/pipeline.\n"),
         (["--host", "http://localhost:99999"], "host 'http://localhost:99999': expected the address of Kubeflow"),
