@@ -1,4 +1,4 @@
-"""The installable package: what runs (`pipeline`), its steps (`components`), what serves (`serving`), and `digits`.
+"""The installable package: the pipeline, its steps, the model registry, serving, and the command `digits`.
 
 Dependency overrides and tool settings are in pyproject.toml; exact versions are in uv.lock.
 """
@@ -9,7 +9,7 @@ setup(
     version="0.1.0",
     description="A production training pipeline for image classifiers on TFX: MNIST in, a gated SavedModel out.",
     license="MIT",
-    packages=find_packages(include=["pipeline*", "components*", "serving*"]),
+    packages=find_packages(include=["pipeline*", "components*", "registry*", "serving*"]),
     package_data={"serving": ["web/*", "tf_serving/*"]},
     install_requires=[
         "absl-py>=1.4",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from components.versions import list_versions
+from registry.versions import list_versions
 
 SERVING_DIRECTORY = Path("workspace", "serving", "digits")
 

@@ -14,8 +14,8 @@ from tfx.types.standard_artifacts import Model
 from tfx.utils import path_utils
 
 from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
-from components.provenance import model_fingerprint, read_provenance, verify_files
-from components.versions import Version, find_baseline, version_fingerprint
+from registry.provenance import model_fingerprint, read_provenance, verify_files
+from registry.versions import Version, find_baseline, version_fingerprint
 
 CANDIDATE_KEY = "candidate"
 BASELINE_MODEL_KEY = "baseline_model"

@@ -30,7 +30,9 @@ from components.baseline_driver import BASELINE_KEY, BaselineDriver
 from components.example_gen.data_version import FINGERPRINT_KEY, URI_KEY
 from components.features import TRAIN_SPLIT
 from components.original_uri import original_uri
-from components.provenance import (
+from components.verdict import Finding, Verdict, read_verdict
+from components.verdict_artifact import VerdictArtifact
+from registry.provenance import (
     DamagedVersionError,
     DataOrigin,
     GateRecord,
@@ -39,11 +41,9 @@ from components.provenance import (
     model_fingerprint,
     read_provenance,
 )
-from components.publishing import publish
-from components.verdict import Finding, Verdict, read_verdict
-from components.verdict_artifact import VerdictArtifact
-from components.version_folders import require_file_system
-from components.versions import TRAIN_STATISTICS_FILE, Version, find_baseline
+from registry.publishing import publish
+from registry.version_folders import require_file_system
+from registry.versions import TRAIN_STATISTICS_FILE, Version, find_baseline
 
 DATA_VERDICT_KEY = "data_verdict"
 EVALUATION_VERDICT_KEY = "evaluation_verdict"

@@ -13,7 +13,7 @@ import grimp
 
 
 def code_fingerprint(module: str) -> str:
-    """Fingerprints a module of ours and all modules of its package that it imports, directly or not.
+    """Fingerprints a module of ours and all modules of its package and of `registry` that it imports, directly or not.
 
     Comments and layout do not count, only what Python compiles.
 
@@ -23,8 +23,7 @@ def code_fingerprint(module: str) -> str:
     Returns:
         Hex SHA-256.
     """
-    package = module.partition(".")[0]
-    graph = grimp.build_graph(package, cache_dir=None)
+    graph = grimp.build_graph(module.partition(".")[0], "registry", cache_dir=None)
     digest = hashlib.sha256()
     for name in sorted({module} | graph.find_upstream_modules(module)):
         digest.update(name.encode() + b"\0" + ast.dump(ast.parse(_source(name))).encode() + b"\0")

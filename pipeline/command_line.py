@@ -70,22 +70,22 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 
 def _wrong_use() -> tuple[type[Exception], ...]:
-    from components.publishing import WrongRequestError
     from pipeline.kubeflow_checks import CompileError
     from pipeline.kubeflow_errors import WrongDeploymentError
     from pipeline.settings import SettingsError
+    from registry.publishing import WrongRequestError
 
     return CompileError, SettingsError, WrongDeploymentError, WrongRequestError
 
 
 def _failures() -> tuple[type[Exception], ...]:
     from components.example_gen.sources import DataError
-    from components.provenance import DamagedVersionError
-    from components.version_folders import PublishingError
     from pipeline.kubeflow_errors import KubeflowError
     from pipeline.local_runner import StepFailedError, WorkspaceInUseError
     from pipeline.metadata import MetadataError
-    from serving.version_labels import LabelError
+    from registry.labels import LabelError
+    from registry.provenance import DamagedVersionError
+    from registry.version_folders import PublishingError
 
     return (
         DamagedVersionError,

@@ -33,9 +33,9 @@ def explain(error: BaseException, step: str) -> str | None:
     """
     # Only failures pay for these imports.
     from components.example_gen.sources import DataError
-    from components.provenance import DamagedVersionError
-    from components.version_folders import PublishingError
     from pipeline.local_runner import explain_failure
+    from registry.provenance import DamagedVersionError
+    from registry.version_folders import PublishingError
 
     if isinstance(error, KubeflowStepError | PublishingError | DamagedVersionError):
         return one_line(str(error))

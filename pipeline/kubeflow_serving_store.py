@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.versions import SAVED_MODEL_FILE, list_versions, version_number
 from pipeline.kubeflow_failure import KubeflowStepError
+from registry.versions import SAVED_MODEL_FILE, list_versions, version_number
 
 Json = dict[str, Any]
 

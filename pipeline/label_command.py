@@ -16,8 +16,8 @@ from pipeline.command_line import (
 from pipeline.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from components.versions import Version
-    from serving.version_labels import ModelLabels
+    from registry.labels import ModelLabels
+    from registry.versions import Version
 
 
 @click.command()
@@ -46,7 +46,7 @@ def label(
     if remove is not None and label is not None:
         raise click.UsageError(f"Give either --remove {remove} or the label {label}, not both.")
     with errors_to_exit_codes():
-        from components.publishing import existing_versions
+        from registry.publishing import existing_versions
 
         settings = settings_from_options(config, workspace=workspace)
         name = model or settings.name
@@ -71,7 +71,7 @@ def _target(versions: "list[Version]", label: str | None, version: int | None) -
 
 
 def _change(serving_root: Path, model: str, label: str | None, version: int | None) -> "ModelLabels":
-    from serving.version_labels import read_labels, set_label
+    from registry.labels import read_labels, set_label
 
     if label is None:
         return read_labels(serving_root, model)

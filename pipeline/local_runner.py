@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from components.verdict import read_verdict
-from components.versions import list_versions
 from pipeline.run_result import RunResult, accuracy_on_test, outcome_of
 from pipeline.settings import Settings
 from pipeline.step_observer import Listener, StepObserver
+from registry.versions import list_versions
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline

@@ -21,8 +21,8 @@ from pipeline.command_line import (
 from pipeline.printing import print_json
 
 if TYPE_CHECKING:
-    from components.versions import Version
     from pipeline.settings import Settings
+    from registry.versions import Version
     from serving.client.client import Client
     from serving.client.inputs import Inputs
 
@@ -144,7 +144,7 @@ def _client_opener(
 
 
 def _pushed_version(serving_directory: Path, number: int | None) -> "Version":
-    from components.versions import list_versions, no_versions
+    from registry.versions import list_versions, no_versions
 
     versions = list_versions(serving_directory)
     if not versions:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pipeline.command_line import config_option, errors_to_exit_codes, settings_from_options, workspace_option
-from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings

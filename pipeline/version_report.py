@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluator.measurements import ACCURACY
-from components.provenance import DamagedVersionError, Provenance
-from components.versions import Version, find_baseline, list_versions, read_provenance, version_fingerprint
 from pipeline.printing import percent
 from pipeline.run_result import ALL_IMAGES, EVALUATOR
+from registry.provenance import DamagedVersionError, Provenance
+from registry.versions import Version, find_baseline, list_versions, read_provenance, version_fingerprint
 
 HEADER = ("model", "version", "pushed", "size", "accuracy", "span", "role")
 """Columns of `VersionReport.cells`."""

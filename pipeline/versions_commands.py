@@ -54,9 +54,9 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
     label stable VERSION` goes back.
     """
     with errors_to_exit_codes():
-        from components.publishing import roll_back
-        from components.versions import list_versions, read_provenance
         from pipeline.version_report import version_values
+        from registry.publishing import roll_back
+        from registry.versions import list_versions, read_provenance
 
         directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
         labels = _labels(directory)
@@ -90,9 +90,9 @@ def prune(
     DataGate may compare that of the next run. A version that has a label is never removed.
     """
     with errors_to_exit_codes():
-        from components.publishing import prunable_versions
-        from components.publishing import prune as prune_versions
         from pipeline.version_report import report_versions, version_values
+        from registry.publishing import prunable_versions
+        from registry.publishing import prune as prune_versions
 
         directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
         _refuse_labelled(directory, keep)
@@ -111,14 +111,14 @@ def prune(
 
 
 def _labels(directory: Path) -> dict[str, int]:
-    from serving.version_labels import read_labels
+    from registry.labels import read_labels
 
     return dict(read_labels(directory.parent, directory.name).labels)
 
 
 def _refuse_labelled(directory: Path, keep: int) -> None:
-    from components.publishing import WrongRequestError, prunable_versions
-    from components.versions import list_versions
+    from registry.publishing import WrongRequestError, prunable_versions
+    from registry.versions import list_versions
 
     prunable = [version.number for version in prunable_versions(directory, keep)]
     labels = {label: number for label, number in _labels(directory).items() if number in prunable}
@@ -132,7 +132,7 @@ def _refuse_labelled(directory: Path, keep: int) -> None:
 
 
 def _serving_directory(settings: "Settings", model: str | None) -> Path:
-    from components.versions import list_versions
+    from registry.versions import list_versions
 
     if model is None:
         return settings.serving_directory

@@ -11,7 +11,7 @@ import aiohttp
 import grpc
 
 from benchmarks.serving.messages import Api, Request
-from serving.contract import DEFAULT_MODEL_NAME
+from registry.signatures import DEFAULT_MODEL_NAME
 
 TIMEOUT_SECONDS = 60.0
 

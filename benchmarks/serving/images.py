@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.mnist_examples import load_mnist
-from serving.contract import IMAGE_BYTES_INPUT, IMAGE_INPUT, PIXELS, SERVING_DEFAULT
+from registry.signatures import IMAGE_BYTES_INPUT, IMAGE_INPUT, PIXELS, SERVING_DEFAULT
 
 SIGNATURES = (PIXELS, SERVING_DEFAULT)
 INPUTS = {PIXELS: IMAGE_INPUT, SERVING_DEFAULT: IMAGE_BYTES_INPUT}

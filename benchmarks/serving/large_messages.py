@@ -13,7 +13,7 @@ from benchmarks.serving.judgement import SwapLog
 from benchmarks.serving.memory import MemoryUse, measure_memory
 from benchmarks.serving.messages import Api, Request, grpc_message, rest_body
 from benchmarks.serving.server_process import ServerProcess
-from serving.contract import SERVING_DEFAULT
+from registry.signatures import SERVING_DEFAULT
 
 BODY_BYTES = 100_000_000
 PNG_SIZE = 30_000

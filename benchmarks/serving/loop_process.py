@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.serving.images import INPUTS, Case, batch_positions, make_images
 from benchmarks.serving.messages import Expected
-from serving.contract import DIGIT_OUTPUT, STATUS_OUTPUT
+from registry.signatures import DIGIT_OUTPUT, STATUS_OUTPUT
 
 if TYPE_CHECKING:
     from serving.server.loaded_model import LoadedModel

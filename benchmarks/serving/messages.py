@@ -13,7 +13,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from benchmarks.serving.images import INPUTS
 from components.features import NUM_CLASSES
-from serving.contract import DEFAULT_MODEL_NAME, DIGIT_OUTPUT, STATUS_OUTPUT
+from registry.signatures import DEFAULT_MODEL_NAME, DIGIT_OUTPUT, STATUS_OUTPUT
 
 
 class Api(StrEnum):

@@ -13,7 +13,7 @@ import aiohttp
 import psutil
 
 from benchmarks.serving.clients import Address
-from serving.contract import DEFAULT_MODEL_NAME
+from registry.signatures import DEFAULT_MODEL_NAME
 
 # Loading TensorFlow and a version, on a machine that does other things as well.
 _START_SECONDS = 180.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 
-from components.versions import TRAIN_STATISTICS_FILE, find_other_data, list_versions
+from registry.versions import TRAIN_STATISTICS_FILE, find_other_data, list_versions
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.client.errors import ClientError
-from serving.contract import (
+from registry.signatures import (
     ANSWER_OUTPUTS,
     CONFIDENCE_OUTPUT,
     DIGIT_OUTPUT,
     PROBABILITIES_OUTPUT,
     STATUS_OUTPUT,
 )
+from serving.client.errors import ClientError
 
 
 @dataclass(frozen=True)

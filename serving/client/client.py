@@ -6,9 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from serving.client.answers import Answer, answers_from_outputs
-from serving.client.errors import ClientError
-from serving.contract import (
+from registry.signatures import (
     EXAMPLES,
     EXAMPLES_INPUT,
     IMAGE_BYTES_INPUT,
@@ -16,6 +14,8 @@ from serving.contract import (
     NORMALIZED_IMAGE_OUTPUT,
     SERVING_DEFAULT,
 )
+from serving.client.answers import Answer, answers_from_outputs
+from serving.client.errors import ClientError
 
 
 @dataclass(frozen=True)

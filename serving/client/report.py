@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from registry.signatures import STATUS_BLANK, STATUS_LOW_CONFIDENCE
 from serving.client.answers import Answer, Result
-from serving.contract import STATUS_BLANK, STATUS_LOW_CONFIDENCE
 
 _STATUS_IN_WORDS = {STATUS_BLANK: "blank: there is no ink in it", STATUS_LOW_CONFIDENCE: "unsure"}
 

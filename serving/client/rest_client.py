@@ -10,9 +10,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from registry.signatures import NORMALIZED_IMAGE_OUTPUT
 from serving.client.client import ServedOutputs
 from serving.client.errors import ClientError, RejectedInputError
-from serving.contract import NORMALIZED_IMAGE_OUTPUT
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _READ_TIMEOUT_SECONDS = 60.0

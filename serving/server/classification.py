@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
-from serving.contract import SERVING_DEFAULT
+from registry.signatures import SERVING_DEFAULT
 from serving.server.errors import ErrorCode, ServingError
 from serving.server.json_tensor import invalid, shown
 from serving.server.rest_json import parse_document, signature_name

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
-from serving.contract import SERVING_DEFAULT
+from registry.signatures import SERVING_DEFAULT
 from serving.server.errors import ErrorCode, ServingError
 from serving.server.signature_inputs import SignatureInputs, check_outputs
 from serving.server.warm_up import read_warm_up

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
-from serving.version_labels import MODELS_CONFIG_FILE, read_models_config
+from registry.labels import MODELS_CONFIG_FILE, read_models_config
 
 _SAVED_MODEL_FILE = "saved_model.pb"
 _MAX_NUMBER = 2**63 - 1
@@ -25,7 +25,7 @@ def read_model_configs(serving_root: Path) -> dict[str, ModelConfig]:
         is served.
 
     Raises:
-        serving.version_labels.LabelError: The file cannot be read.
+        registry.labels.LabelError: The file cannot be read.
         OSError: Neither can the folder.
     """
     configured = read_models_config(serving_root / MODELS_CONFIG_FILE).model_config_list.config

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
-from serving.contract import SERVING_DEFAULT
+from registry.signatures import SERVING_DEFAULT
 from serving.server.errors import ErrorCode, ServingError
 from serving.server.inference import Inference, batch_size
 from serving.server.inference_queue import InferenceQueue
@@ -38,7 +38,7 @@ class ModelServer:
         """Loads what is there, and from then on what is pushed; there need not be a version yet.
 
         Raises:
-            serving.version_labels.LabelError: `models.config` cannot be read.
+            registry.labels.LabelError: `models.config` cannot be read.
             OSError: Neither can the serving folder.
         """
         await self._watcher.start()

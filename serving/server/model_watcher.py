@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
+from registry.labels import LabelError
 from serving.server.loaded_model import LoadedModel
 from serving.server.model_config import choose_versions, find_versions, read_model_configs
 from serving.server.observer import Observer
 from serving.server.options import ServerOptions
 from serving.server.served_model import ServedModel
-from serving.version_labels import LabelError
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ModelWatcher:
         """Loads what is there, then goes on looking.
 
         Raises:
-            serving.version_labels.LabelError: `models.config` cannot be read.
+            registry.labels.LabelError: `models.config` cannot be read.
             OSError: Neither can the serving folder.
         """
         await self._look()

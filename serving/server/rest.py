@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
-from serving.contract import SERVING_DEFAULT
+from registry.signatures import SERVING_DEFAULT
 from serving.server.classification import refuse_classification
 from serving.server.errors import ErrorCode, ServingError
 from serving.server.json_tensor import invalid

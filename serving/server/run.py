@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import grpc.aio
 from aiohttp import web
 
-from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from serving.server.announcer import Announcer
 from serving.server.errors import ServingError
 from serving.server.grpc_services import add_services

@@ -6,9 +6,9 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types.standard_artifacts import Model
 
 from components.baseline_model import Driver, Executor
-from components.provenance import DamagedVersionError, Origin
-from components.publishing import publish, roll_back
-from components.versions import list_versions
+from registry.provenance import DamagedVersionError, Origin
+from registry.publishing import publish, roll_back
+from registry.versions import list_versions
 
 
 def make_model(folder: Path, content: str) -> Model:

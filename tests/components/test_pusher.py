@@ -14,7 +14,10 @@ from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBless
 from tfx.utils.proto_utils import proto_to_json
 
 from components import pusher
-from components.provenance import (
+from components.pusher import AtomicPusher, Driver, Executor, gate_record
+from components.verdict import Finding, Verdict
+from components.verdict_artifact import VerdictArtifact, publish_verdict
+from registry.provenance import (
     DataOrigin,
     GateRecord,
     Ingredients,
@@ -23,12 +26,9 @@ from components.provenance import (
     model_fingerprint,
     read_provenance,
 )
-from components.publishing import prune, publish, roll_back
-from components.pusher import AtomicPusher, Driver, Executor, gate_record
-from components.verdict import Finding, Verdict
-from components.verdict_artifact import VerdictArtifact, publish_verdict
-from components.version_folders import PublishingError
-from components.versions import TRAIN_STATISTICS_FILE, Version, list_versions
+from registry.publishing import prune, publish, roll_back
+from registry.version_folders import PublishingError
+from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 
 INGREDIENTS = Ingredients(data=DataOrigin(uri="/data/span-3", span=3, fingerprint="ab"), code={"Trainer": "cd"})
 VERDICTS = ("data_verdict", "evaluation_verdict", "robustness_verdict", "serving_verdict")

@@ -12,11 +12,11 @@ from tfx.proto import pusher_pb2
 from tfx.types import Artifact
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing
 
-from components.provenance import DataOrigin, Ingredients, read_provenance
 from components.pusher import AtomicPusher
 from components.verdict import Finding, Verdict, write_verdict
 from components.verdict_artifact import VerdictArtifact
-from components.versions import list_versions
+from registry.provenance import DataOrigin, Ingredients, read_provenance
+from registry.versions import list_versions
 
 INGREDIENTS = Ingredients(data=DataOrigin(uri="/data/span-3", span=3, fingerprint="ab"), code={"Trainer": "cd"})
 

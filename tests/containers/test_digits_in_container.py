@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.contract import DEFAULT_REST_PORT
+from registry.signatures import DEFAULT_REST_PORT
 from tests.containers.engine import CONFINED, Engine, user
 
 pytestmark = pytest.mark.containers

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tests.containers.engine import Engine
 
 pytestmark = pytest.mark.containers

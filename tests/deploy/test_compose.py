@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
-from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_MODEL_NAME, DEFAULT_REST_PORT
-from serving.version_labels import TF_SERVING_ROOT
+from registry.labels import TF_SERVING_ROOT
+from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_MODEL_NAME, DEFAULT_REST_PORT
 
 SERVICES = ("tf-serving", "web")
 _SETTING = re.compile(r"\$\{([A-Z_]+):-([^}]*)\}")

@@ -14,7 +14,7 @@ import kubernetes.client
 import pytest
 import yaml
 
-from serving.contract import DEFAULT_MODEL_NAME
+from registry.signatures import DEFAULT_MODEL_NAME
 
 _SCALARS: dict[str, tuple[type, ...]] = {
     "str": (str,),

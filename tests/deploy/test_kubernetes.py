@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from serving.contract import DEFAULT_GRPC_PORT, DEFAULT_MODEL_NAME, DEFAULT_REST_PORT
-from serving.version_labels import TF_SERVING_ROOT
+from registry.labels import TF_SERVING_ROOT
+from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_MODEL_NAME, DEFAULT_REST_PORT
 
 Manifest = dict[str, Any]
 

@@ -15,9 +15,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.contract import DEFAULT_MODEL_NAME
+from registry.labels import CONFIG_POLL_SECONDS, TF_SERVING_ROOT
+from registry.signatures import DEFAULT_MODEL_NAME
 from serving.server.options import ServerOptions
-from serving.version_labels import CONFIG_POLL_SECONDS, TF_SERVING_ROOT
 
 _PACKAGE = "tensorflow.serving"
 _BOOL, _INT64, _STRING, _MESSAGE = (

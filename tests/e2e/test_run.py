@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.provenance import read_provenance
 from components.verdict import read_verdict
+from registry.provenance import read_provenance
 
 GATES = ["DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"]
 STEPS = [

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from components.example_gen.data_version import find_data
-from components.provenance import model_fingerprint, read_provenance, verify_files
 from components.verdict import Verdict
-from components.versions import Version, list_versions
+from registry.provenance import model_fingerprint, read_provenance, verify_files
+from registry.versions import Version, list_versions
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
 from tests.kubeflow.scenarios import GATES, stored_verdict

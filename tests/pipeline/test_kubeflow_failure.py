@@ -4,9 +4,9 @@ import os
 import pytest
 
 from components.example_gen.sources import DataError
-from components.provenance import DamagedVersionError
-from components.version_folders import PublishingError
 from pipeline.kubeflow_failure import KubeflowStepError, describe_bug, explain
+from registry.provenance import DamagedVersionError
+from registry.version_folders import PublishingError
 
 
 @pytest.mark.parametrize("kind", [KubeflowStepError, PublishingError, DamagedVersionError])

@@ -7,9 +7,9 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from components.versions import list_versions
 from pipeline.kubeflow_failure import KubeflowStepError
 from pipeline.kubeflow_serving_store import fetch_versions, serving_directory, upload_versions
+from registry.versions import list_versions
 
 STORE = "memory://bucket/serving"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from components.provenance import Origin
-from components.publishing import publish
-from components.versions import list_versions
 from pipeline.cli import main
-from serving.version_labels import MODELS_CONFIG_FILE
+from registry.labels import MODELS_CONFIG_FILE
+from registry.provenance import Origin
+from registry.publishing import publish
+from registry.versions import list_versions
 
 NOW = 1_800_000_000
 
@@ -21,8 +21,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With versions NOW, NOW + 1 and NOW + 2 of `digits`, in which nobody has to wait."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("components.publishing.time.time", lambda: NOW)
-    monkeypatch.setattr("serving.version_labels.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("registry.publishing.time.time", lambda: NOW)
+    monkeypatch.setattr("registry.labels.time.sleep", lambda seconds: None)
     for weights in ("a", "b", "c"):
         source = tmp_path / weights
         source.mkdir()

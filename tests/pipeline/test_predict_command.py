@@ -12,7 +12,7 @@ import tensorflow as tf
 from click.testing import CliRunner, Result
 
 from pipeline.cli import main
-from serving import contract
+from registry import signatures as contract
 
 Publish = Callable[[int], None]
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from components.provenance import DataOrigin, GateRecord, Ingredients, Origin
-from components.publishing import publish, roll_back
 from pipeline.version_report import report_versions
+from registry.provenance import DataOrigin, GateRecord, Ingredients, Origin
+from registry.publishing import publish, roll_back
 
 
 def gate(name: str, **metrics: dict[str, float]) -> GateRecord:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from components.provenance import PROVENANCE_FILE, DataOrigin, GateRecord, Ingredients, Origin
-from components.publishing import publish
-from components.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 from pipeline.cli import main
+from registry.provenance import PROVENANCE_FILE, DataOrigin, GateRecord, Ingredients, Origin
+from registry.publishing import publish
+from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 
 NOW = 1_800_000_000
 
@@ -21,7 +21,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A new one, in which all versions are pushed in one second."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("components.publishing.time.time", lambda: NOW)
+    monkeypatch.setattr("registry.publishing.time.time", lambda: NOW)
     return tmp_path / "workspace"
 
 

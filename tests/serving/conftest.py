@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from serving import contract
+from registry import signatures as contract
 from serving.server.model_server import ModelRequest, ModelServer, VersionState, VersionStatus
 from serving.server.observer import FinishedRequest
 from serving.server.options import ServerOptions

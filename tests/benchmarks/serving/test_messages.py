@@ -8,7 +8,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from benchmarks.serving.images import CANVAS_SIZE, Case, batch_positions, make_images
 from benchmarks.serving.messages import Api, Expected, decode, encode
 from benchmarks.serving.requests import make_mixed_requests, make_requests
-from serving.contract import PIXELS, SERVING_DEFAULT
+from registry.signatures import PIXELS, SERVING_DEFAULT
 
 EXPECTED = Expected(np.arange(128) % 10, np.array([b"ok"] * 128))
 PNG_HEADER = b"\x89PNG\r\n\x1a\n"

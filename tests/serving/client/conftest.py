@@ -18,7 +18,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
-from serving import contract
+from registry import signatures as contract
 
 
 @dataclass

@@ -4,8 +4,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
+from registry.labels import LabelError
 from serving.server.model_config import choose_versions, find_versions, read_model_configs
-from serving.version_labels import LabelError
 
 
 def _make_version(model: Path, name: str) -> Path:

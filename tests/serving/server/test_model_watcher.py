@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from registry.labels import LabelError
 from serving.server.errors import ServingError
 from serving.server.messages import VersionState, VersionStatus
 from serving.server.model_watcher import ModelWatcher
 from serving.server.observer import FinishedRequest
 from serving.server.options import ServerOptions
-from serving.version_labels import LabelError
 
 Publish = Callable[..., Path]
 

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from components import publishing, version_folders
-from components.provenance import Origin
-from components.publishing import PublishingError, publish
-from components.versions import Version, list_versions
+from registry import publishing, version_folders
+from registry.provenance import Origin
+from registry.publishing import PublishingError, publish
+from registry.versions import Version, list_versions
 
 NOW = 1_800_000_000
 
 # Publishes the model of argument 1 into the folder of argument 2, and stops for good in the midst of its files.
 STUCK_PUSH = """
     import pathlib, shutil, sys, time
-    from components.provenance import Origin
-    from components.publishing import publish
+    from registry.provenance import Origin
+    from registry.publishing import publish
     copyfile, copied = shutil.copyfile, []
     def copy(source, destination):
         if copied:
@@ -36,8 +36,8 @@ STUCK_PUSH = """
 
 PUSHES = """
     import pathlib, sys
-    from components.provenance import Origin
-    from components.publishing import publish
+    from registry.provenance import Origin
+    from registry.publishing import publish
     for _ in range(5):
         print(publish(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), {}, Origin()).number)
 """

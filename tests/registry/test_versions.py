@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from components.provenance import PROVENANCE_FILE, Origin, model_fingerprint
-from components.publishing import publish
-from components.versions import (
+from registry.provenance import PROVENANCE_FILE, Origin, model_fingerprint
+from registry.publishing import publish
+from registry.versions import (
     TRAIN_STATISTICS_FILE,
     find_baseline,
     find_other_data,
@@ -26,7 +26,7 @@ def make_model(directory: Path, weights: str) -> Path:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    script = "import sys, components.versions, components.publishing; print(sorted({'tensorflow', 'tfx', 'numpy'} & "
+    script = "import sys, registry.versions, registry.publishing; print(sorted({'tensorflow', 'tfx', 'numpy'} & "
     script += "set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"
 
@@ -66,7 +66,7 @@ def test_a_version_that_is_pruned_meanwhile_is_not_listed(tmp_path: Path, monkey
             (directory / "saved_model.pb").unlink()
         return read_version(directory)
 
-    monkeypatch.setattr("components.versions.read_version", read)
+    monkeypatch.setattr("registry.versions.read_version", read)
     assert [version.number for version in list_versions(tmp_path)] == [2]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.provenance import (
+from registry.provenance import (
     PROVENANCE_FILE,
     DamagedVersionError,
     DataOrigin,

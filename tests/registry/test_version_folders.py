@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from components import version_folders
-from components.version_folders import (
+from registry import version_folders
+from registry.version_folders import (
     LOCK_FILE,
     PublishingError,
     new_folder,

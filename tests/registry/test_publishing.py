@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from components import publishing, version_folders
-from components.provenance import (
+from registry import publishing, version_folders
+from registry.provenance import (
     PROVENANCE_FILE,
     DamagedVersionError,
     GateRecord,
@@ -13,8 +13,8 @@ from components.provenance import (
     model_fingerprint,
     read_provenance,
 )
-from components.publishing import PublishingError, WrongRequestError, prunable_versions, prune, publish, roll_back
-from components.versions import TRAIN_STATISTICS_FILE, Version, list_versions
+from registry.publishing import PublishingError, WrongRequestError, prunable_versions, prune, publish, roll_back
+from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 
 NOW = 1_800_000_000
 ORIGIN = Origin(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.provenance import EXTRA_FOLDER, DamagedVersionError, model_fingerprint, read_provenance
+from registry.provenance import EXTRA_FOLDER, DamagedVersionError, model_fingerprint, read_provenance
 
 SAVED_MODEL_FILE = "saved_model.pb"
 """What makes a folder a SavedModel."""

@@ -7,8 +7,8 @@ import pytest
 from filelock import FileLock
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving import version_labels
-from serving.version_labels import (
+from registry import labels as version_labels
+from registry.labels import (
     MODELS_CONFIG_FILE,
     READ_BY_ALL_SECONDS,
     LabelError,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from components.provenance import (
+from registry.provenance import (
     PROVENANCE_FILE,
     DamagedVersionError,
     Origin,
@@ -19,8 +19,8 @@ from components.provenance import (
     read_provenance,
     verify_files,
 )
-from components.version_folders import PublishingError, new_folder, remove_folder, sole_writer, write_files
-from components.versions import (
+from registry.version_folders import PublishingError, new_folder, remove_folder, sole_writer, write_files
+from registry.versions import (
     SAVED_MODEL_FILE,
     Version,
     find_baseline,

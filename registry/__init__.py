@@ -1,0 +1,1 @@
+"""The model registry on a file system: signatures, versions, provenance, publishing, labels."""
