@@ -20,7 +20,7 @@ from components.example_gen.component import MnistExampleGen
 from components.example_gen.data_version import DataVersion
 from components.example_gen.executor import CODE_FINGERPRINT_KEY
 from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
-from components.pusher import AtomicPusher
+from components.pusher.component import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
 from components.serving_check.component import ServingCheck
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
@@ -39,7 +39,7 @@ _CODE: Mapping[str, str] = {
     "Evaluator": "components.evaluator.executor",
     "CorruptedExampleGen": "components.robustness.executor",
     "ServingCheck": "components.serving_check.executor",
-    "Pusher": "components.pusher",
+    "Pusher": "components.pusher.component",
 }
 """The module that a step with code of ours runs: with all that it imports, it is part of the step's cache key."""
 

@@ -40,7 +40,7 @@ _POSTPONED = (
 
 _WITHOUT_TENSORFLOW = (
     "components.baseline_model.Executor",
-    "components.pusher.Executor",
+    "components.pusher.component.Executor",
 )
 """Executors that copy and compare files. TFX runs them without TensorFlow and Beam, as it does where only its package
 ml-pipelines-sdk is installed."""

@@ -12,7 +12,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import Artifact
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing
 
-from components.pusher import AtomicPusher
+from components.pusher.component import AtomicPusher
 from components.verdict import Finding, Verdict, write_verdict
 from components.verdict_artifact import VerdictArtifact
 from registry.provenance import DataOrigin, Ingredients, read_provenance

@@ -13,8 +13,8 @@ from tfx.types.artifact_utils import encode_split_names
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
 from tfx.utils.proto_utils import proto_to_json
 
-from components import pusher
-from components.pusher import AtomicPusher, Driver, Executor, gate_record
+from components.pusher.component import AtomicPusher, Driver, Executor, gate_record
+from components.pusher.component import component as pusher
 from components.verdict import Finding, Verdict
 from components.verdict_artifact import VerdictArtifact, publish_verdict
 from registry.provenance import (
@@ -232,7 +232,7 @@ def test_each_refusal_alone_keeps_the_model_back(
         inputs[key] = [make_verdict(tmp_path / "refusal", "The gate", passed=False)]
     else:
         bless(inputs[key][0], blessed=False)
-    with caplog.at_level(logging.INFO, logger="components.pusher"):
+    with caplog.at_level(logging.INFO, logger="components.pusher.component"):
         pushed_model = push(inputs)
     assert pushed_model.get_int_custom_property("pushed") == 0
     assert not pushed_model.has_custom_property("pushed_version")
@@ -240,7 +240,7 @@ def test_each_refusal_alone_keeps_the_model_back(
     assert list(Path(pushed_model.uri).iterdir()) == []
     reasons = {"infra_validator_blessing": "InfraValidator did not bless the model"}
     reason = "The gate refused" if key in VERDICTS else reasons.get(key, "the model is not blessed")
-    assert [record.message for record in caplog.records if record.name == "components.pusher"] == [
+    assert [record.message for record in caplog.records if record.name == "components.pusher.component"] == [
         f"not pushed: {reason}"
     ]
 

@@ -1,0 +1,1 @@
+"""Pusher: publishes a model that every gate has passed."""
