@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.bounds import NO_BASELINE, set_options
 from benchmarks.processes import DIGITS, run_process
-from pipeline.settings import Profile
+from pipeline.settings.settings import Profile
 
 MIN_MEAN_ACCURACY = 0.995
 MAX_PEAK_BYTES = 4 * 2**30

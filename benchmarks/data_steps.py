@@ -20,7 +20,7 @@ from tfx.types import Artifact
 from components.example_gen.data_version import find_data
 from pipeline.beam_engine import beam_args
 from pipeline.digits_pipeline import create_pipeline
-from pipeline.settings import Settings, load_settings, parse_assignments
+from pipeline.settings.settings import Settings, load_settings, parse_assignments
 
 # ImportSchemaGen and ExampleValidator do not use Beam; what uses it reads or precedes what they write.
 DATA_STEPS = (

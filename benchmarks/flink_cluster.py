@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
 from apache_beam.utils.subprocess_server import pick_port
 
-from pipeline.beam_settings import BeamSettings
+from pipeline.settings.beam import BeamSettings
 
 PROJECT_ROOT = Path(__file__).parents[1]
 DISTRIBUTION = PROJECT_ROOT / ".flink"

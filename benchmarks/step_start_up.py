@@ -21,7 +21,7 @@ from benchmarks.processes import DIGITS, ProcessFailedError, run_process
 from benchmarks.step_inputs import StepInput, read_steps
 from pipeline.compiled_pipeline import parse_compiled
 from pipeline.kubeflow_runner import compile_pipeline
-from pipeline.settings import load_settings, parse_assignments
+from pipeline.settings.settings import load_settings, parse_assignments
 
 NUM_REPETITIONS = 5
 LIMIT = 0.6

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from pipeline.beam_settings import BeamSettings
-from pipeline.settings import Settings
+from pipeline.settings.beam import BeamSettings
+from pipeline.settings.settings import Settings
 
 # Without an image for workers, TFX would pack its own sources for them anew in each step, which takes seconds; workers
 # here have the environment of the step. None of the runners that get it looks at it.

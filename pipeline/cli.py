@@ -27,7 +27,7 @@ from pipeline.versions_commands import prune, rollback, versions
 if TYPE_CHECKING:
     from pipeline.local_runner import RunResult
     from pipeline.metadata import Run
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

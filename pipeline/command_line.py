@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 EXIT_FAILURE = 1
 EXIT_WRONG_USE = 2
@@ -45,7 +45,7 @@ def settings_from_options(
     Raises:
         SettingsError: A key is unknown, a value is not allowed, or the file cannot be read.
     """
-    from pipeline.settings import load_settings, parse_assignments
+    from pipeline.settings.settings import load_settings, parse_assignments
 
     given = (("workspace", workspace), ("profile", profile), ("data.uri", data_uri))
     options = tuple(f"{key}={value}" for key, value in given if value is not None)
@@ -72,7 +72,7 @@ def errors_to_exit_codes() -> Iterator[None]:
 def _wrong_use() -> tuple[type[Exception], ...]:
     from pipeline.kubeflow_checks import CompileError
     from pipeline.kubeflow_errors import WrongDeploymentError
-    from pipeline.settings import SettingsError
+    from pipeline.settings.settings import SettingsError
     from registry.publishing import WrongRequestError
 
     return CompileError, SettingsError, WrongDeploymentError, WrongRequestError

@@ -12,7 +12,7 @@ from pipeline.command_line import config_option, errors_to_exit_codes, settings_
 
 if TYPE_CHECKING:
     from pipeline.compile_requirements import CompileTarget
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 _DEFAULT_FILES = {"kfp": "pipeline.yaml", "vertex": "pipeline.json"}
 _SUFFIXES = {"kfp": (".yaml", ".yml"), "vertex": (".json",)}
@@ -96,7 +96,7 @@ def _print_summary(settings: "Settings", target: str, output: Path) -> None:
 
 def _data_note(settings: "Settings", uri: str) -> str | None:
     """Returns what to see to so that the pods have the data, as far as that can be known here."""
-    from pipeline.settings import PROJECT_ROOT
+    from pipeline.settings.settings import PROJECT_ROOT
 
     path, claim_folder = PurePosixPath(uri), settings.kubeflow.data_folder
     if "://" in uri or (settings.kubeflow.data_claim and path.is_relative_to(claim_folder)):

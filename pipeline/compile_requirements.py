@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Literal
 
-from pipeline.beam_settings import STAGING_ENGINES
 from pipeline.kubeflow_checks import Problems, raise_problems
-from pipeline.settings import Settings
+from pipeline.settings.beam import STAGING_ENGINES
+from pipeline.settings.settings import Settings
 
 CompileTarget = Literal["kfp", "vertex"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.compiled_pipeline import CompiledPipeline
     from pipeline.kubeflow_client import KubeflowClient
     from pipeline.run_arguments import PipelineInput
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 @click.command()

@@ -28,7 +28,7 @@ from components.trainer.signatures import EXAMPLES_SIGNATURE
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 
 _CODE: Mapping[str, str] = {
     "MnistExampleGen": "components.example_gen.executor",

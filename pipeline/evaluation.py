@@ -14,7 +14,7 @@ from components.evaluator.measurements import ACCURACY, EXPECTED_CALIBRATION_ERR
 from components.features import LABEL_KEY, NUM_CLASSES
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
 from components.trainer.signatures import EXAMPLES_SIGNATURE, PROBABILITIES_KEY
-from pipeline.gate_settings import EvaluationSettings, RobustnessSettings
+from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 
 LOG_LOSS = "log_loss"
 

@@ -13,8 +13,8 @@ from apache_beam.runners.portability import flink_runner
 from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobServer
 from apache_beam.utils import subprocess_server
 
-from pipeline.beam_settings import LOCAL_FLINK
 from pipeline.job_service import JobServiceRunner, require_java
+from pipeline.settings.beam import LOCAL_FLINK
 
 # Flink starts TFMA's hundreds of stages together and gives each its share of these buffers; its own 64 MB are too few.
 _LOCAL_CONFIGURATION = "taskmanager.memory.network.min: 512m\ntaskmanager.memory.network.max: 512m\n"

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from pipeline.kubeflow_checks import Problems, raise_problems
-from pipeline.kubeflow_settings import KubeflowSettings
 from pipeline.kubeflow_spec import Spec, tasks
+from pipeline.settings.kubeflow import KubeflowSettings
 
 if TYPE_CHECKING:
     from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig

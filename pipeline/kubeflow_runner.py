@@ -15,14 +15,14 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from components.example_gen.data_version import DataVersion
 from pipeline import kubeflow_spec
 from pipeline.beam_engine import beam_args
-from pipeline.beam_settings import STAGING_ENGINES
 from pipeline.compile_requirements import CompileTarget, check_requirements, check_steps
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.kubeflow_checks import check_spec
 from pipeline.kubeflow_platform import SERVING_STEPS, check_documents, platform_document
 from pipeline.kubeflow_sizes import check_sizes
 from pipeline.runtime_parameters import PARAMETERS, VERTEX_PARAMETERS, parameter_values, path_in_image
-from pipeline.settings import Settings
+from pipeline.settings.beam import STAGING_ENGINES
+from pipeline.settings.settings import Settings
 
 ENTRY_POINT = ("python", "-m", "pipeline.kubeflow_entrypoint")
 

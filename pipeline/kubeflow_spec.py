@@ -6,8 +6,8 @@ Keys are those of https://github.com/kubeflow/pipelines/blob/2.17.0/api/v2alpha1
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.kubeflow_settings import KubeflowSettings, RetrySettings, StepResources
 from pipeline.runtime_parameters import IMAGE_PARAMETER, PipelineParameter, Value
+from pipeline.settings.kubeflow import KubeflowSettings, RetrySettings, StepResources
 
 Spec = dict[str, Any]
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from components.verdict import read_verdict
 from pipeline.run_result import RunResult, accuracy_on_test, outcome_of
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 from pipeline.step_observer import Listener, StepObserver
 from registry.versions import list_versions
 

@@ -21,7 +21,7 @@ from pipeline.command_line import (
 from pipeline.printing import print_json
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
     from registry.versions import Version
     from serving.client.client import Client
     from serving.client.inputs import Inputs

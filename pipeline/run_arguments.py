@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.kubeflow_errors import WrongDeploymentError
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 Value = str | int | float
 
@@ -106,7 +106,7 @@ def check_allowed(arguments: Mapping[str, Value]) -> None:
         SettingsError: A value is not allowed.
     """
     from pipeline.runtime_parameters import PARAMETERS, settings_values
-    from pipeline.settings import load_settings
+    from pipeline.settings.settings import load_settings
 
     names = {each.name for each in PARAMETERS}
     load_settings(settings_values({name: value for name, value in arguments.items() if name in names}))

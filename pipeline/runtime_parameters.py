@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.settings import PROJECT_ROOT, Settings, SettingsError
+from pipeline.settings.settings import PROJECT_ROOT, Settings, SettingsError
 
 ParameterType = Literal["STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE"]
 Value = str | int | float

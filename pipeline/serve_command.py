@@ -15,7 +15,7 @@ from pipeline.command_line import config_option, errors_to_exit_codes, settings_
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 _MEBIBYTE = 1024 * 1024
 

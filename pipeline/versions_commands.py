@@ -16,7 +16,7 @@ from pipeline.command_line import (
 from pipeline.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
+    from pipeline.settings.settings import Settings
 
 
 @click.command()

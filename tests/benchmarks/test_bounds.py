@@ -2,8 +2,8 @@ import os
 from pathlib import Path
 
 from benchmarks.bounds import NO_BOUNDS, set_options
-from pipeline.gate_settings import EvaluationSettings, RobustnessSettings
-from pipeline.settings import load_settings, parse_assignments
+from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
+from pipeline.settings.settings import load_settings, parse_assignments
 
 
 def test_no_bound_is_left_that_a_model_could_break() -> None:

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline.beam_settings import BeamSettings
-from pipeline.kubeflow_settings import KubeflowSettings
+from pipeline.settings.beam import BeamSettings
+from pipeline.settings.kubeflow import KubeflowSettings
 
 Manifest = dict[str, Any]
 

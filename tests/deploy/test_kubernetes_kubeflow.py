@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline.kubeflow_settings import KubeflowSettings
+from pipeline.settings.kubeflow import KubeflowSettings
 
 Manifest = dict[str, Any]
 

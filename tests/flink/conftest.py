@@ -27,7 +27,7 @@ from benchmarks.flink_cluster import (
 )
 from pipeline.beam_engine import beam_args
 from pipeline.flink_runner import FlinkRunner
-from pipeline.settings import PROJECT_ROOT, Settings, load_settings
+from pipeline.settings.settings import PROJECT_ROOT, Settings, load_settings
 
 NUM_TRAIN = 3000
 NUM_TEST = 1000

@@ -26,7 +26,7 @@ from components.example_gen.sources import DataError
 from components.features import SPLITS
 from components.verdict import read_verdict
 from pipeline.local_runner import explain_failure
-from pipeline.settings import Settings
+from pipeline.settings.settings import Settings
 
 pytestmark = pytest.mark.flink
 

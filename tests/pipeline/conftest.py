@@ -11,7 +11,7 @@ import yaml
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.settings import load_settings
+from pipeline.settings.settings import load_settings
 
 AddRun = Callable[..., None]
 

@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from pipeline.settings import PROJECT_ROOT
+from pipeline.settings.settings import PROJECT_ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.compile_requirements import check_requirements
 from pipeline.kubeflow_checks import CompileError
-from pipeline.settings import Settings, load_settings, parse_assignments
+from pipeline.settings.settings import Settings, load_settings, parse_assignments
 
 VERTEX = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
 

@@ -15,7 +15,7 @@ from components.example_gen.data_version import DataVersion
 from pipeline import evaluation
 from pipeline.beam_engine import direct_runner_args
 from pipeline.digits_pipeline import create_pipeline
-from pipeline.settings import PROJECT_ROOT, load_settings
+from pipeline.settings.settings import PROJECT_ROOT, load_settings
 
 DATA = DataVersion("data/mnist.npz", span=4, fingerprint="abc")
 

@@ -13,7 +13,7 @@ from components.features import NUM_CLASSES
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
 from components.verdict import Finding
 from pipeline import evaluation
-from pipeline.gate_settings import EvaluationSettings, RobustnessSettings
+from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 
 # isort: split
 import tensorflow_model_analysis as tfma

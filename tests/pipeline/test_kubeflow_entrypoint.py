@@ -14,7 +14,7 @@ from components.verdict import Finding, Verdict, write_verdict
 from pipeline import kubeflow_entrypoint
 from pipeline.kubeflow_executor_input import LocalInput
 from pipeline.kubeflow_failure import KubeflowStepError
-from pipeline.settings import PROJECT_ROOT
+from pipeline.settings.settings import PROJECT_ROOT
 
 ROOT = "mlpipeline/v2/artifacts/digits/run-1"
 TASK = f"{ROOT}/DataGate/uuid"

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipeline.kubeflow_imports import _WITH_TFMA, _WITHOUT_TENSORFLOW
-from pipeline.settings import PROJECT_ROOT
+from pipeline.settings.settings import PROJECT_ROOT
 
 SPARE = "from pipeline.kubeflow_imports import spare_imports; spare_imports({class_path!r})"
 ENTRY_POINT = "import tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils"

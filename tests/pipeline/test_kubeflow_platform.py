@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.kubeflow_checks import CompileError
 from pipeline.kubeflow_platform import check_documents, platform_document
-from pipeline.settings import load_settings, parse_assignments
+from pipeline.settings.settings import load_settings, parse_assignments
 
 NO_STEPS: frozenset[str] = frozenset()
 

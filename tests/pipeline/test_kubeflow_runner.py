@@ -12,7 +12,7 @@ from kfp.components import load_component_from_file
 from pipeline.beam_engine import direct_runner_args
 from pipeline.kubeflow_checks import CompileError
 from pipeline.kubeflow_runner import compile_pipeline, write_compiled
-from pipeline.settings import load_settings, parse_assignments
+from pipeline.settings.settings import load_settings, parse_assignments
 
 VERTEX = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
 BEAM_STEPS = {

@@ -9,7 +9,7 @@ from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
 from components.example_gen.sources import DataError
 from pipeline.local_runner import StepFailedError, distrust_cache, explain_failure, is_interrupt
-from pipeline.settings import load_settings
+from pipeline.settings.settings import load_settings
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.gate_settings import EvaluationSettings, RobustnessSettings
 from pipeline.kubeflow_overrides import apply_overrides
 from pipeline.kubeflow_runner import compile_pipeline
 from pipeline.runtime_parameters import PARAMETERS, parameter_values, path_in_image, settings_values
-from pipeline.settings import PROJECT_ROOT, SettingsError, load_settings
+from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
+from pipeline.settings.settings import PROJECT_ROOT, SettingsError, load_settings
 
 NO_FILE = Path(os.devnull)
 # Each is another, so that none can be taken for its neighbour.

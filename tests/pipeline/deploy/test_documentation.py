@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.deploy_command import deploy
-from pipeline.kubeflow_settings import KubeflowSettings
 from pipeline.runtime_parameters import PARAMETERS
+from pipeline.settings.kubeflow import KubeflowSettings
 
 REPOSITORY = Path(__file__).parents[3]
 

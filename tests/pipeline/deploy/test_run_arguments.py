@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.kubeflow_errors import WrongDeploymentError
 from pipeline.run_arguments import PipelineInput, check_allowed, inputs_of, parse_arguments
-from pipeline.settings import SettingsError, load_settings
+from pipeline.settings.settings import SettingsError, load_settings
 
 INPUTS = {
     each.name: each

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.gate_settings import Section
-from pipeline.image_reference import check_image_reference
+from pipeline.settings.gates import Section
+from pipeline.settings.image_reference import check_image_reference
 
 Engine = Literal["direct", "flink", "spark", "dataflow"]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.kubeflow_settings import KubeflowSettings
-from pipeline.settings import SettingsError, load_settings, parse_assignments
+from pipeline.settings.kubeflow import KubeflowSettings
+from pipeline.settings.settings import SettingsError, load_settings, parse_assignments
 
 
 def load(*assignments: str) -> KubeflowSettings:

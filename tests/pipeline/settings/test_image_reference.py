@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.image_reference import check_image_reference
+from pipeline.settings.image_reference import check_image_reference
 
 DIGEST = "sha256:" + "0a" * 32
 

@@ -23,10 +23,10 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 from components.data_gate.limits import DataLimits
 from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
-from pipeline.beam_settings import BeamSettings
-from pipeline.gate_settings import EvaluationSettings, InfraValidatorSettings, RobustnessSettings, Section
-from pipeline.kubeflow_settings import KubeflowSettings
-from pipeline.profiles import PROFILES, Profile
+from pipeline.settings.beam import BeamSettings
+from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, RobustnessSettings, Section
+from pipeline.settings.kubeflow import KubeflowSettings
+from pipeline.settings.profiles import PROFILES, Profile
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_FILE = Path("digits.toml")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import Settings, SettingsError, load_settings, parse_assignments
+from pipeline.settings.settings import Settings, SettingsError, load_settings, parse_assignments
 
 
 @pytest.fixture(autouse=True)
