@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks import tfx_example
 from benchmarks.comparison import Figures, accuracy_figures, medians, process_figures, table_rows
 from benchmarks.processes import DIGITS, FinishedProcess, run_module, run_process
-from pipeline.metadata import newest_run, open_metadata
+from pipeline.local.metadata import newest_run, open_metadata
 from pipeline.settings.settings import Profile, load_settings
 from registry.versions import list_versions
 

@@ -25,8 +25,8 @@ from pipeline.serve_command import serve
 from pipeline.versions_commands import prune, rollback, versions
 
 if TYPE_CHECKING:
-    from pipeline.local_runner import RunResult
-    from pipeline.metadata import Run
+    from pipeline.local.metadata import Run
+    from pipeline.local.runner import RunResult
     from pipeline.settings.settings import Settings
 
 
@@ -123,8 +123,8 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
 def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
     from rich.console import Console
 
-    from pipeline.local_runner import run_pipeline
-    from pipeline.run_display import RunDisplay, library_output_to
+    from pipeline.local.display import RunDisplay, library_output_to
+    from pipeline.local.runner import run_pipeline
 
     log_file = settings.log_directory / f"run-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
     with library_output_to(log_file, terminal) as outer:
@@ -145,7 +145,7 @@ def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
 
 
 def _list_runs(metadata_file: Path) -> "list[Run]":
-    from pipeline.metadata import list_runs, open_metadata
+    from pipeline.local.metadata import list_runs, open_metadata
 
     return list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
 

@@ -81,8 +81,8 @@ def _wrong_use() -> tuple[type[Exception], ...]:
 def _failures() -> tuple[type[Exception], ...]:
     from components.example_gen.sources import DataError
     from pipeline.kubeflow_errors import KubeflowError
-    from pipeline.local_runner import StepFailedError, WorkspaceInUseError
-    from pipeline.metadata import MetadataError
+    from pipeline.local.metadata import MetadataError
+    from pipeline.local.runner import StepFailedError, WorkspaceInUseError
     from registry.labels import LabelError
     from registry.provenance import DamagedVersionError
     from registry.version_folders import PublishingError

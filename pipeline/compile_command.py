@@ -66,7 +66,7 @@ def _check_output(output: Path, target: str) -> None:
 
 
 def _compile(settings: "Settings", target: "CompileTarget", output: Path) -> None:
-    from pipeline.run_display import library_output_to
+    from pipeline.local.display import library_output_to
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # click's own for tests are no files.

@@ -120,7 +120,7 @@ def _from_settings(settings: "Settings") -> "tuple[Mapping[str, PipelineInput], 
 
 def _compile(settings: "Settings") -> "CompiledPipeline":
     from pipeline.compiled_pipeline import parse_compiled
-    from pipeline.run_display import library_output_to
+    from pipeline.local.display import library_output_to
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # click's own for tests are no files.

@@ -8,7 +8,7 @@ from pipeline.kubeflow_client import KubeflowClient
 from pipeline.kubeflow_deployment import Deployment, Request
 from pipeline.kubeflow_errors import KubeflowError
 from pipeline.kubeflow_schedule import describe_cron
-from pipeline.run_display import RunDisplay
+from pipeline.local.display import RunDisplay
 from pipeline.run_follower import FollowedRun, follow_run
 
 

@@ -33,7 +33,7 @@ def explain(error: BaseException, step: str) -> str | None:
     """
     # Only failures pay for these imports.
     from components.example_gen.sources import DataError
-    from pipeline.local_runner import explain_failure
+    from pipeline.local.runner import explain_failure
     from registry.provenance import DamagedVersionError
     from registry.version_folders import PublishingError
 

@@ -240,7 +240,7 @@ def _libraries_silenced() -> Iterator[TextIO]:
     Yields:
         Standard error.
     """
-    from pipeline.run_display import library_output_to
+    from pipeline.local.display import library_output_to
 
     # click's own for tests are no files.
     with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr) as terminal:

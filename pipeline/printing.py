@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from pipeline.metadata import Run
-    from pipeline.run_result import RunResult
+    from pipeline.local.metadata import Run
+    from pipeline.local.run_result import RunResult
 
 
 _UNBOUNDED_WIDTH = 10_000

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.kubeflow_errors import KubeflowError, KubeflowUnreachableError
-from pipeline.run_display import RunDisplay
+from pipeline.local.display import RunDisplay
 
 _POLL_SECONDS = 5.0
 _MAX_SILENCE_SECONDS = 600.0

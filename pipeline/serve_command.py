@@ -54,7 +54,7 @@ def serve(
         "request_timeout_seconds": timeout,
     }
     with errors_to_exit_codes():
-        from pipeline.run_display import library_output_to
+        from pipeline.local.display import library_output_to
 
         settings = settings_from_options(config, workspace=workspace)
         log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.verdict import read_verdict
-from pipeline.metadata import list_runs, open_metadata
+from pipeline.local.metadata import list_runs, open_metadata
 
 PROJECT_ROOT = Path(__file__).parents[2]
 

@@ -25,7 +25,7 @@ from components.evaluator.measurements import Key, measurements
 from components.example_gen.sources import DataError
 from components.features import SPLITS
 from components.verdict import read_verdict
-from pipeline.local_runner import explain_failure
+from pipeline.local.runner import explain_failure
 from pipeline.settings.settings import Settings
 
 pytestmark = pytest.mark.flink

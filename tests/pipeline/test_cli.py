@@ -15,7 +15,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.cli import main
-from pipeline.metadata import record_outcome
+from pipeline.local.metadata import record_outcome
 
 COMPLETE, CACHED, FAILED = (
     metadata_store_pb2.Execution.COMPLETE,

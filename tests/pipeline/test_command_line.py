@@ -6,8 +6,8 @@ import pytest
 
 from components.example_gen.sources import DataError
 from pipeline.command_line import errors_to_exit_codes, settings_from_options
-from pipeline.local_runner import StepFailedError, WorkspaceInUseError
-from pipeline.metadata import MetadataError
+from pipeline.local.metadata import MetadataError
+from pipeline.local.runner import StepFailedError, WorkspaceInUseError
 from pipeline.settings.settings import SettingsError
 from registry.provenance import DamagedVersionError
 from registry.publishing import WrongRequestError

@@ -9,7 +9,7 @@ from kfp_server_api import PipelineTaskDetailChildTask, V2beta1PipelineTaskDetai
 from rich.console import Console
 
 from pipeline.kubeflow_errors import KubeflowError, KubeflowUnreachableError
-from pipeline.run_display import RunDisplay
+from pipeline.local.display import RunDisplay
 from pipeline.run_follower import FollowedRun, follow_run
 
 START = datetime(2026, 1, 2, tzinfo=UTC)

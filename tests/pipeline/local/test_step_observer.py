@@ -1,6 +1,6 @@
 import logging
 
-from pipeline.step_observer import StepObserver
+from pipeline.local.step_observer import StepObserver
 
 
 class Recorder:

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from components.verdict import Finding, Verdict, write_verdict
-from pipeline.metadata import Outcome, Run
-from pipeline.run_display import RunDisplay
-from pipeline.run_result import RunResult
+from pipeline.local.display import RunDisplay
+from pipeline.local.metadata import Outcome, Run
+from pipeline.local.run_result import RunResult
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ PROJECT_ROOT = Path(__file__).parents[2]
 OUTPUT_SCRIPT = """
 import os, sys
 from pathlib import Path
-from pipeline.run_display import library_output_to
+from pipeline.local.display import library_output_to
 
 def say(when):
     print(f"{when}: print to output")

@@ -8,7 +8,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
 from components.example_gen.sources import DataError
-from pipeline.local_runner import StepFailedError, distrust_cache, explain_failure, is_interrupt
+from pipeline.local.runner import StepFailedError, distrust_cache, explain_failure, is_interrupt
 from pipeline.settings.settings import load_settings
 
 

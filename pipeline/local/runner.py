@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from components.verdict import read_verdict
-from pipeline.run_result import RunResult, accuracy_on_test, outcome_of
+from pipeline.local.run_result import RunResult, accuracy_on_test, outcome_of
+from pipeline.local.step_observer import Listener, StepObserver
 from pipeline.settings.settings import Settings
-from pipeline.step_observer import Listener, StepObserver
 from registry.versions import list_versions
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
-    from pipeline.metadata import Outcome, Run
+    from pipeline.local.metadata import Outcome, Run
 
 _DATA_ERROR = re.compile(r"DataError: (.+)")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
@@ -131,7 +131,7 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
 
 
 def _result(settings: Settings) -> RunResult:
-    from pipeline.metadata import newest_artifacts, newest_run, open_metadata, record_outcome
+    from pipeline.local.metadata import newest_artifacts, newest_run, open_metadata, record_outcome
 
     store = open_metadata(settings.metadata_file, writable=True)
     verdicts = {
@@ -155,7 +155,7 @@ def is_interrupt(error: BaseException) -> bool:
 
 
 def _record_end(settings: Settings, run_before: str | None, outcome: "Outcome") -> None:
-    from pipeline.metadata import open_metadata, record_outcome
+    from pipeline.local.metadata import open_metadata, record_outcome
 
     # A run may end before it has a record of its own; the one before it keeps its outcome.
     if _newest_run_id(settings) != run_before:
@@ -168,7 +168,7 @@ def _newest_run_id(settings: Settings) -> str | None:
 
 
 def _known_runs(settings: Settings) -> "list[Run]":
-    from pipeline.metadata import NoRunsError, list_runs, open_metadata
+    from pipeline.local.metadata import NoRunsError, list_runs, open_metadata
 
     try:
         return list_runs(open_metadata(settings.metadata_file))

@@ -9,7 +9,7 @@ from components.evaluator.measurements import ACCURACY, RECALL
 from components.verdict import Verdict
 
 if TYPE_CHECKING:
-    from pipeline.metadata import Outcome, Run
+    from pipeline.local.metadata import Outcome, Run
 
 EVALUATOR = "Evaluator"
 """The gate whose findings are what a model is known by."""

@@ -8,7 +8,7 @@ import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.metadata import (
+from pipeline.local.metadata import (
     MetadataError,
     NoRunsError,
     Run,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.verdict import Finding, Verdict
-from pipeline.metadata import Run, Step, StepState
-from pipeline.run_result import RunResult, accuracy_on_test, outcome_of
+from pipeline.local.metadata import Run, Step, StepState
+from pipeline.local.run_result import RunResult, accuracy_on_test, outcome_of
 
 GOOD = Verdict("Evaluator", (Finding("accuracy", "all", passed=True, value=0.99),), advice="")
 BAD = Verdict("ServingCheck", (Finding("core ops", "export", passed=False),), advice="")
