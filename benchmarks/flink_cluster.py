@@ -123,7 +123,7 @@ def standalone_cluster(
     java = ["java", *options, "-Dorg.apache.logging.log4j.level=INFO", "-cp", f"{libraries}/*"]
     commands = {
         "job-manager": [*java, "-Xmx1g", _JOB_MANAGER, "--configDir", str(files)],
-        "worker-pool": [sys.executable, "-m", "pipeline.beam_worker_pool", "--port", str(pool_port)],
+        "worker-pool": [sys.executable, "-m", "pipeline.beam.worker_pool", "--port", str(pool_port)],
     }
     # As in deploy/flink.
     addresses = [f"--flink-master=localhost:{rest_port}", "--job-host=localhost", f"--job-port={job_port}"]

@@ -14,7 +14,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 
 from components.example_gen.data_version import DataVersion
 from pipeline import kubeflow_spec
-from pipeline.beam_engine import beam_args
+from pipeline.beam.engine import beam_args
 from pipeline.compile_requirements import CompileTarget, check_requirements, check_steps
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.kubeflow_checks import check_spec

@@ -69,7 +69,7 @@ def predict(
     Without --url and --grpc the newest version in the workspace is asked. Exit codes: 0 all answered, 1 an image or the
     model is bad, 2 wrong use.
     """
-    from pipeline.beam_engine import beam_args
+    from pipeline.beam.engine import beam_args
 
     _refuse_conflicts(url, grpc_address, show=show, as_json=as_json, output=output)
     with errors_to_exit_codes(), _client_errors_to_exit_codes():

@@ -61,7 +61,7 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-        from pipeline.beam_engine import beam_args
+        from pipeline.beam.engine import beam_args
         from pipeline.digits_pipeline import create_pipeline
 
     pipeline = create_pipeline(settings, data, beam_args(settings))

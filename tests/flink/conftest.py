@@ -25,8 +25,8 @@ from benchmarks.flink_cluster import (
     find_libraries,
     standalone_cluster,
 )
-from pipeline.beam_engine import beam_args
-from pipeline.flink_runner import FlinkRunner
+from pipeline.beam.engine import beam_args
+from pipeline.beam.flink_runner import FlinkRunner
 from pipeline.settings.settings import PROJECT_ROOT, Settings, load_settings
 
 NUM_TRAIN = 3000

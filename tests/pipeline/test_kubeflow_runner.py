@@ -9,7 +9,7 @@ import yaml
 from kfp.compiler import Compiler
 from kfp.components import load_component_from_file
 
-from pipeline.beam_engine import direct_runner_args
+from pipeline.beam.engine import direct_runner_args
 from pipeline.kubeflow_checks import CompileError
 from pipeline.kubeflow_runner import compile_pipeline, write_compiled
 from pipeline.settings.settings import load_settings, parse_assignments

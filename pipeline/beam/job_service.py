@@ -6,7 +6,7 @@ import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.runners.portability.portable_runner import JobServiceHandle, PortableRunner
 
-from pipeline.beam_data_plane import unbound_send_queues
+from pipeline.beam.data_plane import unbound_send_queues
 
 
 class JobServiceRunner(PortableRunner):

@@ -7,8 +7,8 @@ from apache_beam.runners.worker import data_plane
 from apache_beam.utils.subprocess_server import pick_port
 
 RUNNERS = [
-    ("pipeline.flink_runner.FlinkRunner", "flink"),
-    ("pipeline.spark_runner.SparkRunner", "spark"),
+    ("pipeline.beam.flink_runner.FlinkRunner", "flink"),
+    ("pipeline.beam.spark_runner.SparkRunner", "spark"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The Python workers beside the machines of a Flink or Spark cluster: `python -m pipeline.beam_worker_pool --port N`.
+"""The Python workers beside the machines of a Flink or Spark cluster: `python -m pipeline.beam.worker_pool --port N`.
 
 Beam's own pool, `apache_beam.runners.worker.worker_pool_main`, starts a new Python whenever a machine asks for a
 worker, several times per job. Each spends half a minute on importing TFX, and on Python 3.11 fails, because it does not
@@ -17,7 +17,7 @@ from typing import Any
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
-from pipeline.beam_data_plane import unbound_send_queues
+from pipeline.beam.data_plane import unbound_send_queues
 
 _PRELOADED = ["tfx.components"]
 """Before anything else of TFX: it installs what the older TFDV of the Python 3.11 set needs."""

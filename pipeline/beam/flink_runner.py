@@ -1,4 +1,4 @@
-"""Beam's Flink runner with one job server per process, chosen by `--runner=pipeline.flink_runner.FlinkRunner`.
+"""Beam's Flink runner with one job server per process, chosen by `--runner=pipeline.beam.flink_runner.FlinkRunner`.
 
 Beam's own starts a job server, a JVM, for each pipeline that it runs, and ends them with the process: seven of them in
 one run here. For Spark it keeps one, as this does for Flink.
@@ -13,7 +13,7 @@ from apache_beam.runners.portability import flink_runner
 from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobServer
 from apache_beam.utils import subprocess_server
 
-from pipeline.job_service import JobServiceRunner, require_java
+from pipeline.beam.job_service import JobServiceRunner, require_java
 from pipeline.settings.beam import LOCAL_FLINK
 
 # Flink starts TFMA's hundreds of stages together and gives each its share of these buffers; its own 64 MB are too few.

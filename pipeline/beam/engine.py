@@ -45,7 +45,7 @@ def direct_runner_args() -> list[str]:
 
 def _flink_args(beam: BeamSettings) -> list[str]:
     arguments = [
-        "--runner=pipeline.flink_runner.FlinkRunner",
+        "--runner=pipeline.beam.flink_runner.FlinkRunner",
         f"--flink_version={beam.flink_version}",
         *_portable_args(beam),
     ]
@@ -59,7 +59,7 @@ def _flink_args(beam: BeamSettings) -> list[str]:
 
 
 def _spark_args(beam: BeamSettings) -> list[str]:
-    arguments = ["--runner=pipeline.spark_runner.SparkRunner", *_portable_args(beam)]
+    arguments = ["--runner=pipeline.beam.spark_runner.SparkRunner", *_portable_args(beam)]
     if beam.spark_master:
         arguments.append(f"--spark_master_url={beam.spark_master}")
     if beam.job_server_jar:

@@ -3,9 +3,9 @@
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.flink_runner import FlinkRunner
+from pipeline.beam.flink_runner import FlinkRunner
 
-LOCAL = ["--runner=pipeline.flink_runner.FlinkRunner", "--flink_master=[local]", "--environment_type=LOOPBACK"]
+LOCAL = ["--runner=pipeline.beam.flink_runner.FlinkRunner", "--flink_master=[local]", "--environment_type=LOOPBACK"]
 
 
 def test_one_job_server_for_all_pipelines_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

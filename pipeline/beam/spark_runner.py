@@ -1,10 +1,10 @@
-"""Beam's Spark runner, chosen by `--runner=pipeline.spark_runner.SparkRunner`."""
+"""Beam's Spark runner, chosen by `--runner=pipeline.beam.spark_runner.SparkRunner`."""
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability import spark_runner
 from apache_beam.runners.portability.job_server import JobServer
 
-from pipeline.job_service import JobServiceRunner, require_java
+from pipeline.beam.job_service import JobServiceRunner, require_java
 
 
 class SparkRunner(JobServiceRunner, spark_runner.SparkRunner):

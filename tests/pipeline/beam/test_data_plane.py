@@ -1,7 +1,7 @@
 import pytest
 from apache_beam.runners.worker import data_plane
 
-from pipeline.beam_data_plane import unbound_send_queues
+from pipeline.beam.data_plane import unbound_send_queues
 
 
 def test_a_worker_waits_for_nobody_to_take_what_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:

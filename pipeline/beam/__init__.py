@@ -1,0 +1,1 @@
+"""Where the data steps run: Beam's engines and their workers."""
