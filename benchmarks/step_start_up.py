@@ -19,8 +19,8 @@ from rich.table import Table
 
 from benchmarks.processes import DIGITS, ProcessFailedError, run_process
 from benchmarks.step_inputs import StepInput, read_steps
-from pipeline.compiled_pipeline import parse_compiled
-from pipeline.kubeflow_runner import compile_pipeline
+from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled
+from pipeline.kubeflow.compile.runner import compile_pipeline
 from pipeline.settings.settings import load_settings, parse_assignments
 
 NUM_REPETITIONS = 5
@@ -28,7 +28,7 @@ LIMIT = 0.6
 """The most that our start-up may take of TFX's."""
 
 _STOCK = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
-_OURS = "pipeline.kubeflow_entrypoint"
+_OURS = "pipeline.kubeflow.step.entrypoint"
 _BEAM = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--sdk_container_image=none")
 _EXECUTOR_OPTION = "--executor_class_path"
 _STARTED = "Starting executor"

@@ -70,8 +70,8 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 
 def _wrong_use() -> tuple[type[Exception], ...]:
-    from pipeline.kubeflow_checks import CompileError
-    from pipeline.kubeflow_errors import WrongDeploymentError
+    from pipeline.kubeflow.compile.checks import CompileError
+    from pipeline.kubeflow.deploy.errors import WrongDeploymentError
     from pipeline.settings.settings import SettingsError
     from registry.publishing import WrongRequestError
 
@@ -80,7 +80,7 @@ def _wrong_use() -> tuple[type[Exception], ...]:
 
 def _failures() -> tuple[type[Exception], ...]:
     from components.example_gen.sources import DataError
-    from pipeline.kubeflow_errors import KubeflowError
+    from pipeline.kubeflow.deploy.errors import KubeflowError
     from pipeline.local.metadata import MetadataError
     from pipeline.local.runner import StepFailedError, WorkspaceInUseError
     from registry.labels import LabelError

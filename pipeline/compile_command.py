@@ -11,7 +11,7 @@ import click
 from pipeline.command_line import config_option, errors_to_exit_codes, settings_from_options
 
 if TYPE_CHECKING:
-    from pipeline.compile_requirements import CompileTarget
+    from pipeline.kubeflow.compile.requirements import CompileTarget
     from pipeline.settings.settings import Settings
 
 _DEFAULT_FILES = {"kfp": "pipeline.yaml", "vertex": "pipeline.json"}
@@ -71,14 +71,14 @@ def _compile(settings: "Settings", target: "CompileTarget", output: Path) -> Non
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # click's own for tests are no files.
     with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr):
-        from pipeline.kubeflow_runner import compile_pipeline as compile_text
-        from pipeline.kubeflow_runner import write_compiled
+        from pipeline.kubeflow.compile.runner import compile_pipeline as compile_text
+        from pipeline.kubeflow.compile.runner import write_compiled
 
         write_compiled(compile_text(settings, target), output)
 
 
 def _print_summary(settings: "Settings", target: str, output: Path) -> None:
-    from pipeline.runtime_parameters import PARAMETERS, VERTEX_PARAMETERS, parameter_values
+    from pipeline.kubeflow.compile.runtime_parameters import PARAMETERS, VERTEX_PARAMETERS, parameter_values
 
     click.echo(f"{output}: {settings.name}, profile {settings.profile}, image {settings.kubeflow.image}")
     click.echo("Parameters, which each run may set:")

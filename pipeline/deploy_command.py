@@ -18,9 +18,9 @@ from pipeline.command_line import (
 from pipeline.printing import print_json
 
 if TYPE_CHECKING:
-    from pipeline.compiled_pipeline import CompiledPipeline
-    from pipeline.kubeflow_client import KubeflowClient
-    from pipeline.run_arguments import PipelineInput
+    from pipeline.kubeflow.compile.compiled_pipeline import CompiledPipeline
+    from pipeline.kubeflow.deploy.arguments import PipelineInput
+    from pipeline.kubeflow.deploy.client import KubeflowClient
     from pipeline.settings.settings import Settings
 
 
@@ -76,10 +76,10 @@ def deploy(
         )
     with errors_to_exit_codes():
         from pipeline.deployment_report import DeploymentReport
-        from pipeline.kubeflow_deployment import Request
-        from pipeline.kubeflow_deployment import deploy as deploy_request
-        from pipeline.kubeflow_schedule import kubeflow_cron
-        from pipeline.run_arguments import check_allowed, parse_arguments
+        from pipeline.kubeflow.deploy.arguments import check_allowed, parse_arguments
+        from pipeline.kubeflow.deploy.deployment import Request
+        from pipeline.kubeflow.deploy.deployment import deploy as deploy_request
+        from pipeline.kubeflow.deploy.schedule import kubeflow_cron
 
         cron = None if schedule is None else kubeflow_cron(schedule)
         if image is not None:
@@ -106,34 +106,34 @@ def deploy(
 
 
 def _from_file(file: Path) -> "tuple[Mapping[str, PipelineInput], Callable[[], CompiledPipeline]]":
-    from pipeline.compiled_pipeline import read_compiled
+    from pipeline.kubeflow.compile.compiled_pipeline import read_compiled
 
     compiled = read_compiled(file)
     return compiled.parameters, lambda: compiled
 
 
 def _from_settings(settings: "Settings") -> "tuple[Mapping[str, PipelineInput], Callable[[], CompiledPipeline]]":
-    from pipeline.run_arguments import inputs_of
+    from pipeline.kubeflow.deploy.arguments import inputs_of
 
     return inputs_of(settings), lambda: _compile(settings)
 
 
 def _compile(settings: "Settings") -> "CompiledPipeline":
-    from pipeline.compiled_pipeline import parse_compiled
+    from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled
     from pipeline.local.display import library_output_to
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # click's own for tests are no files.
     with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr):
-        from pipeline.kubeflow_runner import compile_pipeline
+        from pipeline.kubeflow.compile.runner import compile_pipeline
 
         text = compile_pipeline(settings, "kfp")
     return parse_compiled(text.encode(), settings.name)
 
 
 def _connect(host: str, token_file: Path | None, namespace: str | None) -> "KubeflowClient":
-    from pipeline.kubeflow_client import KubeflowClient
-    from pipeline.kubeflow_connection import clean_host, is_in_clear, token_reader
+    from pipeline.kubeflow.deploy.client import KubeflowClient
+    from pipeline.kubeflow.deploy.connection import clean_host, is_in_clear, token_reader
 
     read_token = token_reader(token_file)
     client = KubeflowClient(clean_host(host), read_token, namespace)

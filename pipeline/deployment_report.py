@@ -4,12 +4,12 @@ from typing import Any, Literal, TextIO
 
 from rich.console import Console
 
-from pipeline.kubeflow_client import KubeflowClient
-from pipeline.kubeflow_deployment import Deployment, Request
-from pipeline.kubeflow_errors import KubeflowError
-from pipeline.kubeflow_schedule import describe_cron
+from pipeline.kubeflow.deploy.client import KubeflowClient
+from pipeline.kubeflow.deploy.deployment import Deployment, Request
+from pipeline.kubeflow.deploy.errors import KubeflowError
+from pipeline.kubeflow.deploy.follower import FollowedRun, follow_run
+from pipeline.kubeflow.deploy.schedule import describe_cron
 from pipeline.local.display import RunDisplay
-from pipeline.run_follower import FollowedRun, follow_run
 
 
 class DeploymentReport:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from benchmarks.processes import ProcessFailedError
 from benchmarks.step_inputs import StepInput
 from benchmarks.step_start_up import StartUp, _seconds_to_start, executor_classes, main
-from pipeline.kubeflow_executor_input import localize
+from pipeline.kubeflow.step.executor_input import localize
 
 
 def test_the_ratio_of_the_medians_decides() -> None:

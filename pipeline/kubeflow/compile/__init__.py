@@ -1,0 +1,1 @@
+"""Compiles the pipeline for Kubeflow Pipelines or Vertex AI."""

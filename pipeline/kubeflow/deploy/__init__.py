@@ -1,0 +1,1 @@
+"""Uploads, starts and follows the compiled pipeline."""

@@ -1,0 +1,1 @@
+"""What a pod runs: one step of the pipeline, under KFP's launcher."""

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.kubeflow.compile.compiled_pipeline import read_compiled
+from pipeline.kubeflow.deploy.errors import WrongDeploymentError
+
+
+def test_what_it_says_of_itself(compiled_file: Path) -> None:
+    compiled = read_compiled(compiled_file)
+    assert compiled.name == "digits"
+    assert compiled.steps == ("DataGate", "Trainer", "Pusher")
+    assert (compiled.gates_of("Trainer"), compiled.gates_of("Pusher")) == (("DataGate",), ())
+    assert {name: (each.type, each.default) for name, each in compiled.parameters.items()} == {
+        "data_uri": ("STRING", "data/mnist.npz"),
+        "epochs": ("NUMBER_INTEGER", 8),
+        "min_accuracy": ("NUMBER_DOUBLE", 0.99),
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("pipelineInfo: {name: digits}", "pipelineInfo: {name: Digits}", "pipeline name 'Digits': expected up to 128"),
+        ("schemaVersion: 2.1.0", "schemaVersion: 2.0.0", "schema version 2.0.0; Kubeflow Pipelines takes only 2.1.0."),
+        ("sdkVersion: ", "sdkversion: ", 'not a KFP pipeline spec: .*no field named "sdkversion"'),
+        ("pipelineInfo: ", "pipelineinfo: ", "expected one KFP pipeline spec, found 0; `digits compile` writes such"),
+        ("platforms: ", "pipelineInfo: {}\nplatforms: ", "expected one KFP pipeline spec, found 2"),
+        ("pipelineInfo: ", "pipelineSpec: ", "is for Vertex AI; compile it without --target vertex."),
+        ("pipelineInfo: {", "pipelineInfo: {{", "not valid YAML: "),
+        ("platforms: {", "- {", "not a compiled pipeline"),
+    ],
+)
+def test_what_kubeflow_pipelines_would_not_take(compiled_file: Path, old: str, new: str, message: str) -> None:
+    compiled_file.write_text(compiled_file.read_text().replace(old, new))
+    with pytest.raises(WrongDeploymentError, match=f"compiled.yaml: {message}") as error:
+        read_compiled(compiled_file)
+    assert "\n" not in str(error.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(WrongDeploymentError, match="missing.yaml: cannot be read: No such file or directory."):
+        read_compiled(tmp_path / "missing.yaml")

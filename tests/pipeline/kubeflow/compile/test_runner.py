@@ -1,0 +1,188 @@
+"""What is compiled for Kubeflow Pipelines and for Vertex AI."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp.compiler import Compiler
+from kfp.components import load_component_from_file
+
+from pipeline.beam.engine import direct_runner_args
+from pipeline.kubeflow.compile.checks import CompileError
+from pipeline.kubeflow.compile.runner import compile_pipeline, write_compiled
+from pipeline.settings.settings import load_settings, parse_assignments
+
+VERTEX = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
+BEAM_STEPS = {
+    *("MnistExampleGen", "StatisticsGen", "Transform"),
+    *("Evaluator", "CorruptedExampleGen", "RobustnessEvaluator"),
+}
+
+
+def compiled(*assignments: str, target: Any = "kfp") -> list[dict[str, Any]]:
+    settings = load_settings(parse_assignments(("profile=smoke", *assignments)), file=Path(os.devnull))
+    return list(yaml.safe_load_all(compile_pipeline(settings, target)))
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = spec["root"]["dag"]["tasks"]
+    return found
+
+
+def containers(spec: dict[str, Any]) -> dict[str, Any]:
+    executors = spec["deploymentSpec"]["executors"]
+    return {label.removesuffix("_executor"): executor["container"] for label, executor in executors.items()}
+
+
+def test_the_sdk_loads_it_and_compiles_the_same_again(compiled_smoke: str, tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(compiled_smoke)
+    component = load_component_from_file(str(tmp_path / "pipeline.yaml"))
+    Compiler().compile(component, str(tmp_path / "again.yaml"))
+    documents = list(yaml.safe_load_all(compiled_smoke))
+    assert len(documents) == 2
+    assert list(yaml.safe_load_all((tmp_path / "again.yaml").read_text())) == documents
+
+
+def test_it_is_the_same_each_time(compiled_smoke: str) -> None:
+    assert compile_pipeline(load_settings({"profile": "smoke"}, file=Path(os.devnull)), "kfp") == compiled_smoke
+
+
+def test_steps_that_look_at_what_no_input_tells_are_not_cached(compiled_spec: dict[str, Any]) -> None:
+    cached = {
+        name for name, task in tasks(compiled_spec).items() if task.get("cachingOptions") == {"enableCache": True}
+    }
+    assert set(tasks(compiled_spec)) - cached == {"MnistExampleGen", "DataGate", "BaselineModel", "Pusher"}
+    [spec, _] = compiled("enable_cache=false")
+    assert not any("cachingOptions" in task for task in tasks(spec).values())
+
+
+def test_what_learns_waits_for_the_gate_of_the_data(compiled_spec: dict[str, Any]) -> None:
+    conditional = {}
+    for name, task in tasks(compiled_spec).items():
+        if "triggerPolicy" in task:
+            assert "DataGate" in task["dependentTasks"]
+            [key] = [
+                key
+                for key, source in task["inputs"]["artifacts"].items()
+                if source["taskOutputArtifact"] == {"producerTask": "DataGate", "outputArtifactKey": "verdict"}
+            ]
+            # Numbers of a Struct are doubles, and CEL compares no double with an int.
+            condition = f"(inputs.artifacts['{key}'].artifacts[0].metadata['passed'] == 1.0)"
+            assert task["triggerPolicy"] == {"condition": condition}
+            conditional[name] = key
+    before = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}
+    assert set(conditional) == set(tasks(compiled_spec)) - before
+    assert conditional["Pusher"] == "data_verdict"
+
+
+def test_every_container_has_the_image_of_the_run_and_our_entry_point(compiled_spec: dict[str, Any]) -> None:
+    for name, container in containers(compiled_spec).items():
+        assert container["image"] == "{{$.inputs.parameters['image']}}"
+        assert tasks(compiled_spec)[name]["inputs"]["parameters"]["image"] == {"componentInputParameter": "image"}
+        definitions = compiled_spec["components"][name]["inputDefinitions"]["parameters"]
+        assert definitions["image"] == {"parameterType": "STRING"}
+        assert container["command"] == ["python", "-m", "pipeline.kubeflow.step.entrypoint"]
+        assert "lifecycle" not in container
+
+
+def test_only_steps_that_use_beam_get_its_options(compiled_spec: dict[str, Any]) -> None:
+    with_options = {name for name, each in containers(compiled_spec).items() if "--runner=DirectRunner" in each["args"]}
+    assert with_options == BEAM_STEPS
+    for name in BEAM_STEPS:
+        [*_, args] = [containers(compiled_spec)[name]["args"]]
+        assert [each for each in args if each in direct_runner_args()] == direct_runner_args()
+    assert containers(compiled_spec)["DataGate"]["args"][-2] == "--json_serialized_inputs_spec_args"
+
+
+def test_files_of_the_project_are_named_as_in_the_image(compiled_spec: dict[str, Any]) -> None:
+    inputs = {name: task["inputs"]["parameters"] for name, task in tasks(compiled_spec).items()}
+    assert inputs["ImportSchemaGen"]["schema_file"]["runtimeValue"]["constant"] == "data/schema.pbtxt"
+    example_gen = {
+        key: value["runtimeValue"]["constant"]
+        for key, value in inputs["MnistExampleGen"].items()
+        if "runtimeValue" in value
+    }
+    assert (example_gen["uri"], example_gen["span"], example_gen["fingerprint"]) == ("data/mnist.npz", -1, "")
+    assert inputs["BaselineModel"]["serving_directory"]["runtimeValue"]["constant"] == "/digits/serving/digits-smoke"
+
+
+def test_pusher_learns_the_id_of_the_run(compiled_spec: dict[str, Any]) -> None:
+    pusher = tasks(compiled_spec)["Pusher"]["inputs"]["parameters"]
+    assert pusher["pipeline_run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+
+
+def test_failed_steps_are_tried_again(compiled_spec: dict[str, Any]) -> None:
+    policy = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "86400s"}
+    assert all(task["retryPolicy"] == policy for task in tasks(compiled_spec).values())
+    [spec, _] = compiled("kubeflow.retries.max_retries=0")
+    assert not any("retryPolicy" in task for task in tasks(spec).values())
+
+
+def test_resources() -> None:
+    [spec, _] = compiled(
+        *("kubeflow.cpu=", "kubeflow.memory=2Gi", "kubeflow.gpu_count=2"),
+        *("kubeflow.resources.Trainer.cpu=4", "kubeflow.resources.Evaluator.memory=6Gi"),
+    )
+    found = {name: container["resources"] for name, container in containers(spec).items()}
+    assert found.pop("Trainer") == {
+        "resourceCpuRequest": "4",
+        "resourceMemoryRequest": "2Gi",
+        "resourceMemoryLimit": "2Gi",
+        "accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "2"},
+    }
+    assert found.pop("Evaluator") == {"resourceMemoryRequest": "6Gi", "resourceMemoryLimit": "6Gi"}
+    assert all(each == {"resourceMemoryRequest": "2Gi", "resourceMemoryLimit": "2Gi"} for each in found.values())
+
+
+def test_versions_in_an_object_store() -> None:
+    [spec, platform] = compiled("kubeflow.serving_store=s3://bucket/models")
+    with_store = {
+        name for name, each in containers(spec).items() if "--serving_store=s3://bucket/models" in each["args"]
+    }
+    assert with_store == {"DataGate", "BaselineModel", "Pusher"}
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert not any("pvcMount" in each for each in executors.values())
+
+
+def test_resources_of_a_step_that_is_not_there() -> None:
+    with pytest.raises(CompileError, match=r"^kubeflow.resources.trainr: no such step; did you mean Trainer\? There"):
+        compiled("kubeflow.resources.Trainr.memory=3Gi")
+
+
+def test_an_integer_that_would_arrive_as_another() -> None:
+    with pytest.raises(CompileError, match="^step MnistExampleGen: seed is 9007199254740992, .* below 2\\^53 exactly"):
+        compiled("data.seed=9007199254740993")
+
+
+def test_the_job_of_vertex_ai() -> None:
+    [job] = compiled(*VERTEX, "kubeflow.gpu_count=1", "kubeflow.gpu_type=NVIDIA_TESLA_T4", target="vertex")
+    assert job["displayName"] == "digits-smoke"
+    assert job["runtimeConfig"] == {"gcsOutputDirectory": "gs://bucket/root"}
+    spec = job["pipelineSpec"]
+    assert spec["schemaVersion"] == "2.1.0"
+    assert "image" not in spec["root"]["inputDefinitions"]["parameters"]
+    assert spec["root"]["inputDefinitions"]["parameters"]["epochs"]["defaultValue"] == 4
+    assert {each["image"] for each in containers(spec).values()} == {"digit-classifier:0.1.0"}
+    assert containers(spec)["Trainer"]["resources"] == {
+        "cpuLimit": 1.0,
+        "memoryLimit": pytest.approx(4.294967296),
+        "accelerator": {"type": "NVIDIA_TESLA_T4", "count": "1"},
+    }
+    assert "--serving_store=gs://bucket/serving" in containers(spec)["Pusher"]["args"]
+
+
+def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "pipeline.yaml"
+    write_compiled("first", file)
+    assert file.read_text() == "first"
+
+    def disk_full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_compiled("second", file)
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]

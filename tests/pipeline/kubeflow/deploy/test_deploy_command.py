@@ -1,0 +1,195 @@
+"""`digits deploy` as a whole, against a server that speaks KFP's REST API."""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from pipeline.cli import main
+
+Json = dict[str, Any]
+Deploy = Callable[..., Result]
+
+NEW_RUN = ["POST /pipelines", "POST /pipelines/upload_version", "POST /experiments", "POST /runs"]
+
+
+def task(name: str, state: str, start: str = "10:00:00", end: str = "10:01:00") -> Json:
+    return {
+        "display_name": name,
+        "state": state,
+        "start_time": f"2026-01-02T{start}Z",
+        "end_time": f"2026-01-02T{end}Z",
+    }
+
+
+def ended(state: str, *tasks: Json) -> Json:
+    return {"state": state, "run_details": {"task_details": list(tasks)}}
+
+
+def test_a_run_is_started(kubeflow: Any, deploy: Deploy, compiled_file: Path) -> None:
+    result = deploy("--experiment", "Winter", "--param", "epochs=3", "--param", "min_accuracy=0.9")
+    version = hashlib.sha256(compiled_file.read_bytes()).hexdigest()[:12]
+    (run,) = kubeflow.runs
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines() == [
+        f"Pipeline       digits, version {version}: uploaded",
+        "Experiment     Winter",
+        f"Run            {kubeflow.url}/#/runs/details/{run['run_id']}",
+    ]
+    assert kubeflow.writes == NEW_RUN
+    assert [each["display_name"] for each in (*kubeflow.pipelines, *kubeflow.versions, *kubeflow.experiments)] == [
+        "digits",
+        version,
+        "Winter",
+    ]
+    # Nothing but what was compiled: the SDK's `enable_caching` would have changed each step.
+    spec, platform = yaml.safe_load_all(compiled_file.read_text())
+    assert kubeflow.versions[0]["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
+    assert run["runtime_config"] == {"parameters": {"epochs": 3, "min_accuracy": 0.9}}
+    assert re.fullmatch(r"digits 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", run["display_name"])
+
+
+def test_the_sdk_finds_it(kubeflow: Any, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the SDK of KFP takes for its server is one for the other tests, too.
+    from kfp.client import Client
+
+    monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    deploy("--schedule", "@daily")
+    client = Client(host=kubeflow.url)
+    pipeline_id = client.get_pipeline_id("digits")
+    experiment = client.create_experiment("digits")
+    (version,) = client.list_pipeline_versions(pipeline_id).pipeline_versions
+    (schedule,) = client.list_recurring_runs(experiment_id=experiment.experiment_id).recurring_runs
+    assert schedule.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
+    run = client.run_pipeline(
+        experiment.experiment_id,
+        "again",
+        params={"epochs": 1},
+        pipeline_id=pipeline_id,
+        version_id=version.pipeline_version_id,
+    )
+    assert client.get_run(run.run_id).state == "PENDING"
+    assert (len(kubeflow.experiments), len(kubeflow.runs)) == (1, 1)
+
+
+def test_the_same_content_is_uploaded_once(kubeflow: Any, deploy: Deploy, compiled_file: Path) -> None:
+    deploy()
+    again = deploy()
+    assert (again.exit_code, kubeflow.writes) == (0, [*NEW_RUN, "POST /runs"])
+    assert again.output.splitlines()[0].endswith(": was there already")
+    compiled_file.write_text(compiled_file.read_text().replace("defaultValue: 8", "defaultValue: 9"))
+    changed = deploy()
+    assert changed.output.splitlines()[0].endswith(": uploaded")
+    assert kubeflow.writes[5:] == ["POST /pipelines/upload_version", "POST /runs"]
+    assert (len(kubeflow.pipelines), len(kubeflow.versions), len(kubeflow.runs)) == (1, 2, 3)
+    used = [run["pipeline_version_reference"]["pipeline_version_id"] for run in kubeflow.runs]
+    assert used[0] == used[1] != used[2] == kubeflow.versions[1]["pipeline_version_id"]
+
+
+def test_settings_are_compiled_once_the_server_has_answered(
+    kubeflow: Any, compiled_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def compile_pipeline(settings: Any, target: str) -> str:
+        seen.append((settings.kubeflow.image, settings.profile, settings.trainer.epochs, target, kubeflow.requests[:]))
+        return compiled_file.read_text()
+
+    # The real one imports TFX for half a minute.
+    monkeypatch.setitem(
+        sys.modules, "pipeline.kubeflow.compile.runner", SimpleNamespace(compile_pipeline=compile_pipeline)
+    )
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = ["--image", "registry.example.com/digits:2", "--profile", "fast", "--set", "trainer.epochs=3"]
+    for host in ("http://127.0.0.1:1", kubeflow.url):
+        result = CliRunner().invoke(main, ["deploy", "--host", host, *options, "--param", "epochs=2"])
+    assert result.exit_code == 0, result.output
+    assert seen == [("registry.example.com/digits:2", "fast", 3, "kfp", [("GET", "/healthz", {})])]
+    assert kubeflow.runs[0]["runtime_config"] == {"parameters": {"epochs": 2}}
+
+
+def test_a_schedule_replaces_that_of_the_same_pipeline(kubeflow: Any, deploy: Deploy) -> None:
+    first = deploy("--schedule", "0 2 * * 1-5", "--json")
+    foreign = {**kubeflow.recurring_runs[0], "recurring_run_id": "foreign"}
+    foreign["pipeline_version_reference"] = {"pipeline_id": "other", "pipeline_version_id": "other"}
+    kubeflow.recurring_runs.insert(0, foreign)
+    # The one to be replaced is on the second page.
+    kubeflow.page_size = 1
+    second = deploy("--schedule", "@daily", "--param", "epochs=3")
+    old, new = json.loads(first.stdout)["recurring_run_id"], kubeflow.recurring_runs[-1]
+    assert [each["recurring_run_id"] for each in kubeflow.recurring_runs] == ["foreign", new["recurring_run_id"]]
+    assert json.loads(first.stdout)["schedule"] == "0 0 2 * * 1-5"
+    assert new["trigger"] == {"cron_schedule": {"cron": "0 0 0 * * *"}}
+    assert (new["mode"], new["max_concurrency"], new["no_catchup"]) == ("ENABLE", 1, True)
+    assert new["runtime_config"] == {"parameters": {"epochs": 3}}
+    assert kubeflow.writes[-2:] == ["POST /recurringruns", f"DELETE /recurringruns/{old}"]
+    assert kubeflow.requests[-1][2] == {"propagation_policy": "ORPHAN"}
+    assert kubeflow.runs == []
+    lines = second.output.splitlines()
+    assert lines[2] == (
+        "Schedule       0 0 0 * * *: at second 0, minute 0, hour 0; UTC, unless the API server is set otherwise"
+    )
+    assert lines[3].startswith("               replaces the one of 20")
+    assert lines[4] == f"Recurring run  {kubeflow.url}/#/recurringrun/details/{new['recurring_run_id']}"
+
+
+def test_wait_until_it_is_done(kubeflow: Any, deploy: Deploy) -> None:
+    done = (task("DataGate", "SUCCEEDED", "10:00:00", "10:00:20"), task("Trainer", "SUCCEEDED"))
+    kubeflow.run_states = [
+        {"state": "PENDING"},
+        ended("RUNNING", task("DataGate-driver", "RUNNING")),
+        ended("RUNNING", *done[:1], task("Trainer", "RUNNING")),
+        ended("SUCCEEDED", *done, task("Pusher", "SUCCEEDED", "10:01:00", "10:01:00")),
+    ]
+    result = deploy("--wait")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[3:] == [
+        "✓ DataGate             20.0 s",
+        "✓ Trainer              60.0 s",
+        "= Pusher              cached",
+        "Gates          Kubeflow's API does not tell what they decided: the log of Pusher does, and its output in the "
+        "UI",
+    ]
+
+
+def test_a_run_whose_steps_are_not_told_was_refused_by_nobody(kubeflow: Any, deploy: Deploy) -> None:
+    kubeflow.run_states = [{"state": "SUCCEEDED"}]
+    result = deploy("--wait")
+    assert result.exit_code == 0, result.output
+    assert "Kubeflow's API does not tell what they decided" in result.output
+
+
+def test_wait_and_be_refused_by_a_gate(kubeflow: Any, deploy: Deploy) -> None:
+    # What Argo omits has no state of KFP's.
+    tasks = (task("DataGate", "SUCCEEDED"), task("Trainer", "SKIPPED"), {"display_name": "Pusher"})
+    kubeflow.run_states = [ended("SUCCEEDED", *tasks)]
+    result = deploy("--wait", "--json")
+    assert result.exit_code == 3, result.output
+    assert result.stderr.splitlines()[4:] == [
+        "- Trainer             not run",
+        "- Pusher              not run",
+        "Gates          refused by DataGate; nothing was pushed. Its log says why",
+    ]
+    values = json.loads(result.stdout)
+    assert (values["state"], values["failed"], values["not_run"]) == ("SUCCEEDED", [], ["Trainer", "Pusher"])
+    assert values["link"].endswith(values["run_id"])
+
+
+def test_wait_and_see_it_fail(kubeflow: Any, deploy: Deploy) -> None:
+    kubeflow.run_states = [ended("FAILED", task("DataGate", "SUCCEEDED"), task("Trainer", "FAILED"))]
+    result = deploy("--wait")
+    run_id = kubeflow.runs[0]["run_id"]
+    assert result.exit_code == 1
+    assert "✗ Trainer              60.0 s  failed" in result.stdout
+    assert result.stderr == (
+        f"Error: the run has ended as FAILED in Trainer: {kubeflow.url}/#/runs/details/{run_id}. Logs: kubectl logs "
+        f"--namespace kubeflow --selector pipeline/runid={run_id} --container main --tail 20 --prefix\n"
+    )
