@@ -76,7 +76,17 @@ def run_digits() -> RunDigits:
     """Runs `digits run --profile smoke --json` in a workspace; `root` is where the code is taken from."""
 
     def run(workspace: Path, *arguments: str, root: Path = PROJECT_ROOT) -> CompletedRun:
-        command = [sys.executable, "-m", "pipeline.cli", "run", "--profile", "smoke", "--json", "--config", os.devnull]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline.cli.main",
+            "run",
+            "--profile",
+            "smoke",
+            "--json",
+            "--config",
+            os.devnull,
+        ]
         process = subprocess.run(
             [*command, "--workspace", str(workspace), *arguments],
             cwd=root,

@@ -46,7 +46,7 @@ class ServerProcess:
         self.serving_directory = serving_directory(workspace)
         self.address = address
         self._log_file = workspace / "serve.log"
-        command = [sys.executable, "-m", "pipeline.cli", "serve", "--workspace", str(workspace)]
+        command = [sys.executable, "-m", "pipeline.cli.main", "serve", "--workspace", str(workspace)]
         ports = ["--rest-port", str(address.rest_port), "--grpc-port", str(address.grpc_port)]
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen([*command, *ports], stdout=log, stderr=subprocess.STDOUT)

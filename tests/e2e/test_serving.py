@@ -32,7 +32,16 @@ def served(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The process, and where it answers."""
     workspace = tmp_path_factory.mktemp("served")
     shutil.copytree(first_run.result["model"], workspace / "serving" / "digits" / "1")
-    command = [sys.executable, "-m", "pipeline.cli", "serve", "--workspace", str(workspace), "--config", os.devnull]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli.main",
+        "serve",
+        "--workspace",
+        str(workspace),
+        "--config",
+        os.devnull,
+    ]
     with subprocess.Popen(
         [*command, "--rest-port", "0", "--grpc-port", "0"],
         cwd=PROJECT_ROOT,

@@ -42,7 +42,7 @@ def compile_digits() -> CompileDigits:
 
     def run(folder: Path, workspace: Path, *arguments: str) -> CompiledPipeline:
         file = folder / "pipeline.yaml"
-        command = [sys.executable, "-m", "pipeline.cli", "compile", "--profile", "smoke", "--config", os.devnull]
+        command = [sys.executable, "-m", "pipeline.cli.main", "compile", "--profile", "smoke", "--config", os.devnull]
         settings = ("--set", f"kubeflow.workspace={workspace}", "--set", "data.num_shards=1")
         process = subprocess.run(
             [*command, "--output", str(file), *settings, *arguments],

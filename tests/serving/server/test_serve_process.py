@@ -29,7 +29,16 @@ ALLOWED_GROWTH = 150 * MEBIBYTE
 @contextmanager
 def serving(workspace: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen, dict[str, str], list[str]]]:
     """Starts the command, and reads what it says until it is ready: its addresses by their names."""
-    command = [sys.executable, "-m", "pipeline.cli", "serve", "--workspace", str(workspace), "--config", os.devnull]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli.main",
+        "serve",
+        "--workspace",
+        str(workspace),
+        "--config",
+        os.devnull,
+    ]
     with subprocess.Popen(
         [*command, "--rest-port", "0", "--grpc-port", "0", *arguments],
         cwd=PROJECT_ROOT,

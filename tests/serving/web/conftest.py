@@ -166,7 +166,7 @@ def server_url(browser: webdriver.Chrome, serving_root: Path) -> Iterator[str]:
         "0",
     ]
     with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", "serve", *arguments],
+        [sys.executable, "-m", "pipeline.cli.main", "serve", *arguments],
         cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -25,7 +25,7 @@ from click.testing import CliRunner, Result
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 
 Json = dict[str, Any]
 Query = Mapping[str, str]

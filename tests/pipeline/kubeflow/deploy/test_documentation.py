@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.deploy_command import deploy
+from pipeline.cli.deploy import deploy
 from pipeline.kubeflow.compile.runtime_parameters import PARAMETERS
 from pipeline.settings.kubeflow import KubeflowSettings
 

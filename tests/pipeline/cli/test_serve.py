@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from serving.server.run import AddressError
 
 MEBIBYTE = 2**20

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.command_line import (
+from pipeline.cli.options import (
     EXIT_REFUSED,
     config_option,
     errors_to_exit_codes,
     json_option,
     settings_from_options,
 )
-from pipeline.printing import print_json
+from pipeline.cli.printing import print_json
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.compile.compiled_pipeline import CompiledPipeline
@@ -75,7 +75,7 @@ def deploy(
             "--file is compiled already: --image, --data, --profile, --config and --set come before."
         )
     with errors_to_exit_codes():
-        from pipeline.deployment_report import DeploymentReport
+        from pipeline.cli.deployment_report import DeploymentReport
         from pipeline.kubeflow.deploy.arguments import check_allowed, parse_arguments
         from pipeline.kubeflow.deploy.deployment import Request
         from pipeline.kubeflow.deploy.deployment import deploy as deploy_request

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.command_line import (
+from pipeline.cli.options import (
     config_option,
     errors_to_exit_codes,
     json_option,
@@ -13,7 +13,7 @@ from pipeline.command_line import (
     settings_from_options,
     workspace_option,
 )
-from pipeline.printing import print_json, print_table
+from pipeline.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
     """List the pushed versions of the models, the oldest first."""
     with errors_to_exit_codes():
-        from pipeline.version_report import HEADER, report_versions
+        from pipeline.cli.version_report import HEADER, report_versions
 
         settings = settings_from_options(config, workspace=workspace)
         models = sorted(settings.serving_root.iterdir()) if settings.serving_root.is_dir() else []
@@ -54,7 +54,7 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
     label stable VERSION` goes back.
     """
     with errors_to_exit_codes():
-        from pipeline.version_report import version_values
+        from pipeline.cli.version_report import version_values
         from registry.publishing import roll_back
         from registry.versions import list_versions, read_provenance
 
@@ -90,7 +90,7 @@ def prune(
     DataGate may compare that of the next run. A version that has a label is never removed.
     """
     with errors_to_exit_codes():
-        from pipeline.version_report import report_versions, version_values
+        from pipeline.cli.version_report import report_versions, version_values
         from registry.publishing import prunable_versions
         from registry.publishing import prune as prune_versions
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from registry.provenance import PROVENANCE_FILE, DataOrigin, GateRecord, Ingredients, Origin
 from registry.publishing import publish
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions

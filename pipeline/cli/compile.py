@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.command_line import config_option, errors_to_exit_codes, settings_from_options
+from pipeline.cli.options import config_option, errors_to_exit_codes, settings_from_options
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.compile.requirements import CompileTarget

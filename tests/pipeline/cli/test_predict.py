@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner, Result
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from registry import signatures as contract
 
 Publish = Callable[[int], None]
@@ -139,7 +139,7 @@ def test_an_output_file(publish: Publish) -> None:
 def test_libraries_say_nothing_on_the_terminal(publish: Publish) -> None:
     publish(17)
     Path("cut.png").write_bytes(Path("images/a.png").read_bytes()[:60])
-    command = [sys.executable, "-m", "pipeline.cli", "predict", "images/a.png", "cut.png"]
+    command = [sys.executable, "-m", "pipeline.cli.main", "predict", "images/a.png", "cut.png"]
     environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (process.returncode, process.stdout) == (1, "images/a.png  7   32.5 %  unsure\n")

@@ -14,7 +14,7 @@ from filelock import FileLock
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.local.metadata import record_outcome
 
 COMPLETE, CACHED, FAILED = (
@@ -64,7 +64,7 @@ def table_rows(table: str) -> list[list[str]]:
 def test_help_imports_nothing_heavy() -> None:
     script = """
 import sys
-from pipeline.cli import main
+from pipeline.cli.main import main
 for arguments in (["--help"], ["run", "--help"], ["rollback", "--help"], ["prune", "--help"]):
     try:
         main(arguments)
@@ -168,7 +168,7 @@ def test_a_workspace_in_use_is_left_alone(tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     with FileLock(workspace / ".lock"):
-        command = [sys.executable, "-m", "pipeline.cli", "run", "--workspace", str(workspace)]
+        command = [sys.executable, "-m", "pipeline.cli.main", "run", "--workspace", str(workspace)]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert f"Error: {workspace}: another run is using this workspace; wait for it" in process.stderr

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.command_line import (
+from pipeline.cli.options import (
     config_option,
     errors_to_exit_codes,
     json_option,
@@ -13,7 +13,7 @@ from pipeline.command_line import (
     settings_from_options,
     workspace_option,
 )
-from pipeline.printing import print_json, print_table
+from pipeline.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from registry.labels import ModelLabels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from pipeline.command_line import (
+from pipeline.cli.options import (
     EXIT_FAILURE,
     config_option,
     errors_to_exit_codes,
@@ -18,7 +18,7 @@ from pipeline.command_line import (
     settings_from_options,
     workspace_option,
 )
-from pipeline.printing import print_json
+from pipeline.cli.printing import print_json
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.command_line import (
+from pipeline.cli.compile import compile_pipeline
+from pipeline.cli.deploy import deploy
+from pipeline.cli.label import label
+from pipeline.cli.options import (
     EXIT_REFUSED,
     config_option,
     errors_to_exit_codes,
@@ -16,13 +19,10 @@ from pipeline.command_line import (
     settings_from_options,
     workspace_option,
 )
-from pipeline.compile_command import compile_pipeline
-from pipeline.deploy_command import deploy
-from pipeline.label_command import label
-from pipeline.predict_command import predict
-from pipeline.printing import percent, print_json, print_table, result_values, run_values
-from pipeline.serve_command import serve
-from pipeline.versions_commands import prune, rollback, versions
+from pipeline.cli.predict import predict
+from pipeline.cli.printing import percent, print_json, print_table, result_values, run_values
+from pipeline.cli.serve import serve
+from pipeline.cli.versions import prune, rollback, versions
 
 if TYPE_CHECKING:
     from pipeline.local.metadata import Run

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluator.measurements import ACCURACY
+from pipeline.cli.printing import percent
 from pipeline.local.run_result import ALL_IMAGES, EVALUATOR
-from pipeline.printing import percent
 from registry.provenance import DamagedVersionError, Provenance
 from registry.versions import Version, find_baseline, list_versions, read_provenance, version_fingerprint
 

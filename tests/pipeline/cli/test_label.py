@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from registry.labels import MODELS_CONFIG_FILE
 from registry.provenance import Origin
 from registry.publishing import publish

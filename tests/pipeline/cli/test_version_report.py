@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.version_report import report_versions
+from pipeline.cli.version_report import report_versions
 from registry.provenance import DataOrigin, GateRecord, Ingredients, Origin
 from registry.publishing import publish, roll_back
 

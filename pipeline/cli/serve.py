@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from pipeline.command_line import config_option, errors_to_exit_codes, settings_from_options, workspace_option
+from pipeline.cli.options import config_option, errors_to_exit_codes, settings_from_options, workspace_option
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 
 if TYPE_CHECKING:

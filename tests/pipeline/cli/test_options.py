@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.example_gen.sources import DataError
-from pipeline.command_line import errors_to_exit_codes, settings_from_options
+from pipeline.cli.options import errors_to_exit_codes, settings_from_options
 from pipeline.local.metadata import MetadataError
 from pipeline.local.runner import StepFailedError, WorkspaceInUseError
 from pipeline.settings.settings import SettingsError

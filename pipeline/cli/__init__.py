@@ -1,0 +1,1 @@
+"""`digits`: one module per group of commands."""
