@@ -28,7 +28,7 @@ from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, 
 from pipeline.settings.kubeflow import KubeflowSettings
 from pipeline.settings.profiles import PROFILES, Profile
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FILE = Path("digits.toml")
 ENVIRONMENT_PREFIX = "DIGITS_"
 

@@ -23,7 +23,7 @@ from pipeline.kubeflow.step.files import count_output_files, drop_missing_baseli
 from pipeline.kubeflow.step.imports import spare_imports
 from pipeline.kubeflow.step.staging import staged
 
-_PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 # The name of the module is `__main__` in a pod.
 _log = logging.getLogger("pipeline.kubeflow.step.entrypoint")

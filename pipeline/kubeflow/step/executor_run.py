@@ -1,4 +1,4 @@
-"""Runs an executor of TFX on an ExecutorInput that `kubeflow_executor_input` has translated.
+"""Runs an executor of TFX on an ExecutorInput that `executor_input` has translated.
 
 TFX's own main, tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor, does the same, but does not hand the
 id of the run to the executor, and imports TFMA for every step. The parsing and the output are TFX's.

@@ -13,8 +13,8 @@ from tfx.types.artifact_utils import encode_split_names
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
 from tfx.utils.proto_utils import proto_to_json
 
+from components.pusher import component as pusher
 from components.pusher.component import AtomicPusher, Driver, Executor, gate_record
-from components.pusher.component import component as pusher
 from components.verdict import Finding, Verdict
 from components.verdict_artifact import VerdictArtifact, publish_verdict
 from registry.provenance import (

@@ -7,14 +7,14 @@ from pathlib import Path
 import psutil
 from apache_beam.utils.subprocess_server import pick_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing() -> None:
     (port,) = pick_port(None)
     # Without TFX it is there at once; tests/flink has it.
     code = (
-        f"import sys; from pipeline import beam_worker_pool as pool; pool._PRELOADED[:] = ['json'];"
+        f"import sys; from pipeline.beam import worker_pool as pool; pool._PRELOADED[:] = ['json'];"
         f"sys.argv = ['pool', '--port={port}']; pool.main()"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True) as pool:

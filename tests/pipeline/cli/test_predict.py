@@ -140,7 +140,7 @@ def test_libraries_say_nothing_on_the_terminal(publish: Publish) -> None:
     publish(17)
     Path("cut.png").write_bytes(Path("images/a.png").read_bytes()[:60])
     command = [sys.executable, "-m", "pipeline.cli.main", "predict", "images/a.png", "cut.png"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (process.returncode, process.stdout) == (1, "images/a.png  7   32.5 %  unsure\n")
     assert len(process.stderr.splitlines()) == 1

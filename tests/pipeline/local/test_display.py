@@ -15,7 +15,7 @@ from pipeline.local.display import RunDisplay
 from pipeline.local.metadata import Outcome, Run
 from pipeline.local.run_result import RunResult
 
-PROJECT_ROOT = Path(__file__).parents[2]
+PROJECT_ROOT = Path(__file__).parents[3]
 
 # A process of its own: it moves its standard output and error, which pytest has moved already.
 OUTPUT_SCRIPT = """

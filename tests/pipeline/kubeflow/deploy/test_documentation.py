@@ -9,7 +9,7 @@ from pipeline.cli.deploy import deploy
 from pipeline.kubeflow.compile.runtime_parameters import PARAMETERS
 from pipeline.settings.kubeflow import KubeflowSettings
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[4]
 
 
 @pytest.fixture(scope="module")
