@@ -48,5 +48,5 @@ setup(
         "gs": ["gcsfs>=2024.2"],
         "s3": ["s3fs>=2024.2"],
     },
-    entry_points={"console_scripts": ["digits = pipeline.cli.main.main:main"]},
+    entry_points={"console_scripts": ["digits = pipeline.cli.main:main"]},
 )
