@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.compile import compile_pipeline
+from pipeline.cli.data import verify_data
 from pipeline.cli.deploy import deploy
 from pipeline.cli.label import label
 from pipeline.cli.options import (
@@ -96,30 +97,6 @@ def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
     print_table(("started", "pipeline", "outcome", "took", "steps run", "accuracy", "version"), rows)
 
 
-@main.command("verify-data")
-@click.argument("uri")
-@click.option("--span", type=click.IntRange(min=0), help="Span to read, where the URI holds {SPAN}; newest if not set.")
-@json_option
-def verify_data(uri: str, span: int | None, as_json: bool) -> None:
-    """Read all of the data at URI and say what is in it, or what is wrong with it."""
-    with errors_to_exit_codes():
-        from components.example_gen.sources import open_source
-        from components.example_gen.sources.spans import resolve_span
-        from components.example_gen.sources.verification import verify
-        from components.features import NUM_CLASSES
-
-        found_uri, found_span = resolve_span(uri, span)
-        summary = verify(open_source(found_uri))
-    if as_json:
-        print_json({"uri": found_uri, "span": found_span, **vars(summary)})
-        return
-    click.echo(f"{found_uri}: {summary.format}, {len(summary.files)} file(s), nothing wrong")
-    click.echo(f"pixels {summary.min_pixel} to {summary.max_pixel}, SHA-256 {summary.fingerprint}\n")
-    parts = summary.counts.values()
-    rows = [(str(digit), *(str(counts[digit]) for counts in parts)) for digit in range(NUM_CLASSES)]
-    print_table(("digit", *summary.counts), [*rows, ("all", *(str(sum(counts)) for counts in parts))])
-
-
 def _run_shown(settings: "Settings", terminal: Any) -> "RunResult":
     from rich.console import Console
 
@@ -150,7 +127,7 @@ def _list_runs(metadata_file: Path) -> "list[Run]":
     return list_runs(open_metadata(metadata_file)) if metadata_file.exists() else []
 
 
-for _command in (compile_pipeline, deploy, versions, rollback, prune, label, predict, serve):
+for _command in (compile_pipeline, deploy, versions, rollback, prune, label, predict, serve, verify_data):
     main.add_command(_command)
 
 

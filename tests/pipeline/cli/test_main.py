@@ -5,9 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
@@ -28,16 +26,6 @@ COMPLETE, CACHED, FAILED = (
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
-    labels = np.arange(20, dtype=np.uint8) % 10
-    path = tmp_path / "span-7" / "mnist.npz"
-    path.parent.mkdir()
-    np.savez_compressed(path, x_train=images, y_train=labels, x_test=images[:10], y_test=labels[:10])
-    return path
 
 
 @pytest.fixture
@@ -76,35 +64,6 @@ print(sorted(heavy & set(sys.modules)))
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert output.splitlines()[-1] == "[]"
     assert "--profile" in output
-
-
-def test_verify_data_tells_what_is_there(data: Path) -> None:
-    result = digits("verify-data", data)
-    assert result.exit_code == 0
-    assert "npz, 1 file(s), nothing wrong" in result.output
-    assert "pixels 0 to 255" in result.output
-    assert table_rows(result.output)[2:] == [
-        ["digit", "train", "test"],
-        *([str(digit), "2", "1"] for digit in range(10)),
-        ["all", "20", "10"],
-    ]
-
-
-def test_verify_data_as_json_and_by_span(data: Path, tmp_path: Path) -> None:
-    result = digits("verify-data", str(tmp_path / "span-{SPAN}" / "mnist.npz"), "--json")
-    values: Any = json.loads(result.output)
-    assert values["span"] == 7
-    assert values["uri"] == str(data)
-    assert values["counts"] == {"train": [2] * 10, "test": [1] * 10}
-    assert len(values["fingerprint"]) == 64
-
-
-def test_verify_data_tells_what_is_wrong(data: Path) -> None:
-    data.write_bytes(data.read_bytes()[:-100])
-    result = digits("verify-data", data)
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {data}: found ")
-    assert len(result.stderr.splitlines()) == 1
 
 
 def test_runs_of_an_empty_workspace() -> None:

@@ -1,0 +1,30 @@
+"""The `digits verify-data` command."""
+
+import click
+
+from pipeline.cli.options import errors_to_exit_codes, json_option
+from pipeline.cli.printing import print_json, print_table
+
+
+@click.command("verify-data")
+@click.argument("uri")
+@click.option("--span", type=click.IntRange(min=0), help="Span to read if the URI has {SPAN}.  [default: the newest]")
+@json_option
+def verify_data(uri: str, span: int | None, as_json: bool) -> None:
+    """Read all data at URI and report its content, or the first error."""
+    with errors_to_exit_codes():
+        from components.example_gen.sources import open_source
+        from components.example_gen.sources.spans import resolve_span
+        from components.example_gen.sources.verification import verify
+        from components.features import NUM_CLASSES
+
+        found_uri, found_span = resolve_span(uri, span)
+        summary = verify(open_source(found_uri))
+    if as_json:
+        print_json({"uri": found_uri, "span": found_span, **vars(summary)})
+        return
+    click.echo(f"{found_uri}: {summary.format}, {len(summary.files)} file(s), nothing wrong")
+    click.echo(f"pixels {summary.min_pixel} to {summary.max_pixel}, SHA-256 {summary.fingerprint}\n")
+    parts = summary.counts.values()
+    rows = [(str(digit), *(str(counts[digit]) for counts in parts)) for digit in range(NUM_CLASSES)]
+    print_table(("digit", *summary.counts), [*rows, ("all", *(str(sum(counts)) for counts in parts))])
