@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.mnist_examples import load_mnist
 from components.robustness.corruptions import CORRUPTIONS, corrupt
-from components.trainer.signatures import PIXELS_SIGNATURE, PROBABILITIES_KEY
+from registry.signatures import PIXELS, PROBABILITIES_OUTPUT
 
 CLEAN = "clean"
 CALIBRATION_ERROR = "calibration_error"
@@ -29,8 +29,8 @@ def main(directory: str, seed: int) -> None:
 
     def probabilities(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         batches = np.array_split(pixels, len(pixels) // _BATCH_SIZE)
-        signature = model.signatures[PIXELS_SIGNATURE]
-        answers = [signature(image=tf.constant(batch, tf.float32))[PROBABILITIES_KEY].numpy() for batch in batches]
+        signature = model.signatures[PIXELS]
+        answers = [signature(image=tf.constant(batch, tf.float32))[PROBABILITIES_OUTPUT].numpy() for batch in batches]
         return np.concatenate(answers)
 
     clean = probabilities(images)

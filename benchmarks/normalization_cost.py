@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.config_pb2 import CallableOptions, ConfigProto
 
 from benchmarks.encoded_digits import ENCODINGS
 from benchmarks.mnist_examples import load_mnist
-from components.trainer.signatures import PIXELS_SIGNATURE, SERVING_DEFAULT_SIGNATURE
+from registry.signatures import PIXELS, SERVING_DEFAULT
 
 Ask = Callable[[NDArray[np.generic]], object]
 
@@ -29,8 +29,8 @@ def main(directory: str) -> None:
     digits = load_mnist("test")[0][:_BATCH_SIZE]
     with tf.compat.v1.Session(graph=tf.Graph(), config=_ONE_CORE) as session:
         graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], directory)
-        pixels = _signature(session, graph, PIXELS_SIGNATURE)
-        image_bytes = _signature(session, graph, SERVING_DEFAULT_SIGNATURE)
+        pixels = _signature(session, graph, PIXELS)
+        image_bytes = _signature(session, graph, SERVING_DEFAULT)
         decoding = _decoding(session)
         figures = {}
         for name, encode in ENCODINGS.items():

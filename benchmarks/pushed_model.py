@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from benchmarks.mnist_examples import load_mnist, our_example, tfx_example
-from components.trainer.signatures import EXAMPLES_SIGNATURE
+from registry.signatures import EXAMPLES
 
 Pipeline = Literal["tfx_example", "ours"]
 Loader = Literal["python", "session"]
@@ -43,7 +43,7 @@ class _Contract:
 _CONTRACTS: dict[Pipeline, _Contract] = {
     # Its parser drops the label.
     "tfx_example": _Contract(lambda image: tfx_example(image, label=0), "serving_default", "output_0"),
-    "ours": _Contract(our_example, EXAMPLES_SIGNATURE, "probabilities"),
+    "ours": _Contract(our_example, EXAMPLES, "probabilities"),
 }
 
 

@@ -24,11 +24,11 @@ from components.pusher.component import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
 from components.serving_check.component import ServingCheck
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
-from components.trainer.signatures import EXAMPLES_SIGNATURE
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.settings.settings import Settings
+from registry.signatures import EXAMPLES
 
 _CODE: Mapping[str, str] = {
     "MnistExampleGen": "components.example_gen.executor",
@@ -209,9 +209,7 @@ def _infra_validators(settings: Settings, model: BaseChannel, examples: BaseChan
                 **platform,
             ),
             request_spec=infra_validator_pb2.RequestSpec(
-                tensorflow_serving=infra_validator_pb2.TensorFlowServingRequestSpec(
-                    signature_names=[EXAMPLES_SIGNATURE]
-                ),
+                tensorflow_serving=infra_validator_pb2.TensorFlowServingRequestSpec(signature_names=[EXAMPLES]),
                 split_name=TEST_SPLIT,
                 num_examples=settings.serving_check.num_requests,
             ),

@@ -13,8 +13,8 @@ from components.evaluator.judgement import Bound
 from components.evaluator.measurements import ACCURACY, EXPECTED_CALIBRATION_ERROR, PRECISION, RECALL
 from components.features import LABEL_KEY, NUM_CLASSES
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
-from components.trainer.signatures import EXAMPLES_SIGNATURE, PROBABILITIES_KEY
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
+from registry.signatures import EXAMPLES, PROBABILITIES_OUTPUT
 
 LOG_LOSS = "log_loss"
 
@@ -100,9 +100,7 @@ def _eval_config(
     # Intervals of accuracy stand on these counts.
     counts = [_metric("ExampleCount"), _own_metric("PairedErrors")]
     return tfma.EvalConfig(
-        model_specs=[
-            tfma.ModelSpec(signature_name=EXAMPLES_SIGNATURE, label_key=LABEL_KEY, prediction_key=PROBABILITIES_KEY)
-        ],
+        model_specs=[tfma.ModelSpec(signature_name=EXAMPLES, label_key=LABEL_KEY, prediction_key=PROBABILITIES_OUTPUT)],
         slicing_specs=slicing_specs,
         metrics_specs=[tfma.MetricsSpec(metrics=[*metrics, *counts])],
         options=options,

@@ -1,15 +1,16 @@
-"""Names that every client and server of a pushed model shares; what they mean is stated in docs/serving.md."""
+"""The signatures of an exported model: the contract of exporter, gate, servers and clients (docs/serving.md)."""
 
-DEFAULT_MODEL_NAME = "digits"
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 SERVING_DEFAULT = "serving_default"
-"""`image_bytes` string[n], encoded images of any size, polarity and position, to answers."""
+"""Classifies encoded images of any size, polarity and position."""
 PIXELS = "pixels"
-"""`image` float32[n,28,28], 0 background to 255 ink, to answers."""
+"""Classifies normalized images, 0 background to 255 ink."""
 EXAMPLES = "examples"
-"""`examples` string[n], serialized raw tf.Examples, to answers."""
+"""Classifies serialized raw tf.Examples."""
 NORMALIZE = "normalize"
-"""`image_bytes` string[n] to `image` float32[n,28,28]: what the model sees, as `pixels` takes it."""
+"""Converts encoded images to the normalized images that `pixels` accepts."""
 
 IMAGE_BYTES_INPUT = "image_bytes"
 IMAGE_INPUT = "image"
@@ -26,6 +27,59 @@ ANSWER_OUTPUTS = (PROBABILITIES_OUTPUT, DIGIT_OUTPUT, CONFIDENCE_OUTPUT, STATUS_
 STATUS_OK = "ok"
 STATUS_BLANK = "blank"
 STATUS_LOW_CONFIDENCE = "low_confidence"
+BLANK_DIGIT = -1
+"""The `digit` of an image with the status `blank`."""
 
+
+@dataclass(frozen=True)
+class TensorForm:
+    """Data type and shape of a tensor.
+
+    Attributes:
+        dtype: TensorFlow's name of the type, such as `float32`.
+        shape: Size of each dimension, None where it varies; None if even the rank is unknown.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype}[…]"
+        return f"{self.dtype}[{','.join('n' if size is None else str(size) for size in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a signature by name."""
+
+    inputs: Mapping[str, TensorForm]
+    outputs: Mapping[str, TensorForm]
+
+
+def required_signatures(height: int, width: int, num_classes: int) -> dict[str, Signature]:
+    """Returns the signatures that an export must have. It may have more, and they may have more outputs.
+
+    Args:
+        height: Rows of a normalized image.
+        width: Columns of a normalized image.
+        num_classes: Entries of `probabilities`.
+    """
+    strings, images = TensorForm("string", (None,)), TensorForm("float32", (None, height, width))
+    answers = {
+        PROBABILITIES_OUTPUT: TensorForm("float32", (None, num_classes)),
+        DIGIT_OUTPUT: TensorForm("int64", (None,)),
+        CONFIDENCE_OUTPUT: TensorForm("float32", (None,)),
+        STATUS_OUTPUT: strings,
+    }
+    return {
+        SERVING_DEFAULT: Signature({IMAGE_BYTES_INPUT: strings}, answers),
+        PIXELS: Signature({IMAGE_INPUT: images}, answers),
+        EXAMPLES: Signature({EXAMPLES_INPUT: strings}, answers),
+        NORMALIZE: Signature({IMAGE_BYTES_INPUT: strings}, {NORMALIZED_IMAGE_OUTPUT: images}),
+    }
+
+
+DEFAULT_MODEL_NAME = "digits"
 DEFAULT_REST_PORT = 8501
 DEFAULT_GRPC_PORT = 8500

@@ -7,10 +7,10 @@ import numpy as np
 
 from components.features import MAX_PIXEL
 from components.serving_check.answer_comparison import Outputs, compare, misshapen
-from components.serving_check.contract import DIGIT, EXAMPLES, NORMALIZED_IMAGE, PROBABILITIES
 from components.serving_check.exchange import Answer, Kind, Report
 from components.serving_check.limits import ServingLimits
 from components.verdict import Finding
+from registry.signatures import DIGIT_OUTPUT, EXAMPLES, NORMALIZED_IMAGE_OUTPUT, PROBABILITIES_OUTPUT
 
 _SAME_AS_IN_PYTHON = "same as in Python"
 
@@ -33,7 +33,7 @@ def judge_answers(report: Report, num_images: int, limits: ServingLimits) -> lis
     """
     python = {answer.signature: answer for answer in report.python_answers}
     gated = python.get(EXAMPLES)
-    gated_digits = gated.outputs[DIGIT] if gated and not _unanswered(gated, num_images) else None
+    gated_digits = gated.outputs[DIGIT_OUTPUT] if gated and not _unanswered(gated, num_images) else None
     findings: list[Finding] = []
     for signature, answers in groupby(report.answers, key=lambda answer: answer.signature):
         of_kind = _by_kind(answers)
@@ -66,8 +66,8 @@ def _judge_references(
     elif python:
         tolerance = _tolerance(good.outputs, limits)
         yield _judge_equality(_SAME_AS_IN_PYTHON, good.signature, [good], python.outputs, tolerance)
-    if gated_digits is not None and DIGIT in good.outputs:
-        yield _judge_agreement(good.signature, good.outputs[DIGIT], gated_digits, limits.min_agreement)
+    if gated_digits is not None and DIGIT_OUTPUT in good.outputs:
+        yield _judge_agreement(good.signature, good.outputs[DIGIT_OUTPUT], gated_digits, limits.min_agreement)
 
 
 def _judge_requests(signature: str, of_kind: Mapping[Kind, Sequence[Answer]], limits: ServingLimits) -> list[Finding]:
@@ -108,9 +108,9 @@ def _judge_size(signature: str, answers: Sequence[Answer], expected: Outputs, to
 
 
 def _judge_values(signature: str, outputs: Outputs, tolerance: float) -> Finding:
-    if PROBABILITIES in outputs:
-        return _judge_probabilities(signature, outputs[PROBABILITIES], tolerance)
-    return _judge_pixels(signature, outputs[NORMALIZED_IMAGE], tolerance)
+    if PROBABILITIES_OUTPUT in outputs:
+        return _judge_probabilities(signature, outputs[PROBABILITIES_OUTPUT], tolerance)
+    return _judge_pixels(signature, outputs[NORMALIZED_IMAGE_OUTPUT], tolerance)
 
 
 def _judge_pixels(signature: str, images: np.ndarray, tolerance: float) -> Finding:
@@ -183,7 +183,7 @@ def _error(answer: Answer) -> str:
 
 def _tolerance(outputs: Outputs, limits: ServingLimits) -> float:
     """Returns how far a number may be off: the limit is stated for probabilities, and images have another range."""
-    return limits.tolerance * MAX_PIXEL if NORMALIZED_IMAGE in outputs else limits.tolerance
+    return limits.tolerance * MAX_PIXEL if NORMALIZED_IMAGE_OUTPUT in outputs else limits.tolerance
 
 
 def _num_rows(outputs: Outputs) -> int:

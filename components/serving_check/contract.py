@@ -1,64 +1,12 @@
-"""What clients rely on: the signatures of the exported model, stated apart from the code that exports it."""
+"""How an export keeps or breaks the contract of its signatures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from components.features import IMAGE_HEIGHT, IMAGE_WIDTH, NUM_CLASSES
+from registry.signatures import Signature, TensorForm, required_signatures
 
-SERVING_DEFAULT = "serving_default"
-PIXELS = "pixels"
-EXAMPLES = "examples"
-NORMALIZE = "normalize"
-
-PROBABILITIES = "probabilities"
-DIGIT = "digit"
-NORMALIZED_IMAGE = "image"
-
-
-@dataclass(frozen=True)
-class TensorForm:
-    """Data type and shape of a tensor.
-
-    Attributes:
-        dtype: TensorFlow's name of the type, such as `float32`.
-        shape: Sizes of the dimensions, None where a request decides; None as a whole where even their number is open.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-    def __str__(self) -> str:
-        if self.shape is None:
-            return f"{self.dtype}[…]"
-        return f"{self.dtype}[{','.join('n' if size is None else str(size) for size in self.shape)}]"
-
-
-@dataclass(frozen=True)
-class Signature:
-    """Names and forms of what a signature takes and gives."""
-
-    inputs: Mapping[str, TensorForm]
-    outputs: Mapping[str, TensorForm]
-
-
-ANSWERS: Mapping[str, TensorForm] = {
-    PROBABILITIES: TensorForm("float32", (None, NUM_CLASSES)),
-    DIGIT: TensorForm("int64", (None,)),
-    "confidence": TensorForm("float32", (None,)),
-    "status": TensorForm("string", (None,)),
-}
-"""What every signature answers that is asked for digits."""
-
-SIGNATURES: Mapping[str, Signature] = {
-    SERVING_DEFAULT: Signature({"image_bytes": TensorForm("string", (None,))}, ANSWERS),
-    PIXELS: Signature({"image": TensorForm("float32", (None, IMAGE_HEIGHT, IMAGE_WIDTH))}, ANSWERS),
-    EXAMPLES: Signature({"examples": TensorForm("string", (None,))}, ANSWERS),
-    NORMALIZE: Signature(
-        {"image_bytes": TensorForm("string", (None,))},
-        {NORMALIZED_IMAGE: TensorForm("float32", (None, IMAGE_HEIGHT, IMAGE_WIDTH))},
-    ),
-}
-"""All signatures that an export must have. It may have more, and they may answer more."""
+SIGNATURES: Mapping[str, Signature] = required_signatures(IMAGE_HEIGHT, IMAGE_WIDTH, NUM_CLASSES)
+"""All signatures that an export must have. It may have more, and they may have more outputs."""
 
 
 def input_name(signature: str) -> str:

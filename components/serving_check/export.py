@@ -9,8 +9,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from components.serving_check.contract import Signature, TensorForm
 from components.serving_check.graph_ops import graph_ops
+from registry.signatures import Signature, TensorForm
 
 _FILE = "saved_model.pb"
 

@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import IMAGE_KEY
-from components.serving_check.contract import EXAMPLES, NORMALIZE, PIXELS, SERVING_DEFAULT, input_name
+from components.serving_check.contract import input_name
 from components.serving_check.exchange import Kind, Request
 from components.serving_check.limits import ServingLimits
+from registry.signatures import EXAMPLES, NORMALIZE, PIXELS, SERVING_DEFAULT
 
 NUM_TIMED_REQUESTS = 100
 """Enough for a 99th percentile that one hiccup of the machine does not decide."""

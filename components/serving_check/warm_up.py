@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
-from components.serving_check.contract import NORMALIZE, SERVING_DEFAULT, SIGNATURES, input_name
+from components.serving_check.contract import SIGNATURES, input_name
 from components.serving_check.requests import encode_images
+from registry.signatures import NORMALIZE, SERVING_DEFAULT
 
 _NUM_SINGLE_IMAGES = 3
 _BATCH_SIZE = 32

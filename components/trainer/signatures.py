@@ -8,18 +8,24 @@ import tensorflow_transform as tft
 
 from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_SHAPE, IMAGE_WIDTH, LABEL_KEY, MAX_PIXEL
 from components.trainer.image_normalization import normalize_images
-
-SERVING_DEFAULT_SIGNATURE = "serving_default"
-PIXELS_SIGNATURE = "pixels"
-EXAMPLES_SIGNATURE = "examples"
-NORMALIZE_SIGNATURE = "normalize"
-
-PROBABILITIES_KEY = "probabilities"
-
-STATUS_OK = "ok"
-STATUS_BLANK = "blank"
-STATUS_LOW_CONFIDENCE = "low_confidence"
-BLANK_DIGIT = -1
+from registry.signatures import (
+    BLANK_DIGIT,
+    CONFIDENCE_OUTPUT,
+    DIGIT_OUTPUT,
+    EXAMPLES,
+    EXAMPLES_INPUT,
+    IMAGE_BYTES_INPUT,
+    IMAGE_INPUT,
+    NORMALIZE,
+    NORMALIZED_IMAGE_OUTPUT,
+    PIXELS,
+    PROBABILITIES_OUTPUT,
+    SERVING_DEFAULT,
+    STATUS_BLANK,
+    STATUS_LOW_CONFIDENCE,
+    STATUS_OK,
+    STATUS_OUTPUT,
+)
 
 # The faintest image of MNIST still has a pixel far above this; paper noise stays below it.
 _MIN_INK = 32
@@ -70,10 +76,10 @@ class DigitAnswers(tf.Module):
         probabilities = tf.nn.softmax(logits / self._temperature)
         confidence = tf.reduce_max(probabilities, axis=-1)
         return {
-            PROBABILITIES_KEY: probabilities,
-            "digit": tf.where(blank, tf.constant(BLANK_DIGIT, tf.int64), tf.argmax(probabilities, axis=-1)),
-            "confidence": confidence,
-            "status": tf.where(
+            PROBABILITIES_OUTPUT: probabilities,
+            DIGIT_OUTPUT: tf.where(blank, tf.constant(BLANK_DIGIT, tf.int64), tf.argmax(probabilities, axis=-1)),
+            CONFIDENCE_OUTPUT: confidence,
+            STATUS_OUTPUT: tf.where(
                 blank,
                 STATUS_BLANK,
                 tf.where(confidence < self._low_confidence, STATUS_LOW_CONFIDENCE, STATUS_OK),
@@ -104,7 +110,7 @@ class DigitAnswers(tf.Module):
         Returns:
             `image` float32[n,28,28], 0 background to 255 ink, as `from_pixels` takes it.
         """
-        return {IMAGE_KEY: normalize_images(image_bytes)}
+        return {NORMALIZED_IMAGE_OUTPUT: normalize_images(image_bytes)}
 
 
 def export_model(answers: DigitAnswers, directory: str) -> None:
@@ -121,23 +127,23 @@ def export_model(answers: DigitAnswers, directory: str) -> None:
     archive.track(answers.model)
     archive.track(answers.transform_layer)
     archive.add_endpoint(
-        SERVING_DEFAULT_SIGNATURE,
+        SERVING_DEFAULT,
         answers.from_image_bytes,
-        input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
+        input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES_INPUT)],
     )
     archive.add_endpoint(
-        PIXELS_SIGNATURE,
+        PIXELS,
         answers.from_pixels,
-        input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE[:2]], tf.float32, name="image")],
+        input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE[:2]], tf.float32, name=IMAGE_INPUT)],
     )
     archive.add_endpoint(
-        EXAMPLES_SIGNATURE,
+        EXAMPLES,
         answers.from_examples,
-        input_signature=[tf.TensorSpec([None], tf.string, name="examples")],
+        input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT)],
     )
     archive.add_endpoint(
-        NORMALIZE_SIGNATURE,
+        NORMALIZE,
         answers.normalized,
-        input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")],
+        input_signature=[tf.TensorSpec([None], tf.string, name=IMAGE_BYTES_INPUT)],
     )
     archive.write_out(directory, verbose=False)

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from components.serving_check.contract import SIGNATURES, Signature, TensorForm, breach, input_name
+from components.serving_check.contract import SIGNATURES, breach, input_name
+from registry.signatures import Signature, TensorForm
 
 PIXELS = SIGNATURES["pixels"]
 

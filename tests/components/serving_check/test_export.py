@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from components.serving_check.contract import SIGNATURES, TensorForm
+from components.serving_check.contract import SIGNATURES
 from components.serving_check.export import ExportError, read_export
+from registry.signatures import TensorForm
 
 
 def test_it_says_what_an_export_has(good_export: Path) -> None:

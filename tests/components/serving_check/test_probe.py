@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-from components.serving_check.contract import ANSWERS, SIGNATURES
+from components.serving_check.contract import SIGNATURES
 from components.serving_check.exchange import Kind, Plan, Report, Request, read_report
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import probe
 from components.serving_check.requests import build_requests
+from registry.signatures import ANSWER_OUTPUTS
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_only_the_outputs_of_the_contract_are_reported(
     good = Request("pixels", Kind.GOOD, "image", images.astype(np.float32))
     report = report_of(Plan(str(save_export(Talkative())), (), (good,)))
     for (answer,) in (report.answers, report.python_answers):
-        assert (set(answer.outputs), answer.error) == (set(ANSWERS), "")
+        assert (set(answer.outputs), answer.error) == (set(ANSWER_OUTPUTS), "")
 
 
 def test_the_graph_sees_values_of_a_wrong_shape(report_of: Any, good_export: Path) -> None:
