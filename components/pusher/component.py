@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ml_metadata.proto.metadata_store_pb2 import Artifact as MlmdArtifact
 from tfx.components.pusher import executor as tfx_pusher
 from tfx.components.util.model_utils import is_infra_validated
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto import pusher_pb2
+from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
 from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
@@ -43,7 +45,7 @@ from registry.provenance import (
 )
 from registry.publishing import publish
 from registry.version_folders import require_file_system
-from registry.versions import TRAIN_STATISTICS_FILE, Version, find_baseline
+from registry.versions import SAVED_MODEL_FILE, TRAIN_STATISTICS_FILE, Version, find_baseline
 
 DATA_VERDICT_KEY = "data_verdict"
 EVALUATION_VERDICT_KEY = "evaluation_verdict"
@@ -51,7 +53,6 @@ ROBUSTNESS_VERDICT_KEY = "robustness_verdict"
 SERVING_VERDICT_KEY = "serving_verdict"
 INFRA_VALIDATOR_BLESSING_KEY = "infra_validator_blessing"
 CODE_KEY = "code"
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 VERDICT_KEYS = (DATA_VERDICT_KEY, EVALUATION_VERDICT_KEY, ROBUSTNESS_VERDICT_KEY, SERVING_VERDICT_KEY)
 """The gates in the order of the pipeline."""
@@ -73,7 +74,6 @@ class AtomicPusherSpec(ComponentSpec):
         PUSH_DESTINATION_KEY: ExecutionParameter(type=pusher_pb2.PushDestination),
         CODE_KEY: ExecutionParameter(type=str),
         BASELINE_KEY: ExecutionParameter(type=str),
-        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         MODEL_KEY: ChannelParameter(type=Model),
@@ -88,11 +88,30 @@ class AtomicPusherSpec(ComponentSpec):
 
 
 class Driver(BaselineDriver):
-    """Keys the cache with what other model was pushed last.
+    """Pushes again what the cache alone would leave out.
 
-    A model that comes back after another one has been pushed is pushed again, though the gates answer from the cache.
-    A rollback is no push: a repeated run is not to undo what a person decided.
+    - A model that returns after a push of another model. The cache key contains the run that pushed the newest other
+      model. A rollback is not a push, so a repeated run does not undo a rollback.
+    - A model whose pushed version was deleted. TFX's cache does not check the serving folder, so the driver marks the
+      artifact of such a version as deleted.
     """
+
+    def run(self, execution_info: ExecutionInfo) -> DriverOutput:
+        """Updates the artifacts of deleted versions and sets the execution property `baseline`; TFX calls this."""
+        self._mark_deleted_versions()
+        return super().run(execution_info)
+
+    def _mark_deleted_versions(self) -> None:
+        with self._metadata_handle as metadata:
+            deleted = [
+                artifact
+                for artifact in metadata.store.get_artifacts_by_type(PushedModel.TYPE_NAME)
+                if (version := artifact.custom_properties["pushed_destination"].string_value)
+                and not Path(version, SAVED_MODEL_FILE).exists()
+            ]
+            for artifact in deleted:
+                artifact.state = MlmdArtifact.DELETED
+            metadata.store.put_artifacts(deleted)
 
     def baseline_identity(self, execution_info: ExecutionInfo) -> str:
         """Returns the id of the run that pushed the newest other model; a rolled back copy has that of the original."""
@@ -194,7 +213,6 @@ class AtomicPusher(BaseComponent):
         model: BaseChannel,
         push_destination: pusher_pb2.PushDestination,
         code: Mapping[str, str],
-        code_fingerprint: str,
         *,
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,
@@ -212,7 +230,6 @@ class AtomicPusher(BaseComponent):
             model: The model to push.
             push_destination: Its serving directory, on a local or mounted file system.
             code: Fingerprint of the code of each step that the model was made with, by the name of the step.
-            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
             model_blessing: Blessing of Evaluator.
             infra_blessing: Blessing of ServingCheck. If it comes with a copy of the model, this is pushed, for its
                 warm-up requests.
@@ -237,7 +254,6 @@ class AtomicPusher(BaseComponent):
                     CODE_KEY: json.dumps(dict(code)),
                     # The driver fills it in when the step starts.
                     BASELINE_KEY: "",
-                    CODE_FINGERPRINT_KEY: code_fingerprint,
                     MODEL_BLESSING_KEY: model_blessing,
                     INFRA_BLESSING_KEY: infra_blessing,
                     INFRA_VALIDATOR_BLESSING_KEY: infra_validator_blessing,

@@ -15,8 +15,6 @@ from pipeline.settings.settings import Settings
 from registry.versions import list_versions
 
 if TYPE_CHECKING:
-    from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
-
     from pipeline.local.metadata import Outcome, Run
 
 _DATA_ERROR = re.compile(r"DataError: (.+)")
@@ -57,7 +55,6 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
-        from tfx.dsl.compiler.compiler import Compiler
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
@@ -66,12 +63,10 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
 
     pipeline = create_pipeline(settings, data, beam_args(settings))
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
-    compiled = Compiler().compile(pipeline)
-    distrust_cache(compiled, settings)
     run_before = _newest_run_id(settings)
     with observer.observing():
         try:
-            LocalDagRunner().run_with_ir(compiled)
+            LocalDagRunner().run(pipeline)
         except (Exception, KeyboardInterrupt) as error:
             stopped = is_interrupt(error)
             _record_end(settings, run_before, "stopped" if stopped else "failed")
@@ -79,22 +74,6 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
                 raise StepFailedError(f"Stopped in {observer.current_step}; run again to go on from there.") from error
             raise explain_failure(error, observer.current_step) from error
     return _result(settings)
-
-
-def distrust_cache(compiled: "CompiledPipeline", settings: Settings) -> None:
-    """Makes Pusher push again what somebody has deleted: TFX's cache looks after artifacts, not after pushed versions.
-
-    Args:
-        compiled: The pipeline, changed in place.
-        settings: Where metadata and pushed versions are kept.
-    """
-    # Other pipelines of the workspace push to folders of their own.
-    pushed = [run.version for run in _known_runs(settings) if run.pipeline == settings.name and run.version is not None]
-    if not pushed or pushed[-1] in {version.number for version in list_versions(settings.serving_directory)}:
-        return
-    for node in compiled.nodes:
-        if node.pipeline_node.node_info.id == "Pusher":
-            node.pipeline_node.execution_options.caching_options.enable_cache = False
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto import pusher_pb2
 from tfx.types import Artifact, Channel
@@ -105,7 +106,6 @@ def push(tmp_path: Path, serving: Path) -> Callable[[Inputs], Artifact]:
         properties = {
             "push_destination": proto_to_json(destination(serving)),
             "code": '{"Trainer": "cd"}',
-            "code_fingerprint": "ef",
         }
         Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, {"pushed_model": [pushed_model]}, properties)
         return pushed_model
@@ -192,6 +192,7 @@ def test_infra_validator_may_be_switched_off(inputs: Inputs, push: Callable[[Inp
 
 
 def test_the_cache_sees_what_was_pushed_in_between(inputs: Inputs, serving: Path, tmp_path: Path) -> None:
+    metadata = Metadata(sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")))
     candidate = inputs["model"][0]
     info = ExecutionInfo(
         input_dict={"model": [candidate]}, exec_properties={"push_destination": proto_to_json(destination(serving))}
@@ -208,7 +209,7 @@ def test_the_cache_sees_what_was_pushed_in_between(inputs: Inputs, serving: Path
                 assert prune(serving, keep=1)
             else:
                 publish(models[step], serving, {}, Origin(pipeline_run=f"run {next(runs)}"))
-        return Driver(None).run(info).exec_properties["baseline"].string_value
+        return Driver(metadata).run(info).exec_properties["baseline"].string_value
 
     assert identity_after() == identity_after("candidate") == "", "a repeated first run changes nothing"
     assert identity_after("other", "candidate") == "run 1"
@@ -307,7 +308,6 @@ def test_a_destination_that_cannot_be_is_refused_when_the_pipeline_is_built(
             Channel(type=Model),
             push_destination,
             {"Trainer": "cd"},
-            "ef",
             model_blessing=Channel(type=ModelBlessing),
             infra_blessing=Channel(type=InfraBlessing),
             examples=Channel(type=Examples),

@@ -1,5 +1,6 @@
 """AtomicPusher as TFX runs it: artifacts, parameters and the id of the run come from TFX itself."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,6 @@ def run(tmp_path: Path) -> None:
         model.outputs["result"],
         pusher_pb2.PushDestination(filesystem=filesystem),
         {"Trainer": "cd"},
-        "ef",
         model_blessing=blessing.outputs["result"],
         infra_blessing=infra_blessing.outputs["result"],
         examples=examples.outputs["result"],
@@ -89,3 +89,10 @@ def test_a_model_is_pushed_once(tmp_path: Path) -> None:
     # Unchanged, it is answered from the cache.
     run(tmp_path)
     assert list_versions(tmp_path / "serving" / "digits") == [version]
+    # A deleted version is pushed again, once.
+    shutil.rmtree(version.directory)
+    run(tmp_path)
+    versions = list_versions(tmp_path / "serving" / "digits")
+    assert len(versions) == 1
+    run(tmp_path)
+    assert list_versions(tmp_path / "serving" / "digits") == versions
