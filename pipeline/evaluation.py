@@ -42,26 +42,27 @@ def eval_config() -> tfma.EvalConfig:
     )
 
 
-def bounds(settings: EvaluationSettings) -> list[Bound]:
-    """What Evaluator asks of a model."""
-    return [
-        Bound(metric=ACCURACY, lower=settings.min_accuracy, max_worsening=settings.max_accuracy_drop),
-        *(
-            Bound(
-                metric=metric,
-                extent="each digit",
-                lower=settings.min_digit_accuracy,
-                max_worsening=settings.max_digit_drop,
-            )
-            for metric in (RECALL, PRECISION)
-        ),
-        Bound(metric=LOG_LOSS, upper=settings.max_log_loss, max_worsening=settings.max_log_loss_rise),
-        Bound(
-            metric=EXPECTED_CALIBRATION_ERROR,
-            upper=settings.max_calibration_error,
-            max_worsening=settings.max_calibration_error_rise,
-        ),
-    ]
+def bounds(settings: EvaluationSettings) -> dict[str, Bound]:
+    """Returns the bounds of Evaluator by name; run parameters on Kubeflow address them by these names."""
+    per_digit: dict[str, Any] = {
+        "extent": "each digit",
+        "lower": settings.min_digit_accuracy,
+        "max_worsening": settings.max_digit_drop,
+    }
+    accuracy = Bound(metric=ACCURACY, lower=settings.min_accuracy, max_worsening=settings.max_accuracy_drop)
+    log_loss = Bound(metric=LOG_LOSS, upper=settings.max_log_loss, max_worsening=settings.max_log_loss_rise)
+    calibration_error = Bound(
+        metric=EXPECTED_CALIBRATION_ERROR,
+        upper=settings.max_calibration_error,
+        max_worsening=settings.max_calibration_error_rise,
+    )
+    return {
+        "accuracy": accuracy,
+        "recall": Bound(metric=RECALL, **per_digit),
+        "precision": Bound(metric=PRECISION, **per_digit),
+        "log_loss": log_loss,
+        "calibration_error": calibration_error,
+    }
 
 
 def robustness_eval_config() -> tfma.EvalConfig:
@@ -73,25 +74,25 @@ def robustness_eval_config() -> tfma.EvalConfig:
     )
 
 
-def robustness_bounds(settings: RobustnessSettings) -> list[Bound]:
-    """What RobustnessEvaluator asks of a model."""
+def robustness_bounds(settings: RobustnessSettings) -> dict[str, Bound]:
+    """Returns the bounds of RobustnessEvaluator by name; run parameters on Kubeflow address them by these names."""
     corruptions = tuple(CORRUPTIONS)
-    return [
-        Bound(
+    return {
+        "mean_accuracy": Bound(
             metric=ACCURACY,
             extent="mean of slices",
             slices=corruptions,
             lower=settings.min_mean_accuracy,
             max_worsening=settings.max_mean_drop,
         ),
-        Bound(
+        "accuracy": Bound(
             metric=ACCURACY,
             extent="each slice",
             slices=corruptions,
             lower=settings.min_accuracy,
             max_worsening=settings.max_drop,
         ),
-    ]
+    }
 
 
 def _eval_config(

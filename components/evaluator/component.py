@@ -1,7 +1,7 @@
 """GatedEvaluator: TFX's Evaluator with a gate that knows confidence intervals, and a verdict."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import tfx.components  # noqa: F401 (first: it installs what the older TFDV of the Python 3.11 set needs)
@@ -25,7 +25,7 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.types.system_executions import Evaluate
 
-from components.evaluator.executor import ADVICE_KEY, BOUNDS_KEY, CODE_FINGERPRINT_KEY, GATE_KEY, Executor
+from components.evaluator.executor import ADVICE_KEY, BOUNDS_KEY, GATE_KEY, Executor
 from components.evaluator.judgement import Bound
 from components.verdict_artifact import VERDICT_KEY, VerdictArtifact
 
@@ -39,7 +39,6 @@ class GatedEvaluatorSpec(ComponentSpec):
         GATE_KEY: ExecutionParameter(type=str),
         BOUNDS_KEY: ExecutionParameter(type=str),
         ADVICE_KEY: ExecutionParameter(type=str),
-        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         EXAMPLES_KEY: ChannelParameter(type=Examples),
@@ -74,9 +73,8 @@ class GatedEvaluator(BaseBeamComponent):
         model: Channel,
         baseline_model: Channel,
         eval_config: tfma.EvalConfig,
-        bounds: Iterable[Bound],
+        bounds: Mapping[str, Bound],
         advice: str,
-        code_fingerprint: str,
         schema: Channel | None = None,
     ) -> None:
         """Defines the step.
@@ -88,9 +86,8 @@ class GatedEvaluator(BaseBeamComponent):
             model: The candidate.
             baseline_model: The model in production; an empty artifact where there is none.
             eval_config: Metrics and slices, without thresholds.
-            bounds: What is asked of the metrics.
+            bounds: The requirements of the gate, by name.
             advice: What a person should do whose model is refused.
-            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
             schema: Schema of the examples; without one, all their features are read.
         """
         spec = GatedEvaluatorSpec(
@@ -102,9 +99,8 @@ class GatedEvaluator(BaseBeamComponent):
                 EVAL_CONFIG_KEY: eval_config,
                 EXAMPLE_SPLITS_KEY: json.dumps(list(example_splits)),
                 GATE_KEY: name,
-                BOUNDS_KEY: json.dumps([bound.model_dump(exclude_none=True) for bound in bounds]),
+                BOUNDS_KEY: json.dumps({name: bound.model_dump(exclude_none=True) for name, bound in bounds.items()}),
                 ADVICE_KEY: advice,
-                CODE_FINGERPRINT_KEY: code_fingerprint,
                 EVALUATION_KEY: Channel(type=ModelEvaluation),
                 BLESSING_KEY: Channel(type=ModelBlessing),
                 VERDICT_KEY: Channel(type=VerdictArtifact),

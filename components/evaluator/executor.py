@@ -25,7 +25,6 @@ from components.verdict_artifact import VERDICT_KEY, publish_verdict
 GATE_KEY = "gate"
 BOUNDS_KEY = "bounds"
 ADVICE_KEY = "advice"
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 InputDict = dict[str, list[Artifact]]
 
@@ -46,7 +45,7 @@ class Executor(EvaluatorExecutor):
         inputs = _without_empty_baseline(input_dict)
         super().Do(inputs, output_dict, exec_properties)
         measured = tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY]))
-        bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY])]
+        bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
         findings = judge(measurements(measured), bounds)
         verdict = Verdict(exec_properties[GATE_KEY], tuple(findings), exec_properties[ADVICE_KEY])
         publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))

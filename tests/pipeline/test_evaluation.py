@@ -1,6 +1,6 @@
 """The gates on made-up predictions: TFMA measures as in a run, and the bounds of the settings decide."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ def of_digit(digit: int, count: int) -> range:
 def refusals(tmp_path: Path) -> Judge:
     """Evaluates data with the columns `label`, `probabilities` and, for a baseline, `baseline`."""
 
-    def refusals(frame: pd.DataFrame, config: tfma.EvalConfig, bounds: list[Bound]) -> list[Finding]:
+    def refusals(frame: pd.DataFrame, config: tfma.EvalConfig, bounds: Mapping[str, Bound]) -> list[Finding]:
         has_baseline = "baseline" in frame
         # As TFX's Evaluator does.
         config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=has_baseline, rubber_stamp=True)
@@ -64,7 +64,7 @@ def refusals(tmp_path: Path) -> Judge:
             spec.signature_name = ""
             spec.prediction_key = "baseline" if spec.is_baseline else "probabilities"
         tfma.analyze_raw_data(frame, config, output_path=str(tmp_path))
-        findings = judge(measurements(tfma.load_metrics(str(tmp_path))), bounds)
+        findings = judge(measurements(tfma.load_metrics(str(tmp_path))), bounds.values())
         return [finding for finding in findings if not finding.passed]
 
     return refusals
@@ -173,7 +173,9 @@ def test_the_bounds_are_those_of_the_settings() -> None:
         max_calibration_error=0.7,
         max_calibration_error_rise=0.8,
     )
-    bounds = [(bound.metric, bound.lower, bound.upper, bound.max_worsening) for bound in evaluation.bounds(settings)]
+    bounds = [
+        (bound.metric, bound.lower, bound.upper, bound.max_worsening) for bound in evaluation.bounds(settings).values()
+    ]
     assert bounds == [
         ("accuracy", 0.1, None, 0.2),
         ("recall", 0.3, None, 0.4),

@@ -22,8 +22,7 @@ class Target:
 
     Attributes:
         step: Id of the step.
-        path: The execution property, and where it is JSON text the keys below it, integers for items of lists; joined
-            by dots.
+        path: The execution property and, if it is JSON, the keys below it, joined by dots.
     """
 
     step: str
@@ -54,29 +53,29 @@ class PipelineParameter:
         return annotation.model_fields[key].description or "" if annotation else ""
 
 
-# The places of Evaluator's bounds in `pipeline.evaluation.bounds`, which needs TFMA to be imported.
-_EVALUATION_PLACES: Mapping[str, tuple[str, ...]] = {
-    "min_accuracy": ("0.lower",),
-    "min_digit_accuracy": ("1.lower", "2.lower"),
-    "max_log_loss": ("3.upper",),
-    "max_calibration_error": ("4.upper",),
-    "max_accuracy_drop": ("0.max_worsening",),
-    "max_digit_drop": ("1.max_worsening", "2.max_worsening"),
-    "max_log_loss_rise": ("3.max_worsening",),
-    "max_calibration_error_rise": ("4.max_worsening",),
+# Fields of the named bounds in `pipeline.evaluation`, which would import TFMA.
+_EVALUATION_BOUNDS: Mapping[str, tuple[str, ...]] = {
+    "min_accuracy": ("accuracy.lower",),
+    "min_digit_accuracy": ("recall.lower", "precision.lower"),
+    "max_log_loss": ("log_loss.upper",),
+    "max_calibration_error": ("calibration_error.upper",),
+    "max_accuracy_drop": ("accuracy.max_worsening",),
+    "max_digit_drop": ("recall.max_worsening", "precision.max_worsening"),
+    "max_log_loss_rise": ("log_loss.max_worsening",),
+    "max_calibration_error_rise": ("calibration_error.max_worsening",),
 }
-_ROBUSTNESS_PLACES: Mapping[str, tuple[str, ...]] = {
-    "min_mean_accuracy": ("0.lower",),
-    "min_accuracy": ("1.lower",),
-    "max_mean_drop": ("0.max_worsening",),
-    "max_drop": ("1.max_worsening",),
+_ROBUSTNESS_BOUNDS: Mapping[str, tuple[str, ...]] = {
+    "min_mean_accuracy": ("mean_accuracy.lower",),
+    "min_accuracy": ("accuracy.lower",),
+    "max_mean_drop": ("mean_accuracy.max_worsening",),
+    "max_drop": ("accuracy.max_worsening",),
 }
 
 
 def _thresholds(
-    section: str, step: str, places: Mapping[str, tuple[str, ...]], prefix: str = ""
+    section: str, step: str, bounds: Mapping[str, tuple[str, ...]], prefix: str = ""
 ) -> Iterator[PipelineParameter]:
-    for key, paths in places.items():
+    for key, paths in bounds.items():
         targets = tuple(Target(step, f"bounds.{path}") for path in paths)
         yield PipelineParameter(f"{prefix}{key}", "NUMBER_DOUBLE", f"{section}.{key}", targets)
 
@@ -88,8 +87,8 @@ PARAMETERS: tuple[PipelineParameter, ...] = (
     PipelineParameter(
         "epochs", "NUMBER_INTEGER", "trainer.epochs", (Target("Trainer", "custom_config.hyperparameters.epochs"),)
     ),
-    *_thresholds("evaluation", "Evaluator", _EVALUATION_PLACES),
-    *_thresholds("robustness", "RobustnessEvaluator", _ROBUSTNESS_PLACES, _ROBUSTNESS_PREFIX),
+    *_thresholds("evaluation", "Evaluator", _EVALUATION_BOUNDS),
+    *_thresholds("robustness", "RobustnessEvaluator", _ROBUSTNESS_BOUNDS, _ROBUSTNESS_PREFIX),
 )
 
 

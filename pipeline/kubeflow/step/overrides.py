@@ -14,7 +14,7 @@ def apply_overrides(parameters: Json, overrides: Iterable[str], parameter_types:
 
     Args:
         parameters: Values of the execution properties and the run parameters of the step; stay as they are.
-        overrides: `PROPERTY[.KEY…]=PARAMETER`; keys lead into a property that is a JSON text, numbers index its lists.
+        overrides: `PROPERTY[.KEY…]=PARAMETER`; keys lead into a property that is a JSON object.
         parameter_types: The type of each parameter as in its ComponentInputsSpec, such as `NUMBER_INTEGER`.
 
     Returns:
@@ -58,18 +58,13 @@ def _replaced(properties: Json, name: str, keys: list[str], value: Any, override
         whole = json.loads(properties[name])
         holder = whole
         for key in keys[:-1]:
-            holder = holder[_index(holder, key)]
-        last = _index(holder, keys[-1])
-        # A key that is not there would be ignored by whoever reads the property.
-        holder[last]
-        holder[last] = value
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+            holder = holder[key]
+        # The executor would ignore an unknown key.
+        holder[keys[-1]]
+        holder[keys[-1]] = value
+    except (KeyError, TypeError, ValueError) as error:
         raise KubeflowStepError(
             f"--override={override}: there is no such value in the execution property {name!r}; "
             "compile the pipeline again with the code of this image."
         ) from error
     return json.dumps(whole)
-
-
-def _index(holder: Any, key: str) -> str | int:
-    return int(key) if isinstance(holder, list) else key

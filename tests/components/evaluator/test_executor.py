@@ -74,7 +74,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
             "eval_config": proto_to_json(eval_config()),
             "example_splits": json.dumps(["test"]),
             "gate": "Evaluator",
-            "bounds": json.dumps([bound.model_dump(exclude_none=True)]),
+            "bounds": json.dumps({"accuracy": bound.model_dump(exclude_none=True)}),
             "advice": "Train longer.",
         }
         Executor().Do(inputs, {key: [artifact] for key, artifact in outputs.items()}, properties)

@@ -6,12 +6,15 @@ import pytest
 from pipeline.kubeflow.step.failure import KubeflowStepError
 from pipeline.kubeflow.step.overrides import apply_overrides
 
-BOUNDS = [{"metric": "accuracy", "lower": 0.9}, {"metric": "log_loss", "upper": 0.5, "max_worsening": None}]
+BOUNDS = {
+    "accuracy": {"metric": "accuracy", "lower": 0.9},
+    "log_loss": {"metric": "log_loss", "upper": 0.5, "max_worsening": None},
+}
 PROPERTIES = {
     "uri": "data/mnist.npz",
     "span": 0,
     "bounds": json.dumps(BOUNDS),
-    "custom_config": json.dumps({"hyperparameters": {"epochs": 3}, "code_fingerprint": "ab"}),
+    "custom_config": json.dumps({"hyperparameters": {"epochs": 3}, "seed": 1}),
 }
 TYPES = {"epochs": "NUMBER_INTEGER", "data_span": "NUMBER_INTEGER", "min_accuracy": "NUMBER_DOUBLE"}
 
@@ -31,11 +34,18 @@ def test_a_parameter_may_be_called_like_its_property() -> None:
 
 
 def test_values_inside_a_json_text_are_replaced() -> None:
-    overrides = ["custom_config.hyperparameters.epochs=epochs", "bounds.0.lower=min_accuracy", "bounds.1.upper=loss"]
+    overrides = [
+        "custom_config.hyperparameters.epochs=epochs",
+        "bounds.accuracy.lower=min_accuracy",
+        "bounds.log_loss.upper=loss",
+    ]
     changed = applied(overrides, epochs=5.0, min_accuracy=1.0, loss=0.25)
-    assert json.loads(changed["custom_config"]) == {"hyperparameters": {"epochs": 5}, "code_fingerprint": "ab"}
+    assert json.loads(changed["custom_config"]) == {"hyperparameters": {"epochs": 5}, "seed": 1}
     assert '"epochs": 5}' in changed["custom_config"], "a whole number has no fraction, which would be refused"
-    assert json.loads(changed["bounds"]) == [{**BOUNDS[0], "lower": 1.0}, {**BOUNDS[1], "upper": 0.25}]
+    assert json.loads(changed["bounds"]) == {
+        "accuracy": {**BOUNDS["accuracy"], "lower": 1.0},
+        "log_loss": {**BOUNDS["log_loss"], "upper": 0.25},
+    }
     assert set(changed) == set(PROPERTIES)
 
 
@@ -55,7 +65,7 @@ def test_an_override_without_its_parameter_is_refused(override: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["bounds.2.lower", "bounds.lower", "bounds.0.upper", "uri.key", "span.key", "absent.key", "bounds.0.lower.x"],
+    ["bounds.recall.lower", "bounds.lower", "bounds.accuracy.upper", "bounds.accuracy.lower.x", "uri.key", "absent.key"],
 )
 def test_an_override_of_what_is_not_there_is_refused(target: str) -> None:
     name = target.partition(".")[0]
