@@ -19,7 +19,6 @@ from registry.versions import Version, find_baseline, version_fingerprint
 
 CANDIDATE_KEY = "candidate"
 BASELINE_MODEL_KEY = "baseline_model"
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 VERSION_PROPERTY = "version"
 """Custom property of the baseline: its version number as text; empty where there is none."""
 
@@ -71,7 +70,6 @@ class BaselineModelSpec(ComponentSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         SERVING_DIRECTORY_KEY: ExecutionParameter(type=str),
         BASELINE_KEY: ExecutionParameter(type=str),
-        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {CANDIDATE_KEY: ChannelParameter(type=Model)}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {BASELINE_MODEL_KEY: ChannelParameter(type=Model)}
@@ -90,13 +88,12 @@ class BaselineModel(BaseComponent):
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, candidate: BaseChannel, serving_directory: Path, code_fingerprint: str) -> None:
+    def __init__(self, candidate: BaseChannel, serving_directory: Path) -> None:
         """Defines the step.
 
         Args:
             candidate: The model of this run.
             serving_directory: Folder of the pushed versions; it need not be there yet.
-            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
         """
         super().__init__(
             BaselineModelSpec(
@@ -105,7 +102,6 @@ class BaselineModel(BaseComponent):
                     SERVING_DIRECTORY_KEY: str(serving_directory),
                     # The driver fills it in when the step starts.
                     BASELINE_KEY: "",
-                    CODE_FINGERPRINT_KEY: code_fingerprint,
                     BASELINE_MODEL_KEY: Channel(type=Model),
                 }
             )

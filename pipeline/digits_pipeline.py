@@ -18,7 +18,6 @@ from components.data_gate.component import DataGate
 from components.evaluator.component import GatedEvaluator
 from components.example_gen.component import MnistExampleGen
 from components.example_gen.data_version import DataVersion
-from components.example_gen.executor import CODE_FINGERPRINT_KEY
 from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
 from components.pusher.component import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
@@ -30,6 +29,9 @@ from pipeline.code_fingerprint import code_fingerprint
 from pipeline.settings.settings import Settings
 from registry.signatures import EXAMPLES
 
+CODE_FINGERPRINT_KEY = "code_fingerprint"
+"""Execution property that makes the cache see the code of a step."""
+
 _CODE: Mapping[str, str] = {
     "MnistExampleGen": "components.example_gen.executor",
     "DataGate": "components.data_gate.executor",
@@ -38,6 +40,7 @@ _CODE: Mapping[str, str] = {
     "BaselineModel": "components.baseline_model",
     "Evaluator": "components.evaluator.executor",
     "CorruptedExampleGen": "components.robustness.executor",
+    "RobustnessEvaluator": "components.evaluator.executor",
     "ServingCheck": "components.serving_check.executor",
     "Pusher": "components.pusher.component",
 }
@@ -58,7 +61,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
     code = {step: code_fingerprint(module) for step, module in _CODE.items()}
     example_gen = MnistExampleGen(
         data,
-        code["MnistExampleGen"],
         eval_fraction=settings.data.eval_fraction,
         test_fraction=settings.data.test_fraction,
         sample_fraction=settings.data.sample_fraction,
@@ -84,7 +86,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         anomalies=example_validator.outputs["anomalies"],
         limits=settings.data_gate,
         serving_directory=settings.serving_directory,
-        code_fingerprint=code["DataGate"],
     )
     with Cond(data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY) == 1):
         transform = Transform(
@@ -93,7 +94,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             preprocessing_fn="components.preprocessing.preprocessing_fn",
             # StatisticsGen has those of the raw examples; nobody reads those of the standardized ones.
             disable_statistics=True,
-            custom_config={CODE_FINGERPRINT_KEY: code["Transform"]},
         )
         trainer = Trainer(
             examples=transform.outputs["transformed_examples"],
@@ -101,12 +101,9 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             run_fn="components.trainer.training.run_fn",
             train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
             eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
-            custom_config={
-                HYPERPARAMETERS_KEY: settings.trainer.model_dump(),
-                CODE_FINGERPRINT_KEY: code["Trainer"],
-            },
+            custom_config={HYPERPARAMETERS_KEY: settings.trainer.model_dump()},
         )
-        baseline_model = BaselineModel(trainer.outputs["model"], settings.serving_directory, code["BaselineModel"])
+        baseline_model = BaselineModel(trainer.outputs["model"], settings.serving_directory)
         evaluator = GatedEvaluator(
             "Evaluator",
             examples=example_gen.outputs["examples"],
@@ -117,11 +114,9 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             eval_config=evaluation.eval_config(),
             bounds=evaluation.bounds(settings.evaluation),
             advice="Train longer or on more data, or, if a bound is wrong, set it: section `evaluation`.",
-            code_fingerprint=code["Evaluator"],
         )
         corrupted_example_gen = CorruptedExampleGen(
             example_gen.outputs["examples"],
-            code["CorruptedExampleGen"],
             split=TEST_SPLIT,
             seed=settings.robustness.seed,
             sample_fraction=settings.robustness.sample_fraction,
@@ -136,7 +131,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             bounds=evaluation.robustness_bounds(settings.robustness),
             advice="Strengthen the augmentation in section `trainer`, or, if a bound is wrong, set it: section "
             "`robustness`.",
-            code_fingerprint=code["Evaluator"],
         )
         serving_check = ServingCheck(
             model=trainer.outputs["model"],
@@ -144,7 +138,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             split=TEST_SPLIT,
             limits=settings.serving_check,
             model_name=settings.name,
-            code_fingerprint=code["ServingCheck"],
         )
         infra_validators = _infra_validators(settings, trainer.outputs["model"], example_gen.outputs["examples"])
         pusher = AtomicPusher(
@@ -162,27 +155,30 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
                 filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(settings.serving_directory))
             ),
             code=code,
-            code_fingerprint=code["Pusher"],
         ).with_id("Pusher")
+    components = [
+        example_gen,
+        schema_gen,
+        statistics_gen,
+        example_validator,
+        data_gate,
+        transform,
+        trainer,
+        baseline_model,
+        evaluator,
+        corrupted_example_gen,
+        robustness_evaluator,
+        serving_check,
+        *infra_validators,
+        pusher,
+    ]
+    for component in components:
+        if component.id in code:
+            component.exec_properties[CODE_FINGERPRINT_KEY] = code[component.id]
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=str(settings.pipeline_root),
-        components=[
-            example_gen,
-            schema_gen,
-            statistics_gen,
-            example_validator,
-            data_gate,
-            transform,
-            trainer,
-            baseline_model,
-            evaluator,
-            corrupted_example_gen,
-            robustness_evaluator,
-            serving_check,
-            *infra_validators,
-            pusher,
-        ],
+        components=components,
         enable_cache=settings.enable_cache,
         beam_pipeline_args=list(beam_pipeline_args),
     )

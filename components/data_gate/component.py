@@ -13,7 +13,6 @@ from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY
 from components.data_gate.driver import Driver
 from components.data_gate.executor import (
     ANOMALIES_KEY,
-    CODE_FINGERPRINT_KEY,
     LIMITS_KEY,
     SCHEMA_KEY,
     STATISTICS_KEY,
@@ -30,7 +29,6 @@ class DataGateSpec(ComponentSpec):
         LIMITS_KEY: ExecutionParameter(type=str),
         SERVING_DIRECTORY_KEY: ExecutionParameter(type=str),
         BASELINE_KEY: ExecutionParameter(type=str),
-        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         STATISTICS_KEY: ChannelParameter(type=ExampleStatistics),
@@ -63,7 +61,6 @@ class DataGate(BaseComponent):
         anomalies: BaseChannel,
         limits: DataLimits,
         serving_directory: Path,
-        code_fingerprint: str,
     ) -> None:
         """Defines the step.
 
@@ -73,7 +70,6 @@ class DataGate(BaseComponent):
             anomalies: What ExampleValidator found in the statistics.
             limits: The bounds that need nothing to compare with.
             serving_directory: Folder of the pushed versions, which ship the statistics of what they learnt from.
-            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
         """
         super().__init__(
             DataGateSpec(
@@ -85,7 +81,6 @@ class DataGate(BaseComponent):
                     SERVING_DIRECTORY_KEY: str(serving_directory),
                     # The driver fills it in when the step starts.
                     BASELINE_KEY: "",
-                    CODE_FINGERPRINT_KEY: code_fingerprint,
                     VERDICT_KEY: Channel(type=VerdictArtifact),
                 }
             )

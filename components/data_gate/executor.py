@@ -26,7 +26,6 @@ STATISTICS_KEY = "statistics"
 SCHEMA_KEY = "schema"
 ANOMALIES_KEY = "anomalies"
 LIMITS_KEY = "limits"
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 HEADINGS = {
     "feature": "feature",

@@ -10,7 +10,6 @@ from tfx.types.standard_artifacts import Examples
 
 from components.example_gen.data_version import FINGERPRINT_KEY, SPAN_KEY, URI_KEY, DataVersion
 from components.example_gen.executor import (
-    CODE_FINGERPRINT_KEY,
     EVAL_FRACTION_KEY,
     EXAMPLES_KEY,
     NUM_SHARDS_KEY,
@@ -28,7 +27,6 @@ class MnistExampleGenSpec(ComponentSpec):
         URI_KEY: ExecutionParameter(type=str),
         SPAN_KEY: ExecutionParameter(type=int),
         FINGERPRINT_KEY: ExecutionParameter(type=str),
-        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
         EVAL_FRACTION_KEY: ExecutionParameter(type=float),
         TEST_FRACTION_KEY: ExecutionParameter(type=float),
         SAMPLE_FRACTION_KEY: ExecutionParameter(type=float),
@@ -56,7 +54,6 @@ class MnistExampleGen(BaseBeamComponent):
     def __init__(
         self,
         data: DataVersion,
-        code_fingerprint: str,
         *,
         eval_fraction: float,
         test_fraction: float,
@@ -69,7 +66,6 @@ class MnistExampleGen(BaseBeamComponent):
         Args:
             data: Where the data is, its span, and the fingerprint of its content, which keys the cache. If the
                 fingerprint is empty, the data is looked up when the step runs: the span, or the newest if it is -1.
-            code_fingerprint: Fingerprint of the executor's code, for the same reason.
             eval_fraction: Share of the training images that becomes eval.
             test_fraction: Share of all images that becomes test, where the data has no test set of its own.
             sample_fraction: Share of all images that is used at all.
@@ -82,7 +78,6 @@ class MnistExampleGen(BaseBeamComponent):
                     URI_KEY: data.uri,
                     SPAN_KEY: data.span,
                     FINGERPRINT_KEY: data.fingerprint,
-                    CODE_FINGERPRINT_KEY: code_fingerprint,
                     EVAL_FRACTION_KEY: eval_fraction,
                     TEST_FRACTION_KEY: test_fraction,
                     SAMPLE_FRACTION_KEY: sample_fraction,

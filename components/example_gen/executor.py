@@ -27,7 +27,6 @@ from components.example_gen.splits import (
 from components.features import IMAGE_KEY, LABEL_KEY, SPLITS
 
 EXAMPLES_KEY = "examples"
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 EVAL_FRACTION_KEY = "eval_fraction"
 TEST_FRACTION_KEY = "test_fraction"
 SAMPLE_FRACTION_KEY = "sample_fraction"

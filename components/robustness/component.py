@@ -10,7 +10,6 @@ from tfx.types.standard_artifacts import Examples
 
 from components.features import TEST_SPLIT
 from components.robustness.executor import (
-    CODE_FINGERPRINT_KEY,
     CORRUPTED_EXAMPLES_KEY,
     EXAMPLES_KEY,
     SAMPLE_FRACTION_KEY,
@@ -27,7 +26,6 @@ class CorruptedExampleGenSpec(ComponentSpec):
         SPLIT_KEY: ExecutionParameter(type=str),
         SEED_KEY: ExecutionParameter(type=int),
         SAMPLE_FRACTION_KEY: ExecutionParameter(type=float),
-        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {EXAMPLES_KEY: ChannelParameter(type=Examples)}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {CORRUPTED_EXAMPLES_KEY: ChannelParameter(type=Examples)}
@@ -49,7 +47,6 @@ class CorruptedExampleGen(BaseBeamComponent):
     def __init__(
         self,
         examples: BaseChannel,
-        code_fingerprint: str,
         *,
         split: str = TEST_SPLIT,
         seed: int,
@@ -59,7 +56,6 @@ class CorruptedExampleGen(BaseBeamComponent):
 
         Args:
             examples: Raw tf.Examples, as MnistExampleGen writes them.
-            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
             split: Which split to corrupt.
             seed: Seed of the corruptions, not negative.
             sample_fraction: Share of the split that each corruption is applied to, above 0 and up to 1.
@@ -78,7 +74,6 @@ class CorruptedExampleGen(BaseBeamComponent):
                     SPLIT_KEY: split,
                     SEED_KEY: seed,
                     SAMPLE_FRACTION_KEY: sample_fraction,
-                    CODE_FINGERPRINT_KEY: code_fingerprint,
                     CORRUPTED_EXAMPLES_KEY: Channel(type=Examples),
                 }
             )

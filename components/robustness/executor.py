@@ -24,7 +24,6 @@ CORRUPTED_EXAMPLES_KEY = "corrupted_examples"
 SPLIT_KEY = "split"
 SEED_KEY = "seed"
 SAMPLE_FRACTION_KEY = "sample_fraction"
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 NumberedImages = tuple[int, LabelledImages]
 """Number of a file of the split, from 0, and what is in it."""

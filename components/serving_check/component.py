@@ -10,7 +10,6 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 
 from components.serving_check.executor import (
     BLESSING_KEY,
-    CODE_FINGERPRINT_KEY,
     EXAMPLES_KEY,
     LIMITS_KEY,
     MODEL_KEY,
@@ -29,7 +28,6 @@ class ServingCheckSpec(ComponentSpec):
         SPLIT_KEY: ExecutionParameter(type=str),
         LIMITS_KEY: ExecutionParameter(type=str),
         MODEL_NAME_KEY: ExecutionParameter(type=str),
-        CODE_FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         MODEL_KEY: ChannelParameter(type=Model),
@@ -62,7 +60,6 @@ class ServingCheck(BaseComponent):
         split: str,
         limits: ServingLimits,
         model_name: str,
-        code_fingerprint: str,
     ) -> None:
         """Defines the step.
 
@@ -72,7 +69,6 @@ class ServingCheck(BaseComponent):
             split: The split whose images are sent.
             limits: What is asked, and what the answers must keep.
             model_name: Name under which the model is served; the warm-up requests hold it.
-            code_fingerprint: Fingerprint of the executor's code, which keys the cache.
         """
         super().__init__(
             ServingCheckSpec(
@@ -82,7 +78,6 @@ class ServingCheck(BaseComponent):
                     SPLIT_KEY: split,
                     LIMITS_KEY: limits.model_dump_json(),
                     MODEL_NAME_KEY: model_name,
-                    CODE_FINGERPRINT_KEY: code_fingerprint,
                     BLESSING_KEY: Channel(type=InfraBlessing),
                     VERDICT_KEY: Channel(type=VerdictArtifact),
                 }

@@ -22,7 +22,6 @@ BLESSING_KEY = "blessing"
 SPLIT_KEY = "split"
 LIMITS_KEY = "limits"
 MODEL_NAME_KEY = "model_name"
-CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 LOG_FILE = "fresh_process.log"
 """What the fresh process printed, beside the verdict."""

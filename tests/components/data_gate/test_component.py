@@ -20,7 +20,6 @@ def data_gate() -> DataGate:
         anomalies=Channel(type=ExampleAnomalies),
         limits=DataLimits(min_ink=200),
         serving_directory=Path("serving/digits"),
-        code_fingerprint="of-the-code",
     )
 
 
@@ -29,7 +28,6 @@ def test_exec_properties_are_all_that_the_cache_may_depend_on(data_gate: DataGat
     assert data_gate.exec_properties == {
         "serving_directory": "serving/digits",
         "baseline": "",
-        "code_fingerprint": "of-the-code",
     }
 
 

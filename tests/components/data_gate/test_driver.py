@@ -41,9 +41,7 @@ def run_gate(make_inputs: Any, good_statistics: Any, tmp_path: Path) -> Callable
             "anomalies": imported(tmp_path, "anomalies", ExampleAnomalies),
         }
         channels = {key: importer.outputs["result"] for key, importer in inputs.items()}
-        gate = DataGate(
-            **channels, limits=DataLimits(), serving_directory=tmp_path / "serving", code_fingerprint="of-the-code"
-        )
+        gate = DataGate(**channels, limits=DataLimits(), serving_directory=tmp_path / "serving")
         pipeline = Pipeline(
             pipeline_name="gate",
             pipeline_root=str(tmp_path / "root"),

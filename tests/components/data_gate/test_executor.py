@@ -47,7 +47,6 @@ def judge(
             "limits": limits.model_dump_json(),
             "serving_directory": str(tmp_path / "serving"),
             "baseline": "",
-            "code_fingerprint": "of-the-code",
         }
         Executor().Do(make_inputs({**good_statistics, **changed}), {"verdict": [artifact]}, exec_properties)
         return read_verdict(artifact.uri)

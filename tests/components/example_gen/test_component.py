@@ -10,7 +10,6 @@ from components.example_gen.executor import Executor
 def example_gen() -> MnistExampleGen:
     return MnistExampleGen(
         DataVersion(uri="data/span-7/mnist.npz", span=7, fingerprint="of-the-data"),
-        "of-the-code",
         eval_fraction=0.25,
         test_fraction=0.2,
         sample_fraction=0.5,
@@ -24,7 +23,6 @@ def test_exec_properties_are_all_that_the_cache_may_depend_on(example_gen: Mnist
         "uri": "data/span-7/mnist.npz",
         "span": 7,
         "fingerprint": "of-the-data",
-        "code_fingerprint": "of-the-code",
         "eval_fraction": 0.25,
         "test_fraction": 0.2,
         "sample_fraction": 0.5,

@@ -34,7 +34,6 @@ def run(data: Path, output: Path, **changes: object) -> Examples:
         "uri": str(data),
         "span": 3,
         "fingerprint": "f",
-        "code_fingerprint": "c",
         "eval_fraction": 0.25,
         "test_fraction": 0.2,
         "sample_fraction": 1.0,

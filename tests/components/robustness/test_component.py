@@ -7,7 +7,7 @@ from components.robustness.executor import Executor
 
 
 def make(seed: int = 11, sample_fraction: float = 0.5) -> CorruptedExampleGen:
-    return CorruptedExampleGen(Channel(type=Examples), "of-the-code", seed=seed, sample_fraction=sample_fraction)
+    return CorruptedExampleGen(Channel(type=Examples), seed=seed, sample_fraction=sample_fraction)
 
 
 def test_exec_properties_are_all_that_the_cache_may_depend_on() -> None:
@@ -15,7 +15,6 @@ def test_exec_properties_are_all_that_the_cache_may_depend_on() -> None:
         "split": "test",
         "seed": 11,
         "sample_fraction": 0.5,
-        "code_fingerprint": "of-the-code",
     }
 
 

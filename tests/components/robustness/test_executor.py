@@ -56,7 +56,6 @@ def run(clean: Examples, output: Path, **changes: object) -> Examples:
         "split": "test",
         "seed": 0,
         "sample_fraction": 1.0,
-        "code_fingerprint": "c",
         **changes,
     }
     context = Executor.Context(beam_pipeline_args=BEAM_ARGS, tmp_dir=str(output.parent))

@@ -17,7 +17,6 @@ def test_contract() -> None:
         split="test",
         limits=ServingLimits(huge_batch=7),
         model_name="digits",
-        code_fingerprint="of-the-code",
     )
     assert step.inputs == {"model": model, "examples": examples}
     assert {key: channel.type for key, channel in step.outputs.items()} == {
@@ -27,4 +26,4 @@ def test_contract() -> None:
     assert step.executor_spec.executor_class is Executor
     limits = json.loads(step.exec_properties.pop("limits"))
     assert limits["huge_batch"] == 7
-    assert step.exec_properties == {"split": "test", "model_name": "digits", "code_fingerprint": "of-the-code"}
+    assert step.exec_properties == {"split": "test", "model_name": "digits"}

@@ -32,7 +32,7 @@ def run(
         Executor().Do(
             {"model": [model], "examples": [make_examples(tmp_path, images)]},
             {"blessing": [blessing], "verdict": [verdict]},
-            {"split": "test", "limits": limits.model_dump_json(), "model_name": "digits", "code_fingerprint": ""},
+            {"split": "test", "limits": limits.model_dump_json(), "model_name": "digits"},
         )
         return blessing, verdict
 

@@ -65,7 +65,15 @@ def test_an_override_without_its_parameter_is_refused(override: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["bounds.recall.lower", "bounds.lower", "bounds.accuracy.upper", "bounds.accuracy.lower.x", "uri.key", "absent.key"],
+    [
+        "bounds.recall.lower",
+        "bounds.lower",
+        "bounds.accuracy.upper",
+        "bounds.accuracy.lower.x",
+        "uri.key",
+        "span.key",
+        "absent.key",
+    ],
 )
 def test_an_override_of_what_is_not_there_is_refused(target: str) -> None:
     name = target.partition(".")[0]
