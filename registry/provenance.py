@@ -1,4 +1,4 @@
-"""What is known of a pushed model: what it was made from, what the gates said, and what its files hold."""
+"""The provenance of a pushed model: its ingredients, the results of its gates, and the hashes of its files."""
 
 import hashlib
 import os
@@ -9,29 +9,23 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 EXTRA_FOLDER = "assets.extra"
-"""Folder of a SavedModel for what is no part of the model; TF Serving looks there for warm-up requests alone."""
+"""Folder of a SavedModel for files that are not part of the model; TF Serving reads only warm-up requests there."""
 
 PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
-"""Where a version says what is known of it; a path in the version's folder."""
+"""Provenance of a version; a path in the version's folder."""
 
 
 class DamagedVersionError(RuntimeError):
-    """A version is not what was pushed; the message names the file."""
+    """A version differs from what was pushed; the message names the file."""
 
 
 class _Record(BaseModel):
-    # What a later release adds must not make a version unreadable for this one.
+    # Versions with fields of a later release stay readable.
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
 
 class DataOrigin(_Record):
-    """The data that a model has learnt from.
-
-    Attributes:
-        uri: Where it was, with the span filled in.
-        span: Its span, 0 where the URI has no `{SPAN}`.
-        fingerprint: SHA-256 of its content.
-    """
+    """The data that a model was trained on; `span` is 0 if the URI of the data has no `{SPAN}`."""
 
     uri: str
     span: int
@@ -39,25 +33,14 @@ class DataOrigin(_Record):
 
 
 class Ingredients(_Record):
-    """What a model is made from.
-
-    Attributes:
-        data: What it has learnt from.
-        code: Fingerprint of the code of each step, by the name of the step.
-    """
+    """What a model is made from: its training data, and the fingerprint of the code of each step by step name."""
 
     data: DataOrigin
     code: Mapping[str, str]
 
 
 class GateRecord(_Record):
-    """What a gate said of a model.
-
-    Attributes:
-        gate: Name of the gate.
-        passed: Whether it let the model pass.
-        metrics: The numbers that it looked at: metric, then slice, then value.
-    """
+    """The result of a gate: its decision, and the measured values by metric and slice."""
 
     gate: str
     passed: bool
@@ -65,14 +48,7 @@ class GateRecord(_Record):
 
 
 class Origin(_Record):
-    """Where a model comes from; nothing where nobody knows.
-
-    Attributes:
-        pipeline_run: Id of the run that pushed it.
-        model_uri: The artifact of which it is a copy.
-        ingredients: What it was made from.
-        gates: What the gates said of it.
-    """
+    """Where a model comes from: the run that pushed it, the model artifact, its ingredients and its gate results."""
 
     pipeline_run: str | None = None
     model_uri: str | None = None
@@ -81,15 +57,13 @@ class Origin(_Record):
 
 
 class Provenance(_Record):
-    """What a version says of itself.
+    """The provenance of a version.
 
     Attributes:
-        version: Its number.
-        published: When it was published.
-        rolled_back_to: The version of which it is a copy, if it comes from a rollback.
-        model_fingerprint: Identity of the model, whatever its version; see `model_fingerprint`.
-        origin: Where the model comes from. A copy has that of the original.
-        files: SHA-256 of every file but this one, by its path in the version's folder.
+        rolled_back_to: Number of the version that this one copies, if it is the result of a rollback.
+        model_fingerprint: Identity of the model, independent of the version; see `model_fingerprint`.
+        origin: Where the model comes from. A copy keeps the origin of the original.
+        files: SHA-256 of every file except the provenance, by path in the version's folder.
     """
 
     version: int
@@ -101,16 +75,16 @@ class Provenance(_Record):
 
 
 def read_provenance(version_directory: Path) -> Provenance | None:
-    """Reads what a version says of itself.
+    """Reads the provenance of a version.
 
     Args:
         version_directory: Folder of the version.
 
     Returns:
-        Its provenance, or None if it has none, as versions that TFX's own Pusher wrote.
+        The provenance, or None if there is none, as in versions of TFX's own Pusher.
 
     Raises:
-        DamagedVersionError: It has a provenance that cannot be read.
+        DamagedVersionError: The provenance is not readable.
     """
     file = version_directory / PROVENANCE_FILE
     try:
@@ -123,43 +97,15 @@ def read_provenance(version_directory: Path) -> Provenance | None:
         ) from error
 
 
-def model_fingerprint(directory: Path) -> str:
-    """Identifies a model by the paths and contents of its files, without those in `assets.extra`.
-
-    Args:
-        directory: Folder of a SavedModel, pushed or not.
-
-    Returns:
-        Hex SHA-256, the same for all copies of the model, whatever was shipped beside it.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
-    return combine_hashes(hash_files(directory))
-
-
-def combine_hashes(hashes: Mapping[str, str]) -> str:
-    """Returns the `model_fingerprint` of a folder whose files have these SHA-256, by their paths in it."""
-    model_files = sorted(path for path in hashes if not path.startswith(f"{EXTRA_FOLDER}/"))
-    return hashlib.sha256("".join(f"{path}\0{hashes[path]}\n" for path in model_files).encode()).hexdigest()
-
-
-def hash_files(directory: Path) -> dict[str, str]:
-    """Returns the hex SHA-256 of every file of a version but its provenance, by its path in the folder."""
-    hashes = {path.as_posix(): _sha256(directory / path) for path in list_files(directory)}
-    hashes.pop(PROVENANCE_FILE, None)
-    return hashes
-
-
 def verify_files(directory: Path, provenance: Provenance) -> None:
-    """Compares the files of a version with what its provenance says of them.
+    """Compares the files of a version with the hashes in its provenance.
 
     Args:
         directory: Folder of the version.
-        provenance: What `read_provenance` returned for it.
+        provenance: The version's own provenance.
 
     Raises:
-        DamagedVersionError: A file has changed, is missing, or was added.
+        DamagedVersionError: A file was changed, removed or added.
     """
     found, expected = hash_files(directory), provenance.files
     for path in sorted({*found, *expected}):
@@ -171,21 +117,47 @@ def verify_files(directory: Path, provenance: Provenance) -> None:
             )
 
 
-def list_files(directory: Path) -> Iterator[Path]:
-    """Yields the paths of all files below a folder, relative to it, also those behind links.
+def model_fingerprint(directory: Path) -> str:
+    """Identifies a model by the paths and contents of its files outside `assets.extra`.
+
+    Args:
+        directory: Folder of a SavedModel, pushed or not.
+
+    Returns:
+        Hex SHA-256, equal for all copies of the model.
 
     Raises:
-        OSError: The folder, or one in it, cannot be read.
+        OSError: The folder is not readable.
     """
-    for folder, _, names in os.walk(directory, onerror=_raise, followlinks=True):
+    return combine_hashes(hash_files(directory))
+
+
+def combine_hashes(hashes: Mapping[str, str]) -> str:
+    """Returns the `model_fingerprint` of a folder from the result of `hash_files`."""
+    model_files = sorted(path for path in hashes if not path.startswith(f"{EXTRA_FOLDER}/"))
+    return hashlib.sha256("".join(f"{path}\0{hashes[path]}\n" for path in model_files).encode()).hexdigest()
+
+
+def hash_files(directory: Path) -> dict[str, str]:
+    """Returns the hex SHA-256 of every file of a version except its provenance, by path in the folder."""
+    hashes = {}
+    for path in list_files(directory):
+        if path.as_posix() != PROVENANCE_FILE:
+            with (directory / path).open("rb") as content:
+                hashes[path.as_posix()] = hashlib.file_digest(content, "sha256").hexdigest()
+    return hashes
+
+
+def list_files(directory: Path) -> Iterator[Path]:
+    """Yields the relative paths of all files below a folder, including those in linked folders.
+
+    Raises:
+        OSError: A folder is not readable.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(directory, onerror=fail, followlinks=True):
         for name in names:
             yield Path(folder, name).relative_to(directory)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,11 +1,20 @@
-"""What is done to the versions of a served model: publish a new one, republish an older one, remove old ones."""
+"""Publishes, rolls back and prunes versions so that a server sees each version complete or not at all.
+
+A new folder is filled under a hidden name, synced to the disk and renamed in one step; removal works in the reverse
+order. TF Serving ignores folders whose names are not numbers.
+"""
 
 import logging
+import os
+import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from registry.provenance import (
     PROVENANCE_FILE,
@@ -19,7 +28,6 @@ from registry.provenance import (
     read_provenance,
     verify_files,
 )
-from registry.version_folders import PublishingError, new_folder, remove_folder, sole_writer, write_files
 from registry.versions import (
     SAVED_MODEL_FILE,
     Version,
@@ -32,32 +40,42 @@ from registry.versions import (
     version_number,
 )
 
+_LOCK_FILE = ".lock"
+_LOCK_TIMEOUT_SECONDS = 600.0
+_PUBLISHING = ".publishing-"
+_REMOVING = ".removing-"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+
 _log = logging.getLogger(__name__)
 
 
+class PublishingError(RuntimeError):
+    """A version cannot be published or removed; the message says which, why, and what to do."""
+
+
 class WrongRequestError(PublishingError):
-    """What was asked for cannot be; the message says what can."""
+    """The request is invalid; the message lists the valid choices."""
 
 
 def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Path], origin: Origin) -> Version:
-    """Makes a model the newest version.
+    """Publishes a model as the newest version.
 
-    A run pushes a model once: if it has done so, and its step is tried again, that version is the result.
+    A run publishes a model only once: a retry of its step returns the existing version.
 
-    Its number is the time in seconds, or one more than the highest that there is, whichever is greater: neither a
-    second push within a second nor a clock that went back gives a number that a server would take for an older version.
+    The version number is the time in seconds, but always higher than all existing numbers, so a second push within a
+    second or a clock that went back does not produce an older version.
 
     Args:
         model: Folder of the SavedModel.
-        serving_directory: Folder of the model's versions on a local or mounted file system; made if it is not there.
-        extra: Further files of the version, by their path in it: their content, or a file to copy.
+        serving_directory: Folder of the model's versions on a local or mounted file system; created if missing.
+        extra: Additional files, by path in the version: content, or a file to copy.
         origin: Where the model comes from.
 
     Returns:
-        The version, complete and safe on the disk.
+        The version, complete and synced to the disk.
 
     Raises:
-        PublishingError: The version cannot be written; then nothing of it can be seen.
+        PublishingError: The version cannot be written; nothing of it is visible.
     """
     with sole_writer(serving_directory):
         pushed = _pushed_by_run(serving_directory, origin.pipeline_run, model_fingerprint(model))
@@ -65,26 +83,26 @@ def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Pa
 
 
 def roll_back(serving_directory: Path, number: int | None) -> Version:
-    """Makes an older version current again by publishing its content under a new number; nothing is removed.
+    """Publishes the content of an older version under a new number; nothing is removed.
 
     Args:
         serving_directory: Folder of the model's versions.
-        number: The version; if None, the newest whose model is another than that of the current version, so that a
+        number: The older version; by default the newest that holds another model than the current version, so that a
             second rollback undoes the first.
 
     Returns:
         The new version.
 
     Raises:
-        WrongRequestError: There is no such version, or it is the current one.
-        DamagedVersionError: A file of the version is not what was pushed.
-        PublishingError: There is nothing to roll back to, or the version cannot be written.
+        WrongRequestError: The version does not exist, or is the current one.
+        DamagedVersionError: A file of the version differs from what was pushed.
+        PublishingError: There is no version to roll back to, or the new version cannot be written.
     """
     existing_versions(serving_directory)
     with sole_writer(serving_directory):
         target = _rollback_target(serving_directory, number)
         provenance = read_provenance(target.directory)
-        # Versions that TFX's own Pusher wrote have none, and nothing to be compared with.
+        # Versions of TFX's own Pusher have no provenance to verify.
         if provenance:
             verify_files(target.directory, provenance)
         origin = provenance.origin if provenance else Origin()
@@ -92,14 +110,7 @@ def roll_back(serving_directory: Path, number: int | None) -> Version:
 
 
 def prune(serving_directory: Path, keep: int) -> list[Version]:
-    """Removes old versions.
-
-    Args:
-        serving_directory: Folder of the model's versions.
-        keep: How many of the newest to keep; what the next run is compared with is kept as well.
-
-    Returns:
-        What was removed, the oldest first.
+    """Removes the versions that `prunable_versions` returns, and returns them.
 
     Raises:
         WrongRequestError: `keep` is less than 1.
@@ -109,17 +120,19 @@ def prune(serving_directory: Path, keep: int) -> list[Version]:
     with sole_writer(serving_directory):
         removed = prunable_versions(serving_directory, keep)
         for version in removed:
-            remove_folder(version.directory)
+            hidden = version.directory.rename(serving_directory / f"{_REMOVING}{version.number}")
+            _sync(serving_directory)
+            shutil.rmtree(hidden)
     return removed
 
 
 def prunable_versions(serving_directory: Path, keep: int) -> list[Version]:
-    """Returns the versions that `prune` would remove, the oldest first.
+    """Returns the old versions that can be removed, oldest first.
 
     Args:
         serving_directory: Folder of the model's versions.
-        keep: How many of the newest to keep. The newest is the one that is served; the baseline, to which a rollback
-            goes, is kept as well, and so are the versions with whose data DataGate may compare that of the next run.
+        keep: How many of the newest versions to keep. The baseline, which is the target of a rollback, and the versions
+            whose data DataGate may compare with the data of the next run are also kept.
 
     Raises:
         WrongRequestError: `keep` is less than 1.
@@ -128,29 +141,107 @@ def prunable_versions(serving_directory: Path, keep: int) -> list[Version]:
     if keep < 1:
         raise WrongRequestError(f"keep: expected 1 or more, not {keep}: the newest version is being served.")
     versions = existing_versions(serving_directory)
-    needed = [find_baseline(serving_directory, version_fingerprint(versions[-1])), *_data_baselines(serving_directory)]
+    needed = [find_baseline(serving_directory, version_fingerprint(versions[-1]))]
+    # DataGate compares new data with the newest data, and the newest data in a repeated run with the data before it.
+    if newest := find_other_data(serving_directory, b""):
+        needed.append(newest[0])
+        if before := find_other_data(serving_directory, newest[1]):
+            needed.append(before[0])
     return [version for version in versions[:-keep] if version not in needed]
 
 
-def _data_baselines(serving_directory: Path) -> Iterator[Version]:
-    # New data is compared with the newest, and the newest, run once more, with what came before it.
-    if newest := find_other_data(serving_directory, b""):
-        version, train_statistics = newest
-        yield version
-        if before := find_other_data(serving_directory, train_statistics):
-            yield before[0]
+def existing_versions(serving_directory: Path) -> list[Version]:
+    """Returns the versions that a server would load, oldest first.
+
+    Raises:
+        PublishingError: There are no versions.
+    """
+    versions = list_versions(serving_directory)
+    if not versions:
+        raise PublishingError(no_versions(serving_directory))
+    return versions
 
 
-def _pushed_by_run(serving_directory: Path, pipeline_run: str | None, fingerprint: str) -> Version | None:
-    for version in list_versions(serving_directory) if pipeline_run else []:
-        # A version that is damaged is not what the run is to have pushed.
-        with suppress(DamagedVersionError):
-            known = read_provenance(version.directory)
-            same = known and (known.origin.pipeline_run, known.model_fingerprint) == (pipeline_run, fingerprint)
-            if known and same and known.rolled_back_to is None:
-                _log.info("this run has pushed version %d already", version.number)
-                return version
-    return None
+def require_file_system(serving_directory: str | Path) -> None:
+    """Refuses a serving directory in an object store, which cannot rename a folder in one step.
+
+    Raises:
+        PublishingError: The directory is a URL.
+    """
+    if _URL.match(str(serving_directory)):
+        raise PublishingError(
+            f"{serving_directory}: expected a folder of this machine or a mounted volume, not a URL; versions are "
+            "published by renaming a folder, which is one step on a file system only."
+        )
+
+
+@contextmanager
+def sole_writer(serving_directory: Path) -> Iterator[None]:
+    """Locks a serving directory, removes leftovers of killed writers, and explains errors of the operating system.
+
+    Args:
+        serving_directory: Folder of the model's versions; created if missing.
+
+    Raises:
+        PublishingError: The directory is a URL, another writer does not finish, or the system reports an error.
+    """
+    require_file_system(serving_directory)
+    try:
+        serving_directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(serving_directory / _LOCK_FILE, timeout=_LOCK_TIMEOUT_SECONDS):
+            for prefix in (_PUBLISHING, _REMOVING):
+                for leftover in serving_directory.glob(f"{prefix}*"):
+                    shutil.rmtree(leftover)
+            yield
+    except Timeout as error:
+        raise PublishingError(
+            f"{serving_directory}: another process has been publishing or pruning for {_LOCK_TIMEOUT_SECONDS:.0f} s; "
+            "wait for it, or stop it, and try again."
+        ) from error
+    except OSError as error:
+        raise PublishingError(
+            f"{error.filename or serving_directory}: {error.strerror or error}; servers see complete versions only. "
+            "Check the path, its permissions and the disk, and try again."
+        ) from error
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Adds a folder in one step; requires `sole_writer`.
+
+    Args:
+        folder: Path of the new folder.
+
+    Yields:
+        A hidden folder to fill. If that fails, nothing remains.
+    """
+    staging = folder.with_name(f"{_PUBLISHING}{folder.name}")
+    staging.mkdir()
+    try:
+        yield staging
+        for path in (*staging.rglob("*"), staging):
+            _sync(path)
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _sync(folder.parent)
+
+
+def write_files(directory: Path, contents: Mapping[str, bytes | Path]) -> None:
+    """Writes files, and their folders, with the default permissions of this process.
+
+    Args:
+        directory: The parent folder.
+        contents: Content, or a file to copy, by path in the directory.
+    """
+    for path, content in contents.items():
+        file = directory / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        else:
+            shutil.copyfile(content, file)
 
 
 def _publish(
@@ -162,8 +253,11 @@ def _publish(
 ) -> Version:
     if not (source / SAVED_MODEL_FILE).is_file():
         raise PublishingError(f"{source}: expected a SavedModel, but there is no {SAVED_MODEL_FILE} in it.")
-    number = _next_number(serving_directory)
-    with new_folder(serving_directory / str(number)) as folder:
+    # Folders without a model count, because their names are taken.
+    taken = [version_number(path.name) or 0 for path in serving_directory.iterdir()]
+    number = max(int(time.time()), max(taken, default=0) + 1)
+    directory = serving_directory / str(number)
+    with new_folder(directory) as folder:
         write_files(folder, {path.as_posix(): source / path for path in list_files(source)})
         write_files(folder, extra)
         hashes = hash_files(folder)
@@ -176,25 +270,19 @@ def _publish(
             files=hashes,
         )
         write_files(folder, {PROVENANCE_FILE: provenance.model_dump_json(indent=2).encode() + b"\n"})
-    return read_version(serving_directory / str(number))
+    return read_version(directory)
 
 
-def _next_number(serving_directory: Path) -> int:
-    # Folders without a model count, too: a new one cannot have the name of one that is there.
-    taken = [version_number(path.name) or 0 for path in serving_directory.iterdir()]
-    return max(int(time.time()), max(taken, default=0) + 1)
-
-
-def existing_versions(serving_directory: Path) -> list[Version]:
-    """Returns the versions that a server would load, the oldest first.
-
-    Raises:
-        PublishingError: There is none.
-    """
-    versions = list_versions(serving_directory)
-    if not versions:
-        raise PublishingError(no_versions(serving_directory))
-    return versions
+def _pushed_by_run(serving_directory: Path, pipeline_run: str | None, fingerprint: str) -> Version | None:
+    for version in list_versions(serving_directory) if pipeline_run else []:
+        # A damaged version does not count as pushed.
+        with suppress(DamagedVersionError):
+            found = read_provenance(version.directory)
+            pushed = (pipeline_run, fingerprint, None)
+            if found and (found.origin.pipeline_run, found.model_fingerprint, found.rolled_back_to) == pushed:
+                _log.info("this run has already pushed version %d", version.number)
+                return version
+    return None
 
 
 def _rollback_target(serving_directory: Path, number: int | None) -> Version:
@@ -206,9 +294,17 @@ def _rollback_target(serving_directory: Path, number: int | None) -> Version:
             raise PublishingError(f"{serving_directory}: nothing to roll back to; every version holds the same model.")
         return target
     if number == current.number:
-        raise WrongRequestError(f"{number}: this is the current version of {current.model} already.")
+        raise WrongRequestError(f"{number}: this is already the current version of {current.model}.")
     target = next((version for version in versions if version.number == number), None)
     if target is None:
         known = ", ".join(str(version.number) for version in versions)
         raise WrongRequestError(f"{number}: no such version of {current.model}; there are {known}.")
     return target
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from components.features import NUM_CLASSES
-from registry.version_folders import new_folder, sole_writer, write_files
+from registry.publishing import new_folder, sole_writer, write_files
 
 _VARIABLES = Path("variables") / "variables"
 

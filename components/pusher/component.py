@@ -43,8 +43,7 @@ from registry.provenance import (
     model_fingerprint,
     read_provenance,
 )
-from registry.publishing import publish
-from registry.version_folders import require_file_system
+from registry.publishing import publish, require_file_system
 from registry.versions import SAVED_MODEL_FILE, TRAIN_STATISTICS_FILE, Version, find_baseline
 
 DATA_VERDICT_KEY = "data_verdict"

@@ -85,7 +85,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from pipeline.local.runner import StepFailedError, WorkspaceInUseError
     from registry.labels import LabelError
     from registry.provenance import DamagedVersionError
-    from registry.version_folders import PublishingError
+    from registry.publishing import PublishingError
 
     return (
         DamagedVersionError,

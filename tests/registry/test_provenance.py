@@ -50,14 +50,10 @@ def write_provenance(directory: Path) -> Provenance:
     return provenance
 
 
-def test_provenance_is_read_as_it_was_written(version: Path) -> None:
+def test_provenance_survives_the_file_and_ignores_fields_of_later_releases(version: Path) -> None:
     assert read_provenance(version) is None
     written = write_provenance(version)
     assert read_provenance(version) == written
-
-
-def test_what_a_later_release_adds_is_passed_over(version: Path) -> None:
-    written = write_provenance(version)
     text = (version / PROVENANCE_FILE).read_text()
     (version / PROVENANCE_FILE).write_text(text.replace('{"version"', '{"signed_by":"somebody","version"', 1))
     assert "signed_by" in (version / PROVENANCE_FILE).read_text()
@@ -71,23 +67,27 @@ def test_a_damaged_provenance_is_named(version: Path, content: str) -> None:
         read_provenance(version)
 
 
-def test_files_are_hashed_by_their_paths_but_for_the_provenance(version: Path) -> None:
+def test_all_files_except_the_provenance_are_hashed(version: Path) -> None:
     write_provenance(version)
     hashes = hash_files(version)
     assert set(hashes) == {"saved_model.pb", "variables/variables.index", "assets.extra/train_statistics.pb"}
     assert hashes["saved_model.pb"] == hashlib.sha256(b"content of saved_model.pb").hexdigest()
 
 
-def test_the_fingerprint_of_a_model_is_that_of_its_copies(version: Path) -> None:
+def test_copies_of_a_model_have_the_same_fingerprint(version: Path, tmp_path: Path) -> None:
     fingerprint = model_fingerprint(version)
     assert len(fingerprint) == 64
     assert write_provenance(version).model_fingerprint == fingerprint
     (version / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"requests")
     assert model_fingerprint(version) == fingerprint
-    assert model_fingerprint(version.rename(version.with_name("18"))) == fingerprint
+    version = version.rename(version.with_name("18"))
+    assert model_fingerprint(version) == fingerprint
+    (version / "variables").rename(tmp_path / "elsewhere")
+    (version / "variables").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert model_fingerprint(version) == fingerprint, "files in a linked folder count"
 
 
-def test_the_fingerprint_of_a_model_depends_on_every_path_and_content(version: Path) -> None:
+def test_every_path_and_content_changes_the_fingerprint(version: Path) -> None:
     fingerprints = [model_fingerprint(version)]
     (version / "variables" / "variables.index").write_bytes(b"other weights")
     fingerprints.append(model_fingerprint(version))
@@ -99,24 +99,14 @@ def test_the_fingerprint_of_a_model_depends_on_every_path_and_content(version: P
     assert len(set(fingerprints)) == 4
 
 
-def test_a_linked_folder_belongs_to_the_model(version: Path, tmp_path: Path) -> None:
-    fingerprint = model_fingerprint(version)
-    (version / "variables").rename(tmp_path / "elsewhere")
-    (version / "variables").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert model_fingerprint(version) == fingerprint
-
-
-def test_a_model_that_is_not_there_has_no_fingerprint(tmp_path: Path) -> None:
+def test_a_missing_model_has_no_fingerprint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent"):
         model_fingerprint(tmp_path / "absent")
 
 
-def test_files_that_are_as_pushed_pass(version: Path) -> None:
-    verify_files(version, write_provenance(version))
-
-
-def test_each_kind_of_damage_names_the_file(version: Path) -> None:
+def test_verification_names_each_kind_of_damage(version: Path) -> None:
     provenance = write_provenance(version)
+    verify_files(version, provenance)
     weights, added = version / "variables" / "variables.index", version / "notes.txt"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1])

@@ -16,13 +16,7 @@ from registry.versions import (
     version_fingerprint,
     version_number,
 )
-
-
-def make_model(directory: Path, weights: str) -> Path:
-    (directory / "variables").mkdir(parents=True)
-    (directory / "saved_model.pb").write_bytes(b"graph")
-    (directory / "variables" / "variables.index").write_text(weights)
-    return directory
+from tests.support.saved_models import make_model
 
 
 def test_nothing_heavy_is_imported() -> None:
@@ -37,27 +31,23 @@ def test_complete_versions_are_listed_by_number(tmp_path: Path) -> None:
     (tmp_path / "12" / "variables").mkdir(parents=True)
     versions = list_versions(tmp_path)
     assert [(version.number, version.num_bytes) for version in versions] == [(9, 10), (10, 10), (100, 10)]
-    assert versions[0].directory == tmp_path / "9"
-    assert versions[0].model == tmp_path.name
+    assert (versions[0].directory, versions[0].model) == (tmp_path / "9", tmp_path.name)
 
 
-def test_nothing_pushed_yet(tmp_path: Path) -> None:
-    assert list_versions(tmp_path / "serving" / "digits") == []
-    assert find_baseline(tmp_path / "serving" / "digits", "any") is None
-    assert find_other_data(tmp_path / "serving" / "digits", b"any") is None
-
-
-def test_who_finds_nothing_is_told_of_the_models_beside_it(tmp_path: Path) -> None:
-    nothing = f"{tmp_path}/digits: no version of digits has been pushed there yet"
-    assert no_versions(tmp_path / "digits") == f"{nothing}."
+def test_without_versions_nothing_is_found_and_other_models_are_named(tmp_path: Path) -> None:
+    serving = tmp_path / "digits"
+    assert (list_versions(serving), find_baseline(serving, "any"), find_other_data(serving, b"any")) == ([], None, None)
+    nothing = f"{serving}: no version of digits has been pushed there yet"
+    assert no_versions(serving) == f"{nothing}."
     for model in ("digits-smoke", "fashion"):
-        (tmp_path / model / "3").mkdir(parents=True)
-        (tmp_path / model / "3" / "saved_model.pb").touch()
+        make_model(tmp_path / model / "3", model)
     (tmp_path / "empty").mkdir()
-    assert no_versions(tmp_path / "digits") == f"{nothing}; there are versions of digits-smoke, fashion."
+    assert no_versions(serving) == f"{nothing}; there are versions of digits-smoke, fashion."
 
 
-def test_a_version_that_is_pruned_meanwhile_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_is_pruned_at_the_same_time_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("1", "2"):
         make_model(tmp_path / name, name)
 
@@ -75,7 +65,7 @@ def test_a_version_that_is_pruned_meanwhile_is_not_listed(tmp_path: Path, monkey
     [
         ("17", 17),
         ("9223372036854775807", 2**63 - 1),
-        # A server reads int64; such a name, of a date and time, would stand above all later versions.
+        # A date and time is beyond int64.
         ("20261122110434822193", None),
         ("-1", None),
         ("1.5", None),
@@ -84,32 +74,20 @@ def test_a_version_that_is_pruned_meanwhile_is_not_listed(tmp_path: Path, monkey
         ("", None),
     ],
 )
-def test_version_numbers_are_those_that_a_server_reads(name: str, number: int | None) -> None:
+def test_version_numbers_are_int64(name: str, number: int | None) -> None:
     assert version_number(name) == number
 
 
 def test_the_baseline_is_the_newest_other_model(tmp_path: Path) -> None:
     serving = tmp_path / "serving"
     models = {name: make_model(tmp_path / name, name) for name in ("a", "b", "c")}
-    fingerprints = {name: model_fingerprint(model) for name, model in models.items()}
-    # Two came from a Pusher that keeps no provenance.
+    # Two versions have no provenance.
     make_model(serving / "1", "a")
+    assert find_baseline(serving, model_fingerprint(models["a"])) is None
     make_model(serving / "2", "b")
-    publish(models["b"], serving, {}, Origin())
-    numbers = [version.number for version in list_versions(serving)]
-    found = {name: find_baseline(serving, fingerprint) for name, fingerprint in fingerprints.items()}
-    assert {name: version.number for name, version in found.items() if version} == {
-        "a": numbers[-1],
-        "b": 1,
-        "c": numbers[-1],
-    }
-
-
-def test_a_model_alone_has_no_baseline(tmp_path: Path) -> None:
-    model = make_model(tmp_path / "model", "a")
-    for _ in range(2):
-        publish(model, tmp_path / "serving", {}, Origin())
-    assert find_baseline(tmp_path / "serving", model_fingerprint(model)) is None
+    newest = publish(models["b"], serving, {}, Origin()).number
+    found = {name: find_baseline(serving, model_fingerprint(model)) for name, model in models.items()}
+    assert {name: version.number for name, version in found.items() if version} == {"a": newest, "b": 1, "c": newest}
 
 
 def test_a_damaged_provenance_does_not_hide_the_model(tmp_path: Path) -> None:
@@ -119,12 +97,12 @@ def test_a_damaged_provenance_does_not_hide_the_model(tmp_path: Path) -> None:
     assert version_fingerprint(version) == model_fingerprint(model)
 
 
-def test_other_data_is_the_newest_that_is_not_the_same(tmp_path: Path) -> None:
+def test_other_data_is_the_newest_with_other_statistics(tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", "a")
     first, second, third = (
         publish(model, tmp_path / "serving", {TRAIN_STATISTICS_FILE: data}, Origin()) for data in (b"x", b"y", b"y")
     )
-    # This one does not tell.
+    # A version without statistics.
     publish(model, tmp_path / "serving", {}, Origin())
     found = {data: find_other_data(tmp_path / "serving", data) for data in (b"x", b"y", b"z", b"")}
     assert found == {b"x": (third, b"y"), b"y": (first, b"x"), b"z": (third, b"y"), b"": (third, b"y")}

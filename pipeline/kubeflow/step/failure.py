@@ -35,7 +35,7 @@ def explain(error: BaseException, step: str) -> str | None:
     from components.example_gen.sources import DataError
     from pipeline.local.runner import explain_failure
     from registry.provenance import DamagedVersionError
-    from registry.version_folders import PublishingError
+    from registry.publishing import PublishingError
 
     if isinstance(error, KubeflowStepError | PublishingError | DamagedVersionError):
         return one_line(str(error))

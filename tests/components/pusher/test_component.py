@@ -27,8 +27,7 @@ from registry.provenance import (
     model_fingerprint,
     read_provenance,
 )
-from registry.publishing import prune, publish, roll_back
-from registry.version_folders import PublishingError
+from registry.publishing import PublishingError, prune, publish, roll_back
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 
 INGREDIENTS = Ingredients(data=DataOrigin(uri="/data/span-3", span=3, fingerprint="ab"), code={"Trainer": "cd"})

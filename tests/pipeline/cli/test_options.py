@@ -10,8 +10,7 @@ from pipeline.local.metadata import MetadataError
 from pipeline.local.runner import StepFailedError, WorkspaceInUseError
 from pipeline.settings.settings import SettingsError
 from registry.provenance import DamagedVersionError
-from registry.publishing import WrongRequestError
-from registry.version_folders import PublishingError
+from registry.publishing import PublishingError, WrongRequestError
 
 
 @pytest.mark.parametrize(

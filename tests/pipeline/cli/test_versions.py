@@ -201,7 +201,7 @@ def test_prune_without_doing_it() -> None:
     ("arguments", "message"),
     [
         (("rollback", "17"), f"Error: 17: no such version of digits; there are {NOW}, {NOW + 1}."),
-        (("rollback", str(NOW + 1)), f"Error: {NOW + 1}: this is the current version of digits already."),
+        (("rollback", str(NOW + 1)), f"Error: {NOW + 1}: this is already the current version of digits."),
         (("rollback", "newest"), "'newest' is not a valid integer"),
         (("rollback", "--model", "mnist"), "Invalid value for --model: 'mnist' is not in "),
         (("rollback", "--model", "mnist"), "; there are digits."),

@@ -6,7 +6,7 @@ import pytest
 from components.example_gen.sources import DataError
 from pipeline.kubeflow.step.failure import KubeflowStepError, describe_bug, explain
 from registry.provenance import DamagedVersionError
-from registry.version_folders import PublishingError
+from registry.publishing import PublishingError
 
 
 @pytest.mark.parametrize("kind", [KubeflowStepError, PublishingError, DamagedVersionError])
