@@ -117,7 +117,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         )
         corrupted_example_gen = CorruptedExampleGen(
             example_gen.outputs["examples"],
-            split=TEST_SPLIT,
             seed=settings.robustness.seed,
             sample_fraction=settings.robustness.sample_fraction,
         )

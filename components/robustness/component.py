@@ -1,4 +1,4 @@
-"""CorruptedExampleGen: the component that makes corrupted copies of a split, for gating on robustness."""
+"""CorruptedExampleGen: the component that writes corrupted copies of the test split, to gate on robustness."""
 
 from typing import ClassVar
 
@@ -8,13 +8,11 @@ from tfx.types import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.standard_artifacts import Examples
 
-from components.features import TEST_SPLIT
 from components.robustness.executor import (
     CORRUPTED_EXAMPLES_KEY,
     EXAMPLES_KEY,
     SAMPLE_FRACTION_KEY,
     SEED_KEY,
-    SPLIT_KEY,
     Executor,
 )
 
@@ -23,7 +21,6 @@ class CorruptedExampleGenSpec(ComponentSpec):
     """Contract of CorruptedExampleGen."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        SPLIT_KEY: ExecutionParameter(type=str),
         SEED_KEY: ExecutionParameter(type=int),
         SAMPLE_FRACTION_KEY: ExecutionParameter(type=float),
     }
@@ -32,31 +29,23 @@ class CorruptedExampleGenSpec(ComponentSpec):
 
 
 class CorruptedExampleGen(BaseBeamComponent):
-    """Writes copies of the examples of a split, corrupted in each of the 15 ways of MNIST-C.
+    """Writes copies of the examples of the test split, corrupted in each of the 15 ways of MNIST-C.
 
-    TFX has no component that makes examples out of examples but Transform, whose work becomes part of the model.
+    Transform is the only component of TFX that turns examples into examples, and its work becomes part of the model.
 
-    Its output, `corrupted_examples`, has one split, `test`: gzipped TFRecords of `image` int64[784], `label` int64[1]
-    and `corruption`, the name of the corruption, one file for each file and corruption. They depend on nothing but the
+    The output, `corrupted_examples`, has one split, `test`: gzipped TFRecords of `image` int64[784], `label` int64[1]
+    and `corruption`, the name of the corruption; one file for each input file and corruption. They depend only on the
     examples and the seed.
     """
 
     SPEC_CLASS = CorruptedExampleGenSpec
     EXECUTOR_SPEC = BeamExecutorSpec(Executor)
 
-    def __init__(
-        self,
-        examples: BaseChannel,
-        *,
-        split: str = TEST_SPLIT,
-        seed: int,
-        sample_fraction: float,
-    ) -> None:
+    def __init__(self, examples: BaseChannel, *, seed: int, sample_fraction: float) -> None:
         """Defines the step.
 
         Args:
-            examples: Raw tf.Examples, as MnistExampleGen writes them.
-            split: Which split to corrupt.
+            examples: Raw tf.Examples from MnistExampleGen.
             seed: Seed of the corruptions, not negative.
             sample_fraction: Share of the split that each corruption is applied to, above 0 and up to 1.
 
@@ -71,7 +60,6 @@ class CorruptedExampleGen(BaseBeamComponent):
             CorruptedExampleGenSpec(
                 **{
                     EXAMPLES_KEY: examples,
-                    SPLIT_KEY: split,
                     SEED_KEY: seed,
                     SAMPLE_FRACTION_KEY: sample_fraction,
                     CORRUPTED_EXAMPLES_KEY: Channel(type=Examples),

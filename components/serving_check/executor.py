@@ -7,10 +7,10 @@ from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
+from components.raw_examples import find_files, read_images
 from components.serving_check.blessing import bless, refuse_blessing
 from components.serving_check.check import check_export
 from components.serving_check.limits import ServingLimits
-from components.serving_check.sample_images import read_images
 from components.serving_check.warm_up import warm_up_requests
 from components.verdict import Verdict
 from components.verdict_artifact import VERDICT_KEY, publish_verdict
@@ -59,7 +59,12 @@ class Executor(BaseExecutor):
         verdict_artifact = artifact_utils.get_single_instance(output_dict[VERDICT_KEY])
         limits = ServingLimits.model_validate_json(exec_properties[LIMITS_KEY])
         model_path = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-        images = read_images(examples, exec_properties[SPLIT_KEY], limits.num_requests)
+        images, _ = read_images(find_files(examples, exec_properties[SPLIT_KEY]), limits.num_requests)
+        if not len(images):
+            raise ValueError(
+                f"{examples.uri}: split {exec_properties[SPLIT_KEY]!r} has no examples, expected at least one to send "
+                "to the export."
+            )
 
         findings = check_export(model_path, images, limits, Path(verdict_artifact.uri, LOG_FILE))
         verdict = Verdict(GATE, tuple(findings), _ADVICE)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.robustness.pixels import Images
+from components.robustness.corruptions import Images
 
 MNIST = Path(__file__).resolve().parents[3] / "data" / "mnist.npz"
 
@@ -20,8 +20,3 @@ def digits() -> Images:
 @pytest.fixture
 def generator() -> np.random.Generator:
     return np.random.default_rng(7)
-
-
-@pytest.fixture
-def blank() -> Images:
-    return np.zeros((200, 28, 28), np.uint8)

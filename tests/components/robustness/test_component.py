@@ -12,7 +12,6 @@ def make(seed: int = 11, sample_fraction: float = 0.5) -> CorruptedExampleGen:
 
 def test_exec_properties_are_all_that_the_cache_may_depend_on() -> None:
     assert make().exec_properties == {
-        "split": "test",
         "seed": 11,
         "sample_fraction": 0.5,
     }

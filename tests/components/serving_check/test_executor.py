@@ -71,3 +71,14 @@ def test_a_refused_export_keeps_its_verdict(run: Run, good_export: Path, monkeyp
     assert model_path.endswith("Format-Serving")
     assert len(images) == limits.num_requests == 8
     assert log_file.parent == Path(verdict.uri)
+
+
+def test_a_split_without_examples_is_an_error(
+    make_examples: Callable[[Path, np.ndarray], Examples], images: np.ndarray, limits: ServingLimits, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="split 'test' has no examples, expected at least one to send to the export"):
+        Executor().Do(
+            {"model": [Model()], "examples": [make_examples(tmp_path, images[:0])]},
+            {"blessing": [InfraBlessing()], "verdict": [VerdictArtifact()]},
+            {"split": "test", "limits": limits.model_dump_json(), "model_name": "digits"},
+        )
