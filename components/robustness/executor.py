@@ -58,7 +58,7 @@ class Executor(BaseBeamExecutor):
             _ = (
                 pipeline
                 | "Files" >> beam.Create(list(enumerate(files)), reshuffle=True)
-                | "Corrupt" >> beam.FlatMapTuple(corrupt_file, directory, len(files), seed, sample_fraction)
+                | "Corrupt" >> beam.FlatMap(corrupt_file, directory, len(files), seed, sample_fraction)
                 | "Written" >> beam.combiners.ToList()
                 | "Verify" >> beam.Map(verify_written, len(files))
             )
@@ -67,13 +67,12 @@ class Executor(BaseBeamExecutor):
 
 
 def corrupt_file(
-    number: int, path: str, directory: str, num_files: int, seed: int, sample_fraction: float
+    file: tuple[int, str], directory: str, num_files: int, seed: int, sample_fraction: float
 ) -> Iterator[tuple[str, int]]:
     """Writes corrupted copies of the records of one file, in their order, one file for each corruption.
 
     Args:
-        number: Number of the file, from 0.
-        path: Gzipped TFRecords of raw tf.Examples.
+        file: Number of the file, from 0, and its path: gzipped TFRecords of raw tf.Examples.
         directory: Folder to write to.
         num_files: Number of files of the split.
         seed: Seed of all corruptions, not negative.
@@ -82,6 +81,7 @@ def corrupt_file(
     Yields:
         The corruption and the number of the file, once the copy is written.
     """
+    number, path = file
     images, labels = read_images([path])
     # The first records are a random sample: MnistExampleGen shuffles them.
     sample = slice(math.ceil(sample_fraction * len(images)))

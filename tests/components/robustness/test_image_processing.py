@@ -15,7 +15,7 @@ def step(top: int, bottom: int) -> np.ndarray:
 
 
 def edges(*images: np.ndarray) -> np.ndarray:
-    return find_edges(np.stack(images).astype(np.float32) / 255)
+    return find_edges(np.stack(images).astype(np.float32) / np.float32(255))
 
 
 def test_an_edge_is_beside_the_step_and_not_on_the_border() -> None:
