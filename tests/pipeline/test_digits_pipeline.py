@@ -71,7 +71,6 @@ def test_every_split_serves_one_purpose(nodes: dict[str, Any]) -> None:
     assert json.loads(trainer["eval_args"])["splits"] == ["eval"]
     assert json.loads(parameters(nodes["Evaluator"])["example_splits"]) == ["test"]
     assert json.loads(parameters(nodes["RobustnessEvaluator"])["example_splits"]) == ["test"]
-    assert parameters(nodes["CorruptedExampleGen"])["split"] == "test"
     assert parameters(nodes["ServingCheck"])["split"] == "test"
 
 
