@@ -34,8 +34,8 @@ run: $(READY)  ## Train, gate and push on the full MNIST; ARGS="--profile fast" 
 serve: $(READY)  ## Serve the newest pushed model and the drawing page; ARGS="--rest-port 9000" and the like go to `digits serve`.
 	@$(DIGITS) serve $(ARGS)
 
-test: $(READY)  ## Run all tests; ARGS="tests/pipeline -k settings" and the like go to pytest.
-	@.venv/bin/python -m pytest $(ARGS)
+test: $(READY)  ## Run the tests, some at a time; ARGS="tests/pipeline -k settings" and the like go to pytest.
+	@.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 test-containers: $(READY)  ## Build the image and run it: the whole pipeline in it, then each step on its own.
 	@.venv/bin/python -m pytest -m containers tests/containers $(ARGS)

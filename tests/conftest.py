@@ -40,6 +40,22 @@ Requests = dict[str, Any]
 Answers = dict[str, np.ndarray]
 
 
+SHARED_RUNS = {"tests/e2e": "runs", "tests/serving/web": "runs", "tests/kubeflow": "contract"}
+"""Folders whose tests share whole runs, and the name of what they share."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Assigns tests that share whole runs to one xdist worker, and starts them first; other tests go by module."""
+
+    def group(item: pytest.Item) -> str:
+        module = item.nodeid.partition("::")[0]
+        return next((name for folder, name in SHARED_RUNS.items() if module.startswith(folder)), module)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) not in SHARED_RUNS.values())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_of_the_environment() -> Iterator[None]:
     """What somebody has set for their own runs is no part of the tests."""

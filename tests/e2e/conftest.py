@@ -25,7 +25,7 @@ def retrained_run(unchanged_run: Any, run_digits: Callable[..., Any]) -> Any:
 def edited_run(retrained_run: Any, run_digits: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The code is a copy of the project's, with an edited preprocessing_fn."""
     root = tmp_path_factory.mktemp("edited")
-    for package in ("components", "pipeline", "serving"):
+    for package in ("components", "pipeline", "registry", "serving"):
         shutil.copytree(PROJECT_ROOT / package, root / package)
     shutil.copytree(PROJECT_ROOT / "data", root / "data")
     preprocessing = root / "components" / "preprocessing.py"
