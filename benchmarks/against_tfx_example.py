@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks import tfx_example
 from benchmarks.comparison import Figures, accuracy_figures, medians, process_figures, table_rows
 from benchmarks.processes import DIGITS, FinishedProcess, run_module, run_process
-from pipeline.local.metadata import newest_run, open_metadata
+from pipeline.local.metadata import list_runs
 from pipeline.settings.settings import Profile, load_settings
 from registry.versions import list_versions
 
@@ -77,7 +77,7 @@ def _repeat_ours(profile: Profile, folder: Path) -> _Repetition:
 
 
 def _examine(name: str, process: FinishedProcess, metadata_file: Path, serving_directory: Path) -> _Repetition:
-    step_seconds = {step.name: step.seconds for step in newest_run(open_metadata(metadata_file)).steps}
+    step_seconds = {step.name: step.seconds for step in list_runs(metadata_file)[-1].steps}
     model = str(list_versions(serving_directory)[-1].directory)
     in_python, in_session = (_ask(name, loader, model) for loader in ("python", "session"))
     figures = {

@@ -1,7 +1,7 @@
 """What a gate decided and why: the one form in which every gate states it, for programs and for people."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,18 +141,23 @@ def read_verdict(directory: str | Path) -> Verdict:
 
 
 def render_findings(findings: Iterable[Finding], headings: Mapping[str, str]) -> str:
-    """Returns a table of findings, a line each, without the columns in which nothing stands."""
+    """Returns a table of findings, one line each, without empty columns."""
+    rows = [finding.cells() for finding in findings]
+    columns = [column for column in headings if any(row[column] for row in rows)]
+    return render_table([headings[column] for column in columns], [[row[column] for column in columns] for row in rows])
+
+
+def render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns rows of cells below a header as text; no line is wrapped."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    rows = [finding.cells() for finding in findings]
-    columns = [column for column in headings if any(row[column] for row in rows)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(headings[column], no_wrap=True)
+    for name in header:
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        table.add_row(*(row[column] for column in columns))
+        table.add_row(*row)
     console = Console(width=_TABLE_WIDTH, color_system=None, highlight=False, markup=False)
     with console.capture() as capture:
         console.print(table)

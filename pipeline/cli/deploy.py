@@ -13,9 +13,9 @@ from pipeline.cli.options import (
     config_option,
     errors_to_exit_codes,
     json_option,
+    print_json,
     settings_from_options,
 )
-from pipeline.cli.printing import print_json
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.compile.compiled_pipeline import CompiledPipeline

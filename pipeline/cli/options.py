@@ -1,10 +1,11 @@
-"""What the commands of `digits` have in common: options, the settings that come from them, and exit codes."""
+"""What the `digits` commands share: options, settings, exit codes, JSON and tables."""
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -16,12 +17,19 @@ EXIT_WRONG_USE = 2
 EXIT_REFUSED = 3
 
 workspace_option = click.option(
-    "--workspace", metavar="DIR", help="Folder of everything that runs write.  [default: ./workspace]"
+    "--workspace", metavar="DIR", help="Folder for everything that runs write.  [default: ./workspace]"
 )
 config_option = click.option(
-    "--config", metavar="FILE", type=click.Path(path_type=Path), help="TOML file.  [default: ./digits.toml, if there]"
+    "--config",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="TOML file.  [default: ./digits.toml, if it exists]",
 )
-model_option = click.option("--model", metavar="NAME", help="Name of the model.  [default: `name` of the settings]")
+profile_option = click.option("--profile", metavar="P", help="smoke (seconds), fast or default.")
+set_option = click.option(
+    "--set", "assignments", metavar="SECTION.KEY=VALUE", multiple=True, help="Set one setting; repeatable."
+)
+model_option = click.option("--model", metavar="NAME", help="Name of the model.  [default: the setting `name`]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -33,14 +41,7 @@ def settings_from_options(
     profile: str | None = None,
     data_uri: str | None = None,
 ) -> "Settings":
-    """Builds the settings of a command.
-
-    Args:
-        config: What `--config` says.
-        assignments: What `--set` says.
-        workspace: What `--workspace` says.
-        profile: What `--profile` says.
-        data_uri: What `--data` says.
+    """Builds the settings of a command from the values of its options.
 
     Raises:
         SettingsError: A key is unknown, a value is not allowed, or the file cannot be read.
@@ -54,16 +55,16 @@ def settings_from_options(
 
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:
-    """Ends the command with one line for people, and an exit code for programs, where something is wrong."""
+    """Prints an expected error to standard error, one line per line of its message, and exits with its code."""
     try:
         yield
-    # What these calls import takes a second, which only a command that fails has to wait.
+    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError, SystemExit):
+        raise  # click handles them.
+    # Python evaluates these calls, which import for a second, only if there is another error.
     except _wrong_use() as error:
         _fail(str(error), EXIT_WRONG_USE)
     except _failures() as error:
         _fail(str(error), EXIT_FAILURE)
-    except BrokenPipeError:
-        raise  # Whoever read the output wants no more of it, which click takes for an end, not for an error.
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; check the path, its permissions and the disk.", EXIT_FAILURE)
@@ -103,3 +104,20 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     for line in message.splitlines():
         click.echo(f"Error: {line}", err=True)
     sys.exit(exit_code)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as indented JSON."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows of text below a header; a narrow terminal wraps lines instead of cutting cells."""
+    from components.verdict import render_table
+
+    click.echo(render_table(header, rows), nl=False)
+
+
+def percent(share: float | None) -> str:
+    """Formats a share of 0 to 1 as a percentage; None becomes an empty string."""
+    return "" if share is None else f"{100 * share:.2f} %"

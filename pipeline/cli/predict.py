@@ -15,10 +15,10 @@ from pipeline.cli.options import (
     config_option,
     errors_to_exit_codes,
     model_option,
+    print_json,
     settings_from_options,
     workspace_option,
 )
-from pipeline.cli.printing import print_json
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings

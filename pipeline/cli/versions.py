@@ -1,22 +1,28 @@
-"""The commands of `digits` for pushed versions: list them, make an older one current again, remove old ones."""
+"""The `digits` commands for pushed versions: list them, roll back, prune, label."""
 
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.options import (
     config_option,
-    errors_to_exit_codes,
     json_option,
     model_option,
+    percent,
+    print_json,
+    print_table,
     settings_from_options,
     workspace_option,
 )
-from pipeline.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
+    from registry.labels import ModelLabels
+    from registry.provenance import Provenance
+    from registry.versions import Version
 
 
 @click.command()
@@ -24,20 +30,30 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
-    """List the pushed versions of the models, the oldest first."""
-    with errors_to_exit_codes():
-        from pipeline.cli.version_report import HEADER, report_versions
-
-        settings = settings_from_options(config, workspace=workspace)
-        models = sorted(settings.serving_root.iterdir()) if settings.serving_root.is_dir() else []
-        reports = [report for model in models for report in report_versions(model)]
+    """List the pushed versions of all models, oldest first."""
+    settings = settings_from_options(config, workspace=workspace)
+    found = [values for directory in _model_directories(settings) for values in _describe_versions(directory)]
     if as_json:
-        print_json([report.values() for report in reports])
-    elif not reports:
+        print_json(found)
+    elif not found:
         click.echo(f"No version has been pushed to {settings.serving_root} yet.")
     else:
-        print_table(HEADER, [report.cells() for report in reports])
-        click.echo(f"{settings.serving_root} (a server loads the current version of a model)")
+        print_table(
+            ("model", "version", "pushed", "size", "accuracy", "span", "role"),
+            [
+                (
+                    values["model"],
+                    str(values["version"]),
+                    f"{datetime.fromisoformat(values['pushed']).astimezone():%Y-%m-%d %H:%M:%S}",
+                    f"{values['bytes'] / 1e6:.1f} MB",
+                    percent(values["test_accuracy"]),
+                    "" if values["span"] is None else str(values["span"]),
+                    _roles(values),
+                )
+                for values in found
+            ],
+        )
+        click.echo(f"\n{settings.serving_root} (a server loads the current version of a model)")
 
 
 @click.command()
@@ -49,35 +65,34 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
 def rollback(version: int | None, model: str | None, workspace: str | None, config: Path | None, as_json: bool) -> None:
     """Make an older version of a model current again.
 
-    VERSION is published once more, under a new number; nothing is removed. Without VERSION it is the newest that holds
-    another model than the current one: a second rollback undoes the first. Where labels say what is served, `digits
-    label stable VERSION` goes back.
+    Publishes VERSION again, under a new number, and removes nothing. VERSION defaults to the newest one that holds
+    another model than the current version: a second rollback undoes the first. If labels choose what is served, use
+    `digits label stable VERSION` instead.
     """
-    with errors_to_exit_codes():
-        from pipeline.cli.version_report import version_values
-        from registry.publishing import roll_back
-        from registry.versions import list_versions, read_provenance
+    from registry.publishing import roll_back
+    from registry.versions import list_versions, read_provenance
 
-        directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
-        labels = _labels(directory)
-        before = list_versions(directory)
-        published = roll_back(directory, version)
-        provenance = read_provenance(published.directory)
-        target = provenance.rolled_back_to if provenance else None
+    directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
+    labels = _labels(directory)
+    before = list_versions(directory)
+    published = roll_back(directory, version)
+    replaced = before[-1].number
+    provenance = read_provenance(published.directory)
+    target = provenance.rolled_back_to if provenance else None
     if as_json:
-        values = {"rolled_back_to": target, "replaced": before[-1].number, "labels": labels}
-        print_json({**version_values(published), **values})
+        values = {"rolled_back_to": target, "replaced": replaced, "labels": labels}
+        print_json({**_version_values(published), **values})
         return
     click.echo(f"{published.model}: version {published.number} is now current, a copy of {target}.")
-    click.echo(f"It takes the place of version {before[-1].number}, which stays where it is.")
+    click.echo(f"It replaces version {replaced}, which is kept.")
     if labels:
-        click.echo(f"Its labels say what is served: give it one, `digits label LABEL {published.number}`.")
+        click.echo(f"Labels choose what is served: run `digits label LABEL {published.number}` to serve it.")
 
 
 @click.command()
 @click.option("--keep", type=click.IntRange(min=1), required=True, help="How many of the newest versions to keep.")
 @model_option
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @workspace_option
 @config_option
 @json_option
@@ -86,37 +101,157 @@ def prune(
 ) -> None:
     """Remove old versions of a model.
 
-    All but the newest; the baseline, to which a rollback goes, is kept as well, and so are the versions with whose data
-    DataGate may compare that of the next run. A version that has a label is never removed.
+    Keeps the newest versions, the baseline (the target of a rollback) and the versions whose data DataGate may compare
+    with that of the next run. Refuses to remove a version that has a label.
     """
-    with errors_to_exit_codes():
-        from pipeline.cli.version_report import report_versions, version_values
-        from registry.publishing import prunable_versions
-        from registry.publishing import prune as prune_versions
+    from registry.publishing import prunable_versions
+    from registry.publishing import prune as prune_versions
 
-        directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
-        _refuse_labelled(directory, keep)
-        removed = (prunable_versions if dry_run else prune_versions)(directory, keep)
-        kept = [report for report in report_versions(directory) if report.version not in removed]
+    directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
+    _refuse_labeled(directory, keep)
+    removed = (prunable_versions if dry_run else prune_versions)(directory, keep)
+    numbers = {version.number for version in removed}
+    kept = [values for values in _describe_versions(directory) if values["version"] not in numbers]
     if as_json:
-        values = {"removed": [version_values(version) for version in removed], "dry_run": dry_run}
-        print_json({**values, "kept": [report.values() for report in kept]})
+        values = {"removed": [_version_values(version) for version in removed], "dry_run": dry_run}
+        print_json({**values, "kept": kept})
         return
     for version in removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {version.model} {version.number}")
-    for report in kept:
-        is_new = report in kept[-keep:]
-        reason = report.roles or (f"one of the newest {keep}" if is_new else "DataGate may compare with its data")
-        click.echo(f"{'would keep' if dry_run else 'kept'} {report.version.model} {report.version.number}: {reason}")
+    for values in kept:
+        is_new = values in kept[-keep:]
+        reason = _roles(values) or (f"one of the newest {keep}" if is_new else "DataGate may compare with its data")
+        click.echo(f"{'would keep' if dry_run else 'kept'} {values['model']} {values['version']}: {reason}")
 
 
-def _labels(directory: Path) -> dict[str, int]:
+@click.command()
+@click.argument("label", required=False)
+@click.argument("version", type=int, required=False)
+@click.option("--remove", metavar="LABEL", help="Remove this label.")
+@model_option
+@workspace_option
+@config_option
+@json_option
+def label(
+    label: str | None,
+    version: int | None,
+    remove: str | None,
+    model: str | None,
+    workspace: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """List the labels of a model, or assign LABEL to VERSION, by default the newest.
+
+    With labels, TF Serving loads the labeled versions and those that had a label before the last change; a new push is
+    not served until it has a label. `digits label canary` tries the newest version, `digits label stable VERSION`
+    promotes a version or goes back to it. Without labels, the newest version is served. docs/serving.md explains how
+    to set up a server for labels.
+    """
+    if remove is not None and label is not None:
+        raise click.UsageError(f"Give either --remove {remove} or the label {label}, not both.")
+    from registry.labels import read_labels, set_label
+    from registry.publishing import existing_versions
+
+    settings = settings_from_options(config, workspace=workspace)
+    name = model or settings.name
+    versions = existing_versions(settings.serving_root / name)
+    changed = label or remove
+    if changed is None:
+        labels = read_labels(settings.serving_root, name)
+    else:
+        target = _target(versions, version) if label else None
+
+        def show_wait(seconds: float) -> None:
+            click.echo(f"{changed} moves to {target} in {seconds:.0f} s, when all servers have loaded it.", err=True)
+
+        labels = set_label(settings.serving_root, name, changed, target, show_wait)
+    if as_json:
+        assigned = dict(sorted(labels.labels.items()))
+        print_json({"model": name, "labels": assigned, "loaded": list(labels.loaded)})
+    else:
+        _show_labels(name, labels, versions)
+
+
+def _target(versions: "list[Version]", number: int | None) -> int:
+    numbers = [each.number for each in versions]
+    if number is not None and number not in numbers:
+        known = ", ".join(map(str, numbers))
+        raise click.BadParameter(
+            f"{number}: no such version of {versions[0].model}; there are {known}.", param_hint="VERSION"
+        )
+    return numbers[-1] if number is None else number
+
+
+def _show_labels(model: str, labels: "ModelLabels", versions: "list[Version]") -> None:
+    if not labels.labels:
+        click.echo(f"{model} has no labels: its newest version, {versions[-1].number}, is served.")
+        return
+    pushed = {each.number: f"{each.pushed.astimezone():%Y-%m-%d %H:%M}" for each in versions}
+    rows = [(name, str(number), pushed.get(number, "missing")) for name, number in sorted(labels.labels.items())]
+    print_table(("label", "version", "pushed"), rows)
+    loaded = ", ".join(map(str, labels.loaded))
+    click.echo(f"\nTF Serving loads {loaded}; requests without a label go to {max(labels.loaded, default='')}.")
+
+
+def _describe_versions(serving_directory: Path) -> Iterator[dict[str, Any]]:
+    """Yields the JSON values of each version of a model, oldest first."""
+    from registry.provenance import DamagedVersionError
+    from registry.versions import find_baseline, list_versions, read_provenance, version_fingerprint
+
+    found = list_versions(serving_directory)
+    baseline = find_baseline(serving_directory, version_fingerprint(found[-1])) if found else None
+    for version in found:
+        provenance, damage = None, None
+        try:
+            provenance = read_provenance(version.directory)
+        except DamagedVersionError as error:
+            damage = str(error)
+        ingredients = provenance.origin.ingredients if provenance else None
+        yield {
+            **_version_values(version),
+            "test_accuracy": _test_accuracy(provenance) if provenance else None,
+            "span": ingredients.data.span if ingredients else None,
+            "current": version == found[-1],
+            "baseline": version == baseline,
+            "rolled_back_to": provenance.rolled_back_to if provenance else None,
+            "provenance": provenance.model_dump(mode="json") if provenance else None,
+            "damage": damage,
+        }
+
+
+def _version_values(version: "Version") -> dict[str, Any]:
+    return {
+        "model": version.model,
+        "version": version.number,
+        "pushed": version.pushed.isoformat(),
+        "bytes": version.num_bytes,
+        "directory": str(version.directory),
+    }
+
+
+def _test_accuracy(provenance: "Provenance") -> float | None:
+    evaluations = (gate.metrics for gate in provenance.origin.gates if gate.gate == "Evaluator")
+    return next((metrics.get("accuracy", {}).get("all") for metrics in evaluations), None)
+
+
+def _roles(values: Mapping[str, Any]) -> str:
+    roles = {
+        "current": values["current"],
+        "baseline": values["baseline"],
+        f"rollback of {values['rolled_back_to']}": values["rolled_back_to"] is not None,
+        "damaged provenance": values["damage"],
+    }
+    return ", ".join(role for role, holds in roles.items() if holds)
+
+
+def _labels(serving_directory: Path) -> dict[str, int]:
     from registry.labels import read_labels
 
-    return dict(read_labels(directory.parent, directory.name).labels)
+    return dict(read_labels(serving_directory.parent, serving_directory.name).labels)
 
 
-def _refuse_labelled(directory: Path, keep: int) -> None:
+def _refuse_labeled(directory: Path, keep: int) -> None:
     from registry.publishing import WrongRequestError, prunable_versions
     from registry.versions import list_versions
 
@@ -127,8 +262,12 @@ def _refuse_labelled(directory: Path, keep: int) -> None:
         enough = sum(version.number >= oldest for version in list_versions(directory))
         raise WrongRequestError(
             f"--keep {keep}: this would remove version {oldest}, which has the label {label}; expected {enough} or "
-            "more, or another version for the label first: `digits label`."
+            "more, or move the label to another version first: `digits label`."
         )
+
+
+def _model_directories(settings: "Settings") -> list[Path]:
+    return sorted(settings.serving_root.iterdir()) if settings.serving_root.is_dir() else []
 
 
 def _serving_directory(settings: "Settings", model: str | None) -> Path:
@@ -136,8 +275,7 @@ def _serving_directory(settings: "Settings", model: str | None) -> Path:
 
     if model is None:
         return settings.serving_directory
-    models = sorted(settings.serving_root.iterdir()) if settings.serving_root.is_dir() else []
-    pushed = [directory.name for directory in models if list_versions(directory)]
+    pushed = [directory.name for directory in _model_directories(settings) if list_versions(directory)]
     if model not in pushed:
         known = f"there are {', '.join(pushed)}" if pushed else "no model has been pushed there yet"
         raise click.BadParameter(f"{model!r} is not in {settings.serving_root}; {known}.", param_hint="--model")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from components.verdict import TABLE_FILE, render_findings
-from pipeline.local.run_result import RunResult
+from pipeline.local.runner import RunResult
 
 _NAME_WIDTH = 19
 _MAX_REFUSALS = 10

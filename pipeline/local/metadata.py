@@ -1,4 +1,4 @@
-"""Runs, their steps and what came of them, read out of ML Metadata without loading TFX."""
+"""Reads runs from ML Metadata without loading TFX, and records how they ended."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +14,6 @@ Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped", "unfini
 
 _RUN_CONTEXT_TYPE = "pipeline_run"
 _STEP_CONTEXT_TYPE = "node"
-_PUSHED_MODEL_TYPE = "PushedModel"
-_VERSION_PROPERTY = "pushed_version"
 _ACCURACY_PROPERTY = "test_accuracy"
 _OUTCOME_PROPERTY = "outcome"
 
@@ -27,12 +25,8 @@ _STEP_STATES: dict[int, StepState] = {
 }
 
 
-class NoRunsError(LookupError):
-    """Nothing has run in a workspace yet; the message says which."""
-
-
 class MetadataError(RuntimeError):
-    """The metadata database of a workspace is damaged; the message says which."""
+    """The metadata database of a workspace is damaged; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +43,14 @@ class Run:
     """One run of a pipeline.
 
     Attributes:
-        run_id: The id that TFX gave it, the local time of its start.
+        run_id: The ID that TFX assigned, the local start time.
         pipeline: Name of the pipeline.
-        started: When it started, local time.
-        seconds: How long its steps took together.
-        steps: Its steps, in the order in which they ran.
-        outcome: What came of it; `unfinished` if it has not come to an end, or never will.
-        test_accuracy: Accuracy of its model on test, 0 to 1, if it came to that.
-        version: Version of the model that it pushed, or had pushed before; None if none.
+        started: Local start time.
+        seconds: Total duration of its steps.
+        steps: Its steps, in execution order.
+        outcome: How it ended; `unfinished` if it is running or was killed.
+        test_accuracy: Accuracy of its model on the test split, 0 to 1; None if no model was evaluated.
+        version: Model version that the run pushed, or reused from an earlier push; None if there is none.
     """
 
     run_id: str
@@ -73,15 +67,12 @@ def open_metadata(file: Path, *, writable: bool = False) -> MetadataStore:
     """Opens the metadata database of a workspace.
 
     Args:
-        file: The SQLite file, which must be there.
-        writable: Whether it may be written to.
+        file: The SQLite file, which must exist.
+        writable: Whether to open it for writing.
 
     Raises:
-        NoRunsError: There is no such file: nothing has run in this workspace.
-        MetadataError: The file is no metadata database.
+        MetadataError: The file is not a metadata database.
     """
-    if not file.exists():
-        raise NoRunsError(f"{file.parent}: no pipeline has run in this workspace yet; start one with `digits run`.")
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(file)
     source = metadata_store_pb2.SqliteMetadataSourceConfig
@@ -95,67 +86,65 @@ def open_metadata(file: Path, *, writable: bool = False) -> MetadataStore:
         ) from error
 
 
-def list_runs(store: MetadataStore) -> list[Run]:
-    """Returns all runs of all pipelines of the workspace, the oldest first."""
-    return [_run(store, context) for context in _run_contexts(store)]
-
-
-def newest_run(store: MetadataStore) -> Run:
-    """Returns the run that started last.
-
-    Raises:
-        LookupError: There is none.
-    """
-    return _run(store, _newest_context(store))
-
-
-def newest_artifacts(store: MetadataStore, type_name: str) -> list[metadata_store_pb2.Artifact]:
-    """Returns the artifacts of a type that the newest run made, or found in the cache, in the order of its steps.
+def list_runs(file: Path) -> list[Run]:
+    """Returns all runs of all pipelines of a workspace, oldest first.
 
     Args:
-        store: The metadata store.
-        type_name: Such as `digits.Verdict`.
+        file: Its metadata database, which does not exist before the first run.
 
     Raises:
-        LookupError: There is no run.
+        MetadataError: The file is not a metadata database.
     """
-    return _outputs(store, _newest_context(store), type_name)
+    if not file.exists():
+        return []
+    store = open_metadata(file)
+    contexts = sorted(store.get_contexts_by_type(_RUN_CONTEXT_TYPE), key=lambda context: context.id)
+    return [_run(store, context) for context in contexts]
 
 
-def record_outcome(store: MetadataStore, outcome: Outcome, test_accuracy: float | None = None) -> None:
-    """Writes what came of the newest run beside it, for `list_runs`.
+def read_run(store: MetadataStore, run_id: str) -> Run:
+    """Returns one run, which must be recorded in `store`."""
+    return _run(store, store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id))
+
+
+def run_artifacts(store: MetadataStore, run_id: str, type_name: str) -> list[metadata_store_pb2.Artifact]:
+    """Returns the artifacts of a type, such as `digits.Verdict`, that a run produced or took from the cache."""
+    return _artifacts(store, store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id), type_name)
+
+
+def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_accuracy: float | None = None) -> None:
+    """Records how a run ended, for `list_runs`; does nothing if no step of the run has started.
 
     Args:
         store: The metadata store, writable.
-        outcome: What came of it.
-        test_accuracy: Accuracy of its model on test, 0 to 1, if it came to that.
+        run_id: The run.
+        outcome: How it ended.
+        test_accuracy: Accuracy of its model on the test split, 0 to 1, if a model was evaluated.
     """
-    context = _newest_context(store)
+    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
+    if context is None:
+        return
     context.custom_properties[_OUTCOME_PROPERTY].string_value = outcome
     if test_accuracy is not None:
         context.custom_properties[_ACCURACY_PROPERTY].double_value = test_accuracy
     store.put_contexts([context])
 
 
-def _run_contexts(store: MetadataStore) -> list[metadata_store_pb2.Context]:
-    return sorted(store.get_contexts_by_type(_RUN_CONTEXT_TYPE), key=lambda context: context.id)
-
-
-def _newest_context(store: MetadataStore) -> metadata_store_pb2.Context:
-    contexts = _run_contexts(store)
-    if not contexts:
-        raise LookupError("There is no run in this metadata store.")
-    return contexts[-1]
-
-
 def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
     executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
     names = [_pipeline_and_step(store, execution) for execution in executions]
-    steps = tuple(_step(name, execution) for (_, name), execution in zip(names, executions, strict=True))
-    properties = context.custom_properties
-    outcome, accuracy = properties.get(_OUTCOME_PROPERTY), properties.get(_ACCURACY_PROPERTY)
-    pushed = _outputs(store, context, _PUSHED_MODEL_TYPE)
-    version = pushed[0].custom_properties[_VERSION_PROPERTY].string_value if pushed else ""
+    steps = tuple(
+        Step(
+            name=name,
+            state=_STEP_STATES.get(execution.last_known_state, "running"),
+            seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
+        )
+        for (_, name), execution in zip(names, executions, strict=True)
+    )
+    outcome = context.custom_properties.get(_OUTCOME_PROPERTY)
+    accuracy = context.custom_properties.get(_ACCURACY_PROPERTY)
+    pushed = [model.custom_properties["pushed_version"] for model in _artifacts(store, context, "PushedModel")]
+    version = pushed[0].string_value if pushed else ""
     return Run(
         run_id=context.name,
         pipeline=names[0][0] if names else "",
@@ -168,26 +157,14 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
     )
 
 
-def _step(name: str, execution: metadata_store_pb2.Execution) -> Step:
-    return Step(
-        name=name,
-        state=_STEP_STATES.get(execution.last_known_state, "running"),
-        seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
-    )
-
-
 def _pipeline_and_step(store: MetadataStore, execution: metadata_store_pb2.Execution) -> tuple[str, str]:
     contexts = store.get_contexts_by_execution(execution.id)
-    # The context of a step is named after the pipeline and the step, with a dot between.
+    # The context of a step is named PIPELINE.STEP.
     pipeline, _, step = next(each.name for each in contexts if each.type == _STEP_CONTEXT_TYPE).partition(".")
     return pipeline, step
 
 
-def _outputs(
+def _artifacts(
     store: MetadataStore, context: metadata_store_pb2.Context, type_name: str
 ) -> list[metadata_store_pb2.Artifact]:
-    execution_ids = sorted(execution.id for execution in store.get_executions_by_context(context.id))
-    events = store.get_events_by_execution_ids(execution_ids) if execution_ids else []
-    made = {event.artifact_id: event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT}
-    artifacts = [artifact for artifact in store.get_artifacts_by_id(list(made)) if artifact.type == type_name]
-    return sorted(artifacts, key=lambda artifact: made[artifact.id])
+    return [artifact for artifact in store.get_artifacts_by_context(context.id) if artifact.type == type_name]

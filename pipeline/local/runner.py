@@ -1,47 +1,88 @@
-"""Runs the pipeline in this process and tells a listener what happens, as it happens."""
+"""Runs the pipeline in this process and reports its steps to a listener as they happen."""
 
+import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from filelock import FileLock, Timeout
 
-from components.verdict import read_verdict
-from pipeline.local.run_result import RunResult, accuracy_on_test, outcome_of
-from pipeline.local.step_observer import Listener, StepObserver
+from components.verdict import Verdict, read_verdict
 from pipeline.settings.settings import Settings
 from registry.versions import list_versions
 
 if TYPE_CHECKING:
+    from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
+
     from pipeline.local.metadata import Outcome, Run
+
+_TFX_LOGGER = "absl"
+_STEP_LOGGER = "components"
 
 _DATA_ERROR = re.compile(r"DataError: (.+)")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
 
 
 class StepFailedError(RuntimeError):
-    """A step failed; the message says which and why."""
+    """A step failed; the message names the step and the reason."""
 
 
 class WorkspaceInUseError(RuntimeError):
-    """Another run is using the workspace; the message says which."""
+    """Another run is using the workspace; the message names it."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of a completed run.
+
+    Attributes:
+        run: The run as recorded in ML Metadata, with its outcome.
+        verdicts: The verdicts of the gates, in execution order, by the folder that each was written to.
+        pushed_to: Version directory of the model; None if a gate refused it.
+        served_version: The version that a server loads now; differs from that of the run after a rollback.
+    """
+
+    run: "Run"
+    verdicts: Mapping[Path, Verdict]
+    pushed_to: Path | None
+    served_version: int | None
+
+    @property
+    def digit_accuracy(self) -> dict[str, float]:
+        """Recall of each digit on the test split, by slice name; empty if no model was evaluated."""
+        return _evaluated(self.verdicts.values(), "recall")
+
+
+class Listener(Protocol):
+    """Receives the progress of a run."""
+
+    def step_started(self, name: str) -> None:
+        """A step has started."""
+
+    def step_finished(self, name: str, seconds: float, *, cached: bool) -> None:
+        """A step has succeeded, or its result came from the cache."""
+
+    def progressed(self, text: str, *, passing: bool) -> None:
+        """The step reports its progress; another text soon replaces a `passing` one."""
 
 
 def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
-    """Runs the pipeline with TFX's LocalDagRunner and reads the result out of ML Metadata.
+    """Runs the pipeline with TFX's LocalDagRunner.
 
     Args:
         settings: All settings of the run.
-        listener: Told of each step.
+        listener: Receives the progress of each step.
 
     Returns:
-        What came of it, also when the gate refused the model.
+        The result of the run, also if a gate refused the model.
 
     Raises:
-        DataError: The data is missing, damaged, or of no known layout.
-        StepFailedError: A step failed.
+        DataError: The data is missing, damaged, or in an unknown format.
+        StepFailedError: A step failed, or the user stopped the run.
         WorkspaceInUseError: Another run is using the workspace.
     """
     with _exclusive(settings.workspace):
@@ -55,6 +96,7 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
+        from tfx.dsl.compiler.compiler import Compiler
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
@@ -63,22 +105,24 @@ def _run(settings: Settings, listener: Listener) -> RunResult:
 
     pipeline = create_pipeline(settings, data, beam_args(settings))
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
-    run_before = _newest_run_id(settings)
+    compiled = Compiler().compile(pipeline)
     with observer.observing():
         try:
-            LocalDagRunner().run(pipeline)
+            LocalDagRunner().run_with_ir(compiled)
         except (Exception, KeyboardInterrupt) as error:
             stopped = is_interrupt(error)
-            _record_end(settings, run_before, "stopped" if stopped else "failed")
+            _record_end(settings, _run_id(compiled), "stopped" if stopped else "failed")
             if stopped:
-                raise StepFailedError(f"Stopped in {observer.current_step}; run again to go on from there.") from error
+                raise StepFailedError(
+                    f"Stopped in {observer.current_step}; run again to continue from there."
+                ) from error
             raise explain_failure(error, observer.current_step) from error
-    return _result(settings)
+    return _result(settings, _run_id(compiled))
 
 
 @contextmanager
 def _exclusive(workspace: Path) -> Iterator[None]:
-    """Keeps a second run out of the workspace: SQLite would stop one of the two in the middle."""
+    """Excludes a second run of the workspace, which SQLite would abort."""
     workspace.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(workspace / ".lock", timeout=0):
@@ -89,12 +133,73 @@ def _exclusive(workspace: Path) -> Iterator[None]:
         ) from error
 
 
+def _run_id(compiled: "CompiledPipeline") -> str:
+    # LocalDagRunner replaces the runtime parameter with the ID.
+    return compiled.runtime_spec.pipeline_run_id.field_value.string_value
+
+
+def _result(settings: Settings, run_id: str) -> RunResult:
+    from pipeline.local.metadata import open_metadata, read_run, record_outcome, run_artifacts
+
+    store = open_metadata(settings.metadata_file, writable=True)
+    run = read_run(store, run_id)
+    folders = [Path(artifact.uri) for artifact in run_artifacts(store, run_id, "digits.Verdict")]
+    verdicts = {folder: read_verdict(folder) for folder in folders}
+    steps = [step.name for step in run.steps]
+    verdicts = dict(sorted(verdicts.items(), key=lambda item: steps.index(item[1].gate)))
+    accuracy = _evaluated(verdicts.values(), "accuracy").get("all")
+    run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy)
+    record_outcome(store, run_id, run.outcome, accuracy)
+    versions = list_versions(settings.serving_directory)
+    return RunResult(
+        run,
+        verdicts,
+        pushed_to=settings.serving_directory / str(run.version) if run.version else None,
+        served_version=versions[-1].number if versions else None,
+    )
+
+
+def _record_end(settings: Settings, run_id: str, outcome: "Outcome") -> None:
+    from pipeline.local.metadata import open_metadata, record_outcome
+
+    # The first step creates the database.
+    if settings.metadata_file.exists():
+        record_outcome(open_metadata(settings.metadata_file, writable=True), run_id, outcome)
+
+
+def run_outcome(run: "Run", verdicts: Iterable[Verdict]) -> "Outcome":
+    """Returns the outcome of a run that completed without an error.
+
+    Args:
+        run: Its steps, and the version that Pusher pushed in it or earlier.
+        verdicts: The verdicts of its gates.
+
+    Returns:
+        `refused` if a gate refused the model, or Pusher found that TFX's own InfraValidator did; else `pushed` or
+        `unchanged`.
+    """
+    if run.version is None or not all(verdict.passed for verdict in verdicts):
+        return "refused"
+    return "unchanged" if any(step.name == "Pusher" and step.state == "cached" for step in run.steps) else "pushed"
+
+
+def _evaluated(verdicts: Iterable[Verdict], metric: str) -> dict[str, float]:
+    """Returns the values of a metric on the test split, by slice."""
+    return {
+        finding.slice: finding.value
+        for verdict in verdicts
+        if verdict.gate == "Evaluator"
+        for finding in verdict.findings
+        if finding.metric == metric and isinstance(finding.value, float)
+    }
+
+
 def explain_failure(error: BaseException, step: str | None) -> Exception:
-    """Finds the mistake in the data behind what Beam makes of it: a noted copy, or the text of a traceback.
+    """Finds a DataError that Beam wraps: as a copy with a note, or as the text of a traceback.
 
     Args:
         error: What TFX raised.
-        step: Name of the step that was running.
+        step: Name of the running step.
 
     Returns:
         A DataError, or a StepFailedError that names the step and the last line of the reason.
@@ -109,47 +214,73 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
     return StepFailedError(f"{step or 'The pipeline'} failed: {reason}")
 
 
-def _result(settings: Settings) -> RunResult:
-    from pipeline.local.metadata import newest_artifacts, newest_run, open_metadata, record_outcome
-
-    store = open_metadata(settings.metadata_file, writable=True)
-    verdicts = {
-        Path(artifact.uri): read_verdict(artifact.uri) for artifact in newest_artifacts(store, "digits.Verdict")
-    }
-    record_outcome(store, outcome_of(newest_run(store), verdicts.values()), accuracy_on_test(verdicts.values()))
-    run = newest_run(store)
-    versions = list_versions(settings.serving_directory)
-    return RunResult(
-        run,
-        verdicts,
-        pushed_to=settings.serving_directory / str(run.version) if run.version else None,
-        served_version=versions[-1].number if versions else None,
-    )
-
-
 def is_interrupt(error: BaseException) -> bool:
-    """Tells whether a person has stopped the run."""
+    """Returns whether the user stopped the run."""
     # Beam turns an interrupt into a RuntimeError with the traceback as its text.
     return isinstance(error, KeyboardInterrupt) or str(error).strip().endswith("KeyboardInterrupt")
 
 
-def _record_end(settings: Settings, run_before: str | None, outcome: "Outcome") -> None:
-    from pipeline.local.metadata import open_metadata, record_outcome
+class StepObserver:
+    """Turns the log of TFX's launcher into calls of a listener: LocalDagRunner has no hooks."""
 
-    # A run may end before it has a record of its own; the one before it keeps its outcome.
-    if _newest_run_id(settings) != run_before:
-        record_outcome(open_metadata(settings.metadata_file, writable=True), outcome)
+    def __init__(self, listener: Listener) -> None:
+        """Reports to `listener`."""
+        self._listener = listener
+        self._started = 0.0
+        self._cached = False
+        self._skipped = False
+        self.current_step: str | None = None
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Reports the body of the `with` statement as a step."""
+        self._start(name)
+        yield
+        self._finish()
+
+    @contextmanager
+    def observing(self) -> Iterator[None]:
+        """Reports the steps that run in the body of the `with` statement."""
+        from absl import logging as absl_logging
+
+        handlers = {_TFX_LOGGER: _Handler(self._on_tfx_record), _STEP_LOGGER: _Handler(self._on_step_record)}
+        # absl would reset a level that is set with the logging module.
+        absl_logging.set_verbosity(absl_logging.INFO)
+        logging.getLogger(_STEP_LOGGER).setLevel(logging.DEBUG)
+        for name, handler in handlers.items():
+            logging.getLogger(name).addHandler(handler)
+        try:
+            yield
+        finally:
+            for name, handler in handlers.items():
+                logging.getLogger(name).removeHandler(handler)
+
+    def _on_tfx_record(self, record: logging.LogRecord) -> None:
+        if record.msg == "Component %s is running." and isinstance(record.args, tuple):
+            self._start(str(record.args[0]))
+        elif record.msg == "A cached execution %d is used.":
+            self._cached = True
+        elif record.msg == "Skipping execution for %s":
+            self._skipped = True
+        elif record.msg == "Component %s is finished." and not self._skipped:
+            self._finish()
+
+    def _on_step_record(self, record: logging.LogRecord) -> None:
+        self._listener.progressed(record.getMessage(), passing=record.levelno < logging.INFO)
+
+    def _start(self, name: str) -> None:
+        self.current_step, self._cached, self._skipped, self._started = name, False, False, time.monotonic()
+        self._listener.step_started(name)
+
+    def _finish(self) -> None:
+        name, self.current_step = self.current_step, None
+        self._listener.step_finished(str(name), time.monotonic() - self._started, cached=self._cached)
 
 
-def _newest_run_id(settings: Settings) -> str | None:
-    runs = _known_runs(settings)
-    return runs[-1].run_id if runs else None
+class _Handler(logging.Handler):
+    def __init__(self, receive: Callable[[logging.LogRecord], None]) -> None:
+        super().__init__()
+        self._receive = receive
 
-
-def _known_runs(settings: Settings) -> "list[Run]":
-    from pipeline.local.metadata import NoRunsError, list_runs, open_metadata
-
-    try:
-        return list_runs(open_metadata(settings.metadata_file))
-    except NoRunsError:
-        return []
+    def emit(self, record: logging.LogRecord) -> None:
+        self._receive(record)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.verdict import read_verdict
-from pipeline.local.metadata import list_runs, open_metadata
+from pipeline.local.metadata import list_runs
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,7 @@ def test_a_refusal_stands_when_repeated(refused_run: Any, run_digits: Any, shuff
 
 
 def test_a_refusal_is_on_record(refused_run: Any) -> None:
-    run = list_runs(open_metadata(refused_run.workspace / "metadata.sqlite"))[-1]
+    run = list_runs(refused_run.workspace / "metadata.sqlite")[-1]
     assert run.outcome == "refused"
     assert all(step.state != "failed" for step in run.steps), "a refusal is not a failure"
     verdict = read_verdict(refused_run.result["verdicts"]["Evaluator"]["directory"])
@@ -71,7 +71,7 @@ def test_bad_data_reaches_no_step_that_learns(inverted_run: Any) -> None:
     before_the_gate = {"ImportSchemaGen", "MnistExampleGen", "StatisticsGen", "ExampleValidator"}
     assert set(inverted_run.steps_that_ran) == {*before_the_gate, "DataGate"}
     assert inverted_run.versions == []
-    (run,) = list_runs(open_metadata(inverted_run.workspace / "metadata.sqlite"))
+    (run,) = list_runs(inverted_run.workspace / "metadata.sqlite")
     assert run.outcome == "refused"
 
 
@@ -100,7 +100,7 @@ def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(
     assert re.search(r"mnist\.npz, record 1234 .*: found label 77, expected a class from 0 to 9", error)
     assert "Traceback" not in failed.shown
     assert failed.versions == []
-    (run,) = list_runs(open_metadata(tmp_path / "workspace" / "metadata.sqlite"))
+    (run,) = list_runs(tmp_path / "workspace" / "metadata.sqlite")
     assert run.outcome == "failed"
     assert run.steps[-1].name == "MnistExampleGen"
     assert not list((tmp_path / "workspace" / "pipeline_root").rglob("*.gz")), "half-written examples"

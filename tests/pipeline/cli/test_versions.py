@@ -1,31 +1,34 @@
-"""`digits versions`, `rollback` and `prune`."""
+"""`digits versions`, `rollback`, `prune` and `label`."""
 
 import json
-import re
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from pipeline.cli.main import main
+from registry.labels import MODELS_CONFIG_FILE
 from registry.provenance import PROVENANCE_FILE, DataOrigin, GateRecord, Ingredients, Origin
 from registry.publishing import publish
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 
 NOW = 1_800_000_000
 
+Digits = Callable[..., Result]
+Metrics = dict[str, dict[str, float]]
+
 
 @pytest.fixture(autouse=True)
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A new one, in which all versions are pushed in one second."""
+    """An empty workspace; all versions are pushed in the same second, and labels move without a wait."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("registry.publishing.time.time", lambda: NOW)
+    monkeypatch.setattr("registry.labels.time.sleep", lambda seconds: None)
     return tmp_path / "workspace"
 
 
-def push(weights: str, model: str = "digits", accuracy: float = 0.995, data: bytes = b"") -> Version:
+def push(weights: str, model: str = "digits", metrics: Metrics | None = None, data: bytes = b"") -> Version:
     source = Path("models", weights)
     source.mkdir(parents=True, exist_ok=True)
     (source / "saved_model.pb").write_text(f"{weights} {'0' * 1_500_000}")
@@ -33,57 +36,49 @@ def push(weights: str, model: str = "digits", accuracy: float = 0.995, data: byt
         ingredients=Ingredients(data=DataOrigin(uri="/data", span=3, fingerprint="ab"), code={}),
         gates=(
             GateRecord(gate="DataGate", passed=True, metrics={"accuracy": {"all": 0.5}}),
-            GateRecord(gate="Evaluator", passed=True, metrics={"accuracy": {"all": accuracy, "digit 1": 0.9}}),
+            GateRecord(gate="Evaluator", passed=True, metrics=metrics or {"accuracy": {"all": 0.995, "digit 1": 0.9}}),
         ),
     )
     extra = {TRAIN_STATISTICS_FILE: data} if data else {}
     return publish(source, Path("workspace", "serving", model).resolve(), extra, origin)
 
 
-def digits(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def rows(table: str) -> list[list[str]]:
-    """The cells of each line of a table, without rules and empty lines."""
-    lines = [line.strip() for line in table.splitlines()]
-    return [re.split(r" {2,}", line) for line in lines if line and not set(line) <= {" ", "─"}]
-
-
 def numbers(model: str = "digits") -> list[int]:
     return [version.number for version in list_versions(Path("workspace", "serving", model))]
 
 
-def test_versions_of_an_empty_workspace(workspace: Path) -> None:
+def labels(digits: Digits) -> dict[str, int]:
+    return json.loads(digits("label", "--json").output)["labels"]
+
+
+def test_versions_of_an_empty_workspace(digits: Digits, workspace: Path) -> None:
     result = digits("versions")
     assert (result.exit_code, result.output) == (0, f"No version has been pushed to {workspace / 'serving'} yet.\n")
     assert json.loads(digits("versions", "--json").output) == []
     assert not workspace.exists()
 
 
-def test_versions_say_what_they_are(workspace: Path) -> None:
-    push("a", accuracy=0.9925)
-    push("b", accuracy=0.9875)
+def test_versions_as_a_table(digits: Digits, table_rows: Callable[[str], list[list[str]]], workspace: Path) -> None:
+    push("a", metrics={"accuracy": {"all": 0.9925}})
+    push("b", metrics={"accuracy": {"digit 1": 0.9}, "recall": {"all": 0.8}})
     push("c", model="fashion")
     assert digits("rollback").exit_code == 0
-    header, *found, last = rows(digits("versions").output)
+    header, *found, last = table_rows(digits("versions").output)
     assert header == ["model", "version", "pushed", "size", "accuracy", "span", "role"]
     assert [[*row[:2], *row[3:]] for row in found] == [
         ["digits", f"{NOW}", "1.5 MB", "99.25 %", "3"],
-        ["digits", f"{NOW + 1}", "1.5 MB", "98.75 %", "3", "baseline"],
+        ["digits", f"{NOW + 1}", "1.5 MB", "3", "baseline"],
         ["digits", f"{NOW + 2}", "1.5 MB", "99.25 %", "3", f"current, rollback of {NOW}"],
         ["fashion", f"{NOW}", "1.5 MB", "99.50 %", "3", "current"],
     ]
     assert last == [f"{workspace / 'serving'} (a server loads the current version of a model)"]
 
 
-def test_versions_as_json(workspace: Path) -> None:
+def test_versions_as_json(digits: Digits, workspace: Path) -> None:
     push("a")
     version = push("b")
     first, second = json.loads(digits("versions", "--json").output)
-    assert second["provenance"] == json.loads((version.directory / PROVENANCE_FILE).read_text())
-    assert second["provenance"]["origin"]["ingredients"]["data"]["uri"] == "/data"
-    del second["provenance"]
+    assert second.pop("provenance") == json.loads((version.directory / PROVENANCE_FILE).read_text())
     assert second == {
         "model": "digits",
         "version": NOW + 1,
@@ -100,48 +95,45 @@ def test_versions_as_json(workspace: Path) -> None:
     assert (first["current"], first["baseline"]) == (False, True)
 
 
-def test_versions_of_which_little_is_known(workspace: Path) -> None:
+def test_versions_without_readable_provenance(
+    digits: Digits, table_rows: Callable[[str], list[list[str]]], workspace: Path
+) -> None:
     for name in ("16", "17"):
         (workspace / "serving" / "digits" / name).mkdir(parents=True)
         (workspace / "serving" / "digits" / name / "saved_model.pb").write_text(name)
     damaged = push("a")
     (damaged.directory / PROVENANCE_FILE).write_text("{")
-    table = rows(digits("versions").output)
-    assert [[row[1], *row[4:]] for row in table[1:4]] == [
+    assert [[row[1], *row[4:]] for row in table_rows(digits("versions").output)[1:4]] == [
         ["16"],
         ["17", "baseline"],
         [str(damaged.number), "current, damaged provenance"],
     ]
-    values: Any = json.loads(digits("versions", "--json").output)
-    assert [value["provenance"] for value in values] == [None] * 3
-    assert [value["test_accuracy"] for value in values] == [None] * 3
+    values = json.loads(digits("versions", "--json").output)
+    assert [(each["provenance"], each["test_accuracy"]) for each in values] == [(None, None)] * 3
     assert values[2]["damage"].startswith(f"{damaged.directory / PROVENANCE_FILE}: not the provenance")
 
 
-def test_rollback() -> None:
+def test_rollback_to_another_model(digits: Digits) -> None:
     for weights in "aabb":
         push(weights)
-    result = digits("rollback")
-    assert result.exit_code == 0
-    assert result.output.splitlines() == [
+    assert digits("rollback").output.splitlines() == [
         f"digits: version {NOW + 4} is now current, a copy of {NOW + 1}.",
-        f"It takes the place of version {NOW + 3}, which stays where it is.",
+        f"It replaces version {NOW + 3}, which is kept.",
     ]
     assert numbers() == [NOW, NOW + 1, NOW + 2, NOW + 3, NOW + 4]
 
 
-def test_rollback_to_a_version_of_a_model_as_json(workspace: Path) -> None:
+def test_rollback_of_a_named_model_as_json(digits: Digits, workspace: Path) -> None:
     for weights in "abc":
         push(weights, model="fashion")
-    result = digits("rollback", str(NOW), "--model", "fashion", "--workspace", workspace, "--json")
-    values = json.loads(result.output)
+    values = json.loads(digits("rollback", NOW, "--model", "fashion", "--workspace", workspace, "--json").output)
     assert (values["model"], values["version"]) == ("fashion", NOW + 3)
     assert (values["rolled_back_to"], values["replaced"]) == (NOW, NOW + 2)
     assert values["directory"] == str(workspace / "serving" / "fashion" / str(NOW + 3))
     assert numbers("digits") == []
 
 
-def test_the_name_in_the_settings_is_the_default_model(tmp_path: Path) -> None:
+def test_the_name_in_the_settings_is_the_default_model(digits: Digits, tmp_path: Path) -> None:
     push("a", model="fashion")
     push("b", model="fashion")
     Path("digits.toml").write_text('name = "fashion"\n')
@@ -151,38 +143,49 @@ def test_the_name_in_the_settings_is_the_default_model(tmp_path: Path) -> None:
     assert numbers("fashion") == [NOW + 1, NOW + 2]
 
 
-def test_prune() -> None:
-    for weights in "abbb":
-        push(weights)
-    push("c", model="fashion")
-    result = digits("prune", "--keep", "2")
-    assert result.exit_code == 0
-    assert result.output.splitlines() == [
-        f"removed digits {NOW + 1}",
-        f"kept digits {NOW}: baseline",
-        f"kept digits {NOW + 2}: one of the newest 2",
-        f"kept digits {NOW + 3}: current",
-    ]
-    assert numbers() == [NOW, NOW + 2, NOW + 3]
-    assert numbers("fashion") == [NOW]
-
-
-def test_prune_says_what_it_keeps_for_its_data() -> None:
-    for weights, data in zip("abcd", (b"x", b"y", b"y", b"y"), strict=True):
+@pytest.mark.parametrize(
+    ("pushes", "keep", "lines", "kept"),
+    [
+        pytest.param(
+            [("a", b""), ("b", b""), ("b", b""), ("b", b"")],
+            2,
+            [
+                f"removed digits {NOW + 1}",
+                f"kept digits {NOW}: baseline",
+                f"kept digits {NOW + 2}: one of the newest 2",
+                f"kept digits {NOW + 3}: current",
+            ],
+            [NOW, NOW + 2, NOW + 3],
+            id="newest and baseline",
+        ),
+        pytest.param(
+            [("a", b"x"), ("b", b"y"), ("c", b"y"), ("d", b"y")],
+            1,
+            [
+                f"removed digits {NOW + 1}",
+                f"kept digits {NOW}: DataGate may compare with its data",
+                f"kept digits {NOW + 2}: baseline",
+                f"kept digits {NOW + 3}: current",
+            ],
+            [NOW, NOW + 2, NOW + 3],
+            id="data of the baseline",
+        ),
+    ],
+)
+def test_prune(
+    digits: Digits, pushes: Sequence[tuple[str, bytes]], keep: int, lines: list[str], kept: list[int]
+) -> None:
+    for weights, data in pushes:
         push(weights, data=data)
-    assert digits("prune", "--keep", "1").output.splitlines() == [
-        f"removed digits {NOW + 1}",
-        f"kept digits {NOW}: DataGate may compare with its data",
-        f"kept digits {NOW + 2}: baseline",
-        f"kept digits {NOW + 3}: current",
-    ]
+    push("e", model="fashion")
+    assert digits("prune", "--keep", keep).output.splitlines() == lines
+    assert (numbers(), numbers("fashion")) == (kept, [NOW])
 
 
-def test_prune_without_doing_it() -> None:
+def test_prune_dry_run_removes_nothing(digits: Digits) -> None:
     for weights in "abc":
         push(weights)
-    result = digits("prune", "--keep", "1", "--dry-run")
-    assert result.output.splitlines() == [
+    assert digits("prune", "--keep", "1", "--dry-run").output.splitlines() == [
         f"would remove digits {NOW}",
         f"would keep digits {NOW + 1}: baseline",
         f"would keep digits {NOW + 2}: current",
@@ -190,38 +193,43 @@ def test_prune_without_doing_it() -> None:
     values = json.loads(digits("prune", "--keep", "1", "--dry-run", "--json").output)
     assert values["dry_run"] is True
     assert [version["version"] for version in values["removed"]] == [NOW]
-    assert [(version["version"], version["baseline"]) for version in values["kept"]] == [
-        (NOW + 1, True),
-        (NOW + 2, False),
-    ]
+    assert [(each["version"], each["baseline"]) for each in values["kept"]] == [(NOW + 1, True), (NOW + 2, False)]
     assert numbers() == [NOW, NOW + 1, NOW + 2]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "exit_code", "message"),
     [
-        (("rollback", "17"), f"Error: 17: no such version of digits; there are {NOW}, {NOW + 1}."),
-        (("rollback", str(NOW + 1)), f"Error: {NOW + 1}: this is already the current version of digits."),
-        (("rollback", "newest"), "'newest' is not a valid integer"),
-        (("rollback", "--model", "mnist"), "Invalid value for --model: 'mnist' is not in "),
-        (("rollback", "--model", "mnist"), "; there are digits."),
-        (("prune", "--keep", "1", "--model", "../serving/digits"), "'../serving/digits' is not in "),
-        (("prune", "--keep", "0"), "0 is not in the range x>=1"),
-        (("prune",), "Missing option '--keep'"),
-        (("versions", "--config", "absent.toml"), "Error: absent.toml: cannot be read"),
+        (("rollback", 17), 2, f"Error: 17: no such version of digits; there are {NOW}, {NOW + 1}."),
+        (("rollback", NOW + 1), 2, f"Error: {NOW + 1}: this is already the current version of digits."),
+        (("rollback", "newest"), 2, "'newest' is not a valid integer"),
+        (("rollback", "--model", "mnist"), 2, "Invalid value for --model: 'mnist' is not in "),
+        (("rollback", "--model", "mnist"), 2, "; there are digits."),
+        (("prune", "--keep", 1, "--model", "../serving/digits"), 2, "'../serving/digits' is not in "),
+        (("prune", "--keep", 0), 2, "0 is not in the range x>=1"),
+        (("prune",), 2, "Missing option '--keep'"),
+        (("versions", "--config", "absent.toml"), 2, "Error: absent.toml: cannot be read"),
+        (("label", "stable", 17), 2, f"17: no such version of digits; there are {NOW}, {NOW + 1}."),
+        (("label", "stable", "--remove", "canary"), 2, "Give either --remove canary or the label stable, not both."),
+        (("label", "--remove", "canary"), 1, "Error: canary: there is no such label; the labels are: none."),
+        (("label", "sta/ble"), 1, "Error: 'sta/ble': a label is part of a URL"),
+        (("label", "stable", "--model", "mnist"), 1, "serving/mnist: no version of mnist has been pushed there yet; "),
     ],
 )
-def test_wrong_use_exits_with_2_and_changes_nothing(arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_use_changes_nothing(
+    digits: Digits, workspace: Path, arguments: tuple[object, ...], exit_code: int, message: str
+) -> None:
     for weights in "ab":
         push(weights)
     result = digits(*arguments)
-    assert result.exit_code == 2
+    assert (result.exit_code, result.stdout) == (exit_code, "")
     assert message in result.stderr
     assert numbers() == [NOW, NOW + 1]
+    assert not (workspace / "serving" / MODELS_CONFIG_FILE).exists()
 
 
 @pytest.mark.parametrize("command", [("rollback",), ("prune", "--keep", "1")])
-def test_nothing_pushed_yet(command: tuple[str, ...], workspace: Path) -> None:
+def test_nothing_has_been_pushed(digits: Digits, command: tuple[str, ...], workspace: Path) -> None:
     result = digits(*command)
     assert result.exit_code == 1
     directory = workspace / "serving" / "digits"
@@ -232,14 +240,74 @@ def test_nothing_pushed_yet(command: tuple[str, ...], workspace: Path) -> None:
     assert "no model has been pushed there yet" in unknown.stderr
 
 
-def test_a_damaged_version_is_not_rolled_back_to() -> None:
+def test_rollback_refuses_a_damaged_version(digits: Digits) -> None:
     damaged = push("a")
     push("b")
     (damaged.directory / "saved_model.pb").write_text("rotten")
     result = digits("rollback")
     assert result.exit_code == 1
-    message = (
-        "has changed since version 1800000000 was pushed; roll back to one that is not damaged, or restore the file."
-    )
-    assert result.stderr == f"Error: {damaged.directory / 'saved_model.pb'}: {message}\n"
+    assert result.stderr.startswith(f"Error: {damaged.directory / 'saved_model.pb'}: has changed since version {NOW}")
+    assert numbers() == [NOW, NOW + 1]
+
+
+def test_without_labels_the_newest_is_served(digits: Digits, workspace: Path) -> None:
+    push("a")
+    assert digits("label").output == f"digits has no labels: its newest version, {NOW}, is served.\n"
+    assert not (workspace / "serving" / MODELS_CONFIG_FILE).exists()
+
+
+def test_labels_from_canary_to_stable_and_back(
+    digits: Digits, table_rows: Callable[[str], list[list[str]]], workspace: Path
+) -> None:
+    for weights in "abc":
+        push(weights)
+    assert digits("label", "stable", NOW).exit_code == 0
+    header, *rows, last = table_rows(digits("label", "canary").output)
+    assert header == ["label", "version", "pushed"]
+    assert [row[:2] for row in rows] == [["canary", f"{NOW + 2}"], ["stable", f"{NOW}"]]
+    assert last == [f"TF Serving loads {NOW}, {NOW + 2}; requests without a label go to {NOW + 2}."]
+    digits("label", "stable", NOW + 2)
+    assert labels(digits) == {"canary": NOW + 2, "stable": NOW + 2}
+    os.utime(workspace / "serving" / MODELS_CONFIG_FILE, (NOW, NOW))
+    back = digits("label", "stable", NOW, "--json")
+    assert f"stable moves to {NOW} in 10 s, when all servers have loaded it." in back.stderr
+    assert json.loads(back.stdout) == {
+        "model": "digits",
+        "labels": {"canary": NOW + 2, "stable": NOW},
+        "loaded": [NOW, NOW + 2],
+    }
+    assert digits("label", "--remove", "canary").exit_code == 0
+    assert labels(digits) == {"stable": NOW}
+
+
+def test_prune_refuses_to_remove_a_labeled_version(digits: Digits) -> None:
+    for weights in "abc":
+        push(weights)
+    digits("label", "stable", NOW)
+    for command in (("prune", "--keep", 1), ("prune", "--keep", 2, "--dry-run")):
+        refused = digits(*command)
+        assert refused.exit_code == 2
+        assert f"this would remove version {NOW}, which has the label stable; expected 3 or more" in refused.stderr
+    assert numbers() == [NOW, NOW + 1, NOW + 2]
+    digits("label", "stable", NOW + 2)
+    assert digits("prune", "--keep", 1).exit_code == 0
+    assert numbers() == [NOW + 1, NOW + 2]
+
+
+def test_rollback_points_to_labels(digits: Digits) -> None:
+    push("a")
+    push("b")
+    digits("label", "stable", NOW)
+    assert f"run `digits label LABEL {NOW + 2}` to serve it." in digits("rollback").output
+    assert json.loads(digits("rollback", "--json").output)["labels"] == {"stable": NOW}
+
+
+def test_commands_refuse_a_damaged_label_file(digits: Digits, workspace: Path) -> None:
+    push("a")
+    push("b")
+    (workspace / "serving" / MODELS_CONFIG_FILE).write_text("{")
+    for command in (("label",), ("label", "stable"), ("rollback",), ("prune", "--keep", 1)):
+        result = digits(*command)
+        assert result.exit_code == 1
+        assert f"Error: {workspace / 'serving' / MODELS_CONFIG_FILE}: not a ModelServerConfig" in result.stderr
     assert numbers() == [NOW, NOW + 1]

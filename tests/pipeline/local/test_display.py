@@ -13,7 +13,7 @@ from rich.console import Console
 from components.verdict import Finding, Verdict, write_verdict
 from pipeline.local.display import RunDisplay
 from pipeline.local.metadata import Outcome, Run
-from pipeline.local.run_result import RunResult
+from pipeline.local.runner import RunResult
 
 PROJECT_ROOT = Path(__file__).parents[3]
 

@@ -1,0 +1,129 @@
+"""The `digits` commands that run the pipeline on this machine and list its runs."""
+
+import logging
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from pipeline.cli.options import (
+    EXIT_REFUSED,
+    config_option,
+    json_option,
+    percent,
+    print_json,
+    print_table,
+    profile_option,
+    set_option,
+    settings_from_options,
+    workspace_option,
+)
+
+if TYPE_CHECKING:
+    from pipeline.local.metadata import Run
+    from pipeline.local.runner import RunResult
+    from pipeline.settings.settings import Settings
+
+
+@click.command()
+@click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV; may hold {SPAN}.  [default: MNIST]")
+@workspace_option
+@profile_option
+@config_option
+@set_option
+@json_option
+def run(
+    data: str | None,
+    workspace: str | None,
+    profile: str | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the pipeline: ingest, validate, transform, train, gate, push."""
+    settings = settings_from_options(config, assignments, workspace=workspace, profile=profile, data_uri=data)
+    result = _run_and_show(settings, sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print_json(_result_values(result))
+    if result.run.outcome == "refused":
+        sys.exit(EXIT_REFUSED)
+
+
+@click.command()
+@workspace_option
+@config_option
+@json_option
+def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
+    """List the runs of the workspace, oldest first."""
+    from pipeline.local.metadata import list_runs
+
+    settings = settings_from_options(config, workspace=workspace)
+    found = list_runs(settings.metadata_file)
+    if as_json:
+        print_json([_run_values(each) for each in found])
+        return
+    if not found:
+        click.echo(f"No pipeline has run in {settings.workspace} yet.")
+        return
+    rows = [
+        (
+            f"{each.started:%Y-%m-%d %H:%M}",
+            each.pipeline,
+            each.outcome,
+            f"{each.seconds:.0f} s",
+            f"{sum(step.state == 'ran' for step in each.steps)} of {len(each.steps)}",
+            percent(each.test_accuracy),
+            "" if each.version is None else str(each.version),
+        )
+        for each in found
+    ]
+    print_table(("started", "pipeline", "outcome", "took", "steps run", "accuracy", "version"), rows)
+
+
+def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
+    from rich.console import Console
+
+    from pipeline.local.display import RunDisplay, library_output_to
+    from pipeline.local.runner import run_pipeline
+
+    log_file = settings.log_directory / f"run-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
+    with library_output_to(log_file, terminal) as outer:
+        console = Console(file=outer, highlight=False, markup=False)
+        console.print(f"{settings.name}: {settings.data.uri}, profile {settings.profile}", soft_wrap=True, style="bold")
+        display = RunDisplay(console)
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+        try:
+            result = run_pipeline(settings, display)
+            display.show_result(result)
+        except Exception:
+            logging.exception("The run failed.")
+            raise
+        finally:
+            display.stop()
+            console.print(f"Log            {log_file}", soft_wrap=True)
+    return result
+
+
+def _run_values(run: "Run") -> dict[str, Any]:
+    return {**asdict(run), "started": run.started.isoformat()}
+
+
+def _result_values(result: "RunResult") -> dict[str, Any]:
+    return {
+        **_run_values(result.run),
+        "digit_accuracy": result.digit_accuracy,
+        "verdicts": {
+            verdict.gate: {"passed": verdict.passed, "directory": str(directory)}
+            for directory, verdict in result.verdicts.items()
+        },
+        "refusals": [
+            {"gate": verdict.gate, **asdict(finding), "bound": finding.bound}
+            for verdict in result.verdicts.values()
+            for finding in verdict.refusals
+        ],
+        "model": str(result.pushed_to) if result.pushed_to else None,
+        "served_version": result.served_version,
+    }

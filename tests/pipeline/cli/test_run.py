@@ -1,0 +1,75 @@
+"""`digits run` up to the start of the pipeline, and `digits runs`. Whole runs are in tests/e2e."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from filelock import FileLock
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.local.metadata import record_outcome
+
+COMPLETE, CACHED, FAILED = (
+    metadata_store_pb2.Execution.COMPLETE,
+    metadata_store_pb2.Execution.CACHED,
+    metadata_store_pb2.Execution.FAILED,
+)
+FIRST, SECOND, THIRD = (f"2026-01-0{day}T03:04:05.000006" for day in (2, 3, 4))
+
+Digits = Callable[..., Result]
+
+
+@pytest.fixture
+def workspace(store: MetadataStore, add_run: Callable[..., None], tmp_path: Path) -> Path:
+    """Three runs: the first two pushed a version, the last failed."""
+    add_run(FIRST, {"Trainer": COMPLETE, "Evaluator": COMPLETE, "Pusher": COMPLETE}, "17")
+    record_outcome(store, FIRST, "pushed", 0.9925)
+    add_run(SECOND, {"Trainer": CACHED, "Pusher": COMPLETE}, "18")
+    record_outcome(store, SECOND, "pushed", 0.9875)
+    add_run(THIRD, {"Trainer": CACHED, "Evaluator": CACHED, "Pusher": FAILED})
+    record_outcome(store, THIRD, "failed")
+    return tmp_path
+
+
+def test_runs_of_an_empty_workspace(digits: Digits, tmp_path: Path) -> None:
+    result = digits("runs", "--workspace", tmp_path / "empty")
+    assert (result.exit_code, result.output) == (0, f"No pipeline has run in {tmp_path / 'empty'} yet.\n")
+    assert json.loads(digits("runs", "--workspace", tmp_path / "empty", "--json").output) == []
+
+
+def test_runs_as_a_table(digits: Digits, table_rows: Callable[[str], list[list[str]]], workspace: Path) -> None:
+    assert table_rows(digits("runs", "--workspace", workspace).output) == [
+        ["started", "pipeline", "outcome", "took", "steps run", "accuracy", "version"],
+        ["2026-01-02 03:04", "digits", "pushed", "0 s", "3 of 3", "99.25 %", "17"],
+        ["2026-01-03 03:04", "digits", "pushed", "0 s", "1 of 2", "98.75 %", "18"],
+        ["2026-01-04 03:04", "digits", "failed", "0 s", "0 of 3"],
+    ]
+
+
+def test_runs_as_json(digits: Digits, workspace: Path) -> None:
+    runs = json.loads(digits("runs", "--workspace", workspace, "--json").output)
+    assert [run["run_id"] for run in runs] == [run["started"] for run in runs] == [FIRST, SECOND, THIRD]
+    assert [[run[key] for key in ("pipeline", "outcome", "test_accuracy", "version")] for run in runs] == [
+        ["digits", "pushed", 0.9925, 17],
+        ["digits", "pushed", 0.9875, 18],
+        ["digits", "failed", None, None],
+    ]
+    assert [[(step["name"], step["state"]) for step in run["steps"]] for run in runs[1:]] == [
+        [("Trainer", "cached"), ("Pusher", "ran")],
+        [("Trainer", "cached"), ("Evaluator", "cached"), ("Pusher", "failed")],
+    ]
+    assert runs[0]["seconds"] == sum(step["seconds"] for step in runs[0]["steps"])
+
+
+def test_a_second_run_of_a_workspace_is_refused(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"):
+        command = [sys.executable, "-m", "pipeline.cli.main", "run", "--workspace", str(tmp_path)]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert f"Error: {tmp_path}: another run is using this workspace; wait for it" in process.stderr
+    assert not (tmp_path / "metadata.sqlite").exists()
