@@ -156,11 +156,11 @@ def label(
     settings = settings_from_options(config, workspace=workspace)
     name = model or settings.name
     versions = existing_versions(settings.serving_root / name)
-    changed = label or remove
+    changed = remove if label is None else label
     if changed is None:
         labels = read_labels(settings.serving_root, name)
     else:
-        target = _target(versions, version) if label else None
+        target = None if label is None else _target(versions, version)
 
         def show_wait(seconds: float) -> None:
             click.echo(f"{changed} moves to {target} in {seconds:.0f} s, when all servers have loaded it.", err=True)

@@ -1,7 +1,7 @@
-"""Every knob of the pipeline, typed and validated before anything runs.
+"""Every setting of the pipeline, typed and validated before anything runs.
 
-Values come from, in rising order: the defaults below, the profile, a TOML file, the environment
-(`DIGITS_SECTION__KEY`), the command line.
+Values come, in increasing priority, from the defaults below, the profile, a TOML file, the environment
+(`DIGITS_SECTION__KEY`) and the command line.
 """
 
 import difflib
@@ -9,15 +9,10 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, FilePath, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from components.data_gate.limits import DataLimits
@@ -26,19 +21,54 @@ from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.beam import BeamSettings
 from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, RobustnessSettings, Section
 from pipeline.settings.kubeflow import KubeflowSettings
-from pipeline.settings.profiles import PROFILES, Profile
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FILE = Path("digits.toml")
 ENVIRONMENT_PREFIX = "DIGITS_"
 
+Profile = Literal["smoke", "fast", "default"]
+
+PROFILES: Mapping[str, Mapping[str, Any]] = {
+    # Seconds of work: enough to test every step, too little for a good model. The name separates its versions from
+    # those of the model in production.
+    "smoke": {
+        "name": "digits-smoke",
+        "data": {"sample_fraction": 0.06, "num_shards": 2},
+        "trainer": {"epochs": 4, "batch_size": 64},
+        "evaluation": {
+            "min_accuracy": 0.85,
+            "min_digit_accuracy": 0.5,
+            "max_log_loss": 1.0,
+            "max_calibration_error": 0.15,
+            "max_accuracy_drop": 0.1,
+            "max_digit_drop": 0.5,
+            "max_log_loss_rise": 0.5,
+            "max_calibration_error_rise": 0.15,
+        },
+        "robustness": {
+            "sample_fraction": 0.25,
+            "min_mean_accuracy": 0.5,
+            "min_accuracy": 0.1,
+            "max_mean_drop": 0.4,
+            "max_drop": 0.9,
+        },
+    },
+    # All data, one epoch: a usable model for experiments.
+    "fast": {
+        "trainer": {"epochs": 1},
+        "evaluation": {"min_accuracy": 0.975, "min_digit_accuracy": 0.92, "max_log_loss": 0.1},
+        "robustness": {"min_mean_accuracy": 0.88, "min_accuracy": 0.65},
+    },
+    "default": {},
+}
+
 
 class SettingsError(ValueError):
-    """A setting that does not exist or cannot have the value given; the message names it and what is allowed."""
+    """A setting does not exist or has an invalid value; the message names it and what is allowed."""
 
 
 class DataSettings(Section):
-    """What to learn from, and how it is split."""
+    """The data and how it is split."""
 
     uri: str = Field(
         str(PROJECT_ROOT / "data" / "mnist.npz"),
@@ -56,20 +86,12 @@ class DataSettings(Section):
     @field_validator("schema_file")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        # The cache compares it: the same file must always have the same name.
+        # The path is part of the cache key: a file must always have the same one.
         return path.resolve()
 
 
-class Settings(BaseSettings):
-    """All settings of one run, frozen once built."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_nested_delimiter="__",
-    )
-    file_values: ClassVar[Mapping[str, Any]] = {}
+class Settings(Section):
+    """All settings of one run; `load_settings` adds profile, file and environment."""
 
     profile: Profile = Field("default", description="Set of defaults: smoke (for tests), fast or default.")
     name: str = Field(
@@ -77,7 +99,9 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9][a-z0-9-]{0,49}$",
         description="Name of the pipeline and of the served model.",
     )
-    workspace: Path = Field(Path("workspace"), description="Folder of everything that a run writes.")
+    workspace: Path = Field(
+        Path("workspace"), validate_default=True, description="Folder for everything that a run writes."
+    )
     enable_cache: bool = Field(True, description="Whether steps whose inputs have not changed are skipped.")
     data: DataSettings = DataSettings()
     trainer: Hyperparameters = Hyperparameters()
@@ -92,17 +116,17 @@ class Settings(BaseSettings):
     @field_validator("workspace", mode="before")
     @classmethod
     def _absolute(cls, path: object) -> Path:
-        # An empty path would be the current folder, which nobody means who says so.
+        # An empty path would mean the current folder.
         if not str(path):
             raise ValueError("expected the path of a folder")
         absolute = Path(str(path)).expanduser().resolve()
         if absolute.exists() and not absolute.is_dir():
-            raise ValueError("this is a file, expected a folder or a path where one can be made")
+            raise ValueError("this is a file, expected a folder or the path of a new one")
         return absolute
 
     @property
     def pipeline_root(self) -> Path:
-        """Where artifacts are written."""
+        """Folder of the artifacts."""
         return self.workspace / "pipeline_root"
 
     @property
@@ -112,43 +136,18 @@ class Settings(BaseSettings):
 
     @property
     def serving_root(self) -> Path:
-        """One sub-folder per model."""
+        """Folder with one sub-folder per model."""
         return self.workspace / "serving"
 
     @property
     def serving_directory(self) -> Path:
-        """What TF Serving watches: one sub-folder per version."""
+        """Folder with one sub-folder per version, which TF Serving watches."""
         return self.serving_root / self.name
 
     @property
     def log_directory(self) -> Path:
-        """One log file per run."""
+        """Folder with one log file per run."""
         return self.workspace / "logs"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """pydantic-settings calls this for the sources, strongest first."""
-        file_settings = InitSettingsSource(settings_cls, dict(cls.file_values))
-        return init_settings, env_settings, file_settings, _ProfileSource(settings_cls)
-
-
-class _ProfileSource(PydanticBaseSettingsSource):
-    """The values of the profile that the stronger sources chose."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # Only used by sources that look fields up one by one.
-
-    def __call__(self) -> dict[str, Any]:
-        # An unknown profile is reported when the field itself is validated.
-        profile = self.current_state.get("profile", "default")
-        return dict(PROFILES.get(profile, {})) if isinstance(profile, str) else {}
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
@@ -156,7 +155,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
 
     Args:
         overrides: Nested values of the command line, such as `{"trainer": {"epochs": 3}}`.
-        file: TOML file; if not given, `digits.toml` of the working directory where there is one.
+        file: TOML file; defaults to `digits.toml` of the working directory if it exists.
 
     Returns:
         The validated, frozen settings.
@@ -165,12 +164,14 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
         SettingsError: A key is unknown, a value is not allowed, or the file cannot be read.
     """
     _refuse_unknown_environment()
-
-    class SettingsWithFile(Settings):
-        file_values = _read_file(file)
-
     try:
-        return SettingsWithFile(**(overrides or {}))
+        # The annotation demands BaseSettings, which would read the environment by itself.
+        environment = EnvSettingsSource(Settings, env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__")  # type: ignore[arg-type]
+        values = _merge(_merge(_read_file(file), environment()), overrides or {})
+        # Validation reports an unknown profile.
+        profile = values.get("profile", "default")
+        defaults = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
+        return Settings(**_merge(defaults, values))
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(error))) from error
     except PydanticSettingsError as error:
@@ -178,13 +179,13 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Turns `section.key=value` texts into nested values.
+    """Converts `section.key=value` texts into nested values.
 
     Args:
-        assignments: Texts such as `trainer.epochs=3`; of two for one key the later wins.
+        assignments: Texts such as `trainer.epochs=3`; the last one for a key wins.
 
     Returns:
-        Nested values, texts as they are: validation turns them into the types of the settings.
+        Nested strings, which validation converts into the types of the settings.
 
     Raises:
         SettingsError: A text has no `=` or no key.
@@ -204,6 +205,16 @@ def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
+def _merge(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(weaker)
+    for key, value in stronger.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            value = _merge(below, value)
+        merged[key] = value
+    return merged
+
+
 def _read_file(file: Path | None) -> dict[str, Any]:
     path = file or DEFAULT_FILE
     if file is None and not path.exists():
@@ -217,7 +228,7 @@ def _read_file(file: Path | None) -> dict[str, Any]:
 
 
 def _refuse_unknown_environment() -> None:
-    # pydantic-settings ignores unknown variables; a misspelt one would silently do nothing.
+    # pydantic-settings would ignore a misspelled variable.
     for variable in os.environ:
         if variable.startswith(ENVIRONMENT_PREFIX):
             field = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
@@ -235,7 +246,7 @@ def _describe(error: ValidationError) -> Iterator[str]:
             keys = ", ".join(f"{name}.{key}" for key in _section(path).model_fields)
             yield f"{name}: a section, not a setting; expected one of {keys}."
         else:
-            # Of a whole section, what is wrong with it says enough.
+            # The value of a whole section is too long to show.
             found = "" if len(path) == 1 and isinstance(detail["input"], dict) else f", not {detail['input']!r}"
             yield f"{name}: {detail['msg'].removeprefix('Value error, ')}{found}."
 
