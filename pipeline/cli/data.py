@@ -2,8 +2,7 @@
 
 import click
 
-from pipeline.cli.options import errors_to_exit_codes, json_option
-from pipeline.cli.printing import print_json, print_table
+from pipeline.cli.options import json_option, print_json, print_table
 
 
 @click.command("verify-data")
@@ -12,14 +11,13 @@ from pipeline.cli.printing import print_json, print_table
 @json_option
 def verify_data(uri: str, span: int | None, as_json: bool) -> None:
     """Read all data at URI and report its content, or the first error."""
-    with errors_to_exit_codes():
-        from components.example_gen.sources import open_source
-        from components.example_gen.sources.spans import resolve_span
-        from components.example_gen.sources.verification import verify
-        from components.features import NUM_CLASSES
+    from components.example_gen.sources import open_source
+    from components.example_gen.sources.spans import resolve_span
+    from components.example_gen.sources.verification import verify
+    from components.features import NUM_CLASSES
 
-        found_uri, found_span = resolve_span(uri, span)
-        summary = verify(open_source(found_uri))
+    found_uri, found_span = resolve_span(uri, span)
+    summary = verify(open_source(found_uri))
     if as_json:
         print_json({"uri": found_uri, "span": found_span, **vars(summary)})
         return
