@@ -1,41 +1,43 @@
-"""Data steps on more images than MNIST has: Flink with two TaskManagers beside Beam's own runner, on one machine."""
+"""Compares the data steps on Flink with two TaskManagers and on Beam's own runner, on one machine."""
 
 import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import psutil
 
-from benchmarks.flink_cluster import FlinkCluster, find_job_server, find_libraries, standalone_cluster
-from benchmarks.flink_memory import watched_memory
 from benchmarks.mnist_examples import Split, load_mnist
+from tests.support.flink_cluster import FlinkCluster, find_job_server, find_libraries, standalone_cluster
 
-# One pixel to eight sides, two to one, and none: margins of MNIST are wide enough to lose no ink.
+# One pixel in eight directions, two in one, and none: the margins of MNIST's images are wide enough.
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 2))
-"""By how many rows and columns each copy of MNIST is moved, so that no two records are the same."""
+"""Rows and columns by which each copy of MNIST is moved, so that all records differ."""
 
 _NUM_MNIST = 70_000
 _RECORDS_PER_SHARD = 10_000
-# A model is only there to be evaluated.
 _NUM_TRAINED_ON = 7_000
 _GIBIBYTE = 2**30
+_SAMPLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class EngineFigures:
-    """What the data steps took on one engine.
+    """Time and memory of the data steps on one engine.
 
     Attributes:
         seconds: Wall time of each step.
         total_seconds: Wall time of the process that ran them, with its imports.
-        peak_bytes: Memory by what the process is there for, as `watched_memory` counts it.
+        peak_bytes: Peak memory by the role of the process, see `_watched_memory`.
     """
 
     seconds: Mapping[str, float]
@@ -44,13 +46,15 @@ class EngineFigures:
 
 
 @click.command()
-@click.option("--num-records", default=700_000, show_default=True, help="Images; MNIST ten times.")
+@click.option("--num-records", default=700_000, show_default=True, help="Number of images, at most ten times MNIST.")
 @click.option(
     "--job-server",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Beam's, a jar; if not given, Beam takes its own from Maven Central.",
+    help="Beam's job server, a jar; by default, Beam downloads its own from Maven Central.",
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures there.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures to this file."
+)
 def main(num_records: int, job_server: Path | None, json_file: Path | None) -> None:
     """Run the data steps on both engines and print time and memory of each process as Markdown."""
     libraries = find_libraries()
@@ -70,14 +74,14 @@ def main(num_records: int, job_server: Path | None, json_file: Path | None) -> N
 
 
 def write_images(file: Path, num_records: int) -> None:
-    """Writes moved copies of MNIST, six parts train and one part test as there.
+    """Writes moved copies of MNIST, in its proportion of train to test.
 
     Args:
         file: The npz file to write, uncompressed: 784 bytes per record.
-        num_records: How many in all, up to ten times MNIST's.
+        num_records: Number of images in both splits.
 
     Raises:
-        ValueError: That is more than ten times MNIST.
+        ValueError: `num_records` is more than ten times the size of MNIST.
     """
     if num_records > len(SHIFTS) * _NUM_MNIST:
         raise ValueError(f"{num_records} records: expected at most {len(SHIFTS) * _NUM_MNIST}.")
@@ -130,7 +134,7 @@ def _measure(
     with (
         log.open("w") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
-        watched_memory(process.pid, cluster) as peak_bytes,
+        _watched_memory(process.pid, cluster) as peak_bytes,
     ):
         output, _ = process.communicate()
     total_seconds = time.perf_counter() - start
@@ -139,11 +143,63 @@ def _measure(
     return EngineFigures(json.loads(output), total_seconds, dict(peak_bytes))
 
 
+@contextmanager
+def _watched_memory(steps: int, cluster: FlinkCluster | None) -> Iterator[Mapping[str, int]]:
+    """Samples the memory of processes while the `with` statement runs; Linux only.
+
+    Shared memory is divided among the processes that share it (proportional set size), because forked workers share
+    all modules.
+
+    Args:
+        steps: ID of the process that runs the steps.
+        cluster: The cluster, if any.
+
+    Yields:
+        Peaks in bytes by the role of the process, complete at the end.
+    """
+    peaks: dict[str, int] = {}
+    stopped = threading.Event()
+
+    def watch() -> None:
+        while not stopped.wait(_SAMPLE_SECONDS):
+            sizes = list(_sizes(steps, cluster))
+            for name, size in [*sizes, ("all together", sum(size for _, size in sizes))]:
+                peaks[name] = max(peaks.get(name, 0), size)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _sizes(steps: int, cluster: FlinkCluster | None) -> Iterator[tuple[str, int]]:
+    roots = {"steps": steps, **(cluster.process_ids if cluster else {})}
+    for name, root in roots.items():
+        for process in _tree(root):
+            # A process may end after it was listed.
+            with suppress(psutil.NoSuchProcess):
+                # Workers are grandchildren of the pool: it forks them from a process of its own.
+                is_worker = name == "worker-pool" and root not in (process.pid, process.ppid())
+                role = "Python worker, the largest" if is_worker else name.replace("-", " ")
+                yield role, int(process.memory_full_info().pss)
+
+
+def _tree(process_id: int) -> Iterable[psutil.Process]:
+    try:
+        root = psutil.Process(process_id)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
 def _command(
     folder: Path, source: Path, num_records: int, options: Sequence[str], model: Path | None = None
 ) -> list[str]:
     num_shards = max(2, num_records // _RECORDS_PER_SHARD)
-    command = [sys.executable, "-m", "benchmarks.data_steps", str(folder)]
+    command = [sys.executable, "-m", "tests.support.data_steps", str(folder)]
     for option in (f"data.uri={source}", f"data.num_shards={num_shards}", *options):
         command += ["--set", option]
     return command if model is None else [*command, "--model", str(model)]

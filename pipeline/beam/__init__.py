@@ -1,1 +1,1 @@
-"""Where the data steps run: Beam's engines and their workers."""
+"""Runs the data steps: Beam's engines and their workers."""

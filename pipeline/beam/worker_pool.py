@@ -1,9 +1,9 @@
-"""The Python workers beside the machines of a Flink or Spark cluster: `python -m pipeline.beam.worker_pool --port N`.
+"""Serves Python workers for the machines of a Flink or Spark cluster: `python -m pipeline.beam.worker_pool --port N`.
 
-Beam's own pool, `apache_beam.runners.worker.worker_pool_main`, starts a new Python whenever a machine asks for a
-worker, several times per job. Each spends half a minute on importing TFX, and on Python 3.11 fails, because it does not
-import it first; and machines that share a pool end each other's workers, whose numbers are the same. Here workers are
-forked from a process that has TFX imported, and end when the machine that asked for them hangs up.
+Beam's own pool, `apache_beam.runners.worker.worker_pool_main`, starts a new Python for each worker, several times per
+job. Each imports TFX for half a minute, and fails on Python 3.11, because it does not import TFX first. Machines that
+share such a pool also stop each other's workers, because the workers have the same IDs. This pool forks its workers
+from a process that has imported TFX; a worker ends when the machine that requested it closes the connection.
 """
 
 import argparse
@@ -17,24 +17,24 @@ from typing import Any
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
-from pipeline.beam.data_plane import unbound_send_queues
+from pipeline.beam.portable_runner import unbound_send_queues
 
 _PRELOADED = ["tfx.components"]
-"""Before anything else of TFX: it installs what the older TFDV of the Python 3.11 set needs."""
+"""Imported before any other part of TFX: it installs what the older TFDV of the Python 3.11 set needs."""
 
 _STATE_CACHE_BYTES = 100 * 2**20
-"""Beam's own default, of which a pool is not told."""
+"""Beam's own default, which it does not pass to a pool."""
 
 _FORKS = multiprocessing.get_context("forkserver")
 
 
 class WorkerPool(BeamFnExternalWorkerPoolServicer):
-    """Starts a worker for each machine and job that asks for one; gRPC calls it."""
+    """Starts a worker for each machine and job that requests one."""
 
     def StartWorker(  # noqa: N802 (the name is Beam's)
         self, start_worker_request: beam_fn_api_pb2.StartWorkerRequest, unused_context: Any
     ) -> beam_fn_api_pb2.StartWorkerResponse:
-        """Forks a worker, which asks the endpoint of the request for its work."""
+        """Forks a worker that connects to the endpoint of the request; called by gRPC."""
         arguments = start_worker_request.control_endpoint.url, start_worker_request.worker_id
         try:
             _FORKS.Process(target=_work, args=arguments, daemon=True).start()
@@ -44,27 +44,23 @@ class WorkerPool(BeamFnExternalWorkerPoolServicer):
 
 
 def main() -> None:
-    """Serves until it is told to stop."""
+    """Serves until the process receives SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, required=True, help="Port on which Flink or Spark asks for workers.")
+    parser.add_argument("--port", type=int, required=True, help="Port where Flink or Spark requests workers.")
     port = parser.parse_args().port
 
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    _import_ahead()
-    address, server = WorkerPool.start(port=port)
-    print(f"Workers for {address}", file=sys.stderr, flush=True)
-    stopped.wait()
-    server.stop(0)
-
-
-def _import_ahead() -> None:
     _FORKS.set_forkserver_preload(_PRELOADED)
     # The first fork waits for the imports.
     first = _FORKS.Process(target=int)
     first.start()
     first.join()
+    address, server = WorkerPool.start(port=port)
+    print(f"Workers for {address}", file=sys.stderr, flush=True)
+    stopped.wait()
+    server.stop(0)
 
 
 def _work(control_endpoint: str, worker_id: str) -> None:
@@ -72,7 +68,7 @@ def _work(control_endpoint: str, worker_id: str) -> None:
 
     unbound_send_queues()
     SdkHarness(control_endpoint, worker_id=worker_id, state_cache_size=_STATE_CACHE_BYTES).run()
-    # Threads of TensorFlow and gRPC must not keep a worker whose job is done.
+    # Threads of TensorFlow and gRPC must not keep a worker alive after its job.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Where the data steps run: the `beam` section of the settings."""
+"""Defines the `beam` section of the settings: where the data steps run."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -11,18 +11,19 @@ from pipeline.settings.image_reference import check_image_reference
 Engine = Literal["direct", "flink", "spark", "dataflow"]
 
 STAGING_ENGINES: frozenset[Engine] = frozenset({"flink", "spark"})
-"""Engines whose workers see no file of the step that asks them: both need a folder that they share."""
+"""Engines whose workers do not see the files of the step: they need a shared folder."""
 
-LOCAL_FLINK = "[local]"
-"""As `flink_master`: a cluster of its own inside the job server, for tests and for trying things out."""
+_REQUIRED: dict[Engine, tuple[str, ...]] = {
+    "direct": (),
+    "flink": ("job_endpoint",),
+    "spark": ("job_endpoint",),
+    "dataflow": ("dataflow_project", "dataflow_region", "dataflow_temp_location", "dataflow_image"),
+}
 
 _ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}")
-_FLINK_MASTER = re.compile(rf"\[local\]|(https?://)?{_ADDRESS.pattern}")
-_SPARK_MASTER = re.compile(rf"local(\[([0-9]+|\*)\])?|spark://{_ADDRESS.pattern}(,{_ADDRESS.pattern})*")
 _STORAGE = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/\S*)?")
-
-
-# Of a project also the older form with a domain: https://cloud.google.com/resource-manager/docs/creating-managing-projects
+# Includes the older form of a project ID with a domain:
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 
@@ -48,29 +49,14 @@ class BeamSettings(Section):
     """The engine that runs ExampleGen, StatisticsGen, Transform, the evaluators and batch prediction."""
 
     engine: Engine = Field("direct", description="direct (in the process of the step), flink, spark or dataflow.")
+    job_endpoint: Address = Field("", description="Flink, Spark: address of Beam's job server for the cluster.")
     worker_pool: Address = Field(
         "",
-        description="Flink, Spark: where every machine of the cluster finds its Python workers, such as "
-        "localhost:50000; if not set, the step itself works, for a cluster on the same machine.",
-    )
-    job_endpoint: Address = Field(
-        "",
-        description="Flink, Spark: Beam's job server beside the cluster; if not set, each run starts one, with Java.",
-    )
-    job_server_jar: str = Field(
-        "", description="Path or URL of the job server to start; if not set, Beam takes its own from Maven Central."
-    )
-    flink_master: Annotated[str, _matching(_FLINK_MASTER, "http://HOST:PORT or [local]")] = Field(
-        "", description="Flink: address of the cluster, or [local] for one inside the job server."
-    )
-    flink_version: Literal["1.19", "1.20", "2.0", "2.1", "2.2"] = Field(
-        "1.19", description="Flink: that of the cluster."
+        description="Flink, Spark: address where every machine of the cluster reaches its Python workers, such as "
+        "localhost:50000; if not set, the step itself does the work, for a cluster on the same machine.",
     )
     flink_parallelism: int | None = Field(
-        None, ge=1, le=32_768, description="Flink: slots to use; if not set, as many as the cluster says."
-    )
-    spark_master: Annotated[str, _matching(_SPARK_MASTER, "spark://HOST:PORT or local[N]")] = Field(
-        "", description="Spark: address of the cluster, or local[N]."
+        None, ge=1, le=32_768, description="Flink: number of slots; if not set, the default of the cluster."
     )
     dataflow_project: Annotated[str, _matching(_PROJECT, "a project ID, such as my-project-1")] = Field(
         "", description="Dataflow: the Google Cloud project."
@@ -80,25 +66,16 @@ class BeamSettings(Section):
     )
     dataflow_temp_location: Storage = Field("", description="Dataflow: gs:// folder for intermediate files.")
     dataflow_service_account: str = Field(
-        "", description="Dataflow: whom the workers act as; if not set, Compute Engine's default service account."
+        "", description="Dataflow: service account of the workers; if not set, Compute Engine's default one."
     )
     dataflow_image: Annotated[str, AfterValidator(_optional_image)] = Field(
-        "", description="Dataflow: image of the workers; docs/scaling.md says how to make it."
+        "", description="Dataflow: image of the workers; see docs/scaling.md."
     )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        missing = [name for name in self._needed() if not getattr(self, name)]
+        missing = [name for name in _REQUIRED[self.engine] if not getattr(self, name)]
         if missing:
             names = " and ".join(f"beam.{name}" for name in missing)
-            server = " or, of a job server that runs, beam.job_endpoint" if self.engine in STAGING_ENGINES else ""
-            raise ValueError(f"the engine {self.engine} needs {names}{server}")
+            raise ValueError(f"the engine {self.engine} needs {names}; see docs/scaling.md")
         return self
-
-    def _needed(self) -> tuple[str, ...]:
-        if self.engine == "dataflow":
-            return "dataflow_project", "dataflow_region", "dataflow_temp_location", "dataflow_image"
-        # A job server that is there already knows its cluster.
-        if self.engine in STAGING_ENGINES and not self.job_endpoint:
-            return (f"{self.engine}_master",)
-        return ()

@@ -1,4 +1,4 @@
-"""Flink clusters, and what the data steps write on them and on Beam's own runner, from the same images."""
+"""Runs the data steps on Flink and on Beam's own runner, with the same images."""
 
 import os
 import shutil
@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 
 # TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.
-from benchmarks.data_steps import run_data_steps
+from tests.support.data_steps import run_data_steps
 
 # isort: split
-from benchmarks.flink_cluster import (
+from pipeline.beam.engine import beam_args
+from pipeline.settings.settings import PROJECT_ROOT, Settings, load_settings
+from tests.support.flink_cluster import (
     DISTRIBUTION,
     ClusterError,
     EngineRun,
     FlinkCluster,
     find_job_server,
     find_libraries,
+    local_cluster,
     standalone_cluster,
 )
-from pipeline.beam.engine import beam_args
-from pipeline.beam.flink_runner import FlinkRunner
-from pipeline.settings.settings import PROJECT_ROOT, Settings, load_settings
 
 NUM_TRAIN = 3000
 NUM_TEST = 1000
@@ -38,7 +38,7 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture(scope="session")
 def make_settings(tmp_path_factory: pytest.TempPathFactory) -> MakeSettings:
-    """Makes settings of a small run on the first images of MNIST; keywords are those of section `beam`."""
+    """Returns a function that makes settings of a small run; its keywords are settings of section `beam`."""
     folder = tmp_path_factory.mktemp("source")
     with np.load(PROJECT_ROOT / "data" / "mnist.npz") as mnist:
         sizes = {"train": NUM_TRAIN, "test": NUM_TEST}
@@ -57,7 +57,7 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> MakeSettings:
 
 @pytest.fixture(scope="session")
 def direct(make_settings: MakeSettings, tmp_path_factory: pytest.TempPathFactory) -> EngineRun:
-    """The data steps, and a Trainer between them, on Beam's own runner."""
+    """A run of the data steps and Trainer on Beam's own runner."""
     return _run(make_settings(), tmp_path_factory.mktemp("direct") / "steps")
 
 
@@ -70,23 +70,26 @@ def flink(
     libraries: Path,
     job_server: Path,
 ) -> Iterator[EngineRun]:
-    """The data steps on Flink, with the model of the run on Beam's own runner."""
+    """A run of the data steps on Flink, with the model of `direct`."""
     folder = tmp_path_factory.mktemp(request.param)
-    shared = {"engine": "flink", "flink_parallelism": 2}
-    model = direct.folder / "Trainer" / "model"
-    if request.param == "local":
-        settings = make_settings(**shared, flink_master="[local]", job_server_jar=str(job_server))
-        yield _run(settings, folder / "steps", model)
-        FlinkRunner.stop_job_servers()
-        return
-    with standalone_cluster(libraries, job_server, folder) as cluster, _logs_named(folder):
-        settings = make_settings(**shared, job_endpoint=cluster.job_endpoint, worker_pool=cluster.worker_pool)
-        yield _run(settings, folder / "steps", model, cluster)
+    context = (
+        local_cluster(job_server, folder)
+        if request.param == "local"
+        else standalone_cluster(libraries, job_server, folder)
+    )
+    with context as cluster, _logs_named(folder):
+        settings = make_settings(
+            engine="flink",
+            flink_parallelism=2,
+            job_endpoint=cluster.job_endpoint,
+            worker_pool=cluster.worker_pool,
+        )
+        yield _run(settings, folder / "steps", direct.folder / "Trainer" / "model", cluster)
 
 
 @pytest.fixture(scope="session")
 def libraries() -> Path:
-    """The jars of Flink."""
+    """The folder with Flink's jars."""
     try:
         return find_libraries()
     except ClusterError as error:
@@ -95,25 +98,25 @@ def libraries() -> Path:
 
 @pytest.fixture(scope="session")
 def job_server() -> Path:
-    """Beam's own job server, or where Maven Central's mirror lacks it, an older one from the libraries there."""
+    """Beam's job server, or if it cannot be downloaded, an older one that Maven builds from its libraries."""
     try:
         return find_job_server()
     except ClusterError as error:
         reason = str(error).partition(" If no Internet")[0]
     if not BUILT_JOB_SERVER.exists():
         _build_job_server(reason)
-    warnings.warn(f"{reason} Flink is tested with the older job server of {BUILT_JOB_SERVER}.", stacklevel=1)
+    warnings.warn(f"{reason} These tests use the older job server {BUILT_JOB_SERVER}.", stacklevel=1)
     return BUILT_JOB_SERVER
 
 
 def _build_job_server(reason: str) -> None:
     if shutil.which("mvn") is None:
-        pytest.skip(f"{reason} There is no Maven to make one with.")
+        pytest.skip(f"{reason} Maven is not installed.")
     pom = Path(__file__).parent / "job_server" / "pom.xml"
     command = ["mvn", "-B", "-q", "-f", str(pom), "package", f"-Ddirectory={BUILT_JOB_SERVER.parent}"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
-        pytest.skip(f"{reason} None could be made with Maven: {process.stdout[-500:]}")
+        pytest.skip(f"{reason} Maven could not build one: {process.stdout[-500:]}")
 
 
 def _run(settings: Settings, folder: Path, model: Path | None = None, cluster: FlinkCluster | None = None) -> EngineRun:

@@ -4,18 +4,18 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from benchmarks.flink_cluster import EngineRun
 from serving.client.bulk import Summary, predict_to_csv
 from serving.client.errors import ClientError
 from serving.client.inputs import Inputs
 from serving.client.opening import open_local
+from tests.support.flink_cluster import EngineRun
 
 pytestmark = pytest.mark.flink
 
 
 @pytest.fixture(scope="session")
 def inputs(direct: EngineRun, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """Two images, of which one is none, and the records of two splits."""
+    """An image, a file that is not an image, and the records of two splits."""
     folder = tmp_path_factory.mktemp("inputs")
     images = [folder / "digit.png", folder / "none.png"]
     images[0].write_bytes(tf.io.encode_png(tf.zeros((28, 28, 1), tf.uint8)).numpy())
@@ -40,7 +40,7 @@ def predict(inputs: Inputs, output: Path, direct: EngineRun, run: EngineRun) -> 
     )
 
 
-def test_the_same_answers_in_the_same_order(
+def test_predictions_are_equal_and_in_order(
     direct: EngineRun, flink: EngineRun, inputs: Inputs, tmp_path: Path
 ) -> None:
     ours, theirs = tmp_path / "direct.csv", tmp_path / "flink.csv"
@@ -50,7 +50,7 @@ def test_the_same_answers_in_the_same_order(
     assert theirs.read_text() == ours.read_text()
 
 
-def test_what_a_worker_says_of_a_damaged_file_is_told_in_one_line(
+def test_damaged_file_is_reported_in_one_line(
     direct: EngineRun, flink: EngineRun, inputs: Inputs, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "damaged.gz"

@@ -18,8 +18,6 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies
 
-from benchmarks.data_steps import run_data_steps
-from benchmarks.flink_cluster import EngineRun
 from components.evaluator import metrics  # noqa: F401 (TFMA loads them by name)
 from components.evaluator.measurements import Key, measurements
 from components.example_gen.sources import DataError
@@ -27,6 +25,8 @@ from components.features import SPLITS
 from components.verdict import read_verdict
 from pipeline.local.runner import explain_failure
 from pipeline.settings.settings import Settings
+from tests.support.data_steps import run_data_steps
+from tests.support.flink_cluster import EngineRun
 
 pytestmark = pytest.mark.flink
 
@@ -42,7 +42,7 @@ def records(folder: Path) -> Iterator[dict[str, tuple[float | bytes, ...]]]:
         yield {key: tuple(getattr(value, value.WhichOneof("kind")).value) for key, value in features.items()}
 
 
-def test_the_same_shards_byte_for_byte(direct: EngineRun, flink: EngineRun) -> None:
+def test_shards_are_equal_byte_for_byte(direct: EngineRun, flink: EngineRun) -> None:
     ours, theirs = (run.folder / "MnistExampleGen" / "examples" for run in (direct, flink))
     assert files(ours) == files(theirs)
     assert len(files(ours)) == 2 * len(SPLITS)
@@ -50,7 +50,7 @@ def test_the_same_shards_byte_for_byte(direct: EngineRun, flink: EngineRun) -> N
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_same_statistics_and_no_new_anomalies(direct: EngineRun, flink: EngineRun, split: str) -> None:
+def test_statistics_and_anomalies_are_equal(direct: EngineRun, flink: EngineRun, split: str) -> None:
     ours, theirs = (
         statistics(run.folder / "StatisticsGen" / "statistics" / f"Split-{split}" / "FeatureStats.pb")
         for run in (direct, flink)
@@ -69,7 +69,7 @@ def test_the_same_statistics_and_no_new_anomalies(direct: EngineRun, flink: Engi
 
 
 def statistics(file: Path) -> dict[str, object]:
-    """Returns every number and text by its place, whatever the order of the features."""
+    """Returns every value by its path, independent of the order of the features."""
     (dataset,) = tfdv.load_stats_binary(str(file)).datasets
     features = {str(feature.path): MessageToDict(feature) for feature in dataset.features}
     return {"num_examples": dataset.num_examples, **dict(leaves(features))}
@@ -83,7 +83,7 @@ def leaves(node: object, place: str = "") -> Iterator[tuple[str, object]]:
         yield from leaves(child, f"{place}/{key}")
 
 
-def test_the_same_transform_constants(direct: EngineRun, flink: EngineRun) -> None:
+def test_transform_constants_are_equal(direct: EngineRun, flink: EngineRun) -> None:
     ours, theirs = (constants(run.folder / "Transform" / "transform_graph") for run in (direct, flink))
     assert len(ours) >= 2, "mean and variance"
     np.testing.assert_allclose(theirs, ours, rtol=1e-12)
@@ -97,17 +97,17 @@ def constants(transform_graph: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_same_transformed_records(direct: EngineRun, flink: EngineRun, split: str) -> None:
+def test_transformed_records_are_equal(direct: EngineRun, flink: EngineRun, split: str) -> None:
     ours, theirs = (
         pixels(run.folder / "Transform" / "transformed_examples" / f"Split-{split}") for run in (direct, flink)
     )
     assert ours[0] == theirs[0]
-    # The last bit of a constant may turn that of a pixel over.
+    # A difference in the last bit of a constant may change the last bit of a pixel.
     np.testing.assert_allclose(theirs[1], ours[1], rtol=2e-7)
 
 
 def pixels(folder: Path) -> tuple[Counter[bytes], np.ndarray]:
-    """Returns the records with the rank of each pixel's value in place of the value, and the values by rank."""
+    """Returns the records with the rank of each pixel value instead of the value, and the values by rank."""
     found = list(records(folder))
     images = np.array([record["image"] for record in found])
     values, ranks = np.unique(images, return_inverse=True)
@@ -116,15 +116,15 @@ def pixels(folder: Path) -> tuple[Counter[bytes], np.ndarray]:
     return Counter(image.tobytes() + label for image, label in zip(ranks, labels, strict=True)), values
 
 
-def test_the_same_corrupted_records(direct: EngineRun, flink: EngineRun) -> None:
+def test_corrupted_records_are_equal(direct: EngineRun, flink: EngineRun) -> None:
     ours, theirs = (run.folder / "CorruptedExampleGen" / "corrupted_examples" / "Split-test" for run in (direct, flink))
     assert files(ours) == files(theirs)
-    # In the same order; but the bytes of a record depend on the order of a hash map.
+    # The order is the same, but the bytes of a record depend on the order of a hash map.
     assert all(one == other for one, other in zip(records(ours), records(theirs), strict=True))
 
 
 @pytest.mark.parametrize("evaluator", ["Evaluator", "RobustnessEvaluator"])
-def test_the_same_metrics_and_decisions(direct: EngineRun, flink: EngineRun, evaluator: str) -> None:
+def test_metrics_and_decisions_are_equal(direct: EngineRun, flink: EngineRun, evaluator: str) -> None:
     ours, theirs = (metric_values(run.folder / evaluator / "evaluation") for run in (direct, flink))
     assert ours.keys() == theirs.keys()
     assert len(ours) > 10
@@ -141,11 +141,11 @@ def test_the_same_metrics_and_decisions(direct: EngineRun, flink: EngineRun, eva
 
 
 def metric_values(evaluation: Path) -> dict[Key, float]:
-    # Intervals are drawn at random by TFMA's jackknife, also on one engine.
+    # The intervals of TFMA's jackknife are random, also on one engine.
     return {key: measured.value for key, measured in measurements(tfma.load_metrics(str(evaluation))).items()}
 
 
-def test_a_mistake_in_the_data_that_a_worker_finds_is_told_in_one_line(
+def test_data_error_of_a_worker_is_reported_in_one_line(
     flink: EngineRun, make_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     source = tmp_path / "wrong.npz"
@@ -162,8 +162,8 @@ def test_a_mistake_in_the_data_that_a_worker_finds_is_told_in_one_line(
 
 
 def test_workers_end_with_their_jobs(flink: EngineRun) -> None:
-    if flink.cluster is None:
-        pytest.skip("Workers of a cluster inside the job server are threads of this process.")
+    if flink.cluster is None or not flink.cluster.worker_pool:
+        pytest.skip("The workers are threads of this process.")
     (fork_server,) = psutil.Process(flink.cluster.process_ids["worker-pool"]).children()[-1:]
     _, left = psutil.wait_procs(fork_server.children(), timeout=60)
     assert not left

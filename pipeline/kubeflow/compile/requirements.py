@@ -53,11 +53,10 @@ def _kfp_problems(settings: Settings) -> Problems:
             f"kubeflow.staging_claim: not set, and the workers of {settings.beam.engine} see no file of a pod; "
             "expected the name of a ReadWriteMany claim that they mount, too."
         )
-    if settings.beam.engine in STAGING_ENGINES and not (settings.beam.job_endpoint and settings.beam.worker_pool):
+    if settings.beam.engine in STAGING_ENGINES and not settings.beam.worker_pool:
         yield (
-            f"beam.job_endpoint, beam.worker_pool: the pods have no Java to start a job server of "
-            f"{settings.beam.engine} with, and no worker elsewhere reaches them; expected HOST:PORT of both, as in "
-            "docs/scaling.md."
+            f"beam.worker_pool: not set, and {settings.beam.engine} cannot reach workers in the pods; expected "
+            "HOST:PORT, as in docs/scaling.md."
         )
     if kubeflow.data_claim and kubeflow.data_claim == kubeflow.staging_claim:
         yield "kubeflow.staging_claim: KFP cannot mount a claim twice in one pod; expected another than data_claim."

@@ -1,1 +1,1 @@
-"""What a pod runs: one step of the pipeline, under KFP's launcher."""
+"""Runs one step of the pipeline in a pod, under KFP's launcher."""

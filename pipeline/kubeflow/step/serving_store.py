@@ -1,7 +1,7 @@
-"""Keeps the pushed versions in an object store: a copy in the pod for the steps that look at them, and back again.
+"""Copies pushed versions between an object store and the pod, for the steps that read or push versions.
 
-No folder of an object store can be renamed in one step, so versions are published to a folder of the pod first. In the
-store a version counts from the moment that its `saved_model.pb` is there, which is therefore written last.
+An object store cannot rename a folder in one step, so Pusher publishes to a folder of the pod. In the store, a version
+exists as soon as its `saved_model.pb` exists; that file is uploaded last.
 """
 
 import json
@@ -13,125 +13,94 @@ from typing import Any
 from pipeline.kubeflow.step.failure import KubeflowStepError
 from registry.versions import SAVED_MODEL_FILE, list_versions, version_number
 
-Json = dict[str, Any]
-
 _PUSH_DESTINATION = "push_destination"
 
 
 @contextmanager
-def mirrored(store: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Gives a step the versions of its model, and keeps what it adds if it is the one that pushes and succeeds.
+def mirrored_versions(store: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Downloads the versions of a model while a step runs, and uploads the new ones if it is Pusher and succeeds.
+
+    All complete versions are downloaded: any of them may be the baseline of the model or of the data. Versions in the
+    store are never changed.
 
     Args:
-        store: URL of the folder that holds one folder per model, as fsspec knows it.
+        store: URL of the folder with one subfolder per model, as fsspec expects it.
         parameters: Execution properties of the step, with `serving_directory` or `push_destination`.
 
     Yields:
-        The URL of its versions by the path of their folder in the pod.
+        The URL of the versions by the path of their folder in the pod.
 
     Raises:
-        KubeflowStepError: It has no such property, or the store cannot be read or written.
+        KubeflowStepError: The step has no such property, the store cannot be read or written, or it contains part of a
+            version that is to be uploaded.
     """
-    directory = serving_directory(parameters)
-    fetch_versions(store, directory)
-    yield {str(directory): f"{store}/{directory.name}"}
+    directory = _serving_directory(parameters)
+    url = f"{store}/{directory.name}"
+    with _access(url) as (file_system, root):
+        _download(file_system, root, directory)
+    yield {str(directory): url}
     if _PUSH_DESTINATION in parameters:
-        upload_versions(store, directory)
+        with _access(url) as (file_system, root):
+            for version in list_versions(directory):
+                _upload(file_system, f"{root}/{version.number}", version.directory, f"{url}/{version.number}")
 
 
-def serving_directory(parameters: Mapping[str, Any]) -> Path:
-    """Returns the folder of the versions that a step works with.
-
-    Args:
-        parameters: Its execution properties, with `serving_directory` or `push_destination`.
-
-    Raises:
-        KubeflowStepError: It has neither.
-    """
+def _serving_directory(parameters: Mapping[str, Any]) -> Path:
     if _PUSH_DESTINATION in parameters:
-        filesystem: Json = json.loads(parameters[_PUSH_DESTINATION])["filesystem"]
-        # Protobuf reads both spellings of a field.
-        return Path(filesystem.get("base_directory") or filesystem["baseDirectory"])
+        file_system = json.loads(parameters[_PUSH_DESTINATION])["filesystem"]
+        # Protobuf accepts both spellings of a field.
+        return Path(file_system.get("base_directory") or file_system["baseDirectory"])
     if "serving_directory" in parameters:
         return Path(parameters["serving_directory"])
     raise KubeflowStepError("--serving_store: this step has no serving folder; compile the pipeline again without it.")
 
 
-def fetch_versions(store: str, directory: Path) -> None:
-    """Downloads all complete versions: any of them may be the baseline, of the model or of the data.
+def _download(file_system: Any, root: str, directory: Path) -> None:
+    found = _files(file_system, root)
+    complete = {path.parts[0] for path in found if path.parts[1:] == (SAVED_MODEL_FILE,)}
+    files = [path for path in found if path.parts[0] in complete and version_number(path.parts[0]) is not None]
+    for path in files:
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+    file_system.get([f"{root}/{path}" for path in files], [str(directory / path) for path in files])
 
-    Args:
-        store: URL of the folder that holds one folder per model, as fsspec knows it.
-        directory: Where to; its name is that of the model.
 
-    Raises:
-        KubeflowStepError: The store cannot be read.
-    """
-    with _access(store) as (file_system, root):
-        found = _files(file_system, f"{root}/{directory.name}")
-        complete = [path for path in found if f"{path.parts[0]}/{SAVED_MODEL_FILE}" in map(str, found)]
-        for path in complete:
-            (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        file_system.get(
-            [f"{root}/{directory.name}/{path}" for path in complete], [str(directory / path) for path in complete]
+def _upload(file_system: Any, root: str, directory: Path, url: str) -> None:
+    found = _files(file_system, root)
+    if PurePosixPath(SAVED_MODEL_FILE) in found:
+        return
+    if found:
+        raise KubeflowStepError(
+            f"{url}: another upload left part of a version there; nothing was overwritten. Remove it and run the step "
+            "again."
         )
-
-
-def upload_versions(store: str, directory: Path) -> None:
-    """Uploads the versions that the store does not have; what is there is not touched.
-
-    Args:
-        store: URL of the folder that holds one folder per model.
-        directory: Folder of the versions; its name is that of the model.
-
-    Raises:
-        KubeflowStepError: The store cannot be written, or holds a part of such a version.
-    """
-    with _access(store) as (file_system, root):
-        target = f"{root}/{directory.name}"
-        found = _files(file_system, target)
-        for version in list_versions(directory):
-            there = [path for path in found if path.parts[0] == version.directory.name]
-            if PurePosixPath(version.directory.name, SAVED_MODEL_FILE) in there:
-                continue
-            if there:
-                raise KubeflowStepError(
-                    f"{store}/{directory.name}/{version.number}: another upload has left a part of a version there; "
-                    "nothing was overwritten. Remove it and run the step again."
-                )
-            _upload(file_system, version.directory, f"{target}/{version.number}")
-
-
-def _upload(file_system: Any, source: Path, target: str) -> None:
-    files = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+    files = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
     files.remove(SAVED_MODEL_FILE)
     for group in (files, [SAVED_MODEL_FILE]):
-        file_system.put([str(source / path) for path in group], [f"{target}/{path}" for path in group])
+        file_system.put([str(directory / path) for path in group], [f"{root}/{path}" for path in group])
 
 
 def _files(file_system: Any, folder: str) -> list[PurePosixPath]:
-    # fsspec keeps listings as long as the process lives, also of what it has not found.
+    # fsspec caches listings, also of folders that do not exist.
     file_system.invalidate_cache()
-    found = (PurePosixPath(path).relative_to(folder) for path in file_system.find(folder))
-    return [path for path in found if len(path.parts) > 1 and version_number(path.parts[0]) is not None]
+    return [PurePosixPath(path).relative_to(folder) for path in file_system.find(folder)]
 
 
 @contextmanager
-def _access(store: str) -> Iterator[tuple[Any, str]]:
+def _access(url: str) -> Iterator[tuple[Any, str]]:
     from fsspec.core import url_to_fs
 
     try:
-        file_system, root = url_to_fs(store)
+        file_system, root = url_to_fs(url)
         yield file_system, root.rstrip("/")
     except KubeflowStepError:
         raise
     except ImportError as error:
         raise KubeflowStepError(
-            f"{store}: this image has no driver for it ({error}); build it with the extra `s3` or `gs`."
+            f"{url}: this image has no driver for it ({error}); build the image with the extra `s3` or `gs`."
         ) from error
     except Exception as error:
         # Drivers of object stores share no base class of errors.
         raise KubeflowStepError(
-            f"{store}: the serving store cannot be used ({type(error).__name__}: {error}); "
-            "check the URL and the access rights of the pod's service account."
+            f"{url}: the serving store cannot be used ({type(error).__name__}: {error}); "
+            "check the URL and the permissions of the pod's service account."
         ) from error

@@ -10,9 +10,9 @@ from apache_beam.utils.subprocess_server import pick_port
 ROOT = Path(__file__).parents[3]
 
 
-def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing() -> None:
+def test_pool_serves_until_it_is_stopped_and_leaves_no_process() -> None:
     (port,) = pick_port(None)
-    # Without TFX it is there at once; tests/flink has it.
+    # It starts at once without TFX, which tests/flink covers.
     code = (
         f"import sys; from pipeline.beam import worker_pool as pool; pool._PRELOADED[:] = ['json'];"
         f"sys.argv = ['pool', '--port={port}']; pool.main()"

@@ -12,11 +12,11 @@ from pipeline.settings.settings import Settings, load_settings, parse_assignment
 VERTEX = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
 
 FLINK = (
-    *("beam.engine=flink", "beam.flink_master=http://flink:8081", "beam.job_endpoint=jobs:8099"),
+    *("beam.engine=flink", "beam.job_endpoint=jobs:8099"),
     *("beam.worker_pool=localhost:50000", "kubeflow.staging_claim=shared"),
 )
 SPARK = (
-    *("beam.engine=spark", "beam.spark_master=spark://spark:7077", "beam.job_endpoint=jobs:8099"),
+    *("beam.engine=spark", "beam.job_endpoint=jobs:8099"),
     *("beam.worker_pool=localhost:50000", "kubeflow.staging_claim=shared"),
 )
 DATAFLOW = (
@@ -50,16 +50,7 @@ def test_settings_that_fit_together(target: Any, assignments: tuple[str, ...]) -
         ("kfp", ("infra_validator.engine=docker",), "infra_validator.engine: TFX cannot compile InfraValidator"),
         ("kfp", FLINK[:-1], "kubeflow.staging_claim: not set, and the workers of flink see no file"),
         ("kfp", SPARK[:-1], "kubeflow.staging_claim: not set, and the workers of spark see no file"),
-        (
-            "kfp",
-            (*FLINK, "beam.job_endpoint="),
-            "beam.job_endpoint, beam.worker_pool: the pods have no Java to start a job server of flink",
-        ),
-        (
-            "kfp",
-            (*SPARK, "beam.worker_pool="),
-            "beam.job_endpoint, beam.worker_pool: the pods have no Java to start a job server of spark",
-        ),
+        ("kfp", (*SPARK, "beam.worker_pool="), "beam.worker_pool: not set, and spark cannot reach workers in the pods"),
         (
             "kfp",
             ("kubeflow.data_claim=one", "kubeflow.staging_claim=one"),

@@ -9,10 +9,16 @@ from typing import Any
 
 import fsspec
 import pytest
+import tfx.components  # noqa: F401 (TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.)
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import Artifact
 
+from components import baseline_model
+from components.example_gen import executor as example_gen
 from components.verdict import Finding, Verdict, write_verdict
-from pipeline.kubeflow.step import entrypoint as kubeflow_entrypoint
-from pipeline.kubeflow.step.executor_input import LocalInput
+from pipeline.kubeflow.step import entrypoint
+from pipeline.kubeflow.step.entrypoint import run_executor
+from pipeline.kubeflow.step.executor_messages import LocalInput
 from pipeline.kubeflow.step.failure import KubeflowStepError
 from pipeline.settings.settings import PROJECT_ROOT
 
@@ -20,14 +26,17 @@ ROOT = "mlpipeline/v2/artifacts/digits/run-1"
 TASK = f"{ROOT}/DataGate/uuid"
 VERDICT_TYPE = {"instanceSchema": "title: digits.Verdict\ntype: object\n"}
 STATISTICS_TYPE = {"instanceSchema": "title: tfx.ExampleStatistics\ntype: object\n"}
+PARAMETER_SPEC = {"span": {"parameterType": "NUMBER_INTEGER"}, "share": {"parameterType": "NUMBER_DOUBLE"}}
 
 Json = dict[str, Any]
-Execute = Callable[[LocalInput], None]
+Artifacts = dict[str, list[Artifact]]
+Execute = Callable[[LocalInput], Json | None]
+UseExecutor = Callable[[Execute], None]
 
 
 @pytest.fixture
 def pod(tmp_path: Path) -> Path:
-    """The root of a pod into which the launcher has copied the input."""
+    """The root of a pod to which the launcher has copied the input."""
     statistics = tmp_path / "minio" / ROOT / "StatisticsGen" / "uuid" / "statistics"
     statistics.mkdir(parents=True)
     (statistics / "FeatureStats.pb").write_text("statistics")
@@ -65,27 +74,33 @@ def output_file(pod: Path) -> Path:
 
 
 @pytest.fixture
-def executor(monkeypatch: pytest.MonkeyPatch) -> Callable[[Execute], None]:
-    """Puts a function in the place of the executor; the output is filled as TFX fills it."""
+def executor(monkeypatch: pytest.MonkeyPatch) -> UseExecutor:
+    """Replaces the executor by a function; it returns metadata of the verdict."""
 
     def use(execute: Execute) -> None:
         def run(class_path: str, local: LocalInput, *_: Any) -> Json:
-            execute(local)
-            outputs = {key: {"artifacts": [{"uri": found[0]["uri"]}]} for key, found in local.outputs.items()}
-            return {"artifacts": outputs}
+            metadata = execute(local)
+            [(key, artifact)] = local.outputs
+            output = {"uri": artifact["uri"]} if metadata is None else {"uri": artifact["uri"], "metadata": metadata}
+            return {"artifacts": {key: {"artifacts": [output]}}}
 
-        monkeypatch.setattr(kubeflow_entrypoint, "run_executor", run)
+        monkeypatch.setattr(entrypoint, "run_executor", run)
 
     return use
 
 
 def refuse(local: LocalInput) -> None:
     finding = Finding("examples", "train", passed=False, value=1, lower_bound=5, reason="too few examples")
-    write_verdict(Verdict("DataGate", (finding,), "Add data."), local.outputs["verdict"][0]["uri"])
+    write_verdict(Verdict("DataGate", (finding,), "Add data."), local.outputs[0][1]["uri"])
 
 
-def test_a_step_hands_over_its_output_and_says_what_it_did(
-    executor: Callable[[Execute], None],
+def written_verdict(output_file: Path) -> Json:
+    [verdict] = json.loads(output_file.read_text())["artifacts"]["verdict"]["artifacts"]
+    return verdict
+
+
+def test_step_writes_its_output_and_logs_what_it_did(
+    executor: UseExecutor,
     arguments: list[str],
     output_file: Path,
     caplog: pytest.LogCaptureFixture,
@@ -93,9 +108,8 @@ def test_a_step_hands_over_its_output_and_says_what_it_did(
 ) -> None:
     executor(refuse)
     with caplog.at_level("INFO"):
-        assert kubeflow_entrypoint.main(arguments) == 0
-    [verdict] = json.loads(output_file.read_text())["artifacts"]["verdict"]["artifacts"]
-    assert verdict == {"uri": f"minio://{TASK}/verdict", "metadata": {"num_files": 2}}
+        assert entrypoint.main(arguments) == 0
+    assert written_verdict(output_file) == {"uri": f"minio://{TASK}/verdict", "metadata": {"num_files": 2}}
     printed = capsys.readouterr().out
     assert "DataGate: REFUSED" in printed
     assert "too few examples" in printed
@@ -108,16 +122,16 @@ def test_a_step_hands_over_its_output_and_says_what_it_did(
     [
         (KubeflowStepError("the image lacks it."), "the image lacks it."),
         (
-            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/minio/model"),
-            "DataGate: /minio/model: No space left on device; ask for more ephemeral storage for this step, or free "
-            "some on the volume.",
+            OSError(errno.EROFS, os.strerror(errno.EROFS), "/minio/model"),
+            "DataGate: /minio/model: Read-only file system",
         ),
+        (ValueError("no such thing"), "DataGate failed: ValueError: no such thing"),
     ],
 )
-def test_foreseeable_trouble_ends_in_one_line(
+def test_failure_ends_in_one_line_below_the_traceback_of_a_bug(
     error: Exception,
     line: str,
-    executor: Callable[[Execute], None],
+    executor: UseExecutor,
     arguments: list[str],
     output_file: Path,
     capsys: pytest.CaptureFixture[str],
@@ -126,118 +140,154 @@ def test_foreseeable_trouble_ends_in_one_line(
         raise error
 
     executor(fail)
-    assert kubeflow_entrypoint.main(arguments) == 1
-    assert capsys.readouterr().err == f"Error: {line}\n"
-    assert not output_file.exists()
-
-
-def test_a_bug_leaves_its_traceback_above_the_line(
-    executor: Callable[[Execute], None], arguments: list[str], output_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(_: LocalInput) -> None:
-        raise ValueError("no such thing")
-
-    executor(fail)
-    assert kubeflow_entrypoint.main(arguments) == 1
+    assert entrypoint.main(arguments) == 1
     *above, last = capsys.readouterr().err.splitlines()
-    assert above[0] == "Traceback (most recent call last):"
-    assert last == "Error: DataGate: ValueError: no such thing"
+    assert last.startswith(f"Error: {line}")
+    assert above[:1] == (["Traceback (most recent call last):"] if isinstance(error, ValueError) else [])
     assert not output_file.exists()
 
 
-def test_a_removed_input_is_named(
-    executor: Callable[[Execute], None],
-    arguments: list[str],
-    pod: Path,
-    output_file: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_missing_input_is_named(
+    executor: UseExecutor, arguments: list[str], pod: Path, output_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     executor(refuse)
     (pod / "minio" / ROOT / "StatisticsGen" / "uuid" / "statistics" / "FeatureStats.pb").unlink()
-    assert kubeflow_entrypoint.main(arguments) == 1
+    assert entrypoint.main(arguments) == 1
     assert capsys.readouterr().err.startswith(
         f'Error: input artifact "statistics" (minio://{ROOT}/StatisticsGen/uuid/statistics): nothing there; '
     )
     assert not output_file.exists()
 
 
-def test_an_output_that_cannot_be_written_is_named_before_the_step_runs(
-    executor: Callable[[Execute], None], arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+def test_serving_store_is_mirrored(
+    executor: UseExecutor, arguments: list[str], tmp_path: Path, output_file: Path
 ) -> None:
-    def refuse_to_write(self: Path, **_: Any) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+    serving = tmp_path / "serving" / "digits"
+    fsspec.filesystem("memory").pipe("/pushed/digits/6/saved_model.pb", b"old")
 
-    executor(refuse)
-    monkeypatch.setattr(Path, "mkdir", refuse_to_write)
-    assert kubeflow_entrypoint.main(arguments) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("Error: DataGate: ")
-    assert error.endswith(f"{TASK}: Read-only file system; mount a volume there that can be written to.\n")
+    def push(local: LocalInput) -> Json:
+        assert (serving / "6" / "saved_model.pb").read_text() == "old"
+        (serving / "7").mkdir()
+        (serving / "7" / "saved_model.pb").write_text("graph")
+        return {"pushed_destination": str(serving / "7")}
 
-
-def test_the_serving_store_is_fetched_before_the_step(
-    executor: Callable[[Execute], None], arguments: list[str], tmp_path: Path
-) -> None:
-    version = tmp_path / "store" / "digits" / "7"
-    version.mkdir(parents=True)
-    (version / "saved_model.pb").write_text("graph")
-    seen: list[bool] = []
-
-    def look(local: LocalInput) -> None:
-        refuse(local)
-        seen.append(Path(local.parameters["serving_directory"], "7", "saved_model.pb").is_file())
-
-    executor(look)
-    assert kubeflow_entrypoint.main([*arguments, f"--serving_store=file://{tmp_path}/store"]) == 0
-    assert seen == [True]
-
-
-def test_what_pusher_has_published_is_uploaded_and_its_url_recorded(
-    executor: Callable[[Execute], None],
-    arguments: list[str],
-    tmp_path: Path,
-    output_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    serving, store = tmp_path / "serving" / "digits", "memory://pushed"
-    version = serving / "7"
-
-    def push(class_path: str, local: LocalInput, *_: Any) -> Json:
-        version.mkdir(parents=True)
-        (version / "saved_model.pb").write_text("graph")
-        metadata = {"pushed_destination": str(version)}
-        return {
-            "artifacts": {"verdict": {"artifacts": [{"uri": local.outputs["verdict"][0]["uri"], "metadata": metadata}]}}
-        }
-
-    monkeypatch.setattr(kubeflow_entrypoint, "run_executor", push)
-    destination = json.dumps({"filesystem": {"base_directory": str(serving)}})
+    executor(push)
     executor_input = json.loads(arguments[1].partition("=")[2])
+    destination = json.dumps({"filesystem": {"base_directory": str(serving)}})
     executor_input["inputs"]["parameterValues"] = {"push_destination": destination}
     arguments[1] = f"--json_serialized_invocation_args={json.dumps(executor_input)}"
-    assert kubeflow_entrypoint.main([*arguments, f"--serving_store={store}"]) == 0
+    assert entrypoint.main([*arguments, "--serving_store=memory://pushed"]) == 0
     assert fsspec.filesystem("memory").cat("/pushed/digits/7/saved_model.pb") == b"graph"
-    [verdict] = json.loads(output_file.read_text())["artifacts"]["verdict"]["artifacts"]
-    assert verdict["metadata"]["pushed_destination"] == f"{store}/digits/7"
+    assert written_verdict(output_file)["metadata"]["pushed_destination"] == "memory://pushed/digits/7"
 
 
-def test_a_staged_step_hands_over_the_uris_of_the_store(
-    arguments: list[str], tmp_path: Path, output_file: Path, monkeypatch: pytest.MonkeyPatch
+def test_staged_step_returns_the_uris_of_the_store(
+    executor: UseExecutor, arguments: list[str], tmp_path: Path, output_file: Path
 ) -> None:
-    def run(class_path: str, local: LocalInput, *_: Any) -> Json:
+    def run(local: LocalInput) -> Json:
         refuse(local)
-        uri = local.outputs["verdict"][0]["uri"]
+        uri = local.outputs[0][1]["uri"]
         assert uri.startswith(str(tmp_path / "shared"))
-        return {"artifacts": {"verdict": {"artifacts": [{"uri": uri, "metadata": {"copy": uri}}]}}}
+        return {"copy": uri}
 
-    monkeypatch.setattr(kubeflow_entrypoint, "run_executor", run)
-    assert kubeflow_entrypoint.main([*arguments, f"--staging_folder={tmp_path / 'shared'}"]) == 0
-    [verdict] = json.loads(output_file.read_text())["artifacts"]["verdict"]["artifacts"]
+    executor(run)
+    assert entrypoint.main([*arguments, f"--staging_folder={tmp_path / 'shared'}"]) == 0
     uri = f"minio://{TASK}/verdict"
-    assert verdict == {"uri": uri, "metadata": {"copy": uri, "num_files": 2}}
+    assert written_verdict(output_file) == {"uri": uri, "metadata": {"copy": uri, "num_files": 2}}
 
 
-def test_a_whole_step_as_the_pod_runs_it(pod: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def local(tmp_path: Path) -> LocalInput:
+    model = {
+        "uri": str(tmp_path / "in"),
+        "name": "17",
+        "type": {"schemaTitle": "tfx.Model"},
+        "metadata": {"version": "5"},
+    }
+    examples = {"uri": str(tmp_path / "uuid" / "out"), "name": "examples", "type": {"schemaTitle": "tfx.Examples"}}
+    executor_input = {
+        "inputs": {
+            "parameterValues": {"span": 3.0, "share": 1.0, "name": "digits"},
+            "artifacts": {"model": {"artifacts": [model]}},
+        },
+        "outputs": {
+            "artifacts": {"examples": {"artifacts": [examples]}},
+            "outputFile": str(tmp_path / "uuid" / "output_metadata.json"),
+        },
+    }
+    return LocalInput(executor_input, {}, "run-1")
+
+
+def test_executor_receives_its_context_inputs_and_properties(
+    local: LocalInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: Json = {}
+
+    def do(self: Any, inputs: Artifacts, outputs: Artifacts, properties: Json) -> None:
+        seen.update(
+            properties, run=self._context.pipeline_run_id, temporary=self._get_tmp_dir(), model=inputs["model"][0]
+        )
+        outputs["examples"][0].span = properties["span"]
+        outputs["examples"][0].set_string_custom_property("fingerprint", "ab")
+
+    monkeypatch.setattr(baseline_model.Executor, "Do", do)
+    output = run_executor(
+        "components.baseline_model.Executor", local, {"parameters": PARAMETER_SPEC}, ["--runner=DirectRunner"]
+    )
+    model = seen.pop("model")
+    assert (model.uri, model.get_string_custom_property("version")) == (str(tmp_path / "in"), "5")
+    temporary = str(tmp_path / "uuid" / ".temp" / "uuid" / "")
+    assert Path(seen.pop("temporary")) == Path(temporary), "the launcher does not upload it"
+    assert seen == {"span": 3, "share": 1.0, "name": "digits", "run": "run-1"}
+    [examples] = output["artifacts"]["examples"]["artifacts"]
+    assert examples["uri"] == str(tmp_path / "uuid" / "out")
+    assert examples["metadata"]["fingerprint"] == "ab"
+    assert examples["metadata"]["span"] == 3
+    assert "tfx_version" in examples["metadata"], "without it TFX expects the file layout of old versions"
+
+
+def test_beam_executor_receives_beam_options(local: LocalInput, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: Json = {}
+
+    def do(self: BaseBeamExecutor, *_: Any) -> None:
+        seen.update(run=self._context.pipeline_run_id, options=self._beam_pipeline_args)
+
+    monkeypatch.setattr(example_gen.Executor, "Do", do)
+    options = ["--runner=DirectRunner", "--sdk_container_image=none"]
+    run_executor("components.example_gen.executor.Executor", local, {"parameters": PARAMETER_SPEC}, options)
+    assert seen["run"] == "run-1"
+    assert seen["options"][:2] == options
+
+
+def test_model_ids_in_a_blessing_become_names(local: LocalInput, monkeypatch: pytest.MonkeyPatch) -> None:
+    def do(_: Any, inputs: Artifacts, outputs: Artifacts, *__: Any) -> None:
+        outputs["blessing"][0].set_int_custom_property("current_model_id", inputs["model"][0].id)
+
+    monkeypatch.setattr(baseline_model.Executor, "Do", do)
+    artifacts = local.executor_input["outputs"]["artifacts"]
+    artifacts["blessing"] = artifacts.pop("examples")
+    artifacts["blessing"]["artifacts"][0]["type"] = {"schemaTitle": "tfx.ModelBlessing"}
+    output = run_executor("components.baseline_model.Executor", local, {"parameters": PARAMETER_SPEC}, [])
+    assert output["artifacts"]["blessing"]["artifacts"][0]["metadata"]["current_model_id"] == "17"
+
+
+@pytest.mark.parametrize(
+    ("class_path", "reason"),
+    [
+        ("absent_package.executor.Executor", "No module named 'absent_package'"),
+        ("components.absent.Executor", "No module named 'components.absent'"),
+        ("components.baseline_model.Absent", "module 'components.baseline_model' has no attribute 'Absent'"),
+    ],
+)
+def test_missing_executor_is_named(class_path: str, reason: str, local: LocalInput) -> None:
+    with pytest.raises(
+        KubeflowStepError,
+        match=rf"^{class_path}: not in this image \({reason}\); build the image from the code",
+    ):
+        run_executor(class_path, local, {"parameters": PARAMETER_SPEC}, [])
+
+
+def test_whole_step_in_a_process(pod: Path, tmp_path: Path) -> None:
     executor_input = {
         "inputs": {"parameterValues": {"schema_file": "data/schema.pbtxt"}},
         "outputs": {

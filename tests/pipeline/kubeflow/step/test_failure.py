@@ -4,60 +4,67 @@ import os
 import pytest
 
 from components.example_gen.sources import DataError
-from pipeline.kubeflow.step.failure import KubeflowStepError, describe_bug, explain
+from pipeline.kubeflow.step.failure import KubeflowStepError, explain
 from registry.provenance import DamagedVersionError
 from registry.publishing import PublishingError
 
-
-@pytest.mark.parametrize("kind", [KubeflowStepError, PublishingError, DamagedVersionError])
-def test_our_own_errors_say_it_themselves(kind: type[Exception]) -> None:
-    assert explain(kind("the file\n  is damaged."), "Pusher") == "the file is damaged."
+DATA_ERROR = DataError("/data", "a text", "an image", "remove it")
+DISK_FULL = "request more ephemeral storage for this step, or free some on the volume."
 
 
-def test_a_mistake_in_the_data_is_found_behind_what_beam_makes_of_it() -> None:
-    error = DataError("/data", "a text", "an image", "remove it")
-    text = f"Traceback (most recent call last):\n  ...\nDataError: {error} [while running 'Read']\n"
-    assert explain(error, "MnistExampleGen") == explain(RuntimeError(text), "MnistExampleGen") == str(error)
+def caused_by(cause: Exception) -> Exception:
+    error = RuntimeError("cannot save")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (KubeflowStepError("the file\n  is damaged."), "the file is damaged."),
+        (PublishingError("no space."), "no space."),
+        (DamagedVersionError("no model."), "no model."),
+        (DATA_ERROR, str(DATA_ERROR)),
+        # Beam raises the text of a traceback.
+        (RuntimeError(f"Traceback:\n  ...\nDataError: {DATA_ERROR} [while running 'Read']\n"), str(DATA_ERROR)),
+        (
+            ModuleNotFoundError("No module named 'components.trainer'"),
+            "Trainer: a module is not in this image (No module named 'components.trainer'); build the image from the "
+            "code that the pipeline was compiled with, or start the run with the parameter `image`.",
+        ),
+        (
+            caused_by(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
+            f"Trainer: a file: No space left on device; {DISK_FULL}",
+        ),
+        # The errors of TensorFlow and Beam contain the text of the system's error.
+        (
+            RuntimeError("Traceback:\nResourceExhaustedError: /minio; No space left on device [Op:SaveV2]"),
+            f"Trainer: ResourceExhaustedError: /minio; No space left on device [Op:SaveV2]; {DISK_FULL}",
+        ),
+    ],
+)
+def test_expected_failures_are_explained_in_one_line(error: Exception, line: str) -> None:
+    assert explain(error, "Trainer") == (line, True)
 
 
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.ENOSPC, "ask for more ephemeral storage for this step, or free some on the volume"),
-        (errno.EDQUOT, "raise the quota of the volume, or free some of it"),
-        (errno.EROFS, "mount a volume there that can be written to"),
-        (errno.EACCES, "let the user that the pod runs as read and write there"),
+        (errno.ENOSPC, DISK_FULL),
+        (errno.EDQUOT, "raise the quota of the volume, or free some of it."),
+        (errno.EROFS, "mount a writable volume there."),
+        (errno.EACCES, "let the user of the pod read and write there."),
     ],
 )
-def test_what_the_system_refuses(number: int, advice: str) -> None:
+def test_errors_of_the_file_system_come_with_advice(number: int, advice: str) -> None:
     error = OSError(number, os.strerror(number), "/minio/model")
-    assert explain(error, "Trainer") == f"Trainer: /minio/model: {os.strerror(number)}; {advice}."
+    assert explain(error, "Trainer") == (f"Trainer: /minio/model: {os.strerror(number)}; {advice}", True)
 
 
-def test_what_the_system_refuses_is_found_behind_other_errors() -> None:
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    advice = "ask for more ephemeral storage for this step, or free some on the volume."
-    consequence = RuntimeError("cannot save")
-    consequence.__cause__ = full
-    assert explain(consequence, "Trainer") == f"Trainer: a file: No space left on device; {advice}"
-    # TensorFlow's and Beam's errors hold the system's words alone.
-    text = (
-        "Traceback (most recent call last):\nResourceExhaustedError: /minio/model; No space left on device [Op:SaveV2]"
-    )
-    assert explain(RuntimeError(text), "Trainer") == (
-        "Trainer: ResourceExhaustedError: /minio/model; No space left on device [Op:SaveV2]; " + advice
-    )
-
-
-def test_a_module_that_the_image_lacks_is_named() -> None:
-    assert explain(ModuleNotFoundError("No module named 'components.trainer'"), "Trainer") == (
-        "Trainer: this image lacks a module (No module named 'components.trainer'); build it from the code with which "
-        "the pipeline was compiled, or name the right one, parameter `image`."
-    )
-
-
-def test_what_nobody_foresaw_is_a_bug() -> None:
-    error = ValueError("first line\nsecond line")
-    assert explain(error, "Trainer") is None
-    assert explain(OSError(errno.ENOENT, "No such file or directory", "/model"), "Trainer") is None
-    assert describe_bug(error) == "ValueError: second line"
+@pytest.mark.parametrize(
+    "error", [ValueError("first line\nsecond line"), OSError(errno.ENOENT, "No such file or directory", "/model")]
+)
+def test_other_errors_are_bugs(error: Exception) -> None:
+    line, expected = explain(error, "Trainer")
+    assert line == f"Trainer failed: {type(error).__name__}: {str(error).splitlines()[-1]}"
+    assert not expected

@@ -8,7 +8,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.kubeflow.step.failure import KubeflowStepError
-from pipeline.kubeflow.step.serving_store import fetch_versions, serving_directory, upload_versions
+from pipeline.kubeflow.step.serving_store import mirrored_versions
 from registry.versions import list_versions
 
 STORE = "memory://bucket/serving"
@@ -34,40 +34,44 @@ def make_version(directory: Path, number: int, weights: str) -> None:
     (directory / str(number) / "variables" / "variables.index").write_text(weights)
 
 
+def push(directory: Path, spelling: str = "base_directory", **new_versions: str) -> None:
+    """Runs a Pusher that adds versions."""
+    destination = json.dumps({"filesystem": {spelling: str(directory)}})
+    with mirrored_versions(STORE, {"push_destination": destination}) as uris:
+        assert uris == {str(directory): f"{STORE}/digits"}
+        for number, weights in new_versions.items():
+            make_version(directory, int(number.removeprefix("v")), weights)
+
+
+def download(directory: Path, store: str = STORE) -> list[str]:
+    """Runs another step; returns the files that it finds."""
+    with mirrored_versions(store, {"serving_directory": str(directory)}):
+        return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+
+
 def contents(store: MemoryFileSystem) -> dict[str, bytes]:
     return {path.removeprefix("/bucket/serving/"): store.cat(path) for path in store.find("/bucket")}
 
 
-def test_what_one_pod_uploads_the_next_one_fetches(directory: Path, tmp_path: Path) -> None:
-    make_version(directory, 7, "a")
-    make_version(directory, 8, "b")
-    upload_versions(STORE, directory)
+@pytest.mark.parametrize("spelling", ["base_directory", "baseDirectory"])
+def test_the_next_pod_downloads_what_pusher_uploads(spelling: str, directory: Path, tmp_path: Path) -> None:
+    assert download(directory) == []
+    push(directory, spelling, v7="a", v8="b")
     elsewhere = tmp_path / "elsewhere" / "digits"
-    fetch_versions(STORE, elsewhere)
+    assert len(download(elsewhere)) == 4
     assert [version.number for version in list_versions(elsewhere)] == [7, 8]
-    files = {path.relative_to(directory): path.read_text() for path in directory.rglob("*") if path.is_file()}
-    assert {path.relative_to(elsewhere): path.read_text() for path in elsewhere.rglob("*") if path.is_file()} == files
+    assert (elsewhere / "8" / "variables" / "variables.index").read_text() == "b"
 
 
-def test_an_empty_store_has_no_versions(directory: Path) -> None:
-    fetch_versions(STORE, directory)
-    assert list_versions(directory) == []
-
-
-def test_only_complete_versions_of_this_model_are_fetched(store: MemoryFileSystem, directory: Path) -> None:
+def test_only_complete_versions_of_this_model_are_downloaded(store: MemoryFileSystem, directory: Path) -> None:
     for path in ("digits/7/saved_model.pb", "digits/8/variables/variables.index", "digits/latest/saved_model.pb"):
         store.pipe(f"/bucket/serving/{path}", b"content")
     store.pipe("/bucket/serving/other/9/saved_model.pb", b"content")
     store.pipe("/bucket/serving/digits/notes.txt", b"content")
-    fetch_versions(STORE, directory)
-    assert [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()] == [
-        "7/saved_model.pb"
-    ]
+    assert download(directory) == ["7/saved_model.pb"]
 
 
-def test_the_file_that_makes_a_version_comes_last(
-    store: MemoryFileSystem, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_saved_model_is_uploaded_last(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uploaded: list[str] = []
     put_file = MemoryFileSystem.put_file
 
@@ -76,59 +80,54 @@ def test_the_file_that_makes_a_version_comes_last(
         put_file(self, source, target, *arguments, **options)
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", record)
-    make_version(directory, 7, "a")
-    upload_versions(STORE, directory)
+    push(directory, v7="a")
     assert uploaded[-1].endswith("digits/7/saved_model.pb")
     assert len(uploaded) == 2
 
 
-def test_what_is_there_is_not_touched(store: MemoryFileSystem, directory: Path) -> None:
-    make_version(directory, 7, "a")
-    upload_versions(STORE, directory)
-    (directory / "7" / "variables" / "variables.index").write_text("changed")
-    make_version(directory, 8, "b")
-    upload_versions(STORE, directory)
-    assert contents(store)["digits/7/variables/variables.index"] == b"a"
+def test_stored_versions_are_not_changed(store: MemoryFileSystem, directory: Path) -> None:
+    push(directory, v7="a")
+    store.pipe("/bucket/serving/digits/7/variables/variables.index", b"stored")
+    push(directory, v8="b")
+    assert contents(store)["digits/7/variables/variables.index"] == b"stored"
     assert contents(store)["digits/8/variables/variables.index"] == b"b"
 
 
-def test_a_part_of_a_version_is_not_written_over(store: MemoryFileSystem, directory: Path) -> None:
+def test_only_a_pusher_that_succeeds_uploads(store: MemoryFileSystem, directory: Path) -> None:
+    with mirrored_versions(STORE, {"serving_directory": str(directory)}):
+        make_version(directory, 7, "a")
+    with pytest.raises(FileExistsError):
+        push(directory, v7="again")
+    assert contents(store) == {}
+
+
+def test_part_of_a_version_is_not_overwritten(store: MemoryFileSystem, directory: Path) -> None:
     store.pipe("/bucket/serving/digits/7/variables/variables.index", b"of another upload")
-    make_version(directory, 7, "a")
-    with pytest.raises(
-        KubeflowStepError,
-        match=r"^memory://bucket/serving/digits/7: another upload has left a part of a version there; ",
-    ):
-        upload_versions(STORE, directory)
+    message = r"^memory://bucket/serving/digits/7: another upload left part of a version there; nothing was overwritten"
+    with pytest.raises(KubeflowStepError, match=message):
+        push(directory, v7="a")
     assert contents(store) == {"digits/7/variables/variables.index": b"of another upload"}
 
 
-def test_a_store_that_cannot_be_reached_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_store_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(MemoryFileSystem, "find", refuse)
-    with pytest.raises(
-        KubeflowStepError,
-        match=r"^memory://bucket/serving: the serving store cannot be used \(PermissionError: Access Denied\); check",
-    ):
-        fetch_versions(STORE, directory)
+    message = r"^memory://bucket/serving/digits: the serving store cannot be used \(PermissionError: Access Denied\); "
+    with pytest.raises(KubeflowStepError, match=message):
+        download(directory)
 
 
-def test_an_image_without_the_driver_of_the_store_is_named(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # `fsspec.registry` is a dictionary in the package of this name.
+def test_image_without_the_driver_of_the_store(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The package `fsspec` hides this module behind a dictionary of the same name.
     registry = importlib.import_module("fsspec.registry")
     monkeypatch.setitem(registry.known_implementations, "far", {"class": "absent_driver.Far", "err": "no driver"})
-    with pytest.raises(
-        KubeflowStepError, match=r"^far://b: this image has no driver for it \(no driver\); build it with"
-    ):
-        fetch_versions("far://b", directory)
+    message = r"^far://b/digits: this image has no driver for it \(no driver\); build the image with"
+    with pytest.raises(KubeflowStepError, match=message):
+        download(directory, "far://b")
 
 
-def test_the_folder_is_that_of_the_step() -> None:
-    assert serving_directory({"serving_directory": "/digits/serving/digits"}) == Path("/digits/serving/digits")
-    for name in ("base_directory", "baseDirectory"):
-        destination = json.dumps({"filesystem": {name: "/digits/serving/digits"}})
-        assert serving_directory({"push_destination": destination}) == Path("/digits/serving/digits")
+def test_step_without_a_serving_folder() -> None:
     with pytest.raises(KubeflowStepError, match=r"^--serving_store: this step has no serving folder; compile"):
-        serving_directory({})
+        mirrored_versions(STORE, {}).__enter__()

@@ -1,4 +1,4 @@
-"""Runs the steps that use Beam by themselves, on any engine, without ML Metadata: for tests and measurements."""
+"""Runs the data steps alone, on any engine and without ML Metadata, for tests and benchmarks."""
 
 import json
 import os
@@ -22,8 +22,8 @@ from pipeline.beam.engine import beam_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.settings.settings import Settings, load_settings, parse_assignments
 
-# ImportSchemaGen and ExampleValidator do not use Beam; what uses it reads or precedes what they write.
-DATA_STEPS = (
+# ImportSchemaGen, ExampleValidator and Trainer do not use Beam, but belong to the chain of the steps that do.
+_STEPS = (
     "ImportSchemaGen",
     "MnistExampleGen",
     "StatisticsGen",
@@ -34,14 +34,14 @@ DATA_STEPS = (
     "Evaluator",
     "RobustnessEvaluator",
 )
-"""In an order in which each finds its inputs."""
+"""Sorted so that each step finds its inputs."""
 
 _TRAINER = "Trainer"
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="The model to evaluate.")
+@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Model to evaluate.")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="A setting; may be repeated.")
 def main(folder: Path, model: Path | None, assignments: tuple[str, ...]) -> None:
     """Run the data steps into FOLDER and print the wall time of each, in seconds, as one JSON object."""
@@ -55,20 +55,20 @@ def run_data_steps(
     """Runs the steps one after the other.
 
     Args:
-        settings: All settings; nothing is written to its workspace.
-        beam_arguments: Options of the engine.
-        folder: Gets one folder per step, and in it one per output.
-        model: The model to evaluate, a Trainer's `model`; if not given, one is trained.
+        settings: All settings; nothing is written to the workspace.
+        beam_arguments: Beam's options for the engine.
+        folder: Receives one folder per step, with one folder per output.
+        model: The `model` of a Trainer to evaluate; if None, a model is trained.
 
     Yields:
-        Name and wall time in seconds of each step that is done.
+        Name and wall time in seconds of each completed step.
     """
     data = find_data(settings.data.uri, settings.data.span)
     nodes = {node.id: node for node in create_pipeline(settings, data, beam_arguments).components}
     artifacts = {node.id: _outputs(node, folder) for node in nodes.values()}
     if model is not None:
         artifacts[_TRAINER]["model"].uri = str(model)
-    for step in DATA_STEPS:
+    for step in _STEPS:
         if step == _TRAINER and model is not None:
             continue
         start = time.perf_counter()
@@ -90,7 +90,7 @@ def _run(
     outputs = {key: [artifact] for key, artifact in artifacts[node.id].items()}
     for key in outputs:
         Path(folder, node.id, key).mkdir(parents=True)
-    # A baseline, which no step here makes, is an artifact without files.
+    # The baseline stays an artifact without files.
     inputs = {
         key: [artifacts[channel.producer_component_id][channel.output_key]] for key, channel in node.inputs.items()
     }
@@ -99,7 +99,7 @@ def _run(
 
 def _executor(node: BaseNode, beam_arguments: Sequence[str], folder: Path) -> BaseExecutor:
     if not isinstance(node.executor_spec, ExecutorClassSpec):
-        raise TypeError(f"{node.id}: expected an executor that runs in this process, not {node.executor_spec}.")
+        raise TypeError(f"{node.id}: expected an executor in this process, not {node.executor_spec}.")
     executor_class = node.executor_spec.executor_class
     place = {"tmp_dir": f"{folder / 'tmp' / node.id}/", "unique_id": node.id}
     if issubclass(executor_class, BaseBeamExecutor):
