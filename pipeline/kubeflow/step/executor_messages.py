@@ -16,7 +16,6 @@ import yaml
 
 from components.original_uri import ORIGINAL_URI_KEY
 from pipeline.kubeflow.step.failure import KubeflowStepError
-from pipeline.kubeflow.step.overrides import apply_overrides
 
 Json = dict[str, Any]
 
@@ -131,6 +130,38 @@ def localize(
     return LocalInput(local, uris, run_id)
 
 
+def apply_overrides(parameters: Json, overrides: Iterable[str], parameter_types: Mapping[str, str]) -> Json:
+    """Moves the values of run parameters into execution properties.
+
+    Args:
+        parameters: The execution properties and the run parameters of the step; not modified.
+        overrides: `PROPERTY[.KEY…]=PARAMETER`; the keys lead into a property that is a JSON object.
+        parameter_types: Type of each parameter in its ComponentInputsSpec, such as `NUMBER_INTEGER`.
+
+    Returns:
+        The execution properties.
+
+    Raises:
+        KubeflowStepError: An override refers to a missing parameter or value, or its value has the wrong type.
+    """
+    properties = dict(parameters)
+    moved, targets = set(), set()
+    for override in overrides:
+        target, _, parameter = override.partition("=")
+        if not target or parameter not in parameters:
+            known = ", ".join(sorted(parameters)) or "none"
+            raise KubeflowStepError(
+                f"--override={override}: expected PROPERTY=PARAMETER with a parameter of this step ({known}); "
+                "compile the pipeline again."
+            )
+        value = _typed(parameter, parameters[parameter], parameter_types.get(parameter))
+        name, *keys = target.split(".")
+        properties[name] = _replaced(properties, name, keys, value, override)
+        moved.add(parameter)
+        targets.add(name)
+    return {name: value for name, value in properties.items() if name not in moved - targets}
+
+
 def globalize(executor_output: Json, uris: Mapping[str, str], num_files: Mapping[str, int]) -> Json:
     """Translates an ExecutorOutput.
 
@@ -173,6 +204,34 @@ def type_title(artifact: Json) -> str:
     artifact_type = artifact.get("type", {})
     schema = yaml.safe_load(artifact_type.get("instanceSchema") or "") or {}
     return str(artifact_type.get("schemaTitle") or schema.get("title", ""))
+
+
+def _typed(name: str, value: Any, parameter_type: str | None) -> Any:
+    # The launcher converts numbers to floating point, and users may start a run with any value.
+    if parameter_type != "NUMBER_INTEGER":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise KubeflowStepError(f"parameter {name}: expected a whole number, not {value!r}; start the run with one.")
+    return int(value)
+
+
+def _replaced(properties: Json, name: str, keys: list[str], value: Any, override: str) -> Any:
+    if not keys:
+        return value
+    try:
+        whole = json.loads(properties[name])
+        holder = whole
+        for key in keys[:-1]:
+            holder = holder[key]
+        # The executor would ignore an unknown key.
+        holder[keys[-1]]
+        holder[keys[-1]] = value
+    except (KeyError, TypeError, ValueError) as error:
+        raise KubeflowStepError(
+            f"--override={override}: there is no such value in the execution property {name!r}; "
+            "compile the pipeline again with the code of this image."
+        ) from error
+    return json.dumps(whole)
 
 
 def _artifacts(executor_input: Json, side: str) -> list[tuple[str, Json]]:

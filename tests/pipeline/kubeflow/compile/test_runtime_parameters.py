@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.kubeflow.compile.runner import compile_pipeline
 from pipeline.kubeflow.compile.runtime_parameters import PARAMETERS, parameter_values, path_in_image, settings_values
-from pipeline.kubeflow.step.overrides import apply_overrides
+from pipeline.kubeflow.step.executor_messages import apply_overrides
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 from pipeline.settings.settings import PROJECT_ROOT, SettingsError, load_settings
 

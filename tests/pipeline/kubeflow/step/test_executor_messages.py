@@ -8,13 +8,25 @@ from tfx.utils.name_utils import get_full_name
 
 from components.original_uri import ORIGINAL_URI_KEY
 from components.verdict_artifact import VerdictArtifact
-from pipeline.kubeflow.step.executor_messages import LocalInput, globalize, localize, write_output
+from pipeline.kubeflow.step.executor_messages import LocalInput, apply_overrides, globalize, localize, write_output
 from pipeline.kubeflow.step.failure import KubeflowStepError
 
 POD = Path("/pod")
 ROOT = "minio://mlpipeline/v2/artifacts/digits/run-1/Evaluator/uuid"
 MODEL_TYPE = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
 VERDICT_TYPE = {"instanceSchema": f"title: {VerdictArtifact.TYPE_NAME}\ntype: object\n"}
+
+BOUNDS = {
+    "accuracy": {"metric": "accuracy", "lower": 0.9},
+    "log_loss": {"metric": "log_loss", "upper": 0.5, "max_worsening": None},
+}
+PROPERTIES = {
+    "uri": "data/mnist.npz",
+    "span": 0,
+    "bounds": json.dumps(BOUNDS),
+    "custom_config": json.dumps({"hyperparameters": {"epochs": 3}, "seed": 1}),
+}
+TYPES = {"epochs": "NUMBER_INTEGER", "data_span": "NUMBER_INTEGER", "min_accuracy": "NUMBER_DOUBLE"}
 
 Json = dict[str, Any]
 
@@ -154,6 +166,76 @@ def test_gs_uris_are_kept_for_workers_outside_the_pod_except_verdicts(executor_i
     }
     assert dict(local.outputs)["verdict"]["uri"].startswith("/pod/minio/"), "only gs:// is kept"
     assert "gs://bucket/model" not in local.uris
+
+
+def applied(overrides: list[str], **run_parameters: Any) -> dict[str, Any]:
+    return apply_overrides({**PROPERTIES, **run_parameters}, overrides, TYPES)
+
+
+def test_run_parameter_replaces_a_property() -> None:
+    changed = applied(["uri=data_uri", "span=data_span"], data_uri="s3://bucket/data", data_span=7.0)
+    assert changed == {**PROPERTIES, "uri": "s3://bucket/data", "span": 7}
+    assert isinstance(changed["span"], int)
+
+
+def test_values_in_json_are_replaced() -> None:
+    overrides = [
+        "custom_config.hyperparameters.epochs=epochs",
+        "bounds.accuracy.lower=min_accuracy",
+        "bounds.log_loss.upper=loss",
+    ]
+    changed = applied(overrides, epochs=5.0, min_accuracy=1.0, loss=0.25)
+    assert json.loads(changed["custom_config"]) == {"hyperparameters": {"epochs": 5}, "seed": 1}
+    assert '"epochs": 5}' in changed["custom_config"], "a fraction would be refused"
+    assert json.loads(changed["bounds"]) == {
+        "accuracy": {**BOUNDS["accuracy"], "lower": 1.0},
+        "log_loss": {**BOUNDS["log_loss"], "upper": 0.25},
+    }
+    assert set(changed) == set(PROPERTIES)
+
+
+def test_other_parameters_stay() -> None:
+    assert applied([], data_uri="unused") == {**PROPERTIES, "data_uri": "unused"}
+    assert applied(["uri=uri"]) == PROPERTIES, "a parameter may have the name of its property"
+
+
+@pytest.mark.parametrize("override", ["uri=data_url", "uri", "=data_uri", ""])
+def test_override_without_its_parameter_is_refused(override: str) -> None:
+    with pytest.raises(
+        KubeflowStepError,
+        match=f"^--override={override}: expected PROPERTY=PARAMETER with a parameter of this step "
+        r"\(bounds, custom_config, data_uri, span, uri\); compile the pipeline again\.$",
+    ):
+        applied([override], data_uri="x")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "bounds.recall.lower",
+        "bounds.lower",
+        "bounds.accuracy.upper",
+        "bounds.accuracy.lower.x",
+        "uri.key",
+        "span.key",
+        "absent.key",
+    ],
+)
+def test_override_of_a_missing_value_is_refused(target: str) -> None:
+    name = target.partition(".")[0]
+    with pytest.raises(
+        KubeflowStepError,
+        match=f"^--override={target}=value: there is no such value in the execution property '{name}'; compile the",
+    ):
+        applied([f"{target}=value"], value=1)
+
+
+@pytest.mark.parametrize("value", [2.5, "3", True])
+def test_integer_parameter_must_be_a_whole_number(value: Any) -> None:
+    with pytest.raises(
+        KubeflowStepError, match=f"^parameter epochs: expected a whole number, not {value!r}; start the"
+    ):
+        applied(["custom_config.hyperparameters.epochs=epochs"], epochs=value)
 
 
 def test_globalized_output_has_uris_and_file_counts_and_no_empty_metadata() -> None:
