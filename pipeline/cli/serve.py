@@ -72,7 +72,7 @@ def _serve(settings: "Settings", limits: Mapping[str, Any], address: tuple[str, 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
     import uvloop
 
-    from serving.server.options import ServerOptions
+    from serving.server.interface import ServerOptions
     from serving.server.run import AddressError, Addresses, serve
 
     def say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""TF Serving's gRPC API, on the services that its own `tensorflow-serving-api` defines.
+"""TF Serving's gRPC API, with the services of `tensorflow-serving-api`.
 
 Source: `tensorflow_serving/apis/*.proto`; messages as in `servables/tensorflow/predict_impl.cc`,
 `get_model_metadata_impl.cc` and `model_servers/get_model_status_impl.cc`.
@@ -6,22 +6,21 @@ Source: `tensorflow_serving/apis/*.proto`; messages as in `servables/tensorflow/
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     SignatureDefMap,
 )
-from tensorflow_serving.apis.get_model_status_pb2 import (
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    ModelVersionStatus,
-)
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceServicer, add_ModelServiceServicer_to_server
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
@@ -30,16 +29,23 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
-from serving.server.errors import ErrorCode, ServingError
-from serving.server.json_tensor import invalid
-from serving.server.messages import Api, ModelRequest
+from serving.server.interface import LARGE_REQUEST_BYTES, ServingError, Tensors, invalid
 from serving.server.model_server import ModelServer
-from serving.server.options import LARGE_BODY_BYTES
-from serving.server.tensor_proto import fill_proto, tensor_from_proto
 
+_SIGNATURES_FIELD = "signature_def"
 # As in TF Serving's `grpc_status_util.cc`: the message travels in a header.
 _MAX_MESSAGE_CHARACTERS = 1024
-_SIGNATURES_FIELD = "signature_def"
+# TF Serving answers in these fields, not in `tensor_content`, and its clients read them.
+_VALUE_FIELDS = {
+    np.dtype(np.float32): "float_val",
+    np.dtype(np.float64): "double_val",
+    np.dtype(np.int32): "int_val",
+    np.dtype(np.int64): "int64_val",
+    np.dtype(np.bool_): "bool_val",
+    np.dtype(object): "string_val",
+}
+# Size of an array element that refers to a string.
+_REFERENCE_BYTES = 8
 
 _Response = TypeVar("_Response")
 _Context: TypeAlias = grpc.aio.ServicerContext
@@ -47,62 +53,57 @@ _Context: TypeAlias = grpc.aio.ServicerContext
 _logger = logging.getLogger(__name__)
 
 
-def add_services(server: ModelServer, max_message_bytes: int, grpc_server: grpc.aio.Server) -> None:
-    """Registers TF Serving's services.
+def add_services(server: ModelServer, max_request_bytes: int, grpc_server: grpc.aio.Server) -> None:
+    """Adds TF Serving's services to a gRPC server.
 
     Args:
-        server: Answers their requests.
-        max_message_bytes: Size of the largest request that is answered.
-        grpc_server: Gets them.
+        server: Answers the requests.
+        max_request_bytes: Maximum size of a request, and of all its tensors together.
+        grpc_server: The server to add them to.
     """
-    add_PredictionServiceServicer_to_server(PredictionService(server, max_message_bytes), grpc_server)
+    add_PredictionServiceServicer_to_server(PredictionService(server, max_request_bytes), grpc_server)
     add_ModelServiceServicer_to_server(ModelService(server), grpc_server)
 
 
 class PredictionService(PredictionServiceServicer):
-    """`tensorflow.serving.PredictionService`; the method names are those of the proto."""
+    """`tensorflow.serving.PredictionService`."""
 
-    def __init__(self, server: ModelServer, max_message_bytes: int) -> None:
-        """Keeps the server that answers, and the size of the largest request."""
+    def __init__(self, server: ModelServer, max_request_bytes: int) -> None:
         self._server = server
-        self._max_message_bytes = max_message_bytes
+        self._max_request_bytes = max_request_bytes
 
     async def Predict(self, request: PredictRequest, context: _Context) -> PredictResponse | None:  # noqa: N802
         """Runs a signature of a model."""
-        return await _answered(self._predict(request), context)
+        return await _answer(self._predict(request), context)
 
     async def GetModelMetadata(  # noqa: N802
         self, request: GetModelMetadataRequest, context: _Context
     ) -> GetModelMetadataResponse | None:
         """Describes the signatures of a model."""
-        return await _answered(self._metadata(request), context)
+        return await _answer(self._metadata(request), context)
 
     async def Classify(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is for models whose signatures return classes and scores; ours do not."""
+        """Is not implemented: no signature of the models returns classes and scores."""
         _refuse_method("Classify", context)
 
     async def Regress(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is for models that return a number."""
+        """Is not implemented: no signature of the models returns a single value."""
         _refuse_method("Regress", context)
 
     async def MultiInference(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is for several classifications at once."""
+        """Is not implemented: it combines the two methods above."""
         _refuse_method("MultiInference", context)
 
     async def _predict(self, request: PredictRequest) -> PredictResponse:
-        limit = self._max_message_bytes
-        if request.ByteSize() > limit:
-            raise invalid(f"The message is larger than {limit:,} bytes, the most that this server takes.")
+        size, limit = request.ByteSize(), self._max_request_bytes
+        if size > limit:
+            raise invalid(f"The message is larger than {limit:,} bytes, the limit of this server.")
         spec = _model_spec(request)
-        # Large messages take so long that others would wait.
-        is_large = request.ByteSize() > LARGE_BODY_BYTES
+        is_large = size > LARGE_REQUEST_BYTES
         inputs = await asyncio.to_thread(_inputs, request, limit) if is_large else _inputs(request, limit)
-        answer = await self._server.predict(
-            ModelRequest(*_target(spec), spec.signature_name, inputs, tuple(request.output_filter), Api.GRPC)
-        )
-        response = PredictResponse()
-        _fill_spec(response.model_spec, answer.name, answer.version, answer.signature)
-        for name, array in answer.outputs.items():
+        answered, outputs = await self._server.predict(spec, inputs, request.output_filter, "GRPC")
+        response = PredictResponse(model_spec=answered)
+        for name, array in outputs.items():
             fill_proto(response.outputs[name], array)
         return response
 
@@ -113,64 +114,47 @@ class PredictionService(PredictionServiceServicer):
         for field in request.metadata_field:
             if field != _SIGNATURES_FIELD:
                 raise invalid(f"Metadata field {field} is not supported")
-        version, signatures = self._server.signatures(*_target(spec))
-        response = GetModelMetadataResponse()
-        _fill_spec(response.model_spec, spec.name, version)
+        version, signatures = self._server.signatures(spec)
+        response = GetModelMetadataResponse(model_spec=ModelSpec(name=spec.name))
+        response.model_spec.version.value = version
         response.metadata[_SIGNATURES_FIELD].Pack(SignatureDefMap(signature_def=signatures))
         return response
 
 
 class ModelService(ModelServiceServicer):
-    """`tensorflow.serving.ModelService`; the method names are those of the proto."""
+    """`tensorflow.serving.ModelService`."""
 
     def __init__(self, server: ModelServer) -> None:
-        """Keeps the server that answers."""
         self._server = server
 
     async def GetModelStatus(self, request: GetModelStatusRequest, context: _Context) -> GetModelStatusResponse | None:  # noqa: N802
-        """Says which versions of a model there are, and how they fare."""
-        return await _answered(self._status(request), context)
+        """Returns the status of the versions of a model."""
+        return await _answer(self._status(request), context)
 
     async def HandleReloadConfigRequest(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is for servers without a folder to watch."""
+        """Is not implemented: the server watches `models.config`."""
         _refuse_method("HandleReloadConfigRequest", context)
 
     async def _status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
-        response = GetModelStatusResponse()
-        for status in self._server.statuses(*_target(_model_spec(request))):
-            version = response.model_version_status.add(
-                version=status.version, state=ModelVersionStatus.State.Value(status.state)
-            )
-            version.status.error_code = grpc.StatusCode[status.error_code].value[0]
-            version.status.error_message = status.error_message
-        return response
+        return GetModelStatusResponse(model_version_status=self._server.statuses(_model_spec(request)))
 
 
-async def _answered(answer: Awaitable[_Response], context: _Context) -> _Response | None:
+async def _answer(response: Awaitable[_Response], context: _Context) -> _Response | None:
     try:
-        return await answer
+        return await response
     except ServingError as error:
-        # Its frames hold what holds it, and with it the request, until the garbage collector comes by. For the same
-        # reason nothing here calls `context.abort`, whose exception the context keeps.
+        # The frames of the traceback keep the request alive until the garbage collector runs. So does the exception of
+        # `context.abort`, which is therefore not called here.
         error.__traceback__ = None
         code, message = error.code, error.message
     except Exception:
         _logger.exception("A request failed.")
-        code, message = ErrorCode.INTERNAL, "An error of the server; its log says more."
+        code, message = grpc.StatusCode.INTERNAL, "Internal error; see the log of the server."
     if len(message) > _MAX_MESSAGE_CHARACTERS:
         message = f"{message[:_MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
-    context.set_code(code.grpc_status)
+    context.set_code(code)
     context.set_details(message)
     return None
-
-
-def _inputs(request: PredictRequest, max_bytes: int) -> dict[str, np.ndarray]:
-    inputs = {}
-    for name, proto in request.inputs.items():
-        inputs[name] = tensor_from_proto(name, proto, max_bytes)
-        # A few bytes may declare much; the limit is for all of them together.
-        max_bytes -= inputs[name].nbytes
-    return inputs
 
 
 def _refuse_method(name: str, context: _Context) -> None:
@@ -188,13 +172,60 @@ def _model_spec(request: Any) -> ModelSpec:
     return request.model_spec
 
 
-def _target(spec: ModelSpec) -> tuple[str, int | None, str | None]:
-    choice = spec.WhichOneof("version_choice")
-    version = spec.version.value if choice == "version" else None
-    return spec.name, version, spec.version_label if choice == "version_label" else None
+def _inputs(request: PredictRequest, max_bytes: int) -> Tensors:
+    inputs = {}
+    for name, proto in request.inputs.items():
+        inputs[name] = tensor_from_proto(name, proto, max_bytes)
+        max_bytes -= inputs[name].nbytes
+    return inputs
 
 
-def _fill_spec(spec: ModelSpec, name: str, version: int, signature: str = "") -> None:
-    spec.name = name
-    spec.version.value = version
-    spec.signature_name = signature
+def tensor_from_proto(name: str, proto: TensorProto, max_bytes: int) -> np.ndarray:
+    """Converts a tensor of a request.
+
+    Args:
+        name: Name of the input, for messages.
+        proto: The tensor.
+        max_bytes: Maximum size of the array. A few bytes can declare any shape, because missing values are filled up.
+
+    Returns:
+        The tensor; strings as an array of `bytes` objects.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if dtype, shape and content do not match.
+    """
+
+    def error(reason: object) -> ServingError:
+        return invalid(f"tensor parsing error: {name}: {reason}")
+
+    try:
+        dtype = tf.dtypes.as_dtype(proto.dtype)
+        # Handles have a dtype, but no NumPy dtype.
+        _ = dtype.as_numpy_dtype
+    except (KeyError, TypeError):
+        raise error(f"there is no type {proto.dtype}") from None
+    shape = [dimension.size for dimension in proto.tensor_shape.dim]
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise error(f"its shape is {shape}, but each size has to be known")
+    num_bytes = math.prod(shape) * (_REFERENCE_BYTES if dtype == tf.string else dtype.size)
+    if num_bytes > max_bytes:
+        raise error(f"shape {shape} takes more than {max_bytes:,} bytes")
+    content = proto.tensor_content
+    if content and (dtype == tf.string or len(content) != num_bytes):
+        raise error(f"{len(content):,} bytes of tensor_content do not match {dtype.name} of shape {shape}")
+    try:
+        return tf.make_ndarray(proto)
+    except (OverflowError, TypeError, ValueError) as reason:
+        raise error(reason) from None
+
+
+def fill_proto(proto: TensorProto, array: np.ndarray) -> None:
+    """Writes a tensor, with strings as `bytes` objects, to an empty proto."""
+    field = _VALUE_FIELDS.get(array.dtype)
+    if field is None:
+        proto.CopyFrom(tf.make_tensor_proto(array))
+        return
+    proto.dtype = tf.string.as_datatype_enum if array.dtype == object else tf.as_dtype(array.dtype).as_datatype_enum
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    getattr(proto, field).extend(array.ravel().tolist())

@@ -1,22 +1,24 @@
-"""Counts what the server does, under the names that TF Serving gives to Prometheus.
+"""Counts requests and versions under TF Serving's Prometheus names.
 
 Source: `tensorflow_serving/servables/tensorflow/util.cc` and `util/prometheus_exporter.cc`.
 """
 
 from collections.abc import Iterable
 from functools import cache
+from typing import Literal, TypeAlias
 
+import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import Metric
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
-from serving.server.messages import Api, VersionState, VersionStatus
-from serving.server.observer import FinishedRequest
+Api: TypeAlias = Literal["REST", "GRPC"]
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 _PREFIX = ":tensorflow:serving:"
-# TF Serving writes the method as the API does.
-_API_NAMES = {Api.REST: "predict", Api.GRPC: "Predict"}
+# TF Serving's names of the method, which differ by API.
+_METHODS = {"REST": "predict", "GRPC": "Predict"}
 _MICROSECONDS = 1e6
 # From 10 microseconds to about 20 minutes.
 _LATENCY_BUCKETS = tuple(10 * 1.8**exponent for exponent in range(33))
@@ -24,11 +26,11 @@ _BATCH_BUCKETS = tuple(2.0**exponent for exponent in range(15))
 
 
 class _RequestCounter(Counter):
-    """A counter under TF Serving's name, which does not end in `_total` as the library wants it to."""
+    """A counter without the suffix `_total`, which the library adds and TF Serving does not."""
 
     def collect(self) -> Iterable[Metric]:
         for metric in super().collect():
-            # A name that is written as it is, for types that have no ending of their own.
+            # The library writes the names of this type unchanged.
             renamed = Metric(metric.name, metric.documentation, "unknown")
             for sample in metric.samples:
                 if sample.name.endswith("_total"):
@@ -36,8 +38,8 @@ class _RequestCounter(Counter):
             yield renamed
 
 
-class PrometheusObserver:
-    """Counts requests and versions for one server."""
+class Metrics:
+    """The metrics of one server."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -67,29 +69,33 @@ class PrometheusObserver:
             ("model_name", "version"),
             registry=self._registry,
         )
-        # The library finds them anew each time, behind a lock.
-        self._requests, self._latency, self._examples = (
-            cache(requests.labels),
-            cache(latency.labels),
-            cache(examples.labels),
-        )
+        # The library takes a lock for each lookup of labels.
+        self._requests, self._latency = cache(requests.labels), cache(latency.labels)
+        self._examples = cache(examples.labels)
 
-    def request_finished(self, request: FinishedRequest) -> None:
-        """Counts a request that was answered or refused."""
-        status = request.error.name if request.error else "OK"
-        self._requests(request.model, status).inc()
-        if request.error is None:
-            self._latency(request.model, _API_NAMES[request.api], request.api).observe(request.seconds * _MICROSECONDS)
-            self._examples(request.model).observe(request.batch_size)
+    def request_finished(self, model: str, api: Api, code: grpc.StatusCode, seconds: float, num_images: int) -> None:
+        """Counts a request.
 
-    def version_changed(self, model: str, status: VersionStatus) -> None:
-        """Takes note of which versions answer; those that are gone are forgotten."""
+        Args:
+            model: Name of the model; empty for a model that does not exist, so that clients cannot create metrics.
+            api: The API that received the request.
+            code: OK, or why the request failed.
+            seconds: Time from receipt to answer.
+            num_images: Number of images in the request.
+        """
+        self._requests(model, code.name).inc()
+        if code is grpc.StatusCode.OK:
+            self._latency(model, _METHODS[api], api).observe(seconds * _MICROSECONDS)
+            self._examples(model).observe(num_images)
+
+    def version_changed(self, model: str, status: ModelVersionStatus) -> None:
+        """Records whether a version answers requests; unloaded versions disappear."""
         version = str(status.version)
-        if status.state is VersionState.END:
+        if status.state == ModelVersionStatus.END:
             self._available.remove(model, version)
         else:
-            self._available.labels(model, version).set(status.state is VersionState.AVAILABLE)
+            self._available.labels(model, version).set(status.state == ModelVersionStatus.AVAILABLE)
 
     def page(self) -> bytes:
-        """Writes everything counted so far in Prometheus' text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,151 +1,143 @@
-"""Answers requests with the versions of the models in a folder, and follows what is pushed there."""
+"""Answers the requests of both APIs with the versions in the serving folder."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import grpc
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import SERVING_DEFAULT
-from serving.server.errors import ErrorCode, ServingError
-from serving.server.inference import Inference, batch_size
-from serving.server.inference_queue import InferenceQueue
-from serving.server.messages import Api, ModelAnswer, ModelRequest, VersionState, VersionStatus
-from serving.server.model_watcher import ModelWatcher
-from serving.server.observer import FinishedRequest, Observer, SilentObserver
-from serving.server.options import ServerOptions
-from serving.server.served_model import not_served
-from serving.server.served_version import ServedVersion
-
-__all__ = ["Api", "ModelAnswer", "ModelRequest", "ModelServer", "VersionState", "VersionStatus"]
+from serving.server.inference import Inference, InferenceQueue, batch_size
+from serving.server.interface import ServerOptions, ServingError, Tensors, invalid
+from serving.server.metrics import Api, Metrics
+from serving.server.versions import ModelWatcher, OnVersionChange, ServedVersion, not_served
 
 
 class ModelServer:
-    """The one server behind both APIs. All methods are called in one event loop.
+    """The server behind both APIs. All methods run in one event loop.
+
+    A request names its model with TF Serving's `ModelSpec`: name, version or label (the newest version without both),
+    and signature (`serving_default` without one).
 
     Args:
-        options: What to serve, and its limits.
-        observer: Is told of requests and versions.
+        options: What to serve, and the limits.
+        on_version_change: Called for each new status of a version.
+
+    Attributes:
+        metrics: Counts requests and versions.
     """
 
-    def __init__(self, options: ServerOptions, observer: Observer | None = None) -> None:
+    def __init__(self, options: ServerOptions, on_version_change: OnVersionChange) -> None:
+        def version_changed(model: str, status: ModelVersionStatus) -> None:
+            self.metrics.version_changed(model, status)
+            on_version_change(model, status)
+
+        self.metrics = Metrics()
         self._options = options
-        self._observer = observer or SilentObserver()
-        self._watcher = ModelWatcher(options, self._observer)
+        self._watcher = ModelWatcher(options, version_changed)
         self._queue = InferenceQueue(options.max_concurrency, options.max_queue, options.request_timeout_seconds)
         self._is_stopping = False
 
     async def start(self) -> None:
-        """Loads what is there, and from then on what is pushed; there need not be a version yet.
+        """Loads the current versions and starts to follow the serving folder, which may have no version yet.
 
         Raises:
             registry.labels.LabelError: `models.config` cannot be read.
-            OSError: Neither can the serving folder.
+            OSError: The serving folder cannot be read.
         """
         await self._watcher.start()
 
     async def stop(self) -> None:
-        """Refuses new requests, waits for those that run, up to the grace period, and frees all models."""
+        """Refuses new requests, waits for running ones up to the grace period, and frees all models."""
         self._is_stopping = True
         await self._queue.wait_until_idle(self._options.grace_seconds)
-        # A request that still runs is told that it is over when its session closes.
+        # Closes the sessions, which ends the requests that still run.
         await self._watcher.stop()
         await self._queue.close()
 
-    async def predict(self, request: ModelRequest) -> ModelAnswer:
-        """Answers a request with the version that is current when it comes.
+    async def predict(
+        self, spec: ModelSpec, inputs: Tensors, outputs: Sequence[str] = (), api: Api = "REST"
+    ) -> tuple[ModelSpec, Tensors]:
+        """Runs a signature.
+
+        Args:
+            spec: The model, version and signature.
+            inputs: Values by name.
+            outputs: Names of the outputs to return; empty for all.
+            api: The API that received the request.
+
+        Returns:
+            The version and signature that answered, and its outputs by name.
 
         Raises:
-            ServingError: It is not answered.
+            ServingError: The request is refused.
         """
-        started = time.perf_counter()
-        version = None
+        start = time.perf_counter()
         try:
-            version = self._find_for(request)
-            answer = await self._answer(request, version)
+            if self._is_stopping:
+                raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server is stopping.")
+            version = self._find(spec)
+            self._check_batch(inputs)
+            inference = Inference(version.model, spec.signature_name, inputs, tuple(outputs))
+            version.acquire()
+            answer = await self._queue.run(inference, on_end=version.release)
         except ServingError as error:
-            self._observer.request_finished(self._finished(request, version, error.code, started))
+            self.count(spec, api, error.code, start)
             raise
-        self._observer.request_finished(self._finished(request, version, None, started))
-        return answer
+        self.count(spec, api, grpc.StatusCode.OK, start, inference.num_images)
+        answered = ModelSpec(name=spec.name, signature_name=spec.signature_name or SERVING_DEFAULT)
+        answered.version.value = version.number
+        return answered, answer
 
-    def signatures(
-        self, name: str, version: int | None = None, label: str | None = None
-    ) -> tuple[int, Mapping[str, SignatureDef]]:
+    def count(self, spec: ModelSpec, api: Api, code: grpc.StatusCode, start: float, num_images: int = 0) -> None:
+        """Counts a request that started at `start` on the performance counter."""
+        # Clients must not create metrics by inventing names.
+        name = spec.name if spec.name in self._watcher.models else ""
+        self.metrics.request_finished(name, api, code, time.perf_counter() - start, num_images)
+
+    def signatures(self, spec: ModelSpec) -> tuple[int, Mapping[str, SignatureDef]]:
         """Returns the number of a served version and its signatures by name.
 
-        Args:
-            name: Of the model.
-            version: Its number.
-            label: Or its label; without both it is the newest.
+        Raises:
+            ServingError: The version is not served.
+        """
+        version = self._find(spec)
+        return version.number, version.model.signatures
+
+    def statuses(self, spec: ModelSpec) -> list[ModelVersionStatus]:
+        """Returns the status of one version, or of all if the spec names none; the newest first.
 
         Raises:
-            ServingError: It is not served.
+            ServingError: There is no such version.
         """
-        served = self._find(name, version, label)
-        return served.number, served.model.signatures
-
-    def statuses(self, name: str, version: int | None = None, label: str | None = None) -> list[VersionStatus]:
-        """Returns how the versions of a model fare, the newest first.
-
-        Args:
-            name: Of the model.
-            version: The only version that is asked for.
-            label: Or its label.
-
-        Raises:
-            ServingError: There is none.
-        """
-        number = self._number(name, version, label)
-        model = self._watcher.models.get(name)
+        number = self._number(spec)
+        model = self._watcher.models.get(spec.name)
         found = [status for status in (model.statuses() if model else []) if number in (None, status.version)]
         if not found:
-            asked = f"any versions of model {name}" if number is None else f"version {number} of model {name}"
-            raise ServingError(ErrorCode.NOT_FOUND, f"Could not find {asked}")
+            requested = "any versions" if number is None else f"version {number}"
+            raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find {requested} of model {spec.name}")
         return found
 
-    def _find(self, name: str, version: int | None, label: str | None) -> ServedVersion:
-        number = self._number(name, version, label)
-        if name not in self._watcher.models:
-            raise not_served(name, number)
-        return self._watcher.models[name].find(number)
+    def _find(self, spec: ModelSpec) -> ServedVersion:
+        number = self._number(spec)
+        if spec.name not in self._watcher.models:
+            raise not_served(spec.name, number)
+        return self._watcher.models[spec.name].find(number)
 
-    def _number(self, name: str, version: int | None, label: str | None) -> int | None:
-        if label is None:
-            return version
-        config = self._watcher.configs.get(name)
-        if config is None or label not in config.version_labels:
-            raise ServingError(ErrorCode.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
-        return config.version_labels[label]
+    def _number(self, spec: ModelSpec) -> int | None:
+        if not spec.HasField("version_label"):
+            return spec.version.value if spec.HasField("version") else None
+        config = self._watcher.configs.get(spec.name)
+        if config is None or spec.version_label not in config.version_labels:
+            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+        return config.version_labels[spec.version_label]
 
-    def _find_for(self, request: ModelRequest) -> ServedVersion:
-        if self._is_stopping:
-            raise ServingError(ErrorCode.UNAVAILABLE, "The server is being stopped.")
-        return self._find(request.name, request.version, request.label)
-
-    async def _answer(self, request: ModelRequest, version: ServedVersion) -> ModelAnswer:
-        size, limit = batch_size(request.inputs), self._options.max_batch_size
+    def _check_batch(self, inputs: Tensors) -> None:
+        size, limit = batch_size(inputs), self._options.max_batch_size
         if size > limit:
-            message = f"Task size {size} is larger than maximum input batch size {limit}"
-            raise ServingError(ErrorCode.INVALID_ARGUMENT, message)
-        # TF Serving, too, refuses an empty list of `instances`; here no way of sending nothing is answered.
-        if any(values.ndim and not len(values) for values in request.inputs.values()):
-            raise ServingError(ErrorCode.INVALID_ARGUMENT, "The batch is empty; expected at least one image.")
-        inference = Inference(version.model, request.signature, request.inputs, request.outputs)
-        version.acquire()
-        outputs = await self._queue.run(inference, on_end=version.release)
-        return ModelAnswer(request.name, version.number, request.signature or SERVING_DEFAULT, outputs)
-
-    def _finished(
-        self, request: ModelRequest, version: ServedVersion | None, error: ErrorCode | None, started: float
-    ) -> FinishedRequest:
-        signature = request.signature or SERVING_DEFAULT
-        known = version is not None and signature in version.model.signatures
-        return FinishedRequest(
-            model=request.name if request.name in self._watcher.models else "",
-            version=version.number if version else None,
-            signature=signature if known else "",
-            api=request.api,
-            error=error,
-            seconds=time.perf_counter() - started,
-            batch_size=batch_size(request.inputs),
-        )
+            raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
+        # TF Serving refuses an empty batch only in the REST row format.
+        if any(values.ndim and not len(values) for values in inputs.values()):
+            raise invalid("The batch is empty; expected at least one image.")

@@ -1,7 +1,7 @@
-"""TF Serving's REST API over HTTP, with metrics and the web page beside it.
+"""TF Serving's REST API over HTTP, with the metrics and the drawing page.
 
-Source: tensorflow.org/tfx/serving/api_rest; paths and messages as in `tensorflow_serving/model_servers/http_server.cc`,
-`http_rest_api_handler.cc` and `http_rest_api_util.cc`.
+Source: https://www.tensorflow.org/tfx/serving/api_rest; paths and messages as in `http_server.cc`,
+`http_rest_api_handler.cc` and `http_rest_api_util.cc` of `tensorflow_serving/model_servers`.
 """
 
 import asyncio
@@ -9,80 +9,91 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import unquote
 
+import grpc
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import SERVING_DEFAULT
-from serving.server.classification import refuse_classification
-from serving.server.errors import ErrorCode, ServingError
-from serving.server.json_tensor import invalid
-from serving.server.messages import Api, ModelRequest
-from serving.server.metrics import METRICS_PATH, PrometheusObserver
+from serving.server.interface import LARGE_REQUEST_BYTES, ServerOptions, ServingError, invalid
+from serving.server.metrics import METRICS_PATH
 from serving.server.model_server import ModelServer
-from serving.server.observer import FinishedRequest
-from serving.server.options import LARGE_BODY_BYTES, ServerOptions
-from serving.server.rest_answers import error_answer, metadata_answer, predict_answer, status_answer
-from serving.server.rest_json import PredictBody, parse_predict_body
-from serving.server.web_page import WebPage
+from serving.server.rest_bodies import (
+    PredictBody,
+    error_body,
+    metadata_body,
+    parse_predict_body,
+    predict_body,
+    status_body,
+)
 
+WEB_DIRECTORY = Path(__file__).parents[1] / "web"
+"""Folder of the drawing page."""
+
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    # The page loads nothing from other origins, but may call a model there: its parameter `server`.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' http: https:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of the files of the drawing page."""
+
+_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH = re.compile(
-    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-    r":(?P<method>classify|regress|predict)",
-    re.ASCII | re.IGNORECASE,
+    rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.ASCII | re.IGNORECASE
 )
 _GET_PATH = re.compile(
-    r"/v1/models(?:/(?P<name>[^/:]+))?(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-    r"(?:/(?P<resource>metadata))?",
-    re.ASCII | re.IGNORECASE,
+    rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<resource>metadata))?", re.ASCII | re.IGNORECASE
 )
-# TF Serving's own, for a request that was cancelled.
-_CLIENT_CLOSED_REQUEST = 499
 _MAX_VERSION = 2**63 - 1
-# What `tensorflow_serving --enable_cors_support` sends.
+# What TF Serving sends with `--rest_api_enable_cors_support`.
 _API_HEADERS = {
     "Content-Type": "application/json",
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
+# `ToHTTPStatusCode` in TF Serving's `http_server.cc`.
+_HTTP_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+    grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    grpc.StatusCode.UNIMPLEMENTED: HTTPStatus.NOT_IMPLEMENTED,
+}
+# TF Serving's status of a cancelled request.
+_CLIENT_CLOSED_REQUEST = 499
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """Which version of which model a path names."""
-
-    name: str
-    version: int | None
-    label: str | None
-
-
 class RestApi:
-    """Answers HTTP requests on a model server."""
+    """Answers HTTP requests.
 
-    def __init__(
-        self, server: ModelServer, options: ServerOptions, observer: PrometheusObserver, page: WebPage
-    ) -> None:
-        """Keeps what it answers with.
+    Args:
+        server: Answers the requests for models.
+        options: The limits on size and time of a body.
+        page_files: Files of the drawing page by URL path.
+    """
 
-        Args:
-            server: Answers requests for models.
-            options: The limits of a body: how large, and how slow.
-            observer: Counts requests that do not get as far as the server, and writes the metrics.
-            page: The files at `/`.
-        """
+    def __init__(self, server: ModelServer, options: ServerOptions, page_files: Mapping[str, Path]) -> None:
         self._server = server
         self._options = options
-        self._observer = observer
-        self._page = page
+        self._page_files = page_files
 
     def application(self) -> web.Application:
-        """Makes the application that an HTTP server runs."""
+        """Returns the application for an HTTP server."""
         application = web.Application(client_max_size=self._options.max_body_bytes)
         application.router.add_route("*", "/{path:.*}", self._handle)
         return application
@@ -93,119 +104,117 @@ class RestApi:
             return await self._handle_api(request, path)
         if request.method in ("GET", "HEAD"):
             if path == METRICS_PATH:
-                return web.Response(body=self._observer.page(), headers={"Content-Type": "text/plain"})
-            if found := self._page.find(path):
-                return found
-        return _error_response(ErrorCode.NOT_FOUND, f"Malformed request: {request.method} {path}")
+                return web.Response(body=self._server.metrics.page(), headers={"Content-Type": "text/plain"})
+            if file := self._page_files.get(unquote(path)):
+                return web.FileResponse(file, headers=PAGE_HEADERS)
+        return _error_response(grpc.StatusCode.NOT_FOUND, f"Malformed request: {request.method} {path}")
 
     async def _handle_api(self, request: web.Request, path: str) -> web.Response:
         try:
             body = await self._answer(request, path)
         except ServingError as error:
-            # Its frames hold what holds it, and with it the request, until the garbage collector comes by.
+            # The frames of the traceback keep the request alive until the garbage collector runs.
             error.__traceback__ = None
             response = _error_response(error.code, error.message)
             if not request.content.is_eof():
-                # The rest of the body is not read: the next request needs another connection.
+                # The rest of the body stays unread, so the connection cannot be used again.
                 response.force_close()
             return response
         except ConnectionError:
-            # The client has gone, and nobody reads this.
+            # The client has disconnected and gets no response.
             return web.Response(status=_CLIENT_CLOSED_REQUEST)
         except Exception:
             _logger.exception("%s %s failed.", request.method, path)
-            return _error_response(ErrorCode.INTERNAL, "An error of the server; its log says more.")
+            return _error_response(grpc.StatusCode.INTERNAL, "Internal error; see the log of the server.")
         return web.Response(body=body, headers=_API_HEADERS)
 
     async def _answer(self, request: web.Request, path: str) -> bytes:
         if request.method == "POST" and (match := _POST_PATH.fullmatch(path)):
-            target, method = _target(match), match["method"].lower()
-            if method == "predict":
-                return await self._predict(request, target)
-            body = await self._read_body(request)
-            return refuse_classification(body, method, lambda: self._signatures(target))
+            return await self._post(request, _model_spec(match), match["method"].lower())
         if request.method == "GET" and (match := _GET_PATH.fullmatch(path)):
-            return self._describe(_target(match), is_metadata=match["resource"] is not None)
+            return self._get(_model_spec(match), is_metadata=match["resource"] is not None)
         if request.method == "OPTIONS":
-            return _preflight(request)
+            if not request.headers.get("Origin", "").startswith(("http://", "https://")):
+                message = "Origin header is missing in CORS preflight"
+                raise ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
+            return b""
         raise invalid(f"Malformed request: {request.method} {path}")
 
-    def _describe(self, target: _Target, *, is_metadata: bool) -> bytes:
-        if not target.name:
+    def _get(self, spec: ModelSpec, *, is_metadata: bool) -> bytes:
+        if not spec.name:
             raise invalid("Missing model name in request.")
         if is_metadata:
-            return metadata_answer(target.name, *self._server.signatures(target.name, target.version, target.label))
-        return status_answer(self._server.statuses(target.name, target.version, target.label))
+            return metadata_body(spec.name, *self._server.signatures(spec))
+        return status_body(self._server.statuses(spec))
 
-    async def _predict(self, request: web.Request, target: _Target) -> bytes:
+    async def _post(self, request: web.Request, spec: ModelSpec, method: str) -> bytes:
+        if method != "predict":
+            message = f"This development server does not support :{method}; use :predict instead."
+            raise ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
         start = time.perf_counter()
         try:
-            parsed = await self._parse(await self._read_body(request), target)
+            parsed = await self._parse(await self._read_body(request), spec)
         except ServingError as error:
-            self._count_refused(target, error, time.perf_counter() - start)
+            self._server.count(spec, "REST", error.code, start)
             raise
-        answer = await self._server.predict(
-            ModelRequest(target.name, target.version, target.label, parsed.signature, parsed.inputs, api=Api.REST)
-        )
-        return predict_answer(answer.outputs, is_row_format=parsed.is_row_format)
+        spec.signature_name = parsed.signature
+        _, outputs = await self._server.predict(spec, parsed.inputs)
+        return predict_body(outputs, is_row_format=parsed.is_row_format)
 
     async def _read_body(self, request: web.Request) -> bytes:
         limit, seconds = self._options.max_body_bytes, self._options.request_timeout_seconds
+        too_large = f"The body is larger than {limit:,} bytes, the limit of this server."
         if (request.content_length or 0) > limit:
-            raise _too_large(limit)
+            raise invalid(too_large)
         try:
             async with asyncio.timeout(seconds):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise _too_large(limit) from None
+            raise invalid(too_large) from None
         except TimeoutError:
             message = f"The body did not arrive within {seconds:g} s."
-            raise ServingError(ErrorCode.DEADLINE_EXCEEDED, message) from None
+            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
         except (web.RequestPayloadError, ContentEncodingError) as error:
             raise invalid(f"The body cannot be read: {error}") from None
 
-    async def _parse(self, body: bytes, target: _Target) -> PredictBody:
-        def find_inputs(signature: str) -> Mapping:
+    async def _parse(self, body: bytes, spec: ModelSpec) -> PredictBody:
+        def find_inputs(signature: str) -> Mapping[str, TensorInfo]:
             name = signature or SERVING_DEFAULT
-            signatures = self._signatures(target)
+            _, signatures = self._server.signatures(spec)
             if name not in signatures:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             return signatures[name].inputs
 
-        if len(body) > LARGE_BODY_BYTES:
+        if len(body) > LARGE_REQUEST_BYTES:
             return await asyncio.to_thread(parse_predict_body, body, find_inputs, self._options.max_batch_size)
         return parse_predict_body(body, find_inputs, self._options.max_batch_size)
 
-    def _signatures(self, target: _Target) -> Mapping[str, SignatureDef]:
-        return self._server.signatures(target.name, target.version, target.label)[1]
 
-    def _count_refused(self, target: _Target, error: ServingError, seconds: float) -> None:
-        try:
-            self._server.statuses(target.name)
-            name = target.name
-        except ServingError:
-            # Clients must not be able to make up names.
-            name = ""
-        self._observer.request_finished(FinishedRequest(name, None, "", Api.REST, error.code, seconds, 0))
+def find_page_files(directory: Path = WEB_DIRECTORY) -> dict[str, Path]:
+    """Finds the files of the drawing page; no other file is ever sent.
 
+    Args:
+        directory: Folder of the page; it may be missing.
 
-def _target(match: re.Match[str]) -> _Target:
-    version = match["version"]
-    if version is not None and (len(version) > len(str(_MAX_VERSION)) or int(version) > _MAX_VERSION):
-        raise invalid(f"Failed to convert version: {version} to numeric.")
-    label = match["label"]
-    return _Target(unquote(match["name"] or ""), int(version) if version else None, unquote(label) if label else None)
+    Returns:
+        The files by URL path; `/` is `index.html`.
+    """
+    files = (path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
+    found = {f"/{path.relative_to(directory).as_posix()}": path for path in files}
+    return found | ({"/": found["/index.html"]} if "/index.html" in found else {})
 
 
-def _too_large(limit: int) -> ServingError:
-    return invalid(f"The body is larger than {limit:,} bytes, the most that this server takes.")
+def _model_spec(match: re.Match[str]) -> ModelSpec:
+    spec = ModelSpec(name=unquote(match["name"] or ""))
+    if version := match["version"]:
+        if len(version) > len(str(_MAX_VERSION)) or int(version) > _MAX_VERSION:
+            raise invalid(f"Failed to convert version: {version} to numeric.")
+        spec.version.value = int(version)
+    if label := match["label"]:
+        spec.version_label = unquote(label)
+    return spec
 
 
-def _preflight(request: web.Request) -> bytes:
-    if not request.headers.get("Origin", "").startswith(("http://", "https://")):
-        raise ServingError(ErrorCode.FAILED_PRECONDITION, "Origin header is missing in CORS preflight")
-    return b""
-
-
-def _error_response(code: ErrorCode, message: str) -> web.Response:
-    return web.Response(status=code.http_status, body=error_answer(message), headers=_API_HEADERS)
+def _error_response(code: grpc.StatusCode, message: str) -> web.Response:
+    status = _HTTP_STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return web.Response(status=status, body=error_body(message), headers=_API_HEADERS)

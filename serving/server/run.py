@@ -1,4 +1,4 @@
-"""The development server as a whole: both APIs on one model server, from start-up to a graceful end."""
+"""Runs both APIs in one process, from start-up to graceful shutdown."""
 
 import asyncio
 import os
@@ -11,30 +11,35 @@ from dataclasses import dataclass
 
 import grpc.aio
 from aiohttp import web
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from serving.server.announcer import Announcer
-from serving.server.errors import ServingError
 from serving.server.grpc_services import add_services
+from serving.server.interface import ServerOptions, ServingError
 from serving.server.metrics import METRICS_PATH
 from serving.server.model_server import ModelServer
-from serving.server.options import ServerOptions
-from serving.server.rest import RestApi
-from serving.server.web_page import WebPage
+from serving.server.rest import RestApi, find_page_files
 
-# Idle connections are closed after this; load balancers and clients reopen them.
+_STATES = {
+    ModelVersionStatus.LOADING: "is loading",
+    ModelVersionStatus.AVAILABLE: "is available",
+    ModelVersionStatus.END: "is unloaded",
+}
+
+# Idle connections are closed after this time; load balancers and clients open new ones.
 _KEEP_ALIVE_SECONDS = 75.0
-# gRPC itself answers RESOURCE_EXHAUSTED above this. It is far above `max_body_bytes`, so that a client with a message
-# somewhat too large is told INVALID_ARGUMENT and the limit.
+# gRPC itself answers RESOURCE_EXHAUSTED above this. It is far above `max_body_bytes`, so that a client with a slightly
+# larger message gets INVALID_ARGUMENT and the limit.
 _MIN_TRANSPORT_BYTES = 256 * 1024 * 1024
 _MAX_TRANSPORT_BYTES = 2**31 - 1
-# A thread that has calculated waits as long for Python's one lock while the event loop is busy. Python's own 5 ms are
-# longer than most calculations: with single images of 32 clients that costs a tenth of the throughput.
+# A thread that has finished a calculation waits this long for the GIL while the event loop is busy. Python's default of
+# 5 ms is longer than most calculations and costs a tenth of the throughput with single images from 32 clients.
 _SWITCH_INTERVAL_SECONDS = 0.0001
 
 
 class AddressError(Exception):
-    """A host or port that the server cannot listen on; the message is for the person who chose it."""
+    """The server cannot listen on a host or port; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,8 @@ class Addresses:
 
     Attributes:
         host: Name or address of the interface.
-        rest_port: Of HTTP; 0 for any that is free.
-        grpc_port: Of gRPC; 0 for any that is free.
+        rest_port: Port for HTTP; 0 for any free one.
+        grpc_port: Port for gRPC; 0 for any free one.
     """
 
     host: str = "127.0.0.1"
@@ -53,28 +58,30 @@ class Addresses:
 
     @property
     def rest_url(self) -> str:
-        """Where HTTP is answered."""
-        return f"http://{_bracketed(self.host)}:{self.rest_port}"
+        """URL of the REST API."""
+        return f"http://{self._url_host}:{self.rest_port}"
 
     @property
     def grpc_target(self) -> str:
-        """Where gRPC is answered."""
-        return f"{_bracketed(self.host)}:{self.grpc_port}"
+        """Target of the gRPC API."""
+        return f"{self._url_host}:{self.grpc_port}"
+
+    @property
+    def _url_host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 async def serve(options: ServerOptions, addresses: Addresses, model: str, say: Callable[[str], None]) -> None:
-    """Serves until a signal ends it.
-
-    SIGTERM and SIGINT let the requests that have been begun come to their end; a second signal does not wait.
+    """Serves until SIGTERM or SIGINT, which let running requests finish; a second signal stops at once.
 
     Args:
-        options: What to serve, and its limits.
+        options: What to serve, and the limits.
         addresses: Where to listen.
-        model: Name of the model with which the person at the terminal is to begin.
-        say: Gets one line at a time for the person at the terminal.
+        model: Name of the model in the example that is printed.
+        say: Prints a line for the user.
 
     Raises:
-        AddressError: A port is in use, or the host is not one of this machine.
+        AddressError: A port is in use, or the host is not an address of this machine.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     stopping = asyncio.Event()
@@ -85,57 +92,62 @@ async def serve(options: ServerOptions, addresses: Addresses, model: str, say: C
             os._exit(128 + number)
         stopping.set()
 
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop, each)
-    async with running_server(options, addresses, Announcer(say)) as (server, listening):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    async with running_server(options, addresses, say) as (server, listening):
         for line in _start_up_lines(server, options, listening, model):
             say(line)
         await stopping.wait()
-        say("Stopping: requests that have been begun are still answered.")
+        say("Stopping: running requests are still answered.")
     say("Stopped.")
 
 
 @asynccontextmanager
 async def running_server(
-    options: ServerOptions, addresses: Addresses, observer: Announcer
+    options: ServerOptions, addresses: Addresses, say: Callable[[str], None]
 ) -> AsyncIterator[tuple[ModelServer, Addresses]]:
-    """Runs both APIs while the context lasts, and ends them gracefully after it.
+    """Runs both APIs inside the context and stops them gracefully after it.
 
     Args:
-        options: What to serve, and its limits.
+        options: What to serve, and the limits.
         addresses: Where to listen.
-        observer: Is told what happens.
+        say: Gets a line for each change of a version.
 
     Yields:
-        The model server, and the addresses with the ports that were found for 0.
+        The model server, and the addresses with the actual ports.
 
     Raises:
-        AddressError: A port is in use, or the host is not one of this machine.
+        AddressError: A port is in use, or the host is not an address of this machine.
     """
-    server = ModelServer(options, observer)
+
+    def announce(model: str, status: ModelVersionStatus) -> None:
+        error = status.status.error_message
+        if words := f"failed: {error}" if error else _STATES.get(status.state):
+            say(f"{model}: version {status.version} {words}")
+
+    server = ModelServer(options, announce)
     async with AsyncExitStack() as stack:
-        # Before anything is loaded: a port that is in use is to be said at once.
+        # Before loading: a port that is in use must be reported at once.
         listener = stack.enter_context(_listen(addresses))
-        rest_port = listener.getsockname()[1]
         grpc_server, grpc_port = _grpc_server(server, options, addresses)
         await server.start()
         stack.push_async_callback(server.stop)
         runner = web.AppRunner(
-            RestApi(server, options, observer, WebPage()).application(),
+            RestApi(server, options, find_page_files()).application(),
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            # It waits as long twice: for requests, then for what they do when they are cancelled.
+            # aiohttp waits this long twice: for requests, then for their cancellation.
             shutdown_timeout=options.grace_seconds / 2,
         )
         await runner.setup()
         stack.push_async_callback(_stop_listening, runner, grpc_server, options.grace_seconds)
         await grpc_server.start()
         await web.SockSite(runner, listener).start()
-        yield server, Addresses(addresses.host, rest_port, grpc_port)
+        yield server, Addresses(addresses.host, listener.getsockname()[1], grpc_port)
 
 
 async def _stop_listening(runner: web.AppRunner, grpc_server: grpc.aio.Server, grace_seconds: float) -> None:
-    # At the same time, so that both have the same grace.
+    # In parallel, so that the grace period is not doubled.
     await asyncio.gather(runner.cleanup(), grpc_server.stop(grace_seconds))
 
 
@@ -152,10 +164,10 @@ def _listen(addresses: Addresses) -> socket.socket:
 
 def _grpc_server(server: ModelServer, options: ServerOptions, addresses: Addresses) -> tuple[grpc.aio.Server, int]:
     grpc_server = grpc.aio.server(
-        # What is more is refused before it is read: the queue would not take it.
+        # The queue would refuse more; this refuses them before they are read.
         maximum_concurrent_rpcs=options.max_concurrency + options.max_queue,
         options=[
-            # Without it two servers share a port and nobody is told.
+            # Otherwise two servers could silently share a port.
             ("grpc.so_reuseport", 0),
             (
                 "grpc.max_receive_message_length",
@@ -168,12 +180,12 @@ def _grpc_server(server: ModelServer, options: ServerOptions, addresses: Address
     try:
         return grpc_server, grpc_server.add_insecure_port(addresses.grpc_target)
     except RuntimeError:
-        raise _cannot_listen("gRPC", addresses.host, addresses.grpc_port, "it cannot be listened on") from None
+        raise _cannot_listen("gRPC", addresses.host, addresses.grpc_port, "the port cannot be opened") from None
 
 
 def _cannot_listen(api: str, host: str, port: int, reason: str) -> AddressError:
     return AddressError(
-        f"{host}:{port}, for {api}: {reason}. Perhaps another server runs there; choose another with --host or "
+        f"{host}:{port}, for {api}: {reason}. Another server may use it; choose another with --host or "
         f"--{api.lower()}-port."
     )
 
@@ -182,21 +194,15 @@ def _start_up_lines(server: ModelServer, options: ServerOptions, addresses: Addr
     url = addresses.rest_url
     model_url = f"{url}/v1/models/{model}"
     lines = [f"REST      {model_url}", f"gRPC      {addresses.grpc_target}", f"Metrics   {url}{METRICS_PATH}"]
-    if WebPage().is_there:
+    if "/" in find_page_files():
         lines.append(f"Web page  {url}/")
     try:
-        server.signatures(model)
+        server.signatures(ModelSpec(name=model))
     except ServingError:
-        lines.append(
-            f"There is no version in {options.serving_root / model} yet; the first is served when it is pushed."
-        )
+        lines.append(f"{options.serving_root / model} has no version yet; the first one is served once it is pushed.")
     return [
         *lines,
-        "Try it with an image of yours:",
+        "Try it with your own image:",
         '  echo "{\\"instances\\": [{\\"b64\\": \\"$(base64 < drawing.png | tr -d \'\\n\')\\"}]}" |',
         f"    curl -s -d @- {model_url}:predict",
     ]
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -17,7 +17,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from registry.labels import CONFIG_POLL_SECONDS, TF_SERVING_ROOT
 from registry.signatures import DEFAULT_MODEL_NAME
-from serving.server.options import ServerOptions
+from serving.server.interface import ServerOptions
 
 _PACKAGE = "tensorflow.serving"
 _BOOL, _INT64, _STRING, _MESSAGE = (

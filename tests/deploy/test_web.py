@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from serving.server import web_page
+from serving.server.rest import PAGE_HEADERS, WEB_DIRECTORY
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed; .ci/run installs Debian's nginx-light")
@@ -81,7 +81,7 @@ def _here(text: str, directory: Path, port: int, backend: int) -> str:
         "/tmp/": f"{directory}/",
         "listen 8080": f"listen 127.0.0.1:{port}",
         "server tf-serving:8501": f"server 127.0.0.1:{backend}",
-        "/usr/share/nginx/html": str(web_page.WEB_DIRECTORY),
+        "/usr/share/nginx/html": str(WEB_DIRECTORY),
         "/dev/stdout": str(directory / "access.log"),
     }
     for old, new in replacements.items():
@@ -110,8 +110,8 @@ def ask(port: int, method: str, path: str, headers: dict[str, str] | None = None
 
 def test_the_page_has_the_headers_that_digits_serve_gives_it(port: int) -> None:
     response, content = ask(port, "GET", "/")
-    assert (response.status, content) == (200, (web_page.WEB_DIRECTORY / "index.html").read_bytes())
-    assert {name: response.headers[name] for name in web_page._HEADERS} == web_page._HEADERS
+    assert (response.status, content) == (200, (WEB_DIRECTORY / "index.html").read_bytes())
+    assert {name: response.headers[name] for name in PAGE_HEADERS} == PAGE_HEADERS
     response, _ = ask(port, "GET", "/main.js")
     assert (response.status, response.headers["Content-Type"]) == (200, "application/javascript")
     assert ask(port, "GET", "/nothing.js")[0].status == 404

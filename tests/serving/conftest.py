@@ -1,4 +1,4 @@
-"""Tiny models whose answers tell which version gave them."""
+"""Tiny models whose answers contain the number of their version."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,16 +10,33 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from registry import signatures as contract
-from serving.server.model_server import ModelRequest, ModelServer, VersionState, VersionStatus
-from serving.server.observer import FinishedRequest
-from serving.server.options import ServerOptions
+from serving.server.interface import ServerOptions
+from serving.server.model_server import ModelServer
 
 Publish = Callable[..., Path]
 
 v1 = tf.compat.v1
+
+
+class VersionChanges:
+    """The version changes of a server, and events for those who wait for one."""
+
+    def __init__(self) -> None:
+        self.reached: dict[tuple[str, int, str], asyncio.Event] = {}
+
+    def __call__(self, model: str, status: ModelVersionStatus) -> None:
+        self._event(model, status.version, ModelVersionStatus.State.Name(status.state)).set()
+
+    async def wait_for(self, version: int, state: str, model: str = "digits") -> None:
+        async with asyncio.timeout(60):
+            await self._event(model, version, state).wait()
+
+    def _event(self, *change: Any) -> asyncio.Event:
+        return self.reached.setdefault(change, asyncio.Event())
 
 
 @pytest.fixture(scope="session")
@@ -54,20 +71,15 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve() -> Callable[..., Any]:
-    """Runs a model server while a context lasts: called with the folder and options; yields it and its notes."""
-    return _serving
+def changes() -> VersionChanges:
+    """Records version changes: the callback of a server."""
+    return VersionChanges()
 
 
 @pytest.fixture
-def request_for() -> Callable[..., ModelRequest]:
-    """Makes a request with images, float32[n,28,28], and what else is to be in it."""
-
-    def make(images: np.ndarray, **changes: Any) -> ModelRequest:
-        request = {"name": "digits", "version": None, "label": None, "signature": "pixels", "inputs": {"image": images}}
-        return ModelRequest(**{**request, **changes})
-
-    return make
+def serve() -> Callable[..., Any]:
+    """Runs a model server in a context: called with the folder and options; yields it and its VersionChanges."""
+    return _serving
 
 
 @pytest.fixture(scope="session")
@@ -77,34 +89,13 @@ def png() -> bytes:
     return tf.io.encode_png(image).numpy()
 
 
-class Notes:
-    """What the server says of itself, and events for those who wait for it."""
-
-    def __init__(self) -> None:
-        self.requests: list[FinishedRequest] = []
-        self.reached: dict[tuple[int, str], asyncio.Event] = {}
-
-    def request_finished(self, request: FinishedRequest) -> None:
-        self.requests.append(request)
-
-    def version_changed(self, model: str, status: VersionStatus) -> None:
-        self._event(status.version, status.state).set()
-
-    async def wait_for(self, version: int, state: VersionState) -> None:
-        async with asyncio.timeout(60):
-            await self._event(version, state).wait()
-
-    def _event(self, version: int, state: str) -> asyncio.Event:
-        return self.reached.setdefault((version, state), asyncio.Event())
-
-
 @asynccontextmanager
-async def _serving(root: Path, **options: Any) -> AsyncIterator[tuple[ModelServer, Notes]]:
-    notes = Notes()
-    server = ModelServer(ServerOptions(root, **{"poll_seconds": 0.01, "max_concurrency": 2, **options}), notes)
+async def _serving(root: Path, **options: Any) -> AsyncIterator[tuple[ModelServer, VersionChanges]]:
+    changes = VersionChanges()
+    server = ModelServer(ServerOptions(root, **{"poll_seconds": 0.01, "max_concurrency": 2, **options}), changes)
     await server.start()
     try:
-        yield server, notes
+        yield server, changes
     finally:
         await server.stop()
 

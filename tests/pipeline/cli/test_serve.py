@@ -54,7 +54,7 @@ def test_nobody_has_to_read_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError(5, "Input/output error")
 
     async def serve(*arguments: Any) -> None:
-        arguments[-1]("digits: version 7 answers")
+        arguments[-1]("digits: version 7 is available")
 
     monkeypatch.setattr("serving.server.run.serve", serve)
     monkeypatch.setattr("click.echo", hung_up)

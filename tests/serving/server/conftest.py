@@ -1,4 +1,4 @@
-"""A development server with both APIs on free ports, for tests that send it what clients send."""
+"""A development server with both APIs on free ports."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving.server.announcer import Announcer
-from serving.server.options import ServerOptions
+from serving.server.interface import ServerOptions
 from serving.server.run import Addresses, running_server
 
 MODELS_CONFIG = """
@@ -25,7 +24,7 @@ model_config_list { config {
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs, and what it said."""
+    """A running server and its printed lines."""
 
     addresses: Addresses
     said: list[str]
@@ -43,7 +42,7 @@ def _run_in_thread(root: Path, **options: Any) -> Iterator[Running]:
 
     async def main() -> None:
         limits = ServerOptions(root, poll_seconds=0.05, grace_seconds=5, **options)
-        async with running_server(limits, Addresses("127.0.0.1", 0, 0), Announcer(said.append)) as (_, addresses):
+        async with running_server(limits, Addresses("127.0.0.1", 0, 0), said.append) as (_, addresses):
             stopping = asyncio.Event()
             running.append((addresses, asyncio.get_running_loop(), stopping))
             started.set()
@@ -72,5 +71,5 @@ def running(tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def run_in_thread() -> Callable[..., AbstractContextManager[Running]]:
-    """Runs a server of a folder until a context ends; options are those of ServerOptions."""
+    """Runs a server in a context: called with the serving folder and ServerOptions."""
     return _run_in_thread

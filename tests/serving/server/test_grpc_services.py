@@ -1,4 +1,4 @@
-"""TF Serving's gRPC API, asked with the stubs of its own `tensorflow-serving-api`."""
+"""TF Serving's gRPC API, called with the stubs of `tensorflow-serving-api`."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -7,6 +7,7 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
@@ -17,9 +18,21 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
+from serving.server.grpc_services import fill_proto, tensor_from_proto
+from serving.server.interface import ServingError
+
 Running = Any
 Stub: TypeAlias = prediction_service_pb2_grpc.PredictionServiceStub
 IMAGE = np.zeros((1, 28, 28), np.float32)
+FLOAT, STRING = tf.float32.as_datatype_enum, tf.string.as_datatype_enum
+MEBIBYTE = 2**20
+
+
+def proto_of(dtype: int, sizes: list[int], **fields: Any) -> TensorProto:
+    proto = TensorProto(dtype=dtype, **fields)
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +43,7 @@ def channel(running: Running) -> Iterator[grpc.Channel]:
 
 @pytest.fixture
 def stub(channel: grpc.Channel) -> Iterator[Stub]:
-    """After each test the server still answers a good request."""
+    """Also checks after each test that the server still answers a good request."""
     stub = Stub(channel)
     yield stub
     assert stub.Predict(request(IMAGE), timeout=60).outputs["digit"].int64_val == [2]
@@ -49,7 +62,7 @@ def request(values: Any, signature: str = "pixels", name: str = "image", **spec:
     return asked
 
 
-def test_predict_answers_all_outputs_in_the_fields_of_their_types(stub: Stub, pixels: np.ndarray) -> None:
+def test_predict_returns_all_outputs_in_the_fields_of_their_types(stub: Stub, pixels: np.ndarray) -> None:
     answer = stub.Predict(request(pixels), timeout=60)
     assert answer.outputs["confidence"].float_val == [2, 2]
     assert answer.outputs["status"].string_val == [b"ok", b"ok"]
@@ -58,7 +71,7 @@ def test_predict_answers_all_outputs_in_the_fields_of_their_types(stub: Stub, pi
     assert (spec.name, spec.version.value, spec.signature_name) == ("digits", 2, "pixels")
 
 
-def test_no_signature_is_the_default_one(stub: Stub, png: bytes) -> None:
+def test_the_default_signature(stub: Stub, png: bytes) -> None:
     answer = stub.Predict(request([png, png], signature="", name="image_bytes"), timeout=60)
     assert answer.outputs["digit"].int64_val == [2, 2]
     assert answer.model_spec.signature_name == "serving_default"
@@ -71,13 +84,13 @@ def test_a_version_is_chosen_by_number_or_label(stub: Stub, spec: dict[str, Any]
     assert answer.model_spec.version.value == digit
 
 
-def test_an_output_filter_is_honoured(stub: Stub) -> None:
+def test_an_output_filter(stub: Stub) -> None:
     asked = request(IMAGE)
     asked.output_filter.append("digit")
     assert list(stub.Predict(asked, timeout=60).outputs) == ["digit"]
 
 
-def test_metadata_has_the_signatures(stub: Stub) -> None:
+def test_metadata(stub: Stub) -> None:
     asked = GetModelMetadataRequest(metadata_field=["signature_def"])
     asked.model_spec.name = "digits"
     answer = stub.GetModelMetadata(asked, timeout=60)
@@ -104,15 +117,6 @@ def test_status_of_all_versions_or_one(channel: grpc.Channel) -> None:
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def proto(size: tuple[int, ...], **fields: Any) -> Any:
-    made = tf.make_tensor_proto(np.float32(0))
-    made.float_val.clear()
-    made.tensor_shape.dim.extend(type(made.tensor_shape).Dim(size=each) for each in size)
-    for name, value in fields.items():
-        setattr(made, name, value)
-    return made
-
-
 @pytest.mark.parametrize(
     ("asked", "code", "message"),
     [
@@ -126,8 +130,11 @@ def proto(size: tuple[int, ...], **fields: Any) -> Any:
         (request(IMAGE * np.nan), "INVALID_ARGUMENT", "no number"),
         (request([b"a text file"], "", "image_bytes"), "INVALID_ARGUMENT", "Unknown image file format"),
         (request(np.zeros((17, 28, 28), np.float32)), "INVALID_ARGUMENT", "Task size 17 is larger than maximum"),
-        (request(proto((1, 28, 28), tensor_content=b"abc")), "INVALID_ARGUMENT", "3 bytes of tensor_content are no"),
-        (request(proto((2**40, 28, 28))), "INVALID_ARGUMENT", "takes more than 1,048,576 bytes"),
+        (
+            request(proto_of(FLOAT, [2**40, 28, 28], float_val=[0])),
+            "INVALID_ARGUMENT",
+            "takes more than 1,048,576 bytes",
+        ),
         (request(IMAGE, model=""), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
         (PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
     ],
@@ -139,18 +146,11 @@ def test_bad_requests(stub: Stub, asked: PredictRequest, code: str, message: str
     assert message in raised.value.details()
 
 
-def test_a_truncated_png_is_refused(stub: Stub, png: bytes) -> None:
-    with pytest.raises(grpc.RpcError) as raised:
-        stub.Predict(request([png[: len(png) // 2]], "", "image_bytes"), timeout=60)
-    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_the_limit_is_for_all_inputs_together(stub: Stub) -> None:
+def test_the_size_limit_is_for_all_inputs_together(stub: Stub) -> None:
     asked = request(IMAGE)
     for number in range(3):
-        # A few bytes that declare half of what a message may take.
-        asked.inputs[f"more {number}"].CopyFrom(proto((2**17,)))
-        asked.inputs[f"more {number}"].float_val.append(1)
+        # A few bytes that declare half the limit.
+        asked.inputs[f"more {number}"].CopyFrom(proto_of(FLOAT, [2**17], float_val=[1]))
     with pytest.raises(grpc.RpcError, match="takes more than") as error:
         stub.Predict(asked)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -163,7 +163,7 @@ def test_a_message_of_100_mb_is_refused(stub: Stub) -> None:
     assert raised.value.details().startswith("The message is larger than 1,048,576 bytes")
 
 
-def test_a_long_message_is_cut_as_tf_serving_cuts_it(stub: Stub) -> None:
+def test_a_long_error_message_is_cut(stub: Stub) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         stub.Predict(request(IMAGE, model="x" * 5000), timeout=60)
     assert raised.value.details().endswith("x...TRUNCATED")
@@ -174,7 +174,7 @@ def test_a_long_message_is_cut_as_tf_serving_cuts_it(stub: Stub) -> None:
     ("fields", "message"),
     [([], "must specify at least one metadata_field"), (["weights"], "Metadata field weights is not supported")],
 )
-def test_metadata_that_there_is_not(stub: Stub, fields: list[str], message: str) -> None:
+def test_unsupported_metadata(stub: Stub, fields: list[str], message: str) -> None:
     asked = GetModelMetadataRequest(metadata_field=fields)
     asked.model_spec.name = "digits"
     with pytest.raises(grpc.RpcError) as raised:
@@ -183,7 +183,7 @@ def test_metadata_that_there_is_not(stub: Stub, fields: list[str], message: str)
     assert message in raised.value.details()
 
 
-def test_methods_that_are_not_served_are_unimplemented(channel: grpc.Channel) -> None:
+def test_unimplemented_methods(channel: grpc.Channel) -> None:
     calls: list[tuple[Callable, Any]] = [
         (Stub(channel).Classify, ClassificationRequest()),
         (Stub(channel).Regress, RegressionRequest()),
@@ -195,3 +195,59 @@ def test_methods_that_are_not_served_are_unimplemented(channel: grpc.Channel) ->
             method(asked, timeout=60)
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert "it answers Predict, GetModelMetadata and GetModelStatus" in raised.value.details()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.array([[True], [False]]),
+        np.array([1, -2]),
+        np.array([b"a\x00", b""], object),
+        np.array([], np.float32),
+        np.array([1, 2], np.uint16),
+    ],
+)
+def test_tensors_are_written_and_read(array: np.ndarray) -> None:
+    proto = TensorProto()
+    fill_proto(proto, array)
+    found = tensor_from_proto("image", proto, MEBIBYTE)
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+
+
+def test_answers_are_in_the_typed_field() -> None:
+    proto = TensorProto()
+    fill_proto(proto, np.array([0.5, 1], np.float32))
+    assert (list(proto.float_val), proto.tensor_content) == ([0.5, 1.0], b"")
+
+
+def test_both_forms_of_content_are_read() -> None:
+    content = tf.make_tensor_proto(np.array([1, 2], np.float32))
+    assert content.tensor_content
+    values = TensorProto(dtype=content.dtype, tensor_shape=content.tensor_shape, float_val=[1, 2])
+    for proto in (content, values):
+        np.testing.assert_array_equal(tensor_from_proto("image", proto, MEBIBYTE), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (proto_of(99, [1]), "there is no type 99"),
+        (proto_of(0, [1]), "there is no type 0"),
+        (proto_of(tf.resource.as_datatype_enum, [1]), "there is no type 20"),
+        (proto_of(tf.uint8.as_datatype_enum, [1], int_val=[300]), "tensor parsing error: image"),
+        (TensorProto(dtype=FLOAT, tensor_shape={"unknown_rank": True}), "each size has to be known"),
+        (proto_of(FLOAT, [-1]), r"its shape is \[-1\], but each size has to be known"),
+        (proto_of(FLOAT, [2**40], float_val=[1]), "takes more than 1,048,576 bytes"),
+        (proto_of(STRING, [2**40], string_val=[b"a"]), "takes more than 1,048,576 bytes"),
+        (proto_of(FLOAT, [2], tensor_content=b"123"), "3 bytes of tensor_content do not match float32 of shape"),
+        (proto_of(STRING, [2], tensor_content=b"123"), "3 bytes of tensor_content do not match string of shape"),
+        (proto_of(FLOAT, [2], float_val=[1, 2, 3]), "tensor parsing error: image"),
+        (proto_of(STRING, [1], string_val=[b"a", b"b"]), "tensor parsing error: image"),
+    ],
+)
+def test_malformed_tensors_are_refused(proto: TensorProto, message: str) -> None:
+    with pytest.raises(ServingError, match=message) as raised:
+        tensor_from_proto("image", proto, MEBIBYTE)
+    assert raised.value.code is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,11 +1,16 @@
-from collections.abc import Mapping, Sequence
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from threading import Event
+from typing import Any, cast
 
+import grpc
 import numpy as np
 import pytest
 
-from serving.server.errors import ErrorCode, ServingError
-from serving.server.inference import Inference, Outputs, calculate
+from serving.server import inference as inference_module
+from serving.server.inference import MAX_JOINED_IMAGES, Inference, InferenceQueue, run_batch
+from serving.server.interface import ServingError, Tensors
 
 
 class Model:
@@ -14,10 +19,10 @@ class Model:
     def __init__(self) -> None:
         self.sizes: list[int] = []
 
-    def run(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()) -> Outputs:
+    def run(self, signature: str, inputs: Tensors, outputs: Sequence[str] = ()) -> Tensors:
         self.sizes.append(len(inputs["image"]))
         if (inputs["image"] < 0).any():
-            raise ServingError(ErrorCode.INVALID_ARGUMENT, f"{inputs['image'].tolist()}: below zero")
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, f"{inputs['image'].tolist()}: below zero")
         return dict(inputs)
 
 
@@ -30,14 +35,14 @@ def inference(*images: float, model: Any = MODEL, **fields: Any) -> Inference:
 
 def test_each_gets_its_part_of_what_is_calculated_at_once() -> None:
     model = Model()
-    answers = calculate([inference(*images, model=model) for images in ((1, 2), (3,), (4, 5, 6))])
+    answers = run_batch([inference(*images, model=model) for images in ((1, 2), (3,), (4, 5, 6))])
     assert [answer["image"].tolist() for answer in answers if isinstance(answer, dict)] == [[1, 2], [3], [4, 5, 6]]
     assert model.sizes == [6]
 
 
 def test_a_bad_request_does_not_fail_its_neighbours() -> None:
     model = Model()
-    good, bad, other = calculate([inference(1, model=model), inference(-1, model=model), inference(2, model=model)])
+    good, bad, other = run_batch([inference(1, model=model), inference(-1, model=model), inference(2, model=model)])
     assert isinstance(good, dict)
     assert isinstance(other, dict)
     assert (good["image"].tolist(), other["image"].tolist()) == ([1], [2])
@@ -46,13 +51,13 @@ def test_a_bad_request_does_not_fail_its_neighbours() -> None:
 
 
 class ScalarModel(Model):
-    def run(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()) -> Outputs:
+    def run(self, signature: str, inputs: Tensors, outputs: Sequence[str] = ()) -> Tensors:
         return {"mean": np.asarray(super().run(signature, inputs)["image"].mean())}
 
 
 def test_what_a_model_says_of_a_whole_batch_is_asked_one_by_one() -> None:
     model = ScalarModel()
-    answers = calculate([inference(1, 3, model=model), inference(5, model=model)])
+    answers = run_batch([inference(1, 3, model=model), inference(5, model=model)])
     assert [answer["mean"] for answer in answers if isinstance(answer, dict)] == [2, 5]
 
 
@@ -88,3 +93,184 @@ def test_what_is_no_batch_is_joined_with_nothing() -> None:
 )
 def test_the_number_of_images_is_the_longest_first_dimension(inputs: dict[str, np.ndarray], size: int) -> None:
     assert inference(inputs=inputs).num_images == size
+
+
+WAITING = "waits"
+
+
+@asynccontextmanager
+async def queue(
+    max_queue: int = 99, timeout_seconds: float = 60, max_concurrency: int = 1
+) -> AsyncIterator[InferenceQueue]:
+    """A queue, with one thread."""
+    inference = InferenceQueue(max_concurrency, max_queue, timeout_seconds)
+    yield inference
+    await inference.close()
+
+
+class Recorder:
+    """A model whose signatures are the names of requests: which calls have begun, which requests have ended."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.sizes: list[int] = []
+        self.ended: list[str] = []
+        self.gate = Event()
+
+    def run(self, signature: str, inputs: Tensors, outputs: Sequence[str] = ()) -> Tensors:
+        self.begun.append(signature)
+        self.sizes.append(len(inputs["image"]))
+        if signature.startswith(WAITING):
+            self.gate.wait(60)
+        if signature == "bad":
+            raise ServingError(grpc.StatusCode.INTERNAL, "broken")
+        return {"image": inputs["image"], "name": np.array([signature] * len(inputs["image"]))}
+
+    async def ask(self, inference: InferenceQueue, name: str, *images: int) -> str:
+        values = np.array(images or (0,))
+        answer = await inference.run(
+            Inference(cast(Any, self), name, {"image": values}), lambda: self.ended.append(name)
+        )
+        assert answer["image"].tolist() == values.tolist()
+        return str(answer["name"][0])
+
+
+def test_first_come_first_served() -> None:
+    async def scenario() -> tuple[list[str], Recorder]:
+        recorder = Recorder()
+        async with queue() as inference:
+            first = asyncio.create_task(recorder.ask(inference, WAITING))
+            others = [asyncio.create_task(recorder.ask(inference, name)) for name in "abcd"]
+            await asyncio.sleep(0)
+            recorder.gate.set()
+            return await asyncio.gather(first, *others), recorder
+
+    answers, recorder = asyncio.run(scenario())
+    assert answers == recorder.begun == [WAITING, *"abcd"]
+    assert sorted(recorder.ended) == sorted(recorder.begun)
+
+
+def test_small_requests_that_wait_for_the_same_are_calculated_together() -> None:
+    async def scenario() -> Recorder:
+        recorder = Recorder()
+        async with queue() as inference:
+            first = asyncio.create_task(recorder.ask(inference, WAITING))
+            others = [asyncio.create_task(recorder.ask(inference, "a", number)) for number in range(9)]
+            larger = asyncio.create_task(recorder.ask(inference, "a", *range(10)))
+            await asyncio.sleep(0)
+            recorder.gate.set()
+            await asyncio.gather(first, *others, larger)
+        return recorder
+
+    recorder = asyncio.run(scenario())
+    assert recorder.sizes == [1, MAX_JOINED_IMAGES, 1, 10]
+    assert recorder.ended == [WAITING, *"aaaaaaaaaa"]
+
+
+@pytest.mark.parametrize(
+    ("running", "num_waiting", "begun"),
+    [
+        ((0,), MAX_JOINED_IMAGES - 1, [WAITING]),
+        ((0,), MAX_JOINED_IMAGES, [WAITING, "waits too"]),
+        (range(MAX_JOINED_IMAGES), 1, [WAITING, "waits too"]),
+    ],
+)
+def test_another_thread_begins_when_there_is_enough_to_do(
+    monkeypatch: pytest.MonkeyPatch, running: Sequence[int], num_waiting: int, begun: list[str]
+) -> None:
+    monkeypatch.setattr(inference_module, "MAX_WAIT_SECONDS", 3600.0)
+
+    async def scenario() -> None:
+        recorder = Recorder()
+        async with queue(max_concurrency=2) as inference:
+            tasks = [asyncio.create_task(recorder.ask(inference, WAITING, *running))]
+            tasks += [asyncio.create_task(recorder.ask(inference, "waits too")) for _ in range(num_waiting)]
+            while len(recorder.begun) < len(begun):
+                await asyncio.sleep(0)
+            assert recorder.begun == begun
+            recorder.gate.set()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_another_thread_does_not_leave_a_request_waiting_for_long() -> None:
+    async def scenario() -> None:
+        recorder = Recorder()
+        async with queue(max_concurrency=2) as inference:
+            slow = asyncio.create_task(recorder.ask(inference, WAITING))
+            assert await recorder.ask(inference, "next") == "next"
+            recorder.gate.set()
+            await slow
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_full_queue_refuses_and_takes_more_when_it_is_no_longer_full() -> None:
+    async def scenario() -> Recorder:
+        recorder = Recorder()
+        async with queue(max_queue=1) as inference:
+            tasks = [asyncio.create_task(recorder.ask(inference, name)) for name in (WAITING, "next")]
+            await asyncio.sleep(0)
+            with pytest.raises(ServingError, match="queue to which this task was submitted is full") as error:
+                await recorder.ask(inference, "refused")
+            assert error.value.code == grpc.StatusCode.UNAVAILABLE
+            recorder.gate.set()
+            await asyncio.gather(*tasks)
+            assert await recorder.ask(inference, "later") == "later"
+        return recorder
+
+    recorder = asyncio.run(scenario())
+    assert recorder.begun == [WAITING, "next", "later"]
+    assert recorder.ended == ["refused", WAITING, "next", "later"]
+
+
+def test_what_takes_too_long_is_told_to_the_client_and_ends_when_it_ends() -> None:
+    async def scenario() -> None:
+        recorder = Recorder()
+        async with queue(timeout_seconds=0.01) as inference:
+            with pytest.raises(ServingError, match="not answered within 0.01 s") as error:
+                await recorder.ask(inference, WAITING)
+            assert error.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+            with pytest.raises(ServingError, match="not answered within"):
+                await recorder.ask(inference, "never begun")
+            assert recorder.ended == ["never begun"]
+            await inference.wait_until_idle(0.01)
+            assert recorder.ended == ["never begun"]
+            recorder.gate.set()
+            await inference.wait_until_idle(60)
+            assert recorder.ended == ["never begun", WAITING]
+            assert recorder.begun == [WAITING]
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_goes_leaves_its_turn_to_the_next() -> None:
+    async def scenario() -> Recorder:
+        recorder = Recorder()
+        async with queue() as inference:
+            running = asyncio.create_task(recorder.ask(inference, WAITING))
+            gone = asyncio.create_task(recorder.ask(inference, "gone"))
+            await asyncio.sleep(0)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            recorder.gate.set()
+            await running
+            await inference.wait_until_idle(60)
+        return recorder
+
+    recorder = asyncio.run(scenario())
+    assert recorder.begun == [WAITING]
+    assert recorder.ended == ["gone", WAITING]
+
+
+def test_errors_reach_the_client() -> None:
+    async def scenario() -> None:
+        recorder = Recorder()
+        async with queue() as inference:
+            with pytest.raises(ServingError, match="broken"):
+                await recorder.ask(inference, "bad")
+            assert recorder.ended == ["bad"]
+
+    asyncio.run(scenario())

@@ -1,36 +1,50 @@
 import asyncio
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import grpc
 import numpy as np
+import psutil
 import pytest
 import requests
+import tensorflow as tf
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from serving.server.announcer import Announcer
-from serving.server.loaded_model import LoadedModel
-from serving.server.options import ServerOptions
+from serving.server.interface import ServerOptions
+from serving.server.model import LoadedModel
 from serving.server.run import AddressError, Addresses, running_server
 
 Publish = Callable[..., Path]
 
 IMAGE = {"signature_name": "pixels", "instances": np.zeros((1, 28, 28)).tolist()}
+PROJECT_ROOT = Path(__file__).parents[3]
+MEBIBYTE = 2**20
+"""Memory that the allocators of three libraries may keep for later requests."""
+ALLOWED_GROWTH = 150 * MEBIBYTE
 
 
 def start(root: Path, addresses: Addresses) -> None:
     async def main() -> None:
-        async with running_server(ServerOptions(root), addresses, Announcer(lambda line: None)):
+        async with running_server(ServerOptions(root), addresses, lambda line: None):
             pass
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("api", ["REST", "gRPC"])
-def test_a_port_of_another_server_is_named_with_what_to_do(running: Any, tmp_path: Path, api: str) -> None:
+def test_a_port_in_use(running: Any, tmp_path: Path, api: str) -> None:
     taken = running.addresses
     port = taken.rest_port if api == "REST" else taken.grpc_port
     addresses = Addresses(rest_port=port, grpc_port=0) if api == "REST" else Addresses(rest_port=0, grpc_port=port)
@@ -38,31 +52,29 @@ def test_a_port_of_another_server_is_named_with_what_to_do(running: Any, tmp_pat
         start(tmp_path, addresses)
 
 
-def test_a_host_of_another_machine_is_refused(tmp_path: Path) -> None:
-    # RFC 5737: an address for documentation, which no machine has.
+def test_a_host_of_another_machine(tmp_path: Path) -> None:
+    # RFC 5737: an address for documentation.
     with pytest.raises(AddressError, match="192.0.2.1:0, for REST: Cannot assign requested address.*--host"):
         start(tmp_path, Addresses("192.0.2.1", 0, 0))
 
 
-def test_ipv6_addresses_are_written_in_brackets() -> None:
+def test_ipv6_addresses_have_brackets() -> None:
     addresses = Addresses("::1", 1, 2)
     assert (addresses.rest_url, addresses.grpc_target) == ("http://[::1]:1", "[::1]:2")
 
 
-def test_the_first_version_is_served_when_it_is_pushed(
-    tiny_model: Publish, run_in_thread: Callable, tmp_path: Path
-) -> None:
+def test_version_changes_are_announced(tiny_model: Publish, run_in_thread: Callable, tmp_path: Path) -> None:
     with run_in_thread(tmp_path) as server:
         assert requests.get(server.model_url, timeout=60).status_code == 404
         (tmp_path / "digits").mkdir()
         tiny_model(tmp_path / "digits", 7)
-        wait_until(lambda: "digits: version 7 answers" in server.said)
+        wait_until(lambda: "digits: version 7 is available" in server.said)
         assert (
             requests.post(f"{server.model_url}:predict", json=IMAGE, timeout=60).json()["predictions"][0]["digit"] == 7
         )
 
 
-def test_a_request_that_has_been_begun_is_answered_before_the_end(
+def test_running_requests_are_answered_before_the_end(
     tiny_model: Publish, run_in_thread: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "digits").mkdir()
@@ -72,7 +84,7 @@ def test_a_request_that_has_been_begun_is_answered_before_the_end(
     def run_slowly(*arguments: Any) -> Any:
         arrived.set()
         wait_until(lambda: not is_listening(server.addresses))
-        # A server that does not wait for this hangs up at once.
+        # A server that does not wait would close the connection at once.
         assert not has_answer.wait(0.3)
         return run(*arguments)
 
@@ -97,3 +109,86 @@ def is_listening(addresses: Addresses) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+@contextmanager
+def serving(workspace: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen, dict[str, str], list[str]]]:
+    """Starts `digits serve` and yields the process, its addresses by name, and its printed lines."""
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli.main",
+        "serve",
+        "--workspace",
+        str(workspace),
+        "--config",
+        os.devnull,
+    ]
+    with subprocess.Popen(
+        [*command, "--rest-port", "0", "--grpc-port", "0", *arguments],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        said: list[str] = []
+        for line in process.stdout or ():
+            said.append(line)
+            if "curl" in line:
+                break
+        found = re.findall(r"^(REST|gRPC|Metrics|Web page) +(\S+)$", "".join(said), re.MULTILINE)
+        try:
+            yield process, dict(found), said
+        finally:
+            process.kill()
+
+
+def ask_grpc(address: str, images: np.ndarray) -> Any:
+    request = PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "digits", "pixels"
+    request.inputs["image"].CopyFrom(tf.make_tensor_proto(images))
+    with grpc.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
+        return PredictionServiceStub(channel).Predict(request, timeout=60).outputs["digit"].int64_val
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, tiny_model: Callable[..., Path]) -> Path:
+    (tmp_path / "serving" / "digits").mkdir(parents=True)
+    tiny_model(tmp_path / "serving" / "digits", 3)
+    return tmp_path
+
+
+def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(workspace: Path) -> None:
+    with serving(workspace) as (process, addresses, said):
+        url = addresses["REST"] + ":predict"
+
+        def send_large() -> None:
+            assert requests.post(url, data=iter([b"1" * MEBIBYTE] * 100), timeout=60).status_code == 400
+            assert requests.post(url, data=b"[" + b"1," * (30 * MEBIBYTE), timeout=60).status_code == 400
+            with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+                ask_grpc(addresses["gRPC"], np.zeros((32_000, 28, 28), np.float32))
+
+        send_large()
+        before = psutil.Process(process.pid).memory_info().rss
+        for _ in range(2):
+            send_large()
+        grown = psutil.Process(process.pid).memory_info().rss - before
+        assert requests.post(url, json=IMAGE, timeout=60).json()["predictions"][0]["digit"] == 3
+        assert ask_grpc(addresses["gRPC"], np.zeros((1, 28, 28), np.float32)) == [3]
+        assert requests.get(addresses["Metrics"], timeout=60).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        said += process.communicate(timeout=60)[0].splitlines(keepends=True)
+    assert grown < ALLOWED_GROWTH
+    assert process.returncode == 0, said
+    assert said[0] == "This is a server for development. For production use TF Serving: see docs/serving.md.\n"
+    assert "digits: version 3 is available\n" in said
+    assert said[-1] == "Stopped.\n"
+
+
+def test_the_process_waits_for_the_first_version(tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, addresses, said):
+        assert requests.get(addresses["REST"], timeout=60).status_code == 404
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    expected = f"{tmp_path / 'serving' / 'digits'} has no version yet; the first one is served once it is pushed.\n"
+    assert expected in said

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.options import ServerOptions
+from serving.server.interface import ServerOptions
 
 
-def test_defaults_serve_as_many_requests_at_a_time_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrency_defaults_to_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     assert ServerOptions(Path("models")).max_concurrency == 3
 
 
-def test_all_that_is_out_of_range_is_named_at_once() -> None:
+def test_all_limits_out_of_range_are_named() -> None:
     with pytest.raises(ValueError, match="num_threads: expected 1 or more, not 0; max_queue: .*-1; poll_seconds: .*0"):
         ServerOptions(Path("models"), num_threads=0, max_queue=-1, poll_seconds=0)

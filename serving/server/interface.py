@@ -1,0 +1,84 @@
+"""What the parts of the server share: options, limits and errors."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+import numpy as np
+
+Tensors: TypeAlias = Mapping[str, np.ndarray]
+"""Arrays by input or output name. Strings are `bytes` objects, because NumPy's own strings lose trailing zeros."""
+
+LARGE_REQUEST_BYTES = 256 * 1024
+"""A larger request is parsed in a thread, because it would block the event loop for too long."""
+
+_MEBIBYTE = 1024 * 1024
+
+
+class ServingError(Exception):
+    """A refused request.
+
+    Attributes:
+        code: TF Serving's canonical code.
+        message: Text for the client.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def invalid(message: str) -> ServingError:
+    """Returns the error for a malformed request."""
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What to serve, and the server's limits.
+
+    Attributes:
+        serving_root: Folder with one folder per model, which has one folder per version.
+        max_batch_size: Maximum number of images per request.
+        max_body_bytes: Maximum size of a request.
+        max_concurrency: Maximum number of concurrent model calls; the number of cores by default.
+        max_queue: Maximum number of requests that wait for a model call.
+        num_threads: Threads per model call. One is fastest with many clients, because every core then has its own call.
+        request_timeout_seconds: Time after which a request fails with DEADLINE_EXCEEDED.
+        poll_seconds: Time between two checks for new versions.
+        grace_seconds: How long a stopping server waits for running requests.
+    """
+
+    serving_root: Path
+    max_batch_size: int = 4096
+    max_body_bytes: int = 64 * _MEBIBYTE
+    max_concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
+    max_queue: int = 256
+    num_threads: int = 1
+    request_timeout_seconds: float = 30.0
+    poll_seconds: float = 1.0
+    grace_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Validates the limits.
+
+        Raises:
+            ValueError: Limits are out of range; the message names all of them.
+        """
+        if wrong := list(self._out_of_range()):
+            raise ValueError("; ".join(wrong))
+
+    def _out_of_range(self) -> Iterator[str]:
+        for name in ("max_batch_size", "max_body_bytes", "max_concurrency", "num_threads"):
+            if getattr(self, name) < 1:
+                yield f"{name}: expected 1 or more, not {getattr(self, name)}"
+        for name in ("max_queue", "grace_seconds"):
+            if getattr(self, name) < 0:
+                yield f"{name}: expected 0 or more, not {getattr(self, name)}"
+        for name in ("request_timeout_seconds", "poll_seconds"):
+            if getattr(self, name) <= 0:
+                yield f"{name}: expected more than 0, not {getattr(self, name)}"

@@ -1,0 +1,336 @@
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
+
+from registry.labels import LabelError
+from serving.server.interface import ServerOptions, ServingError
+from serving.server.model import LoadedModel, ModelLoadError
+from serving.server.versions import ModelWatcher, ServedModel, read_serving_root
+
+Publish = Callable[..., Path]
+
+state_name = ModelVersionStatus.State.Name
+
+
+def make_version(model: Path, name: str) -> Path:
+    (model / name).mkdir(parents=True)
+    (model / name / "saved_model.pb").touch()
+    return model / name
+
+
+def write_config(root: Path, model: str) -> None:
+    (root / "models.config").write_text(f"model_config_list {{ config {{ {model} }} }}")
+
+
+def test_without_models_config_every_folder_is_a_model(tmp_path: Path) -> None:
+    for name in ("digits", "clothes", ".hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes.txt").touch()
+    configs, wanted, problems = read_serving_root(tmp_path)
+    assert {name: config.name for name, config in configs.items()} == {"digits": "digits", "clothes": "clothes"}
+    assert (wanted, problems) == ({"digits": {}, "clothes": {}}, set())
+
+
+def test_models_config_names_the_models_and_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "clothes").mkdir()
+    write_config(tmp_path, 'name: "digits" base_path: "/models/digits" version_labels { key: "stable" value: 3 }')
+    configs, wanted, problems = read_serving_root(tmp_path)
+    assert (list(configs), configs["digits"].version_labels["stable"]) == (["digits"], 3)
+    assert wanted == {}
+    assert [problem.split(":")[0] for problem in problems] == ["digits"]
+
+
+def test_versions_are_complete_folders_named_by_numbers(tmp_path: Path) -> None:
+    model = tmp_path / "digits"
+    expected = {int(name): make_version(model, name) for name in ("1", "10", str(2**63 - 1))}
+    for name in (".publishing-3", "latest", "²", "-1", str(2**63)):
+        make_version(model, name)
+    (model / "4").mkdir()
+    (model / "5").touch()
+    write_config(tmp_path, 'name: "digits" model_version_policy { all {} }')
+    assert read_serving_root(tmp_path)[1] == {"digits": expected}
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("", {10}),
+        ("latest {}", {10}),
+        ("latest { num_versions: 2 }", {9, 10}),
+        ("latest { num_versions: 7 }", {1, 9, 10}),
+        ("all {}", {1, 9, 10}),
+        ("specific { versions: 1 versions: 8 }", {1}),
+        ("specific {}", set()),
+    ],
+)
+def test_the_policy_chooses_versions(tmp_path: Path, policy: str, expected: set[int]) -> None:
+    for number in (9, 1, 10):
+        make_version(tmp_path / "digits", str(number))
+    write_config(tmp_path, f'name: "digits" model_version_policy {{ {policy} }}')
+    assert read_serving_root(tmp_path)[1]["digits"].keys() == expected
+
+
+class Loader:
+    """Fakes loading and freeing: records events, and fails for `broken` versions."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.events: list[str] = []
+        self.broken: set[int] = set()
+        self.model = ServedModel("digits", self._load, self._close, self._notify)
+
+    async def follow(self, *numbers: int) -> list[str]:
+        """Follows versions; returns the new events."""
+        before = len(self.events)
+        await self.model.follow({number: self.folder(number) for number in numbers})
+        await asyncio.sleep(0)
+        return self.events[before:]
+
+    def folder(self, number: int) -> Path:
+        directory = self.root / str(number)
+        if not directory.exists():
+            make_version(self.root, str(number))
+        return directory
+
+    async def _load(self, directory: Path) -> LoadedModel:
+        if int(directory.name) in self.broken:
+            raise ModelLoadError(f"{directory.name} is broken")
+        return cast(Any, int(directory.name))
+
+    async def _close(self, model: LoadedModel) -> None:
+        self.events.append(f"free {model}")
+
+    def _notify(self, name: str, status: ModelVersionStatus) -> None:
+        assert name == "digits"
+        self.events.append(f"{status.version} {state_name(status.state)}")
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Loader:
+    return Loader(tmp_path)
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), timeout=60))
+
+
+def states(model: ServedModel) -> list[str]:
+    return [f"{status.version} {state_name(status.state)}" for status in model.statuses()]
+
+
+def test_the_old_version_is_unloaded_when_the_new_one_is_available(loader: Loader) -> None:
+    async def scenario() -> None:
+        assert await loader.follow(7) == ["7 START", "7 LOADING", "7 AVAILABLE"]
+        assert await loader.follow(8) == [
+            "8 START",
+            "8 LOADING",
+            "8 AVAILABLE",
+            "7 UNLOADING",
+            "free 7",
+            "7 END",
+        ]
+        assert loader.model.find(None).number == 8
+        assert states(loader.model) == ["8 AVAILABLE", "7 END"]
+        assert await loader.follow(8) == []
+
+    run(scenario)
+
+
+def test_a_version_is_freed_after_its_last_request_and_does_not_delay_others(loader: Loader) -> None:
+    async def scenario() -> None:
+        await loader.follow(7)
+        busy = loader.model.find(None)
+        busy.acquire()
+        busy.acquire()
+        await loader.follow(8)
+        await loader.follow(9)
+        busy.release()
+        await asyncio.sleep(0)
+        assert states(loader.model) == ["9 AVAILABLE", "8 END", "7 UNLOADING"]
+        assert "free 7" not in loader.events
+        busy.release()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert loader.events[-2:] == ["free 7", "7 END"]
+
+    run(scenario)
+
+
+def test_the_old_version_stays_until_a_broken_one_is_fixed(loader: Loader) -> None:
+    async def scenario() -> None:
+        await loader.follow(7)
+        loader.broken = {8}
+        assert await loader.follow(8) == ["8 START", "8 LOADING", "8 END"]
+        newest = loader.model.statuses()[0]
+        error = newest.status
+        assert (error.error_code, error.error_message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "8 is broken")
+        assert loader.model.find(None).number == 7
+        assert await loader.follow(8) == []
+        loader.broken.clear()
+        os.utime(loader.folder(8) / "saved_model.pb", (1, 1))
+        assert "8 AVAILABLE" in await loader.follow(8)
+        assert states(loader.model) == ["8 AVAILABLE", "7 END"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "done"),
+    [
+        # A rollback: the wanted version is loaded before the other is unloaded.
+        ([7], ["7 START", "7 LOADING", "7 AVAILABLE", "8 UNLOADING", "free 8", "8 END"]),
+        # The newest first.
+        (
+            [8, 9, 10],
+            ["9 START", "10 START", "10 LOADING", "10 AVAILABLE", "9 LOADING", "9 AVAILABLE"],
+        ),
+        # As in TF Serving, an empty folder unloads everything.
+        ([], ["8 UNLOADING", "free 8", "8 END"]),
+    ],
+)
+def test_following_other_versions(loader: Loader, numbers: Iterable[int], done: list[str]) -> None:
+    async def scenario() -> None:
+        await loader.follow(8)
+        assert await loader.follow(*numbers) == done
+
+    run(scenario)
+
+
+def test_versions_that_are_not_served(loader: Loader) -> None:
+    async def scenario() -> None:
+        with pytest.raises(ServingError, match=r"Servable not found for request: Latest\(digits\)") as error:
+            loader.model.find(None)
+        assert error.value.code is grpc.StatusCode.NOT_FOUND
+        await loader.follow(7)
+        with pytest.raises(ServingError, match=r"Servable not found for request: Specific\(digits, 8\)"):
+            loader.model.find(8)
+
+    run(scenario)
+
+
+def test_close_frees_versions_in_use(loader: Loader) -> None:
+    async def scenario() -> None:
+        await loader.follow(7)
+        loader.model.find(None).acquire()
+        await loader.follow(8)
+        await loader.model.close()
+        assert {"free 7", "free 8"} <= set(loader.events)
+        assert states(loader.model) == ["8 END", "7 END"]
+
+    run(scenario)
+
+
+def watch(root: Path, changes: Any, scenario: Callable[[ModelWatcher], Awaitable[None]]) -> None:
+    async def inside() -> None:
+        watcher = ModelWatcher(ServerOptions(root, poll_seconds=0.01), changes)
+        await watcher.start()
+        try:
+            await scenario(watcher)
+        finally:
+            await watcher.stop()
+
+    asyncio.run(inside())
+
+
+def newest(watcher: ModelWatcher) -> int:
+    return watcher.models["digits"].find(None).number
+
+
+def test_new_versions_and_models_are_loaded_and_removed_ones_unloaded(
+    root: Path, tiny_model: Publish, changes: Any
+) -> None:
+    async def scenario(watcher: ModelWatcher) -> None:
+        with pytest.raises(ServingError, match="Servable not found"):
+            newest(watcher)
+        tiny_model(root / "digits", 1)
+        await changes.wait_for(1, "AVAILABLE")
+        tiny_model(root / "digits", 2)
+        await changes.wait_for(1, "END")
+        assert newest(watcher) == 2
+        tiny_model(root / "clothes", 9)
+        await changes.wait_for(9, "AVAILABLE", model="clothes")
+        shutil.rmtree(root / "digits" / "2")
+        await changes.wait_for(2, "END")
+        assert newest(watcher) == 1
+
+    watch(root, changes, scenario)
+
+
+def test_models_config_may_change_and_is_ignored_while_it_is_wrong(
+    root: Path, tiny_model: Publish, changes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_model(root / "digits", 1)
+    tiny_model(root / "digits", 2)
+
+    async def scenario(watcher: ModelWatcher) -> None:
+        assert newest(watcher) == 2
+        (root / "models.config").write_text("models: digits")
+        async with asyncio.timeout(60):
+            while not caplog.records:
+                await asyncio.sleep(0.01)
+        assert newest(watcher) == 2
+        write_config(root, 'name: "digits" model_version_policy { specific { versions: 1 } }')
+        await changes.wait_for(2, "END")
+        assert newest(watcher) == 1
+
+    with caplog.at_level(logging.ERROR):
+        watch(root, changes, scenario)
+    assert "models.config: not a ModelServerConfig" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("assets.extra/tf_serving_warmup_requests", "tf_serving_warmup_requests is damaged"),
+        ("saved_model.pb", "digits/1: "),
+    ],
+)
+def test_a_version_that_does_not_load_or_warm_up_is_not_served(
+    root: Path, tiny_model: Publish, changes: Any, file: str, message: str
+) -> None:
+    version = tiny_model(root / "digits", 1)
+    (version / file).write_bytes(b"damaged" * 9)
+
+    async def scenario(watcher: ModelWatcher) -> None:
+        (status,) = watcher.models["digits"].statuses()
+        assert message in status.status.error_message
+        with pytest.raises(ServingError, match="Servable not found"):
+            newest(watcher)
+
+    watch(root, changes, scenario)
+
+
+def test_a_model_without_a_folder_is_logged_once_and_the_others_are_served(
+    root: Path, tiny_model: Publish, changes: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_model(root / "digits", 1)
+    write_config(root, 'name: "clothes" } config { name: "digits"')
+
+    async def scenario(watcher: ModelWatcher) -> None:
+        assert newest(watcher) == 1
+        tiny_model(root / "digits", 2)
+        await changes.wait_for(1, "END")
+
+    with caplog.at_level(logging.ERROR):
+        watch(root, changes, scenario)
+    (message,) = caplog.messages
+    assert "clothes: [Errno 2] No such file or directory" in message
+
+
+def test_a_serving_folder_that_cannot_be_read_at_the_start(tmp_path: Path, changes: Any) -> None:
+    async def scenario(watcher: ModelWatcher) -> None:
+        pytest.fail("The watcher has started.")
+
+    with pytest.raises(FileNotFoundError, match="none"):
+        watch(tmp_path / "none", changes, scenario)
+    (tmp_path / "models.config").write_text("models: digits")
+    with pytest.raises(LabelError, match="models.config"):
+        watch(tmp_path, changes, scenario)
