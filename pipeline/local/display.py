@@ -1,28 +1,30 @@
-"""What a person sees while a run goes on and when it has ended."""
+"""Shows the progress and the result of a run on the terminal."""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 from components.verdict import TABLE_FILE, render_findings
-from pipeline.local.runner import RunResult
+
+if TYPE_CHECKING:
+    from pipeline.local.runner import RunResult
 
 _NAME_WIDTH = 19
 _MAX_REFUSALS = 10
-"""Of each gate: what it refused has to fit on a screen."""
+"""Per gate, so that the result fits on a screen."""
 
 
 class RunDisplay:
-    """Prints a line per step with its time, and what the running step says; a `local_runner.Listener`."""
+    """Prints one line per step with its duration, and the progress of the running step."""
 
     def __init__(self, console: Console) -> None:
-        """Prints to `console`; passing texts only show where it is a terminal."""
+        """Prints to `console`, which shows passing texts only if it is a terminal."""
         self._console = console
         self._status = console.status("")
         self._step = ""
@@ -34,34 +36,34 @@ class RunDisplay:
         self._status.start()
 
     def step_finished(self, name: str, seconds: float, *, cached: bool) -> None:
-        """Prints the step with its time."""
+        """Prints the step as completed, with its duration or as cached."""
         self._status.stop()
         mark, time = ("=", "cached") if cached else ("✓", f"{seconds:5.1f} s")
         self._print(f"{mark} {name:<{_NAME_WIDTH}} {time}", style="dim" if cached else "")
 
     def step_failed(self, name: str, seconds: float) -> None:
-        """Prints the step as failed, with its time."""
+        """Prints the step as failed, with its duration."""
         self._status.stop()
         self._print(f"✗ {name:<{_NAME_WIDTH}} {seconds:5.1f} s  failed", style="bold red")
 
     def step_not_run(self, name: str) -> None:
-        """Prints the step as one that something before it did not let run."""
+        """Prints the step as not run, because of an earlier step or a condition."""
         self._status.stop()
         self._print(f"- {name:<{_NAME_WIDTH}} not run", style="dim")
 
     def progressed(self, text: str, *, passing: bool) -> None:
-        """Prints what the step says, or shows it until the step says something else."""
+        """Prints a progress text, or, if it is `passing`, shows it until the next one."""
         if passing:
             self._status.update(f"{self._step}  {text}")
         else:
             self._print(f"    {text}")
 
     def stop(self) -> None:
-        """Leaves the terminal as it was, however the run ended."""
+        """Restores the terminal."""
         self._status.stop()
 
-    def show_result(self, result: RunResult) -> None:
-        """Prints the accuracy, what each gate decided, why one refused, and where the model is."""
+    def show_result(self, result: "RunResult") -> None:
+        """Prints the accuracy, the verdicts of the gates with the reasons of refusals, and the model's folder."""
         self._print("")
         accuracy = result.run.test_accuracy
         if accuracy is not None:
@@ -76,17 +78,17 @@ class RunDisplay:
         self._print(f"Model          {result.pushed_to}")
         if result.served_version != result.run.version:
             self._print(
-                f"Served         version {result.served_version}, as somebody has rolled back; "
+                f"Served         version {result.served_version}, because of a rollback; "
                 f"`digits rollback {result.run.version}` would serve this model again"
             )
 
-    def _show_refusals(self, result: RunResult) -> None:
+    def _show_refusals(self, result: "RunResult") -> None:
         refused = {directory: verdict for directory, verdict in result.verdicts.items() if not verdict.passed}
-        # Only TFX's own InfraValidator writes no verdict.
+        # TFX's own InfraValidator writes no verdict.
         gates = ", ".join(verdict.gate for verdict in refused.values()) or "InfraValidator"
         self._print(f"Gates          refused by {gates}; nothing was pushed", style="bold red")
         if not refused:
-            self._print("TF Serving could not load the model, or did not answer. The log says more.")
+            self._print("TF Serving could not load the model, or did not respond. See the log for details.")
         for directory, verdict in refused.items():
             self._print(f"\n{verdict.gate}", style="bold")
             shown = verdict.refusals[:_MAX_REFUSALS]
@@ -101,14 +103,14 @@ class RunDisplay:
 
 @contextmanager
 def library_output_to(file: Path, terminal: TextIO) -> Iterator[TextIO]:
-    """Sends all that libraries write to standard output and error, from Python or C++, to a file.
+    """Redirects all output to stdout and stderr, from Python and C++ libraries, to a file.
 
     Args:
-        file: Where to; its folder is made.
-        terminal: `sys.stdout` or `sys.stderr`, whose place in the outer world the yielded stream takes.
+        file: Where to append the output; its folder is created.
+        terminal: `sys.stdout` or `sys.stderr`.
 
     Yields:
-        A stream that still goes where `terminal` went.
+        A stream to where `terminal` wrote before.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     streams = (sys.stdout, sys.stderr)

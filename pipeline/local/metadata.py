@@ -107,9 +107,10 @@ def read_run(store: MetadataStore, run_id: str) -> Run:
     return _run(store, store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id))
 
 
-def run_artifacts(store: MetadataStore, run_id: str, type_name: str) -> list[metadata_store_pb2.Artifact]:
-    """Returns the artifacts of a type, such as `digits.Verdict`, that a run produced or took from the cache."""
-    return _artifacts(store, store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id), type_name)
+def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[str]:
+    """Returns the URIs of the artifacts of a type, such as `digits.Verdict`, that a run created or reused."""
+    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
+    return [artifact.uri for artifact in _artifacts(store, context, type_name)]
 
 
 def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_accuracy: float | None = None) -> None:

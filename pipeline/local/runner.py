@@ -1,13 +1,13 @@
-"""Runs the pipeline in this process and reports its steps to a listener as they happen."""
+"""Runs the pipeline in this process and shows its steps as they happen."""
 
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -18,11 +18,10 @@ from registry.versions import list_versions
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
+    from pipeline.local.display import RunDisplay
     from pipeline.local.metadata import Outcome, Run
 
-_TFX_LOGGER = "absl"
 _STEP_LOGGER = "components"
-
 _DATA_ERROR = re.compile(r"DataError: (.+)")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
 
@@ -57,25 +56,12 @@ class RunResult:
         return _evaluated(self.verdicts.values(), "recall")
 
 
-class Listener(Protocol):
-    """Receives the progress of a run."""
-
-    def step_started(self, name: str) -> None:
-        """A step has started."""
-
-    def step_finished(self, name: str, seconds: float, *, cached: bool) -> None:
-        """A step has succeeded, or its result came from the cache."""
-
-    def progressed(self, text: str, *, passing: bool) -> None:
-        """The step reports its progress; another text soon replaces a `passing` one."""
-
-
-def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
+def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
     """Runs the pipeline with TFX's LocalDagRunner.
 
     Args:
         settings: All settings of the run.
-        listener: Receives the progress of each step.
+        display: Shows the progress of each step.
 
     Returns:
         The result of the run, also if a gate refused the model.
@@ -86,13 +72,13 @@ def run_pipeline(settings: Settings, listener: Listener) -> RunResult:
         WorkspaceInUseError: Another run is using the workspace.
     """
     with _exclusive(settings.workspace):
-        return _run(settings, listener)
+        return _run(settings, display)
 
 
-def _run(settings: Settings, listener: Listener) -> RunResult:
+def _run(settings: Settings, display: "RunDisplay") -> RunResult:
     from components.example_gen.data_version import find_data
 
-    observer = StepObserver(listener)
+    observer = StepObserver(display)
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
@@ -139,14 +125,13 @@ def _run_id(compiled: "CompiledPipeline") -> str:
 
 
 def _result(settings: Settings, run_id: str) -> RunResult:
-    from pipeline.local.metadata import open_metadata, read_run, record_outcome, run_artifacts
+    from pipeline.local.metadata import artifact_folders, open_metadata, read_run, record_outcome
 
     store = open_metadata(settings.metadata_file, writable=True)
     run = read_run(store, run_id)
-    folders = [Path(artifact.uri) for artifact in run_artifacts(store, run_id, "digits.Verdict")]
-    verdicts = {folder: read_verdict(folder) for folder in folders}
     steps = [step.name for step in run.steps]
-    verdicts = dict(sorted(verdicts.items(), key=lambda item: steps.index(item[1].gate)))
+    found = {Path(folder): read_verdict(folder) for folder in artifact_folders(store, run_id, "digits.Verdict")}
+    verdicts = dict(sorted(found.items(), key=lambda item: steps.index(item[1].gate)))
     accuracy = _evaluated(verdicts.values(), "accuracy").get("all")
     run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy)
     record_outcome(store, run_id, run.outcome, accuracy)
@@ -220,12 +205,13 @@ def is_interrupt(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) or str(error).strip().endswith("KeyboardInterrupt")
 
 
-class StepObserver:
-    """Turns the log of TFX's launcher into calls of a listener: LocalDagRunner has no hooks."""
+class StepObserver(logging.Handler):
+    """Turns the log of TFX's launcher into lines of a display: LocalDagRunner has no hooks."""
 
-    def __init__(self, listener: Listener) -> None:
-        """Reports to `listener`."""
-        self._listener = listener
+    def __init__(self, display: "RunDisplay") -> None:
+        """Reports to `display`."""
+        super().__init__()
+        self._display = display
         self._started = 0.0
         self._cached = False
         self._skipped = False
@@ -243,20 +229,23 @@ class StepObserver:
         """Reports the steps that run in the body of the `with` statement."""
         from absl import logging as absl_logging
 
-        handlers = {_TFX_LOGGER: _Handler(self._on_tfx_record), _STEP_LOGGER: _Handler(self._on_step_record)}
         # absl would reset a level that is set with the logging module.
         absl_logging.set_verbosity(absl_logging.INFO)
-        logging.getLogger(_STEP_LOGGER).setLevel(logging.DEBUG)
-        for name, handler in handlers.items():
-            logging.getLogger(name).addHandler(handler)
+        loggers = [logging.getLogger("absl"), logging.getLogger(_STEP_LOGGER)]
+        loggers[1].setLevel(logging.DEBUG)
+        for logger in loggers:
+            logger.addHandler(self)
         try:
             yield
         finally:
-            for name, handler in handlers.items():
-                logging.getLogger(name).removeHandler(handler)
+            for logger in loggers:
+                logger.removeHandler(self)
 
-    def _on_tfx_record(self, record: logging.LogRecord) -> None:
-        if record.msg == "Component %s is running." and isinstance(record.args, tuple):
+    def emit(self, record: logging.LogRecord) -> None:
+        """The loggers call this for each record."""
+        if record.name.startswith(_STEP_LOGGER):
+            self._display.progressed(record.getMessage(), passing=record.levelno < logging.INFO)
+        elif record.msg == "Component %s is running." and isinstance(record.args, tuple):
             self._start(str(record.args[0]))
         elif record.msg == "A cached execution %d is used.":
             self._cached = True
@@ -265,22 +254,10 @@ class StepObserver:
         elif record.msg == "Component %s is finished." and not self._skipped:
             self._finish()
 
-    def _on_step_record(self, record: logging.LogRecord) -> None:
-        self._listener.progressed(record.getMessage(), passing=record.levelno < logging.INFO)
-
     def _start(self, name: str) -> None:
         self.current_step, self._cached, self._skipped, self._started = name, False, False, time.monotonic()
-        self._listener.step_started(name)
+        self._display.step_started(name)
 
     def _finish(self) -> None:
         name, self.current_step = self.current_step, None
-        self._listener.step_finished(str(name), time.monotonic() - self._started, cached=self._cached)
-
-
-class _Handler(logging.Handler):
-    def __init__(self, receive: Callable[[logging.LogRecord], None]) -> None:
-        super().__init__()
-        self._receive = receive
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._receive(record)
+        self._display.step_finished(str(name), time.monotonic() - self._started, cached=self._cached)

@@ -8,7 +8,7 @@ import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.local.metadata import MetadataError, Run, list_runs, read_run, record_outcome, run_artifacts
+from pipeline.local.metadata import MetadataError, Run, artifact_folders, list_runs, read_run, record_outcome
 
 AddRun = Callable[..., None]
 
@@ -38,8 +38,8 @@ def test_runs_are_listed_with_steps_outcome_and_version(store: MetadataStore, ad
     assert first.seconds == sum(step.seconds for step in first.steps) >= 0
     assert states(second) == [("Trainer", "cached"), ("Pusher", "failed")]
     assert (second.outcome, second.test_accuracy, second.version) == ("unfinished", None, None)
-    assert [artifact.uri for artifact in run_artifacts(store, FIRST, "PushedModel")] == ["pushed/17"]
-    assert run_artifacts(store, SECOND, "PushedModel") == []
+    assert artifact_folders(store, FIRST, "PushedModel") == ["pushed/17"]
+    assert artifact_folders(store, SECOND, "PushedModel") == []
 
 
 def test_the_outcome_of_a_run_without_a_record_is_ignored(

@@ -2,11 +2,13 @@
 
 import logging
 from datetime import datetime
+from typing import cast
 
 import pytest
 
 from components.example_gen.sources import DataError
 from components.verdict import Finding, Verdict
+from pipeline.local.display import RunDisplay
 from pipeline.local.metadata import Run, Step, StepState
 from pipeline.local.runner import (
     StepFailedError,
@@ -75,7 +77,7 @@ def test_outcome_of_a_run(version: int | None, pusher: StepState | None, verdict
 
 
 class Recorder:
-    """A listener that records its calls."""
+    """A display that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
@@ -93,7 +95,7 @@ class Recorder:
 
 def test_the_log_of_the_launcher_becomes_steps() -> None:
     recorder = Recorder()
-    observer = StepObserver(recorder)
+    observer = StepObserver(cast(RunDisplay, recorder))
     tfx, steps = logging.getLogger("absl"), logging.getLogger("components.trainer.progress")
     with observer.observing():
         tfx.info("Component %s is running.", "Trainer")

@@ -30,7 +30,9 @@ def test_each_source_is_stronger_than_the_one_before(tmp_path: Path, monkeypatch
     assert load_settings().trainer.batch_size == 16
     settings = load_settings(parse_assignments(("trainer.batch_size=8",)))
     assert settings.trainer.batch_size == 8
-    assert settings.trainer.epochs == 4, "what stronger sources leave alone comes from the profile of the file"
+    assert settings.trainer.epochs == 4, (
+        "a value that no stronger source sets comes from the profile that the file chooses"
+    )
 
 
 def test_a_file_of_another_name(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_every_profile_is_valid(profile: str) -> None:
         ("=3", r"^'=3': expected section.key=value"),
     ],
 )
-def test_wrong_assignments_are_named_with_what_is_allowed(assignment: str, message: str) -> None:
+def test_wrong_assignments_are_explained(assignment: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         load_settings(parse_assignments((assignment,)))
 
@@ -82,38 +84,40 @@ def test_an_assignment_below_a_value() -> None:
         parse_assignments(("trainer.epochs=3", "trainer.epochs.x=1"))
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as error:
         load_settings({"trainer": {"epochs": 0, "dropout": 2}})
     assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["trainer.epochs", "trainer.dropout"]
 
 
-def test_a_misspelt_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIGITS_TRAINR__EPOCHS", "3")
-    with pytest.raises(SettingsError, match="^environment: DIGITS_TRAINR__EPOCHS: no such setting; did you mean"):
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("DIGITS_TRAINR__EPOCHS", "^environment: DIGITS_TRAINR__EPOCHS: no such setting; did you mean"),
+        ("DIGITS_TRAINER__EPOCH", "^trainer.epoch: no such setting; did you mean 'epochs'"),
+    ],
+)
+def test_misspelled_variables(monkeypatch: pytest.MonkeyPatch, variable: str, message: str) -> None:
+    monkeypatch.setenv(variable, "3")
+    with pytest.raises(SettingsError, match=message):
         load_settings()
 
 
-def test_a_misspelt_field_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIGITS_TRAINER__EPOCH", "3")
-    with pytest.raises(SettingsError, match="^trainer.epoch: no such setting; did you mean 'epochs'"):
-        load_settings()
-
-
-def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
-    (tmp_path / "digits.toml").write_text("trainer = = 3")
-    with pytest.raises(SettingsError, match="^digits.toml: not valid TOML: .*line 1"):
-        load_settings()
-
-
-@pytest.mark.parametrize("text", ['profile = ["smoke"]', "[profile]"])
-def test_a_profile_that_is_no_name(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainer = = 3", "^digits.toml: not valid TOML: .*line 1"),
+        ('profile = ["smoke"]', "^profile: Input should be 'smoke', 'fast' or 'default'"),
+        ("[profile]", "^profile: Input should be 'smoke', 'fast' or 'default'"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "digits.toml").write_text(text)
-    with pytest.raises(SettingsError, match="^profile: Input should be 'smoke', 'fast' or 'default'"):
+    with pytest.raises(SettingsError, match=message):
         load_settings()
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="absent.toml: cannot be read: No such file"):
         load_settings(file=tmp_path / "absent.toml")
 
