@@ -21,7 +21,7 @@ from benchmarks.serving.messages import Expected
 from registry.signatures import DIGIT_OUTPUT, STATUS_OUTPUT
 
 if TYPE_CHECKING:
-    from serving.server.loaded_model import LoadedModel
+    from serving.server.model import LoadedModel
 
 _WARM_UP_SECONDS = 0.3
 
@@ -69,7 +69,7 @@ class LoopProcess:
 
 
 def _load(model: Path) -> None:
-    from serving.server.loaded_model import LoadedModel
+    from serving.server.model import LoadedModel
 
     global _model
     _model = LoadedModel(model)

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc
 import numpy as np
 
 from serving.client.client import ServedOutputs
 from serving.client.errors import ClientError, RejectedInputError
-from serving.server.errors import ErrorCode, ServingError
-from serving.server.loaded_model import LoadedModel, ModelLoadError
+from serving.server.interface import ServingError
+from serving.server.model import LoadedModel, ModelLoadError
 
 
 class LocalEndpoint:
@@ -36,7 +37,7 @@ class LocalEndpoint:
         try:
             outputs = self._model.run(signature, {input_name: texts})
         except ServingError as error:
-            if error.code is ErrorCode.INVALID_ARGUMENT:
+            if error.code is grpc.StatusCode.INVALID_ARGUMENT:
                 raise RejectedInputError(error.message) from error
             raise ClientError(f"{self._directory}: {error.message}") from error
         return ServedOutputs(outputs, int(self._directory.name))

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from serving.server.loaded_model import LoadedModel
 
 from benchmarks.serving.versions import TwoModels, make_two_models
+from serving.server.model import LoadedModel
 
 
 class TinyClassifier(tf.Module):
