@@ -17,7 +17,7 @@ from components.baseline_model import BaselineModel
 from components.data_gate.component import DataGate
 from components.evaluator.component import GatedEvaluator
 from components.example_gen.component import MnistExampleGen
-from components.example_gen.data_version import DataVersion
+from components.example_gen.sources.detection import DataVersion
 from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
 from components.pusher.component import AtomicPusher
 from components.robustness.component import CorruptedExampleGen

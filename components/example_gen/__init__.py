@@ -1,1 +1,1 @@
-"""MnistExampleGen: from images in any supported layout to the splits of the pipeline."""
+"""MnistExampleGen, the component that ingests labeled images in any supported format."""

@@ -1,4 +1,4 @@
-"""MnistExampleGen: the component that turns images of any supported layout into the splits of the pipeline."""
+"""The component MnistExampleGen: images in any supported format to the splits of the pipeline."""
 
 from typing import ClassVar
 
@@ -8,7 +8,6 @@ from tfx.types import Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.standard_artifacts import Examples
 
-from components.example_gen.data_version import FINGERPRINT_KEY, SPAN_KEY, URI_KEY, DataVersion
 from components.example_gen.executor import (
     EVAL_FRACTION_KEY,
     EXAMPLES_KEY,
@@ -18,6 +17,7 @@ from components.example_gen.executor import (
     TEST_FRACTION_KEY,
     Executor,
 )
+from components.example_gen.sources.detection import FINGERPRINT_KEY, SPAN_KEY, URI_KEY, DataVersion
 
 
 class MnistExampleGenSpec(ComponentSpec):
@@ -38,14 +38,13 @@ class MnistExampleGenSpec(ComponentSpec):
 
 
 class MnistExampleGen(BaseBeamComponent):
-    """Reads npz, IDX, image folders or CSV and writes raw tf.Examples in splits train, eval and test.
+    """Ingests npz, IDX, image folders or CSV and writes raw tf.Examples in the splits train, eval and test.
 
-    TFX's own ExampleGens read none of these but CSV; they split by a hash of the record, which is neither stratified
-    nor keeps MNIST's test images apart.
+    Of these, TFX's own ExampleGens only read CSV, and they split by a hash of the record, which neither stratifies nor
+    keeps MNIST's test set apart. These splits are stratified by label and depend only on the data and the seed.
 
-    The splits are stratified by label and depend on nothing but the data and the seed. Its output, `examples`, holds
-    gzipped TFRecords of `image` int64[784], 0 background to 255 ink, and `label` int64[1], 0 to 9. Its property `span`
-    and its custom properties `uri` and `fingerprint` say which data this is.
+    The output `examples` has gzipped TFRecords of `image` int64[784], 0 background to 255 ink, and `label` int64[1], 0
+    to 9. Its property `span` and its custom properties `uri` and `fingerprint` identify the data.
     """
 
     SPEC_CLASS = MnistExampleGenSpec
@@ -61,15 +60,15 @@ class MnistExampleGen(BaseBeamComponent):
         seed: int,
         num_shards: int,
     ) -> None:
-        """Defines the step for one version of the data.
+        """Configures the step.
 
         Args:
-            data: Where the data is, its span, and the fingerprint of its content, which keys the cache. If the
-                fingerprint is empty, the data is looked up when the step runs: the span, or the newest if it is -1.
-            eval_fraction: Share of the training images that becomes eval.
-            test_fraction: Share of all images that becomes test, where the data has no test set of its own.
-            sample_fraction: Share of all images that is used at all.
-            seed: Seed of the choice and of the order.
+            data: The data and its fingerprint, which is part of the cache key. If the fingerprint is empty, the step
+                finds the data when it runs, the newest span for -1.
+            eval_fraction: Fraction of the training images that become eval.
+            test_fraction: Fraction of all images that become test, if the data has no test set of its own.
+            sample_fraction: Fraction of all images that are used.
+            seed: Seed of the order of the records.
             num_shards: Files per split.
         """
         super().__init__(

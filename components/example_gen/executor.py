@@ -1,4 +1,4 @@
-"""The work of MnistExampleGen: a Beam pipeline from any supported layout to shuffled, sharded, gzipped TFRecords."""
+"""The executor of MnistExampleGen: a Beam pipeline from any supported format to shuffled, sharded TFRecords."""
 
 import logging
 import os
@@ -6,15 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import tensorflow as tf
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto.example_gen_pb2 import PayloadFormat
 from tfx.types import Artifact, artifact_utils
 
-from components.example_gen.data_version import FINGERPRINT_KEY, SPAN_KEY, URI_KEY, DataVersion, find_data
-from components.example_gen.sources import Record, Share, open_source
+from components.example_gen.sources.detection import (
+    FINGERPRINT_KEY,
+    SPAN_KEY,
+    URI_KEY,
+    DataVersion,
+    find_data,
+    open_source,
+)
+from components.example_gen.sources.source import Record
 from components.example_gen.splits import (
     Bounds,
     SplitFractions,
@@ -33,13 +39,13 @@ SAMPLE_FRACTION_KEY = "sample_fraction"
 SEED_KEY = "seed"
 NUM_SHARDS_KEY = "num_shards"
 
-NEWEST_SPAN = -1
-"""Span of data that is only looked up when the step runs, and is to be the newest then."""
+# Stands for the newest span if the step finds the data when it runs.
+_NEWEST_SPAN = -1
 
 _log = logging.getLogger(__name__)
 
 ShardKey = tuple[str, int]
-"""Split and number of the shard in it."""
+"""Split and number of the shard in the split."""
 
 
 class Executor(BaseBeamExecutor):
@@ -51,15 +57,15 @@ class Executor(BaseBeamExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Reads the data, splits it and writes it; TFX calls this.
+        """Reads, splits and writes the data; TFX calls this.
 
         Args:
             input_dict: Empty.
-            output_dict: `examples`, the artifact to fill.
-            exec_properties: What the component was given.
+            output_dict: The artifact `examples` to fill.
+            exec_properties: See the component.
 
         Raises:
-            DataError: The data is missing, damaged, or not what its layout asks for.
+            DataError: The data is missing, damaged, or not in a supported format.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
@@ -75,7 +81,7 @@ class Executor(BaseBeamExecutor):
             shards, sizes = (
                 pipeline
                 | "Shares" >> beam.Create(shares, reshuffle=True)
-                | "Read" >> beam.FlatMap(_read)
+                | "Read" >> beam.FlatMap(lambda share: share.read())
                 | "Split" >> SplitRecords(fractions, exec_properties[SEED_KEY], num_shards)
             )
             _ = (
@@ -92,14 +98,13 @@ class Executor(BaseBeamExecutor):
 
 
 class SplitRecords(beam.PTransform):
-    """Records to shards of splits, as a pair of collections.
+    """Converts records to shards of splits, as a pair of collections.
 
-    The first holds the shards: ((split, shard number), [(order, serialized tf.Example), ...]); the second one element,
-    the sizes of the splits per stratum.
+    The first has the shards: ((split, shard number), [(order, serialized tf.Example), ...]); the second has one
+    element, the sizes of the splits per stratum.
     """
 
     def __init__(self, fractions: SplitFractions, seed: int, num_shards: int) -> None:
-        """Takes how the records are shared out, the seed of the order, and the number of shards per split."""
         super().__init__()
         self._fractions = fractions
         self._seed = seed
@@ -133,15 +138,15 @@ class SplitRecords(beam.PTransform):
 def write_shard(
     shard: tuple[ShardKey, Iterable[tuple[int, bytes]]], directory: str, num_shards: int
 ) -> tuple[ShardKey, int]:
-    """Writes one shard in the order of its records: shuffled, and the same whenever it is written again.
+    """Writes one shard in the order of its records: shuffled, and reproducible.
 
     Args:
-        shard: Its split and number, and the orders and serialized tf.Examples in it.
+        shard: Split and number, and the orders and serialized tf.Examples.
         directory: Folder of the Examples artifact.
         num_shards: Shards of the split.
 
     Returns:
-        The split and number of the shard, and the number of records written.
+        Split and number, and the number of records written.
     """
     (split, number), ordered_examples = shard
     path = os.path.join(directory, f"Split-{split}", f"data_tfrecord-{number:05d}-of-{num_shards:05d}.gz")
@@ -155,14 +160,10 @@ def write_shard(
 
 
 def verify_counts(written: Mapping[ShardKey, int], sizes: Mapping[Stratum, Mapping[str, int]]) -> None:
-    """Compares what was written with what was to be written.
-
-    Args:
-        written: Records in each shard.
-        sizes: Sizes of the splits per stratum.
+    """Compares the records written in each shard with the sizes of the splits per stratum.
 
     Raises:
-        RuntimeError: A split has more or fewer records than it should: an engine lost or repeated some.
+        RuntimeError: A split has more or fewer records than it should, because an engine lost or repeated some.
     """
     for split in SPLITS:
         found = sum(count for (of, _), count in written.items() if of == split)
@@ -173,10 +174,7 @@ def verify_counts(written: Mapping[ShardKey, int], sizes: Mapping[Stratum, Mappi
 
 def encode_example(record: Record) -> bytes:
     """Serializes a record as a raw tf.Example: `image` int64[784] and `label` int64[1]."""
-    int64_features = {
-        IMAGE_KEY: np.frombuffer(record.image, np.uint8).tolist(),
-        LABEL_KEY: [record.label],
-    }
+    int64_features = {IMAGE_KEY: list(record.image), LABEL_KEY: [record.label]}
     features = {
         key: tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for key, values in int64_features.items()
     }
@@ -188,14 +186,10 @@ def _data_version(exec_properties: Mapping[str, Any]) -> DataVersion:
     uri, span, fingerprint = (exec_properties[key] for key in (URI_KEY, SPAN_KEY, FINGERPRINT_KEY))
     if fingerprint:
         return DataVersion(uri, span, fingerprint)
-    # Where no driver finds the data before the step, as on Kubeflow Pipelines.
-    data = find_data(uri, None if span == NEWEST_SPAN else span)
+    # Kubeflow Pipelines has no driver that finds the data before the step.
+    data = find_data(uri, None if span == _NEWEST_SPAN else span)
     _log.info("reading %s, span %d, fingerprint %s", data.uri, data.span, data.fingerprint)
     return data
-
-
-def _read(share: Share) -> Iterator[Record]:
-    return share.read()
 
 
 def _stratum(record: Record) -> Stratum:

@@ -29,7 +29,7 @@ from tfx.types.standard_component_specs import (
 from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.baseline_driver import BASELINE_KEY, BaselineDriver
-from components.example_gen.data_version import FINGERPRINT_KEY, URI_KEY
+from components.example_gen.sources.detection import FINGERPRINT_KEY, URI_KEY
 from components.features import TRAIN_SPLIT
 from components.original_uri import original_uri
 from components.verdict import Finding, Verdict, read_verdict

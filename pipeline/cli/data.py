@@ -11,9 +11,8 @@ from pipeline.cli.options import json_option, print_json, print_table
 @json_option
 def verify_data(uri: str, span: int | None, as_json: bool) -> None:
     """Read all data at URI and report its content, or the first error."""
-    from components.example_gen.sources import open_source
-    from components.example_gen.sources.spans import resolve_span
-    from components.example_gen.sources.verification import verify
+    from components.example_gen.sources.detection import open_source, resolve_span
+    from components.example_gen.sources.source import verify
     from components.features import NUM_CLASSES
 
     found_uri, found_span = resolve_span(uri, span)

@@ -80,7 +80,7 @@ def _wrong_use() -> tuple[type[Exception], ...]:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    from components.example_gen.sources import DataError
+    from components.example_gen.sources.errors import DataError
     from pipeline.kubeflow.deploy.errors import KubeflowError
     from pipeline.local.metadata import MetadataError
     from pipeline.local.runner import StepFailedError, WorkspaceInUseError

@@ -76,7 +76,7 @@ def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
 
 
 def _run(settings: Settings, display: "RunDisplay") -> RunResult:
-    from components.example_gen.data_version import find_data
+    from components.example_gen.sources.detection import find_data
 
     observer = StepObserver(display)
     with observer.step("Fingerprint data"):
@@ -189,7 +189,7 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
     Returns:
         A DataError, or a StepFailedError that names the step and the last line of the reason.
     """
-    from components.example_gen.sources import DataError
+    from components.example_gen.sources.errors import DataError
 
     text = _BEAM_NOTE.sub("", str(error))
     match = _DATA_ERROR.search(text)

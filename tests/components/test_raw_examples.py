@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Examples
 
 from components.example_gen.executor import encode_example
-from components.example_gen.sources import Record
+from components.example_gen.sources.source import Record
 from components.raw_examples import find_files, read_images
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (1100, 28, 28), dtype=np.uint8)

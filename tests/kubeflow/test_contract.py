@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.example_gen.data_version import find_data
+from components.example_gen.sources.detection import find_data
 from components.verdict import Verdict
 from registry.provenance import model_fingerprint, read_provenance, verify_files
 from registry.versions import Version, list_versions

@@ -11,7 +11,7 @@ import pytest
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-from components.example_gen.data_version import DataVersion
+from components.example_gen.sources.detection import DataVersion
 from pipeline import evaluation
 from pipeline.beam.engine import direct_runner_args
 from pipeline.digits_pipeline import create_pipeline

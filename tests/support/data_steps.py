@@ -17,7 +17,7 @@ from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types import Artifact
 
 # isort: split
-from components.example_gen.data_version import find_data
+from components.example_gen.sources.detection import find_data
 from pipeline.beam.engine import beam_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.settings.settings import Settings, load_settings, parse_assignments

@@ -1,59 +1,130 @@
-"""Tells formats of input data apart by looking at them, so that nobody has to name the format of their data."""
+"""Finds the data of a URI: resolves its span, detects its format from its content, and identifies its version.
 
-import zlib
+Span patterns are those of TFX's ExampleGen: https://www.tensorflow.org/tfx/guide/examplegen#span.
+"""
+
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from components.example_gen.sources.errors import DataError, listed, quoted
-from components.example_gen.sources.idx import (
-    IMAGES_MAGIC,
-    LABELS_MAGIC,
-    idx_source,
-    is_complete,
-    prefixes,
-    sibling_names,
-)
+from components.example_gen.sources.idx import MAGICS, idx_data_sets, idx_source, is_complete, sibling_names
 from components.example_gen.sources.image_folder import CLASS_NAMES, ORIGINS, image_folder_source
-from components.example_gen.sources.kaggle_csv import csv_source
+from components.example_gen.sources.kaggle_csv import HEAD, csv_source
 from components.example_gen.sources.npz import NpzSource
-from components.example_gen.sources.source import Source
-from components.example_gen.sources.storage import (
-    Entry,
-    exists,
-    full_uri,
-    is_folder,
-    list_folder,
-    opened,
-)
-from components.example_gen.sources.streams import GZIP_MAGIC
+from components.example_gen.sources.source import Source, fingerprint
+from components.example_gen.sources.storage import Entry, decompressed, exists, full_uri, is_folder, list_folder
+
+# Execution properties of MnistExampleGen and properties of its examples.
+URI_KEY = "uri"
+SPAN_KEY = "span"
+FINGERPRINT_KEY = "fingerprint"
 
 _LAYOUTS = (
     "an npz file (mnist.npz), a folder of four IDX files (train-images-idx3-ubyte[.gz] and so on) or one of them, "
     "a folder of class folders 0 to 9 with images, or a CSV file or a folder with train.csv"
 )
-_FIX = "give the path or URI of one of these"
+_FIX = "pass the path or URI of one of these"
 
 _HEAD_SIZE = 512
 _ZIP_MAGIC = b"PK"
-_IDX_MAGICS = tuple(magic.to_bytes(4, "big") for magic in (IMAGES_MAGIC, LABELS_MAGIC))
-_CSV_HEADS = (b"label,", b"\xef\xbb\xbflabel,")
 
-# Tells zlib to expect a gzip header: https://docs.python.org/3/library/zlib.html#zlib.decompress.
-_GZIP_WINDOW = 31
+_PLACEHOLDER = re.compile(r"\{SPAN(?::([1-9][0-9]*))?\}")
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """One version of the data.
+
+    Attributes:
+        uri: Its URI with the span filled in, or its absolute path.
+        span: Its span, 0 if the URI has no `{SPAN}`.
+        fingerprint: SHA-256 of its content.
+    """
+
+    uri: str
+    span: int
+    fingerprint: str
+
+
+def find_data(uri: str, span: int | None) -> DataVersion:
+    """Finds data and fingerprints it, so that changed data always reruns the pipeline.
+
+    Args:
+        uri: Path or URI of the data, may have `{SPAN}`.
+        span: The span to read; the newest if None.
+
+    Raises:
+        DataError: There is no such data, or its format is unknown.
+    """
+    found_uri, found_span = resolve_span(uri, span)
+    # The cache compares the URI, too: one place must have one name.
+    absolute_uri = full_uri(found_uri).removeprefix("file://")
+    return DataVersion(absolute_uri, found_span, fingerprint(open_source(absolute_uri)))
+
+
+def resolve_span(uri: str, span: int | None) -> tuple[str, int]:
+    """Fills the number of a span into a URI.
+
+    Args:
+        uri: Path or URI with at most one `{SPAN}`, which matches a number, or `{SPAN:5}`, which matches a number of
+            five digits.
+        span: Number of the span; the largest number if None.
+
+    Returns:
+        The URI of the span and its number, 0 if the URI has no pattern.
+
+    Raises:
+        DataError: The span does not exist, the pattern is malformed, or there is a span but no pattern.
+    """
+    match = _PLACEHOLDER.search(uri)
+    if uri.count("{SPAN") > 1 or ("{SPAN" in uri and not match):
+        found = f"{uri.count('{SPAN')} placeholders" if match else "a malformed placeholder"
+        raise DataError(uri, found, "one {SPAN} or {SPAN:5}", "correct the pattern")
+    if not match:
+        if span:
+            raise DataError(uri, f"no {{SPAN}} for span {span}", "{SPAN} in the path", "add it, or pass no span")
+        return uri, 0
+    spans = _find_spans(uri, match)
+    if not spans:
+        raise DataError(uri, "no span", "a file or folder that matches the pattern", "add one, or correct the pattern")
+    number = max(spans) if span is None else span
+    if number not in spans:
+        known = ", ".join(map(str, sorted(spans)))
+        raise DataError(uri, f"no span {number}", f"one of the existing spans ({known})", "pass one of them")
+    return spans[number], number
+
+
+def _find_spans(uri: str, match: re.Match[str]) -> dict[int, str]:
+    folder, slash, before = uri[: match.start()].rpartition("/")
+    after, separator, rest = uri[match.end() :].partition("/")
+    digits = f"[0-9]{{{match[1]}}}" if match[1] else "[0-9]+"
+    name = re.compile(f"{re.escape(before)}({digits}){re.escape(after)}")
+    parent = folder + slash or "."
+    spans: dict[int, str] = {}
+    for entry in list_folder(parent) if is_folder(parent) else []:
+        span_uri = f"{folder}{slash}{entry.name}{separator}{rest}"
+        if (found := name.fullmatch(entry.name)) and (not rest.strip("/") or exists(span_uri)):
+            if (number := int(found[1])) in spans:
+                names = f"{spans[number]!r} and {span_uri!r}"
+                raise DataError(uri, f"span {number} twice ({names})", "one of each number", "remove one")
+            spans[number] = span_uri
+    return spans
 
 
 def open_source(uri: str) -> Source:
-    """Finds out what lies at a path and makes the source that reads it.
+    """Detects the format of the data at a path and makes the source that reads it.
 
     Args:
-        uri: Local path, or URI of any scheme that fsspec knows, of a file or folder.
+        uri: Local path or URI of a file or folder, of any scheme that fsspec supports.
 
     Returns:
-        The source; of its files no more was read than telling them apart took.
+        The source, of which no more was read than the detection requires.
 
     Raises:
-        DataError: Nothing is there, it cannot be reached, it is none of the formats or more than one, or a file that
-            belongs to it is missing.
+        DataError: The path does not exist or cannot be reached, its format is unknown or ambiguous, or a file of the
+            data set is missing.
     """
     location = full_uri(uri)
     if is_folder(location):
@@ -65,36 +136,21 @@ def open_source(uri: str) -> Source:
 
 def _open_file(uri: str) -> Source:
     folder, _, name = uri.rpartition("/")
-    head = _read_head(uri)
-    # Names come second, so that a damaged file is told what is wrong with it rather than not recognised.
+    with decompressed(uri) as stream:
+        head = stream.read(_HEAD_SIZE)
+    # The name counts as well, so that the reader of the format can describe the damage of a damaged file.
     if head.startswith(_ZIP_MAGIC) or name.endswith(".npz"):
         return NpzSource((uri,))
-    if head.startswith(_IDX_MAGICS) or prefixes([name]):
-        return _open_idx_file(folder, name)
-    if head.startswith(_CSV_HEADS) or name.endswith((".csv", ".csv.gz")):
+    if head.startswith(MAGICS) or sibling_names(name):
+        siblings = [Entry(sibling, f"{folder}/{sibling}", is_folder=False) for sibling in sibling_names(name)]
+        data_sets = idx_data_sets(entry for entry in siblings if exists(entry.uri))
+        if not data_sets:
+            found, expected = "an IDX file with an unknown name", "a name such as train-images-idx3-ubyte[.gz]"
+            raise DataError(uri, found, expected, "rename it")
+        return idx_source(folder, *data_sets.popitem())
+    if HEAD.match(head) or name.endswith((".csv", ".csv.gz")):
         return csv_source(uri)
     raise DataError(uri, f"a file that starts {quoted(head[:16])}", _LAYOUTS, _FIX)
-
-
-def _read_head(uri: str) -> bytes:
-    with opened(uri) as file:
-        head = file.read(_HEAD_SIZE)
-    if not head.startswith(GZIP_MAGIC):
-        return head
-    try:
-        return zlib.decompressobj(_GZIP_WINDOW).decompress(head)
-    except zlib.error:
-        return b""
-
-
-def _open_idx_file(folder: str, name: str) -> Source:
-    names = sibling_names(name)
-    if not names:
-        expected = "a name such as train-images-idx3-ubyte[.gz]"
-        raise DataError(f"{folder}/{name}", "an IDX file whose name does not tell its part", expected, "rename it")
-    siblings = [Entry(sibling, f"{folder}/{sibling}", is_folder=False) for sibling in names]
-    (prefix,) = prefixes([name])
-    return idx_source(folder, [entry for entry in siblings if exists(entry.uri)], prefix)
 
 
 def _open_folder(uri: str) -> Source:
@@ -103,27 +159,23 @@ def _open_folder(uri: str) -> Source:
     if not layouts:
         raise DataError(uri, f"a folder with {listed([entry.name for entry in entries])}", _LAYOUTS, _FIX)
     if len(layouts) > 1:
-        raise DataError(uri, " and ".join(layouts), "one data set", "keep each in a folder of its own")
+        raise DataError(uri, " and ".join(layouts), "one data set", "keep each in its own folder")
     (open_layout,) = layouts.values()
     return open_layout()
 
 
 def _find_layouts(uri: str, entries: list[Entry]) -> dict[str, Callable[[], Source]]:
-    folder_names = {entry.name for entry in entries if entry.is_folder}
     files = [entry for entry in entries if not entry.is_folder]
     layouts: dict[str, Callable[[], Source]] = {}
-    for prefix in _idx_prefixes(files):
-        layouts[f"IDX files {prefix}*"] = partial(idx_source, uri, files, prefix)
-    if folder_names & {*CLASS_NAMES, *ORIGINS}:
+    data_sets = idx_data_sets(files)
+    complete = {prefix: parts for prefix, parts in data_sets.items() if is_complete(parts)}
+    for prefix, parts in (complete or data_sets).items():
+        layouts[f"IDX files {prefix}*"] = partial(idx_source, uri, prefix, parts)
+    if any(entry.is_folder and entry.name in (*CLASS_NAMES, *ORIGINS) for entry in entries):
         layouts["folders of images"] = partial(image_folder_source, uri, entries)
     if train := _csv_file(uri, "train", files):
         layouts["train.csv"] = partial(csv_source, train, _csv_file(uri, "test", files))
     return layouts
-
-
-def _idx_prefixes(files: list[Entry]) -> list[str]:
-    found = sorted(prefixes(entry.name for entry in files))
-    return [prefix for prefix in found if is_complete(files, prefix)] or found
 
 
 def _csv_file(folder: str, stem: str, files: list[Entry]) -> str | None:

@@ -1,19 +1,19 @@
-"""One kind of error for data that cannot be used, so that every message reads the same and says what to do."""
+"""The one error for unusable data, so that every message names the place, the problem and the fix."""
 
 _MAX_LENGTH = 160
 
 
 class DataError(ValueError):
-    """Data that cannot be used, told in one line to the person who provided it.
+    """Unusable data, described in one line for the user who provided it.
 
     The parts are the arguments of the exception, so that it survives pickling between processes.
 
     Attributes:
-        where: File, and the record, row and field where they are known; see `place`. Alone, it is the whole message:
-            that of an error that another process has passed on as text.
-        found: What was found there.
-        expected: What was expected there.
-        fix: What the person can do about it, unless that follows from what was expected.
+        where: File and, if known, record or row and field. Without `found`, the whole message, as another process
+            passed it on.
+        found: What the file has there.
+        expected: What it should have there.
+        fix: What the user can do, unless that follows from `expected`.
     """
 
     def __init__(self, where: str, found: str = "", expected: str = "", fix: str = "") -> None:
@@ -23,45 +23,22 @@ class DataError(ValueError):
     def __str__(self) -> str:
         fix = f"; {self.fix}" if self.fix else ""
         message = f"{self.where}: found {self.found}, expected {self.expected}{fix}" if self.found else self.where
-        # Names of files and errors of drivers may hold line breaks; local files are named as people name them.
+        # File names and errors of drivers may contain line breaks.
         return " ".join(message.split()).replace("file:///", "/")
 
 
-def truncated(where: str, found: str) -> DataError:
-    """Makes the error of a file that is cut short."""
-    return DataError(where, found, "a complete file", "it is cut short: download or copy it again")
-
-
 def corrupt(where: str, found: str, expected: str) -> DataError:
-    """Makes the error of a file whose bytes were damaged."""
+    """Returns the error of a damaged or incomplete file."""
     return DataError(where, found, expected, "download or copy it again")
 
 
-def place(file: str, *parts: str) -> str:
-    """Names a place in a file, from the outside in.
-
-    Args:
-        file: URI of the file.
-        *parts: Narrower and narrower parts of it, such as a record and a field.
-
-    Returns:
-        All of them, joined with commas.
-    """
-    return ", ".join((file, *parts))
-
-
-def numbered_record(index: int) -> str:
-    """Names a record by its index, which counts from 0 in all sources."""
-    return f"record {index} (counted from 0)"
-
-
 def quoted(value: str | bytes) -> str:
-    """Quotes what was found in a file, cut to a length that leaves a message readable."""
+    """Quotes content of a file, shortened to keep the message readable."""
     text = repr(value)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."
 
 
 def listed(names: list[str]) -> str:
-    """Lists names that were found in a folder, the first ten of them."""
+    """Lists the first ten names."""
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(repr(name) for name in names[:10]) + more if names else "nothing"

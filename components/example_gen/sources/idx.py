@@ -1,54 +1,63 @@
-"""Reads IDX files, the format in which MNIST, Fashion-MNIST, KMNIST and EMNIST are published.
+"""Reads IDX files, the format of MNIST, Fashion-MNIST, KMNIST and EMNIST.
 
-Source of the format and of the names of the four files: http://yann.lecun.com/exdb/mnist/, "FILE FORMATS FOR THE MNIST
-DATABASE". EMNIST (Cohen et al. 2017, arXiv:1702.05373) keeps the format, but stores images as Matlab does, column by
-column (the data set's own readme: https://www.nist.gov/itl/products-and-services/emnist-dataset): its images are
-transposed back here, by its file names.
+Format and file names: http://yann.lecun.com/exdb/mnist/, "FILE FORMATS FOR THE MNIST DATABASE". EMNIST (Cohen et al.
+2017, arXiv:1702.05373) stores images column by column
+(https://www.nist.gov/itl/products-and-services/emnist-dataset); files of its name are transposed.
 """
 
 import gzip
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from components.example_gen.sources.errors import DataError, corrupt, truncated
-from components.example_gen.sources.records import (
+from components.example_gen.sources.errors import DataError, corrupt
+from components.example_gen.sources.source import (
+    RECORDS_PER_SHARE,
+    TEST,
+    TRAIN,
+    Record,
+    Share,
+    Source,
     check_counts,
     check_image_size,
-    check_numbered_labels,
+    numbered,
     numbered_records,
     ranges,
 )
-from components.example_gen.sources.source import RECORDS_PER_SHARE, TEST, TRAIN, Record, Share, Source
-from components.example_gen.sources.storage import Entry
-from components.example_gen.sources.streams import decompressed, read_exactly
+from components.example_gen.sources.storage import Entry, decompressed, read_exactly
 from components.features import IMAGE_HEIGHT, IMAGE_SIZE, IMAGE_WIDTH
 
-IMAGES_MAGIC = 0x00000803
-LABELS_MAGIC = 0x00000801
-
-_NUM_DIMENSIONS = {IMAGES_MAGIC: 3, LABELS_MAGIC: 1}
-_IMAGES_HEADER_SIZE = 16
-_LABELS_HEADER_SIZE = 8
 _TRANSPOSED_PREFIX = "emnist-"
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<set>train|t10k|test)-(?P<what>images|labels)(?P<mark>[-.])idx[13]-ubyte(\.gz)?")
-_ROLES = ((TRAIN, "images"), (TRAIN, "labels"), (TEST, "images"), (TEST, "labels"))
+
+Parts = Mapping[tuple[str, str], list[Entry]]
+"""Files of a data set by origin and content ("images" or "labels")."""
+
+_PARTS = ((TRAIN, "images"), (TRAIN, "labels"), (TEST, "images"), (TEST, "labels"))
 
 
-class _Role(NamedTuple):
-    prefix: str
-    origin: str
+class _Layout(NamedTuple):
     content: str
+    magic: int
+    header: struct.Struct
+    record_size: int
+
+
+_IMAGES = _Layout("images", 0x00000803, struct.Struct(">4I"), IMAGE_SIZE)
+_LABELS = _Layout("labels", 0x00000801, struct.Struct(">2I"), 1)
+
+MAGICS = tuple(layout.magic.to_bytes(4, "big") for layout in (_IMAGES, _LABELS))
+"""First bytes of the files."""
 
 
 @dataclass(frozen=True)
 class IdxSource(Source):
-    """Images and labels for training and images and labels for testing, four files in this order."""
+    """Training images, training labels, test images and test labels, four files in this order."""
 
     format = "IDX"
     is_transposed: bool
@@ -57,7 +66,8 @@ class IdxSource(Source):
         """See the base class."""
         shares: list[Share] = []
         for origin, (images, labels) in {TRAIN: self.files[:2], TEST: self.files[2:]}.items():
-            count = _validated_count(images, labels)
+            count = _validated_count(images, _IMAGES)
+            check_counts(images, count, labels, _validated_count(labels, _LABELS))
             for start, stop in ranges(count, records_per_share):
                 shares.append(IdxShare(images, labels, origin, start, stop, count, self.is_transposed))
         return shares
@@ -77,45 +87,46 @@ class IdxShare(Share):
 
     def read(self) -> Iterator[Record]:
         """See the base class."""
-        images = self._read_range(self.images, _IMAGES_HEADER_SIZE, IMAGE_SIZE)
-        labels = np.frombuffer(self._read_range(self.labels, _LABELS_HEADER_SIZE, 1), np.uint8)
-        check_numbered_labels(labels, self.labels, self.start)
+        images = self._read_range(self.images, _IMAGES)
+        labels = np.frombuffer(self._read_range(self.labels, _LABELS), np.uint8)
         if self.is_transposed:
             columns_first = np.frombuffer(images, np.uint8).reshape(-1, IMAGE_WIDTH, IMAGE_HEIGHT)
             images = columns_first.transpose(0, 2, 1).tobytes()
-        yield from numbered_records(self.origin, self.start, images, labels)
+        yield from numbered_records(
+            self.origin, self.start, images, labels, lambda index: f"{self.labels}, {numbered(index)}"
+        )
 
-    def _read_range(self, uri: str, header_size: int, record_size: int) -> bytes:
+    def _read_range(self, uri: str, layout: _Layout) -> bytes:
         with decompressed(uri) as stream:
-            stream.seek(header_size + self.start * record_size)
-            data = read_exactly(stream, (self.stop - self.start) * record_size, uri)
-            # Reading on at the end also makes gzip compare the checksum.
+            stream.seek(layout.header.size + self.start * layout.record_size)
+            data = read_exactly(stream, (self.stop - self.start) * layout.record_size, uri)
+            # Reading to the end also makes gzip verify the checksum.
             if self.stop == self.count and stream.read(1):
                 raise corrupt(uri, "bytes after the last record", f"{self.count} records, as its header says")
         return data
 
 
-def prefixes(names: Iterable[str]) -> set[str]:
-    """Finds the IDX data sets in a folder.
-
-    Args:
-        names: Names of files.
+def idx_data_sets(entries: Iterable[Entry]) -> dict[str, Parts]:
+    """Finds the IDX data sets among files.
 
     Returns:
-        What stands before "train-images" and the like in the names: "" for MNIST, "emnist-digits-" for EMNIST's digits.
+        The files by the prefix of their names: "" for MNIST, "emnist-digits-" for the digits of EMNIST.
     """
-    return {role.prefix for name in names if (role := _role(name))}
+    data_sets: dict[str, dict[tuple[str, str], list[Entry]]] = {}
+    for entry in entries:
+        if match := _NAME.fullmatch(entry.name):
+            part = (TRAIN if match["set"] == TRAIN else TEST, match["what"])
+            data_sets.setdefault(match["prefix"], {}).setdefault(part, []).append(entry)
+    return dict(data_sets)
+
+
+def is_complete(parts: Parts) -> bool:
+    """Returns whether a data set has all four files."""
+    return set(parts) == set(_PARTS)
 
 
 def sibling_names(name: str) -> list[str]:
-    """Gives the names that all files of a data set may have, as a web server need not list its folders.
-
-    Args:
-        name: Name of one of its files.
-
-    Returns:
-        Names in the style of this one, plain and gzipped; none if `name` is not that of an IDX file.
-    """
+    """Returns all possible file names of the data set of a file, because some web servers cannot list folders."""
     match = _NAME.fullmatch(name)
     if not match:
         return []
@@ -124,83 +135,41 @@ def sibling_names(name: str) -> list[str]:
     return [f"{name}{suffix}" for name in names for suffix in ("", ".gz")]
 
 
-def is_complete(entries: Iterable[Entry], prefix: str) -> bool:
-    """Tells whether all four files of a data set are there."""
-    return {(role.origin, role.content) for role in _roles(entries, prefix)} == set(_ROLES)
-
-
-def idx_source(folder: str, entries: Iterable[Entry], prefix: str) -> IdxSource:
-    """Makes the source of four IDX files.
+def idx_source(folder: str, prefix: str, parts: Parts) -> IdxSource:
+    """Makes the source of an IDX data set.
 
     Args:
-        folder: Path or URI of their folder, for messages.
-        entries: Files of the folder.
-        prefix: What the names of the four start with, see `prefixes`.
-
-    Returns:
-        The source.
+        folder: URI of its folder.
+        prefix: Prefix of its file names.
+        parts: Its files.
 
     Raises:
-        DataError: One of the four is missing, or there twice.
+        DataError: A file is missing, or exists twice.
     """
-    roles = _roles(entries, prefix)
-    for origin, content in _ROLES:
-        found = roles.get(_Role(prefix, origin, content), [])
+    for origin, content in _PARTS:
+        found = parts.get((origin, content), [])
         if not found:
-            raise DataError(folder, "an incomplete IDX data set", _standard_name(prefix, origin, content), "add it")
+            # The test set of MNIST is t10k; that of data sets with a prefix is test.
+            origin_name = origin if origin == TRAIN or prefix else "t10k"
+            name = f"{prefix}{origin_name}-{content}-idx{3 if content == 'images' else 1}-ubyte[.gz]"
+            raise DataError(folder, "an incomplete IDX data set", name, "add it")
         if len(found) > 1:
             names = " and ".join(entry.name for entry in found)
             raise DataError(folder, f"both {names}", "only one of them", "remove the other")
-    files = [roles[_Role(prefix, *role)][0].uri for role in _ROLES]
-    return IdxSource(tuple(files), is_transposed=prefix.startswith(_TRANSPOSED_PREFIX))
+    return IdxSource(tuple(parts[part][0].uri for part in _PARTS), prefix.startswith(_TRANSPOSED_PREFIX))
 
 
-def _role(name: str) -> _Role | None:
-    match = _NAME.fullmatch(name)
-    return _Role(match["prefix"], TRAIN if match["set"] == TRAIN else TEST, match["what"]) if match else None
-
-
-def _roles(entries: Iterable[Entry], prefix: str) -> dict[_Role, list[Entry]]:
-    roles: dict[_Role, list[Entry]] = {}
-    for entry in entries:
-        if (role := _role(entry.name)) and role.prefix == prefix:
-            roles.setdefault(role, []).append(entry)
-    return roles
-
-
-def _standard_name(prefix: str, origin: str, content: str) -> str:
-    # MNIST calls its test set t10k; the data sets that have a prefix call theirs test.
-    test = "test" if prefix else "t10k"
-    return f"{prefix}{origin if origin == TRAIN else test}-{content}-idx{3 if content == 'images' else 1}-ubyte[.gz]"
-
-
-def _validated_count(images: str, labels: str) -> int:
-    with decompressed(images) as stream:
-        num_images, height, width = _read_header(stream, IMAGES_MAGIC, images)
-        check_image_size(images, height, width)
-        _check_size(stream, _IMAGES_HEADER_SIZE + num_images * IMAGE_SIZE, images)
-    with decompressed(labels) as stream:
-        (num_labels,) = _read_header(stream, LABELS_MAGIC, labels)
-        _check_size(stream, _LABELS_HEADER_SIZE + num_labels, labels)
-    check_counts(images, num_images, labels, num_labels)
-    return num_images
-
-
-def _read_header(stream: IO[bytes], magic: int, uri: str) -> tuple[int, ...]:
-    (found,) = struct.unpack(">I", read_exactly(stream, 4, uri))
-    if found != magic:
-        content = "images" if magic == IMAGES_MAGIC else "labels"
-        raise corrupt(uri, f"magic number 0x{found:08x}", f"0x{magic:08x}, IDX {content} of type uint8")
-    num_dimensions = _NUM_DIMENSIONS[magic]
-    return struct.unpack(f">{num_dimensions}I", read_exactly(stream, 4 * num_dimensions, uri))
-
-
-def _check_size(stream: IO[bytes], expected: int, uri: str) -> None:
-    # How much is in a gzipped file shows only when all of it is read, which the shares do.
-    if isinstance(stream, gzip.GzipFile):
-        return
-    size = stream.seek(0, os.SEEK_END)
-    if size < expected:
-        raise truncated(uri, f"{size} bytes where its header asks for {expected}")
-    if size > expected:
-        raise corrupt(uri, f"{size} bytes", f"{expected}, as its header says")
+def _validated_count(uri: str, layout: _Layout) -> int:
+    with decompressed(uri) as stream:
+        magic, count, *size = layout.header.unpack(read_exactly(stream, layout.header.size, uri))
+        if magic != layout.magic:
+            expected = f"0x{layout.magic:08x}, IDX {layout.content} of type uint8"
+            raise corrupt(uri, f"magic number 0x{magic:08x}", expected)
+        if size:
+            check_image_size(uri, *size)
+        # The size of gzipped content is unknown until a share reads it to the end.
+        if not isinstance(stream, gzip.GzipFile):
+            num_bytes, expected_bytes = stream.seek(0, os.SEEK_END), layout.header.size + count * layout.record_size
+            if num_bytes != expected_bytes:
+                raise corrupt(uri, f"{num_bytes} bytes", f"{expected_bytes}, as its header says")
+    return int(count)

@@ -1,8 +1,8 @@
-"""Reads the npz file in which Keras distributes MNIST, without ever unpickling what is in it.
+"""Reads the npz file in which Keras distributes MNIST, range by range and without unpickling.
 
-An npz file is a zip archive with one npy file per array. Source of the npy format:
-https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html; of the names and shapes of the arrays:
-https://keras.io/api/datasets/mnist/.
+An npz file is a zip archive of npy files (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
+`numpy.load` would read whole arrays, which is too much for the memory of parallel workers. Names and shapes of the
+arrays: https://keras.io/api/datasets/mnist/.
 """
 
 import errno
@@ -21,36 +21,29 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from components.example_gen.sources.errors import DataError, corrupt, numbered_record, place, truncated
-from components.example_gen.sources.records import (
+from components.example_gen.sources.errors import DataError, corrupt, listed
+from components.example_gen.sources.source import (
+    RECORDS_PER_SHARE,
+    TEST,
+    TRAIN,
+    Record,
+    Share,
+    Source,
     check_counts,
     check_image_size,
-    check_numbered_labels,
+    numbered,
     numbered_records,
     ranges,
 )
-from components.example_gen.sources.source import RECORDS_PER_SHARE, TEST, TRAIN, Record, Share, Source
-from components.example_gen.sources.storage import lacks_ranges, opened
-from components.example_gen.sources.streams import read_exactly
+from components.example_gen.sources.storage import lacks_ranges, opened, read_exactly
 
-_BLOCK_SIZE = 2**20
-
-# Records of a float array searched for NaN at a time.
-_NUM_SEARCHED = 1024
-
+# Records read at a time when all of them are not needed at once.
+_RECORDS_PER_BLOCK = 1024
 
 _HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
-
-# What zipfile raises for damage: RuntimeError for encryption and unknown compression, ValueError for wrong offsets.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, ValueError)
-
-
-class _Header(NamedTuple):
-    shape: tuple[int, ...]
-    fortran_order: bool
-    dtype: np.dtype[Any]
-    num_bytes: int  # Those that follow the header.
+# For damage, zipfile also raises RuntimeError (encryption, compression) and ValueError and OSError (wrong offsets).
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError, OSError)
 
 
 @dataclass(frozen=True)
@@ -64,8 +57,10 @@ class NpzSource(Source):
         (uri,) = self.files
         shares: list[Share] = []
         for origin in (TRAIN, TEST):
-            count = _validated_count(uri, origin)
-            shares += [NpzShare(uri, origin, *bounds) for bounds in ranges(count, records_per_share)]
+            images, labels = f"x_{origin}", f"y_{origin}"
+            count = _validated_count(uri, images)
+            check_counts(f"{uri}, {images}", count, f"{uri}, {labels}", _validated_count(uri, labels))
+            shares += [NpzShare(uri, origin, start, stop) for start, stop in ranges(count, records_per_share)]
         return shares
 
 
@@ -80,113 +75,91 @@ class NpzShare(Share):
 
     def read(self) -> Iterator[Record]:
         """See the base class."""
-        labels_key = f"y_{self.origin}"
-        images = self._read_range(f"x_{self.origin}").tobytes()
-        labels = self._read_range(labels_key)
-        check_numbered_labels(labels, self.uri, self.start, labels_key)
-        yield from numbered_records(self.origin, self.start, images, labels)
+        key = f"y_{self.origin}"
+        images, labels = self._read_range(f"x_{self.origin}").tobytes(), self._read_range(key)
+        yield from numbered_records(
+            self.origin, self.start, images, labels, lambda index: f"{self.uri}, {numbered(index)}, {key}"
+        )
 
     def _read_range(self, key: str) -> NDArray[Any]:
-        with _opened_array(self.uri, key) as (stream, header):
-            record_size = _record_size(header)
-            _skip(stream, self.start * record_size)
-            # With the last byte of an array, zipfile compares its checksum.
-            data = read_exactly(stream, (self.stop - self.start) * record_size, place(self.uri, key))
-        return np.frombuffer(data, header.dtype)
+        with _opened_array(self.uri, key) as array:
+            # zipfile verifies the checksum of an array only if all of it is read, without seeking.
+            for start, stop in ranges(self.start, _RECORDS_PER_BLOCK):
+                array.read(stop - start)
+            return array.read(self.stop - self.start)
 
 
-def _validated_count(uri: str, origin: str) -> int:
-    images_key, labels_key = f"x_{origin}", f"y_{origin}"
-    images, labels = place(uri, images_key), place(uri, labels_key)
-    with _opened_array(uri, images_key) as (stream, header):
-        if len(header.shape) != 3:
-            raise _unusable(images, f"shape {header.shape}", "[n,28,28]")
-        check_image_size(images, *header.shape[1:])
-        _check_type(stream, header, images, header.dtype == np.uint8, "uint8 from 0 to 255")
-        _check_size(header, images)
-        num_images = header.shape[0]
-    with _opened_array(uri, labels_key) as (stream, header):
-        if len(header.shape) != 1:
-            raise _unusable(labels, f"shape {header.shape}", "[n]")
-        _check_type(stream, header, labels, header.dtype.kind in "iu", "an integer dtype")
-        _check_size(header, labels)
-        check_counts(images, num_images, labels, header.shape[0])
-    return num_images
+class _Array(NamedTuple):
+    stream: IO[bytes]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    num_bytes: int
+    where: str
+
+    def read(self, num_records: int) -> NDArray[Any]:
+        size = num_records * math.prod(self.shape[1:]) * self.dtype.itemsize
+        return np.frombuffer(read_exactly(self.stream, size, self.where), self.dtype)
 
 
-def _check_type(stream: IO[bytes], header: _Header, where: str, is_right: bool, expected: str) -> None:
-    if header.dtype.kind == "f":
-        _check_nan(stream, header, where, expected)
-    if not is_right:
-        raise _unusable(where, f"dtype {header.dtype}", expected)
+def _validated_count(uri: str, key: str) -> int:
+    is_images = key.startswith("x_")
+    with _opened_array(uri, key) as array:
+        if len(array.shape) != (3 if is_images else 1):
+            raise _unusable(array, f"shape {array.shape}", "[n,28,28]" if is_images else "[n]")
+        if is_images:
+            check_image_size(array.where, *array.shape[1:])
+        expected = "uint8 from 0 to 255" if is_images else "an integer dtype"
+        if array.dtype.kind == "f":
+            _check_nan(array, expected)
+        if not (array.dtype == np.uint8 if is_images else array.dtype.kind in "iu"):
+            raise _unusable(array, f"dtype {array.dtype}", expected)
+        size = math.prod(array.shape) * array.dtype.itemsize
+        if array.num_bytes != size:
+            expected = f"{size} by its shape {array.shape}"
+            raise corrupt(array.where, f"{array.num_bytes} bytes after the header", expected)
+    return array.shape[0]
 
 
-def _check_nan(stream: IO[bytes], header: _Header, where: str, expected: str) -> None:
-    for start, stop in ranges(header.shape[0], _NUM_SEARCHED):
-        data = read_exactly(stream, (stop - start) * _record_size(header), where)
-        is_nan = np.isnan(np.frombuffer(data, header.dtype)).reshape(stop - start, -1)
+def _check_nan(array: _Array, expected: str) -> None:
+    for start, stop in ranges(array.shape[0], _RECORDS_PER_BLOCK):
+        is_nan = np.isnan(array.read(stop - start)).reshape(stop - start, -1).any(axis=1)
         if is_nan.any():
-            record = numbered_record(start + int(is_nan.any(axis=1).argmax()))
-            raise DataError(place(where, record), "NaN", expected, "correct that record, then convert the array")
+            where = f"{array.where}, {numbered(start + int(is_nan.argmax()))}"
+            raise DataError(where, "NaN", expected, "correct that record, then convert the array")
 
 
-def _record_size(header: _Header) -> int:
-    return math.prod(header.shape[1:]) * header.dtype.itemsize
-
-
-def _unusable(where: str, found: str, expected: str) -> DataError:
-    return DataError(where, found, expected, "convert the array and write it again with numpy.savez_compressed")
+def _unusable(array: _Array, found: str, expected: str) -> DataError:
+    return DataError(array.where, found, expected, "convert the array and write it again with numpy.savez_compressed")
 
 
 @contextmanager
-def _opened_array(uri: str, key: str) -> Iterator[tuple[IO[bytes], _Header]]:
-    """Opens an array and reads its header; the stream stands at the first record then."""
-    with opened(uri) as file, _damage_reported(uri), zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        if f"{key}.npy" not in names:
-            found = f"{', '.join(names) or 'nothing'}, but no array {key!r}"
-            raise DataError(uri, found, "x_train, y_train, x_test, y_test", "write them with numpy.savez_compressed")
-        with archive.open(f"{key}.npy") as stream:
-            yield stream, _read_header(stream, archive.getinfo(f"{key}.npy").file_size, place(uri, key))
-
-
-@contextmanager
-def _damage_reported(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except DataError:
-        raise
-    except EOFError as error:
-        raise truncated(uri, "zip data that end too early") from error
-    except _DAMAGE as error:
-        if lacks_ranges(error):
+def _opened_array(uri: str, key: str) -> Iterator[_Array]:
+    """Opens an array and reads its header; the stream is then at the first record."""
+    with opened(uri) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+                if f"{key}.npy" not in names:
+                    found = f"{listed(names)}, but no array {key!r}"
+                    fix = "write them with numpy.savez_compressed, or extract the archive and pass what is in it"
+                    raise DataError(uri, found, "x_train, y_train, x_test, y_test", fix)
+                with archive.open(f"{key}.npy") as stream:
+                    yield _read_header(stream, archive.getinfo(f"{key}.npy").file_size, f"{uri}, {key}")
+        except DataError:
             raise
-        raise corrupt(uri, f"a damaged zip archive ({error})", "an intact npz file") from error
-    except OSError as error:
-        # A damaged directory of the archive makes zipfile seek to places that no file has.
-        if error.errno != errno.EINVAL:
-            raise
-        raise corrupt(uri, "a damaged zip archive (wrong offsets)", "an intact npz file") from error
+        except _DAMAGE as error:
+            # A damaged directory makes zipfile seek to impossible places; other OSErrors are those of the storage.
+            if lacks_ranges(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
+                raise
+            raise corrupt(uri, f"a damaged zip archive ({error})", "an intact npz file") from error
 
 
-def _read_header(stream: IO[bytes], member_size: int, where: str) -> _Header:
+def _read_header(stream: IO[bytes], member_size: int, where: str) -> _Array:
     try:
-        read = _HEADER_READERS[npy.read_magic(stream)]
-        header = _Header(*read(stream), num_bytes=member_size - stream.tell())
+        shape, is_fortran_order, dtype = _HEADER_READERS[npy.read_magic(stream)](stream)
     except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as error:
         raise corrupt(where, f"a header that is not npy ({error})", "an npy header of version 1.0 or 2.0") from error
-    if header.fortran_order:
-        raise _unusable(where, "columns first (fortran order)", "rows first (C order)")
-    return header
-
-
-def _check_size(header: _Header, where: str) -> None:
-    num_bytes = math.prod(header.shape) * header.dtype.itemsize
-    if header.num_bytes != num_bytes:
-        raise corrupt(where, f"{header.num_bytes} bytes after the header", f"{num_bytes} by its shape {header.shape}")
-
-
-def _skip(stream: IO[bytes], num_bytes: int) -> None:
-    # Seeking in an uncompressed member would make zipfile give up on its checksum.
-    while num_bytes > 0 and (block := stream.read(min(num_bytes, _BLOCK_SIZE))):
-        num_bytes -= len(block)
+    array = _Array(stream, shape, dtype, member_size - stream.tell(), where)
+    if is_fortran_order:
+        raise _unusable(array, "columns first (Fortran order)", "rows first (C order)")
+    return array

@@ -1,21 +1,25 @@
-"""Access to files through fsspec, with every failure of a file system turned into one kind of error."""
+"""Access to files through fsspec, with every failure of a file system as a DataError."""
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
 from fsspec.core import url_to_fs
 
-from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.errors import DataError, corrupt
+
+_GZIP_MAGIC = b"\x1f\x8b"
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
-# The drivers of remote file systems share no base class of errors, and importing them for theirs would need them all.
+# The errors of remote file systems share no base class, and importing their classes would require every driver.
 _DRIVERS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "google"}
 
-# Reading many small files of an object store is waiting for it, hence more threads than there are processors.
+# Threads mostly wait for an object store, so there may be more of them than processors.
 _NUM_THREADS = 16
 
 _Item = TypeVar("_Item")
@@ -23,31 +27,134 @@ _Result = TypeVar("_Result")
 
 
 class Entry(NamedTuple):
-    """A file or folder in a folder.
-
-    Attributes:
-        name: Its name without the folder.
-        uri: Its full URI.
-        is_folder: Whether it is a folder.
-    """
+    """A file or folder in a folder: its name, its full URI, and its kind."""
 
     name: str
     uri: str
     is_folder: bool
 
 
-def locate(uri: str) -> tuple[Any, str]:
-    """Finds the file system of a URI.
+def full_uri(uri: str) -> str:
+    """Makes a URI independent of the working directory: `data/a` becomes `file:///.../data/a`."""
+    file_system, path = _locate(uri)
+    return str(file_system.unstrip_protocol(path.rstrip("/") or path))
 
-    Args:
-        uri: A local path or a URI of any scheme that fsspec knows.
 
-    Returns:
-        The file system (an `fsspec.AbstractFileSystem`) and the path in it.
+def plain_path(uri: str) -> str:
+    """Returns the path of a full URI, decoded if it is percent-encoded as web servers do."""
+    path = _locate(uri)[1]
+    return unquote(path) if uri.startswith(("http://", "https://")) else path
+
+
+@contextmanager
+def access(uri: str) -> Iterator[None]:
+    """Converts every failure to reach the file or folder at a URI to a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        # The HTTP file system reports every failure as a missing file and hides the reason in the cause.
+        reason = f" ({_reason(error.__cause__)})" if error.__cause__ else ""
+        raise DataError(uri, f"nothing at this path{reason}", "a file or folder", "correct the path") from error
+    except Exception as error:
+        if lacks_ranges(error):
+            expected = "one that supports range requests"
+            raise DataError(uri, "a web server that only sends whole files", expected, "download the data") from error
+        modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+        if not (isinstance(error, OSError) or modules & _DRIVERS):
+            raise
+        raise DataError(uri, _reason(error), "readable data", "make it reachable and readable") from error
+
+
+def lacks_ranges(error: Exception) -> bool:
+    """Returns whether fsspec failed because a web server does not support range requests."""
+    return isinstance(error, ValueError) and "HTTP server doesn't appear to support range requests" in str(error)
+
+
+def is_folder(uri: str) -> bool:
+    """Returns whether there is a folder at a URI."""
+    file_system, path = _locate(uri)
+    with access(uri):
+        return bool(file_system.isdir(path))
+
+
+def exists(uri: str) -> bool:
+    """Returns whether there is a file or folder at a URI."""
+    file_system, path = _locate(uri)
+    with access(uri):
+        return bool(file_system.exists(path))
+
+
+def list_folder(uri: str) -> list[Entry]:
+    """Lists the files and folders in a folder by name, except hidden ones.
 
     Raises:
-        DataError: The scheme is unknown, or its driver is not installed.
+        DataError: The folder cannot be listed.
     """
+    file_system, path = _locate(uri)
+    with access(uri):
+        # fsspec caches listings for the life of the process, which would hide new files of an object store.
+        file_system.invalidate_cache(path)
+        found = [info for info in file_system.ls(path, detail=True) if info["name"].rstrip("/") != path.rstrip("/")]
+    entries = [_entry(file_system, info) for info in found]
+    # Index pages of web servers link to sorted versions of themselves ("?C=N;O=D").
+    return sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[IO[bytes]]:
+    """Opens a file for reading; it is seekable.
+
+    Raises:
+        DataError: The file cannot be opened, or not be read while it is open.
+    """
+    file_system, path = _locate(uri)
+    with access(uri), file_system.open(path, "rb") as file:
+        yield file
+
+
+@contextmanager
+def decompressed(uri: str) -> Iterator[IO[bytes]]:
+    """Opens a plain or gzipped file for reading; its first bytes decide, since names are not reliable.
+
+    Yields:
+        Its content, seekable: a `gzip.GzipFile` if the file is gzipped, else the file itself.
+
+    Raises:
+        DataError: The file cannot be read, or its gzip data is incomplete or corrupt.
+    """
+    with opened(uri) as file:
+        is_gzipped = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        if not is_gzipped:
+            yield file
+            return
+        try:
+            with gzip.GzipFile(fileobj=file) as stream:
+                yield cast(IO[bytes], stream)
+        except EOFError as error:
+            raise corrupt(uri, "gzip data that ends too early", "a complete file") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise corrupt(uri, f"corrupt gzip data ({error})", "an intact gzip file") from error
+
+
+def read_exactly(stream: IO[bytes], num_bytes: int, where: str) -> bytes:
+    """Reads a number of bytes; raises a DataError with the place `where` if the stream ends before."""
+    data = stream.read(num_bytes)
+    if len(data) < num_bytes:
+        raise corrupt(where, f"{len(data)} bytes instead of {num_bytes} to the end", "a complete file")
+    return data
+
+
+def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Applies a function that waits for storage in threads; yields the results, and raises errors, in order."""
+    with ThreadPoolExecutor(_NUM_THREADS) as executor:
+        yield from executor.map(function, items)
+
+
+def _locate(uri: str) -> tuple[Any, str]:
+    """Returns the file system of a URI (an `fsspec.AbstractFileSystem`) and the path in it."""
     try:
         return url_to_fs(uri)
     except ImportError as error:
@@ -59,129 +166,12 @@ def locate(uri: str) -> tuple[Any, str]:
         raise DataError(uri, f"a URI that cannot be opened ({error})", expected, "correct the URI") from error
 
 
-def full_uri(uri: str) -> str:
-    """Makes a URI independent of the folder a process runs in: `data/a` becomes `file:///.../data/a`."""
-    file_system, path = locate(uri)
-    return str(file_system.unstrip_protocol(path.rstrip("/") or path))
-
-
-def plain_path(uri: str) -> str:
-    """Gives the path of a full URI as it is elsewhere: only web servers list names percent-encoded."""
-    path = locate(uri)[1]
-    return unquote(path) if uri.startswith(("http://", "https://")) else path
-
-
-@contextmanager
-def access(uri: str) -> Iterator[None]:
-    """Turns every failure to reach a file or folder into a DataError.
-
-    Args:
-        uri: What is reached, for the message.
-
-    Raises:
-        DataError: The file is missing, may not be read, or its server does not answer.
-    """
-    try:
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        # The HTTP file system reports every failure as a missing file and hides the reason in the cause.
-        reason = f" ({_reason(error.__cause__)})" if error.__cause__ else ""
-        raise DataError(uri, f"nothing at this path{reason}", "a file or folder", "correct the path") from error
-    except Exception as error:
-        if lacks_ranges(error):
-            expected = "one that answers range requests"
-            raise DataError(uri, "a web server that only sends whole files", expected, "download the data") from error
-        if not _is_failed_access(error):
-            raise
-        raise DataError(uri, _reason(error), "data that can be read", "make it reachable and readable") from error
-
-
-def lacks_ranges(error: Exception) -> bool:
-    """Tells whether fsspec failed because a web server cannot send parts of a file: a ValueError like others."""
-    return isinstance(error, ValueError) and "HTTP server doesn't appear to support range requests" in str(error)
-
-
-def is_folder(uri: str) -> bool:
-    """Tells whether there is a folder at a URI; a missing path is not one."""
-    file_system, path = locate(uri)
-    with access(uri):
-        return bool(file_system.isdir(path))
-
-
-def exists(uri: str) -> bool:
-    """Tells whether there is a file or folder at a URI."""
-    file_system, path = locate(uri)
-    with access(uri):
-        return bool(file_system.exists(path))
-
-
-def list_folder(uri: str) -> list[Entry]:
-    """Lists a folder, afresh rather than from a cache.
-
-    Args:
-        uri: URI of the folder.
-
-    Returns:
-        Its files and folders sorted by name, without those whose name starts with a dot.
-
-    Raises:
-        DataError: The folder cannot be listed.
-    """
-    file_system, path = locate(uri)
-    with access(uri):
-        # fsspec keeps listings as long as the process lives: new files of an object store would never show.
-        file_system.invalidate_cache(path)
-        found = [info for info in file_system.ls(path, detail=True) if info["name"].rstrip("/") != path.rstrip("/")]
-    entries = [_entry(file_system, info) for info in found]
-    # Index pages of web servers link to sorted versions of themselves ("?C=N;O=D").
-    return sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
-
-
-@contextmanager
-def opened(uri: str) -> Iterator[IO[bytes]]:
-    """Opens a file for reading; failures while it is read are a DataError, too.
-
-    Args:
-        uri: URI of the file.
-
-    Yields:
-        The file, readable and seekable.
-
-    Raises:
-        DataError: The file cannot be opened or read.
-    """
-    file_system, path = locate(uri)
-    with access(uri), file_system.open(path, "rb") as file:
-        yield file
-
-
-def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Applies a function that waits for storage to many items, in threads.
-
-    Args:
-        function: Called once per item.
-        items: What it is called with.
-
-    Yields:
-        The results in the order of the items; the first error in that order is raised.
-    """
-    with ThreadPoolExecutor(_NUM_THREADS) as executor:
-        yield from executor.map(function, items)
-
-
 def _entry(file_system: Any, info: dict[str, Any]) -> Entry:
     path = info["name"].rstrip("/")
     # The local file system lists a link as neither file nor folder.
     leads_to_folder = info["type"] == "other" and file_system.isdir(path)
     uri = str(file_system.unstrip_protocol(path))
     return Entry(plain_path(uri).rpartition("/")[2], uri, info["type"] == "directory" or leads_to_folder)
-
-
-def _is_failed_access(error: Exception) -> bool:
-    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return isinstance(error, OSError) or bool(modules & _DRIVERS)
 
 
 def _reason(error: BaseException) -> str:

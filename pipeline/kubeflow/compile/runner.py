@@ -12,7 +12,7 @@ import yaml
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
-from components.example_gen.data_version import DataVersion
+from components.example_gen.sources.detection import DataVersion
 from pipeline.beam.engine import beam_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.kubeflow.compile import spec as kubeflow_spec

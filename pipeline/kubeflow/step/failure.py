@@ -33,7 +33,7 @@ def explain(error: BaseException, step: str) -> tuple[str, bool]:
         One line, and whether the failure was expected; an unexpected one is a bug and needs its traceback.
     """
     # Imported only after a failure.
-    from components.example_gen.sources import DataError
+    from components.example_gen.sources.errors import DataError
     from pipeline.local.runner import explain_failure
     from registry.provenance import DamagedVersionError
     from registry.publishing import PublishingError

@@ -2,8 +2,8 @@ import pytest
 from tfx.types.standard_artifacts import Examples
 
 from components.example_gen.component import MnistExampleGen
-from components.example_gen.data_version import DataVersion
 from components.example_gen.executor import Executor
+from components.example_gen.sources.detection import DataVersion
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from tfx.types.standard_artifacts import Examples
 
-from components.example_gen.data_version import find_data
 from components.example_gen.executor import Executor, encode_example, verify_counts, write_shard
-from components.example_gen.sources import DataError, Record
+from components.example_gen.sources.detection import find_data
+from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.source import Record
 from components.features import SPLITS
 
 IMAGES_PER_LABEL = {"train": 24, "test": 5}
@@ -61,7 +62,7 @@ def parsed(serialized: bytes) -> tuple[bytes, int]:
     return bytes(image), label[0]
 
 
-def test_f4_without_a_driver_the_data_is_found_when_the_step_runs(data: Path, tmp_path: Path) -> None:
+def test_finds_the_data_when_the_step_runs_without_a_driver(data: Path, tmp_path: Path) -> None:
     for span in (2, 11):
         (tmp_path / f"day-{span}").mkdir()
         shutil.copy(data, tmp_path / f"day-{span}" / "data.npz")
@@ -76,12 +77,12 @@ def test_f4_without_a_driver_the_data_is_found_when_the_step_runs(data: Path, tm
     assert records(tmp_path / "newest", "train") == records(tmp_path / "older", "train")
 
 
-def test_f4_data_that_is_not_there_when_the_step_runs_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nothing at this path"):
+def test_refuses_missing_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.npz: found nothing at this path"):
         run(tmp_path / "absent.npz", tmp_path / "out", fingerprint="", span=-1)
 
 
-def test_every_image_is_written_once_in_stratified_splits(data: Path, tmp_path: Path) -> None:
+def test_writes_every_image_once_in_stratified_splits(data: Path, tmp_path: Path) -> None:
     examples = run(data, tmp_path / "out")
 
     found = {split: [parsed(record) for record in records(tmp_path / "out", split)] for split in SPLITS}
@@ -99,11 +100,11 @@ def test_every_image_is_written_once_in_stratified_splits(data: Path, tmp_path: 
     assert examples.split_names == '["train", "eval", "test"]'
     assert examples.span == 3
     assert examples.get_string_custom_property("uri") == str(data)
-    assert examples.get_string_custom_property("fingerprint") == "f", "which is known where the pipeline was built"
+    assert examples.get_string_custom_property("fingerprint") == "f"
     assert examples.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
 
 
-def test_the_same_seed_writes_the_same_files_and_another_one_does_not(data: Path, tmp_path: Path) -> None:
+def test_the_seed_determines_the_files(data: Path, tmp_path: Path) -> None:
     for name, seed in (("first", 0), ("second", 0), ("other", 1)):
         run(data, tmp_path / name, seed=seed)
     first, second, other = (records(tmp_path / name, "train") for name in ("first", "second", "other"))
@@ -127,7 +128,7 @@ def test_a_sample_is_a_part_of_the_whole(data: Path, tmp_path: Path) -> None:
     assert set(sample) < whole
 
 
-def test_a_mistake_in_the_data_stops_the_step(data: Path, tmp_path: Path) -> None:
+def test_a_wrong_label_stops_the_step(data: Path, tmp_path: Path) -> None:
     with np.load(data) as arrays:
         broken: dict[str, Any] = dict(arrays)
     broken["y_train"][17] = 10
@@ -144,7 +145,7 @@ def test_lost_records_are_noticed() -> None:
         verify_counts({**written, ("train", 1): 0}, sizes)
 
 
-def test_a_shard_is_written_in_the_order_of_its_records(tmp_path: Path) -> None:
+def test_writes_a_shard_in_the_order_of_its_records(tmp_path: Path) -> None:
     result = write_shard((("eval", 2), [(9, b"last"), (1, b"first")]), str(tmp_path), 4)
     assert result == (("eval", 2), 2)
     assert [path.name for path in (tmp_path / "Split-eval").iterdir()] == ["data_tfrecord-00002-of-00004.gz"]
@@ -154,8 +155,3 @@ def test_a_shard_is_written_in_the_order_of_its_records(tmp_path: Path) -> None:
 def test_an_example_holds_integers() -> None:
     image = bytes(range(256)) * 3 + bytes(16)
     assert parsed(encode_example(Record("train", "train/0", image, 9))) == (image, 9)
-
-
-def test_data_error_is_what_reading_raises(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing"):
-        run(tmp_path / "missing.npz", tmp_path / "out")

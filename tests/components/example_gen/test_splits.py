@@ -1,6 +1,11 @@
+import hashlib
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from components.example_gen.sources import DataError
+from components.example_gen.sources.errors import DataError
 from components.example_gen.sources.source import ALL, TEST, TRAIN
 from components.example_gen.splits import SplitFractions, assign_split, record_order, split_bounds, split_sizes
 
@@ -10,19 +15,16 @@ MNIST_COUNTS = {
     **{(TRAIN, label): count for label, count in enumerate(MNIST_TRAIN_COUNTS)},
     **{(TEST, label): count for label, count in enumerate(MNIST_TEST_COUNTS)},
 }
+FRACTIONS = SplitFractions(eval=1 / 12, test=1 / 7, sample=1.0)
 
 
-def total(sizes: dict, split: str) -> int:
-    return sum(by_split.get(split, 0) for by_split in sizes.values())
+def totals(sizes: dict[tuple[str, int], dict[str, int]]) -> Counter[str]:
+    return sum((Counter(by_split) for by_split in sizes.values()), Counter())
 
 
 def test_mnist_is_split_into_55000_5000_and_10000() -> None:
-    sizes = split_sizes(MNIST_COUNTS, SplitFractions(eval=1 / 12, test=1 / 7, sample=1.0))
-    assert {split: total(sizes, split) for split in ("train", "eval", "test")} == {
-        "train": 55_000,
-        "eval": 5_000,
-        "test": 10_000,
-    }
+    sizes = split_sizes(MNIST_COUNTS, FRACTIONS)
+    assert totals(sizes) == {"train": 55_000, "eval": 5_000, "test": 10_000}
     for label, count in enumerate(MNIST_TRAIN_COUNTS):
         assert abs(sizes[TRAIN, label]["eval"] - count / 12) < 1
         assert sizes[TEST, label] == {"test": MNIST_TEST_COUNTS[label]}
@@ -30,37 +32,55 @@ def test_mnist_is_split_into_55000_5000_and_10000() -> None:
 
 def test_sampling_keeps_the_share_of_every_label() -> None:
     sizes = split_sizes(MNIST_COUNTS, SplitFractions(eval=1 / 12, test=1 / 7, sample=0.01))
-    assert total(sizes, "train") + total(sizes, "eval") == 600
-    assert total(sizes, "test") == 100
+    total = totals(sizes)
+    assert (total["train"] + total["eval"], total["test"]) == (600, 100)
     for label, count in enumerate(MNIST_TRAIN_COUNTS):
         assert abs(sum(sizes[TRAIN, label].values()) - count / 100) < 1
 
 
-def test_data_without_a_test_set_gives_some_to_test() -> None:
-    sizes = split_sizes({(ALL, label): 70 for label in range(10)}, SplitFractions(eval=1 / 12, test=1 / 7, sample=1.0))
-    assert total(sizes, "test") == 100
-    assert total(sizes, "eval") == 50
-    assert total(sizes, "train") == 550
+def test_data_without_a_test_set_is_split_in_three() -> None:
+    sizes = split_sizes({(ALL, label): 70 for label in range(10)}, FRACTIONS)
+    assert totals(sizes) == {"test": 100, "eval": 50, "train": 550}
+    assert list(sizes[ALL, 0]) == ["test", "eval", "train"]
 
 
-def test_a_split_without_images_is_refused() -> None:
-    with pytest.raises(DataError, match="split 'eval': found no image left for it .*expected at least one"):
-        split_sizes({(TRAIN, 0): 3, (TEST, 0): 3}, SplitFractions(eval=1 / 12, test=1 / 7, sample=1.0))
+def test_refuses_an_empty_split() -> None:
+    with pytest.raises(DataError, match="split 'eval': found no image left for it .*expected at least one; provide"):
+        split_sizes({(TRAIN, 0): 3, (TEST, 0): 3}, FRACTIONS)
 
 
 def test_bounds_give_every_split_its_size() -> None:
     orders = [record_order(seed=7, key=f"train/{index}") for index in range(1000)]
     bounds = split_bounds(orders, {"test": 100, "eval": 0, "train": 850})
-    assigned = [assign_split(order, bounds) for order in orders]
-    assert {split: assigned.count(split) for split in ("test", "eval", "train", None)} == {
-        "test": 100,
-        "eval": 0,
-        "train": 850,
-        None: 50,
-    }
+    assigned = Counter(assign_split(order, bounds) for order in orders)
+    assert assigned == {"test": 100, "train": 850, None: 50}
 
 
-def test_the_order_depends_on_seed_and_key_only() -> None:
-    assert record_order(1, "train/5") == record_order(1, "train/5")
-    assert len({record_order(seed, key) for seed in (0, 1) for key in ("train/5", "train/6", "test/5")}) == 6
-    assert all(0 <= record_order(0, str(index)) < 2**63 for index in range(100))
+@pytest.mark.parametrize(
+    ("has_test_set", "fractions", "seed", "expected"),
+    [
+        (True, FRACTIONS, 0, "8044cad23b2442f5"),
+        (True, SplitFractions(eval=0.1, test=0.2, sample=0.37), 11, "e3393a976ef88018"),
+        (False, FRACTIONS, 0, "4c464e02bd902fd8"),
+        (False, SplitFractions(eval=0.1, test=0.2, sample=0.37), 11, "723eb790135ca624"),
+    ],
+)
+def test_the_splits_of_mnist_never_change(
+    has_test_set: bool, fractions: SplitFractions, seed: int, expected: str
+) -> None:
+    with np.load(Path(__file__).parents[3] / "data" / "mnist.npz") as arrays:
+        labels = {TRAIN: arrays["y_train"].tolist(), TEST: arrays["y_test"].tolist()}
+    if not has_test_set:
+        labels = {ALL: labels[TRAIN] + labels[TEST]}
+    records = [
+        ((origin, label), record_order(seed, f"{origin}/{index:06d}"))
+        for origin in labels
+        for index, label in enumerate(labels[origin])
+    ]
+    orders = defaultdict(list)
+    for stratum, order in records:
+        orders[stratum].append(order)
+    sizes = split_sizes({stratum: len(found) for stratum, found in orders.items()}, fractions)
+    bounds = {stratum: split_bounds(found, sizes[stratum]) for stratum, found in orders.items()}
+    splits = ",".join(str(assign_split(order, bounds[stratum])) for stratum, order in records)
+    assert hashlib.sha256(splits.encode()).hexdigest()[:16] == expected

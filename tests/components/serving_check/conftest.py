@@ -15,7 +15,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tfx.types.standard_artifacts import Examples
 
 from components.example_gen.executor import encode_example
-from components.example_gen.sources import Record
+from components.example_gen.sources.source import Record
 from components.serving_check.limits import ServingLimits
 from components.trainer.model import build_model
 from components.trainer.signatures import DigitAnswers

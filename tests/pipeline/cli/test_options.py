@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.example_gen.sources import DataError
+from components.example_gen.sources.errors import DataError
 from pipeline.cli.options import errors_to_exit_codes, settings_from_options
 from pipeline.local.metadata import MetadataError
 from pipeline.local.runner import StepFailedError, WorkspaceInUseError

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from components.example_gen.sources import DataError
+from components.example_gen.sources.errors import DataError
 from components.verdict import Finding, Verdict
 from pipeline.local.display import RunDisplay
 from pipeline.local.metadata import Run, Step, StepState

@@ -1,7 +1,8 @@
-"""Small data sets in every format, written by code that shares nothing with the readers."""
+"""Small data sets in every format, written without the code of the readers."""
 
 import gzip
 import io
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.example_gen.sources import Record, Source
+from components.example_gen.sources.detection import open_source
+from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.source import Record, Source
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -31,7 +34,7 @@ def arrays() -> Arrays:
 
 @pytest.fixture
 def expected(arrays: Arrays) -> list[Record]:
-    """The records that a source with a test set has to give for `arrays`."""
+    """The records of a source with a test set."""
     return [
         Record(origin, f"{origin}/{index:06d}", image.tobytes(), int(label))
         for origin in ("train", "test")
@@ -41,17 +44,30 @@ def expected(arrays: Arrays) -> list[Record]:
 
 @pytest.fixture
 def read_all() -> Callable[..., list[Record]]:
-    """Reads all shares of a source."""
+    """Reads all shares of a source, pickled as workers receive them."""
 
     def read(source: Source, records_per_share: int = 1000) -> list[Record]:
-        return [record for share in source.shares(records_per_share) for record in share.read()]
+        shares = pickle.loads(pickle.dumps(source.shares(records_per_share)))
+        return [record for share in shares for record in share.read()]
 
     return read
 
 
 @pytest.fixture
+def refuse(read_all: Callable[..., list[Record]]) -> Callable[..., None]:
+    """Expects a DataError, in one line, from opening or reading data."""
+
+    def expect(uri: Path | str, message: str, records_per_share: int = 5) -> None:
+        with pytest.raises(DataError, match=message) as raised:
+            read_all(open_source(str(uri)), records_per_share)
+        assert len(str(raised.value).splitlines()) == 1
+
+    return expect
+
+
+@pytest.fixture
 def write_npz(tmp_path: Path, arrays: Arrays) -> Callable[..., Path]:
-    """Writes `arrays`, some of them replaced, or left out where None."""
+    """Writes `arrays`, some of them replaced, or left out if None."""
 
     def write(name: str = "mnist.npz", save: Callable[..., None] = np.savez_compressed, **replaced: Any) -> Path:
         path = tmp_path / name
@@ -110,12 +126,27 @@ def write_images(tmp_path: Path, arrays: Arrays, png: Callable[..., bytes]) -> C
 
 @pytest.fixture
 def csv_text(arrays: Arrays) -> Callable[..., str]:
-    """Gives the text of a CSV file of a part of `arrays`."""
+    """Returns the text of a CSV file of a part of `arrays`."""
 
-    def text(part: str = "train", columns: str = "pixel{}", first: int = 0, end: str = "\n") -> str:
+    def text(part: str = "train", columns: str = "pixel{}", first: int = 0) -> str:
         rows = [",".join(["label", *(columns.format(first + index) for index in range(784))])]
         for image, label in zip(arrays[f"x_{part}"], arrays[f"y_{part}"], strict=True):
             rows.append(",".join(str(value) for value in (label, *image.ravel())))
-        return end.join(rows) + end
+        return "\n".join(rows) + "\n"
 
     return text
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path, csv_text: Callable[..., str]) -> Callable[..., Path]:
+    """Writes train.csv and test.csv to a folder."""
+
+    def write(name: str = "csv", suffix: str = "") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for part in ("train", "test"):
+            text = csv_text(part).encode()
+            (folder / f"{part}.csv{suffix}").write_bytes(gzip.compress(text) if suffix else text)
+        return folder
+
+    return write

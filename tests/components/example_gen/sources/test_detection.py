@@ -1,36 +1,26 @@
 import gzip
-import shutil
-import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
-from components.example_gen.sources import DataError, Record, open_source
+from components.example_gen.sources.detection import find_data, open_source, resolve_span
+from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.source import Record
 
 Write = Callable[..., Path]
 ReadAll = Callable[..., list[Record]]
+Refuse = Callable[..., None]
 LAYOUTS = r"expected an npz file .*, a folder of four IDX files .*, a folder of class folders 0 to 9 .*, or a CSV file"
 
 
-def refuse(uri: Path | str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        open_source(str(uri))
-
-
-def test_files_are_told_by_content(write_npz: Write, csv_text: Callable[..., str], tmp_path: Path) -> None:
+def test_detects_a_file_by_content(write_npz: Write, csv_text: Callable[..., str], tmp_path: Path) -> None:
     assert open_source(str(write_npz().rename(tmp_path / "a"))).format == "npz"
-    (tmp_path / "b").write_text(csv_text())
+    (tmp_path / "b").write_bytes(gzip.compress(csv_text().encode("utf-8-sig")))
     assert open_source(str(tmp_path / "b")).format == "CSV"
-    (tmp_path / "c").write_bytes(gzip.compress(csv_text().encode("utf-8-sig")))
-    assert open_source(str(tmp_path / "c")).format == "CSV"
-
-
-def test_folders_are_told_by_what_is_in_them(write_idx: Write, write_images: Write, tmp_path: Path) -> None:
-    assert open_source(str(write_idx())).format == "IDX"
-    assert open_source(f"{write_images()}/").format == "image folder"
 
 
 def test_files_have_full_uris(write_npz: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,43 +29,36 @@ def test_files_have_full_uris(write_npz: Write, monkeypatch: pytest.MonkeyPatch)
     assert open_source("mnist.npz").files == open_source(f"file://{path}").files == (f"file://{path}",)
 
 
-@pytest.fixture
-def memory() -> str:
-    """An empty folder in memory."""
-    file_system = fsspec.filesystem("memory")
-    if file_system.exists("/digits"):
-        file_system.rm("/digits", recursive=True)
-    file_system.makedirs("/digits")
-    return "memory://digits"
-
-
 @pytest.mark.parametrize("layout", ["npz", "idx", "images", "csv"])
-def test_other_file_systems(
-    memory: str, layout: str, read_all: ReadAll, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    if layout == "csv":
-        (tmp_path / "csv").mkdir()
-        (tmp_path / "csv" / "train.csv").write_text(request.getfixturevalue("csv_text")())
-    else:
-        request.getfixturevalue(f"write_{layout}")()
-    path = tmp_path / ("mnist.npz" if layout == "npz" else layout)
-    fsspec.filesystem("memory").put(str(path), "/digits/", recursive=True)
-    local, remote = open_source(str(path)), open_source(f"{memory}/{path.name}")
+def test_reads_other_file_systems(read_all: ReadAll, layout: str, request: pytest.FixtureRequest) -> None:
+    path = request.getfixturevalue(f"write_{layout}")()
+    memory = fsspec.filesystem("memory")
+    memory.makedirs("/digits", exist_ok=True)
+    memory.put(str(path), "/digits/", recursive=True)
+    remote = open_source(f"memory://digits/{path.name}/")
     assert all(uri.startswith("memory://") for uri in remote.files)
-    assert read_all(remote, 5) == read_all(local)
+    assert read_all(remote, 5) == read_all(open_source(str(path)))
 
 
-def test_refuses_a_missing_path(tmp_path: Path) -> None:
+def test_refuses_a_missing_path(tmp_path: Path, refuse: Refuse) -> None:
     refuse(tmp_path / "none.npz", f"^{tmp_path}/none.npz: found nothing at this path, {LAYOUTS}.*; correct the path")
 
 
-@pytest.mark.parametrize("content", [b"", b"Hello", b"\x1f\x8b broken", gzip.compress(b"Hello")])
-def test_refuses_another_file(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", f"a file that starts b'', {LAYOUTS}"),
+        (gzip.compress(b"Hello"), f"a file that starts b'Hello', {LAYOUTS}"),
+        (b"\x1f\x8b broken, " * 9, "corrupt gzip data"),
+    ],
+)
+def test_refuses_another_file(tmp_path: Path, refuse: Refuse, content: bytes, found: str) -> None:
     (tmp_path / "a.bin").write_bytes(content)
-    refuse(tmp_path / "a.bin", f"a.bin: found a file that starts b.*, {LAYOUTS}")
+    refuse(tmp_path / "a.bin", f"a.bin: found {found}")
 
 
-def test_refuses_another_folder(tmp_path: Path) -> None:
+def test_refuses_another_folder(tmp_path: Path, refuse: Refuse) -> None:
+    refuse(tmp_path, f": found a folder with nothing, {LAYOUTS}")
     (tmp_path / "notes.txt").touch()
     (tmp_path / "mnist.npz").touch()
     (tmp_path / "cats").mkdir()
@@ -83,16 +66,10 @@ def test_refuses_another_folder(tmp_path: Path) -> None:
     refuse(tmp_path, f": found a folder with 'cats', 'mnist.npz', 'notes.txt', {LAYOUTS}")
 
 
-def test_refuses_an_empty_folder(tmp_path: Path) -> None:
-    refuse(tmp_path, f": found a folder with nothing, {LAYOUTS}")
-
-
-def test_refuses_two_complete_idx_data_sets(write_idx: Write) -> None:
-    write_idx(prefix="emnist-mnist-", test="test")
-    folder = write_idx(prefix="emnist-digits-", test="test")
-    refuse(
-        folder, r"idx: found IDX files emnist-digits-\* and IDX files emnist-mnist-\*, expected one data set; keep each"
-    )
+def test_refuses_two_complete_idx_data_sets(write_idx: Write, refuse: Refuse) -> None:
+    write_idx(prefix="emnist-digits-", test="test")
+    folder = write_idx(prefix="emnist-mnist-", test="test")
+    refuse(folder, r"idx: found IDX files emnist-\w+-\* and IDX files emnist-\w+-\*, expected one data set; keep each")
 
 
 def test_prefers_the_complete_idx_data_set(write_idx: Write, read_all: ReadAll, expected: list[Record]) -> None:
@@ -102,49 +79,127 @@ def test_prefers_the_complete_idx_data_set(write_idx: Write, read_all: ReadAll, 
     assert read_all(open_source(str(folder))) == expected
 
 
-def test_refuses_two_layouts_in_one_folder(write_images: Write, write_idx: Write, tmp_path: Path) -> None:
+def test_refuses_two_layouts_in_one_folder(write_images: Write, write_idx: Write, refuse: Refuse) -> None:
     write_images("both")
     folder = write_idx("both")
     (folder / "train.csv").touch()
     refuse(folder, r"both: found IDX files \* and folders of images and train.csv, expected one data set")
 
 
-@pytest.mark.parametrize("name", ["mnist.npz", "train.csv.gz", "train-images-idx3-ubyte.gz"])
-def test_damaged_files_are_told_by_name(write_idx: Write, name: str) -> None:
-    folder = write_idx(suffix=".gz")
-    (folder / name).write_bytes(b"\x1f\x8b\xff damaged")
-    with pytest.raises(DataError, match=f"{name}: found (a damaged zip archive|corrupt gzip data)"):
-        open_source(str(folder / name)).shares()
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("mnist.npz", b"damaged", "a damaged zip archive"),
+        ("train.csv.gz", b"damaged", "1 columns whose names start"),
+        ("train-images-idx3-ubyte.gz", b"\x1f\x8b\xff damaged", "corrupt gzip data"),
+    ],
+)
+def test_names_the_damage_of_a_file_with_a_known_name(
+    write_idx: Write, refuse: Refuse, name: str, content: bytes, found: str
+) -> None:
+    path = write_idx(suffix=".gz") / name
+    path.write_bytes(content)
+    refuse(path, f"{name}: found {found}")
 
 
-def test_refuses_an_idx_file_of_another_name(tmp_path: Path) -> None:
-    (tmp_path / "digits.idx").write_bytes(struct.pack(">4I", 0x803, 1, 28, 28) + bytes(784))
-    refuse(
-        tmp_path / "digits.idx", "digits.idx: found an IDX file whose name does not tell its part, expected a name such"
-    )
-
-
-def test_names_the_missing_sibling_of_an_idx_file(write_idx: Write, tmp_path: Path) -> None:
-    shutil.copy(write_idx(suffix=".gz") / "train-labels-idx1-ubyte.gz", tmp_path)
-    message = r"found an incomplete IDX data set, expected train-images-idx3-ubyte\[.gz\]; add it"
-    refuse(tmp_path / "train-labels-idx1-ubyte.gz", message)
-
-
-@pytest.mark.parametrize(("scheme", "driver", "extra"), [("s3", "s3fs", "s3"), ("gs", "gcsfs", "gs")])
-def test_names_the_extra_of_a_missing_driver(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, driver: str, extra: str
+@pytest.mark.parametrize(
+    ("uri", "driver", "fix"),
+    [
+        ("s3://bucket/mnist.npz", "s3fs", "install it: .uv/bin/uv sync --inexact --extra s3$"),
+        ("gs://bucket/mnist.npz", "gcsfs", "install it: .uv/bin/uv sync --inexact --extra gs$"),
+        ("abfs://container/mnist.npz", "adlfs", "install that driver .*adlfs"),
+    ],
+)
+def test_names_the_missing_driver(
+    monkeypatch: pytest.MonkeyPatch, refuse: Refuse, uri: str, driver: str, fix: str
 ) -> None:
     monkeypatch.setitem(sys.modules, driver, None)
-    refuse(
-        f"{scheme}://bucket/mnist.npz",
-        rf"^{scheme}://bucket/mnist.npz: found no driver .*; install it: .uv/bin/uv sync --inexact --extra {extra}$",
-    )
+    refuse(uri, f"^{uri}: found no driver for this kind of URI, expected an installed fsspec driver; {fix}")
 
 
-def test_names_another_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "adlfs", None)
-    refuse("abfs://container/mnist.npz", "found no driver for this kind of URI, .*; install that driver .*adlfs")
-
-
-def test_refuses_an_unknown_scheme() -> None:
+def test_refuses_an_unknown_scheme(refuse: Refuse) -> None:
     refuse("cloud://bucket/mnist.npz", "^cloud://bucket/mnist.npz: found a URI that cannot be opened .*cloud")
+
+
+@pytest.fixture
+def spans(tmp_path: Path) -> Path:
+    """Spans 1, 2 and 10 as files, folders, and with numbers of five digits."""
+    for number in (1, 2, 10):
+        (tmp_path / f"mnist-{number}.npz").touch()
+        (tmp_path / f"padded-{number:05d}.npz").touch()
+        (tmp_path / f"day-{number}").mkdir()
+        (tmp_path / f"day-{number}" / "train.csv").touch()
+    for name in ("mnist-11.npz.part", "mnist-x.npz", "padded-20.npz"):
+        (tmp_path / name).touch()
+    (tmp_path / "day-11").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "span", "expected"),
+    [
+        ("mnist-{SPAN}.npz", None, ("mnist-10.npz", 10)),
+        ("mnist-{SPAN}.npz", 2, ("mnist-2.npz", 2)),
+        ("padded-{SPAN:5}.npz", None, ("padded-00010.npz", 10)),
+        ("padded-{SPAN:5}.npz", 1, ("padded-00001.npz", 1)),
+        ("day-{SPAN}", None, ("day-11", 11)),
+        ("day-{SPAN}/", 2, ("day-2/", 2)),
+        ("day-{SPAN}/train.csv", None, ("day-10/train.csv", 10)),
+        ("mnist-1.npz", None, ("mnist-1.npz", 0)),
+        ("mnist-1.npz", 0, ("mnist-1.npz", 0)),
+    ],
+)
+def test_resolves_spans(
+    spans: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, span: int | None, expected: tuple[str, int]
+) -> None:
+    name, number = expected
+    assert resolve_span(f"{spans}/{pattern}", span) == (f"{spans}/{name}", number)
+    monkeypatch.chdir(spans)
+    assert resolve_span(pattern, span) == expected
+
+
+def test_resolves_spans_of_uris_and_sees_new_ones() -> None:
+    for number in (0, 3, 4):
+        fsspec.filesystem("memory").pipe_file(f"/spans/{number}/mnist.npz", b"")
+        newest = (f"memory://spans/{number}/mnist.npz", number)
+        assert resolve_span("memory://spans/{SPAN}/mnist.npz", None) == newest
+    assert resolve_span("memory://spans/{SPAN}/mnist.npz", 0) == ("memory://spans/0/mnist.npz", 0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "span", "message"),
+    [
+        ("mnist-1.npz", 3, r"no \{SPAN\} for span 3, expected \{SPAN\} in the path"),
+        *(
+            (pattern, None, "no span, expected a file or folder that matches the pattern")
+            for pattern in ("other-{SPAN}.npz", "none/{SPAN}/mnist.npz", "padded-{SPAN:3}.npz")
+        ),
+        *(
+            ("mnist-{SPAN}.npz", span, rf"no span {span}, expected one of the existing spans \(1, 2, 10\)")
+            for span in (3, -1)
+        ),
+        ("{SPAN}/mnist-{SPAN:2}.npz", None, r"2 placeholders, expected one \{SPAN\}"),
+        *(
+            (f"{placeholder}/mnist.npz", None, r"a malformed placeholder, expected one \{SPAN\} or \{SPAN:5\}")
+            for placeholder in ("{SPAN:}", "{SPAN:x}", "{SPAN:0}", "{SPAN", "{SPANS}")
+        ),
+        ("day-{SPAN}x", None, "span 2 twice .*day-02x.* and .*day-2x"),
+    ],
+)
+def test_refuses_a_wrong_span(spans: Path, pattern: str, span: int | None, message: str) -> None:
+    for name in ("day-02x", "day-2x"):
+        (spans / name).touch()
+    with pytest.raises(DataError, match=message):
+        resolve_span(f"{spans}/{pattern}", span)
+
+
+def test_a_version_has_the_path_the_span_and_the_fingerprint(tmp_path: Path, write_npz: Write) -> None:
+    for span, last_label in ((1, 5), (2, 6), (10, 6)):
+        (tmp_path / f"span-{span}").mkdir()
+        write_npz(f"span-{span}/mnist.npz", y_test=np.array([0, 1, 2, 3, 4, 5, last_label]))
+    pattern = str(tmp_path / "span-{SPAN}" / "mnist.npz")
+    newest, one, two = (find_data(pattern, span) for span in (None, 1, 2))
+    assert (newest.uri, newest.span) == (str(tmp_path / "span-10" / "mnist.npz"), 10)
+    assert one.fingerprint != two.fingerprint == newest.fingerprint
+    with pytest.raises(DataError, match="nowhere.npz"):
+        find_data(str(tmp_path / "nowhere.npz"), None)

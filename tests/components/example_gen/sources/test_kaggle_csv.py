@@ -1,189 +1,173 @@
 import gzip
-import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.example_gen.sources import DataError, Record, open_source
+from components.example_gen.sources.detection import open_source
+from components.example_gen.sources.source import Record
 
 ReadAll = Callable[..., list[Record]]
 Text = Callable[..., str]
+Refuse = Callable[..., None]
+Write = Callable[..., Path]
+
+GRID = ",".join(["label"] + [f"{row}x{column}" for row in range(1, 29) for column in range(1, 29)])
 
 
 @pytest.fixture
 def expected_all(expected: list[Record]) -> list[Record]:
-    """The training records as those of a source that has no test set."""
+    """The training records as those of a source without a test set."""
     train = [record for record in expected if record.origin == "train"]
     return [record._replace(origin="all", key=record.key.replace("train", "all")) for record in train]
 
 
 def write(path: Path, text: str | bytes) -> Path:
-    path.parent.mkdir(exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
 
 
-@pytest.mark.parametrize(("columns", "first"), [("pixel{}", 0), ("pixel{}", 1)])
-def test_gives_what_was_written(
-    tmp_path: Path, csv_text: Text, read_all: ReadAll, expected_all: list[Record], columns: str, first: int
-) -> None:
-    source = open_source(str(write(tmp_path / "digits.csv", csv_text(columns=columns, first=first))))
-    assert source.format == "CSV"
-    assert read_all(source) == read_all(source, 5) == expected_all
+def quoted(text: str) -> str:
+    return "\n".join(",".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines())
 
 
-def test_columns_named_by_row_and_column(
-    tmp_path: Path, csv_text: Text, read_all: ReadAll, expected_all: list[Record]
-) -> None:
-    header = ",".join(["label"] + [f"{row}x{column}" for row in range(1, 29) for column in range(1, 29)])
-    path = write(tmp_path / "digits.csv", header + "\n" + csv_text().partition("\n")[2])
-    assert read_all(open_source(str(path))) == expected_all
+def as_text(change: Callable[[str], str]) -> Callable[[str], bytes]:
+    return lambda text: change(text).encode()
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(lambda text: text.rstrip("\n").encode(), id="last line without newline"),
-        pytest.param(lambda text: text.replace("\n", "\r\n").encode(), id="CRLF"),
-        pytest.param(lambda text: text.replace("\n", "\r\n").rstrip().encode(), id="CRLF, last line without"),
-        pytest.param(lambda text: (text + "\n\r\n" * 7).encode(), id="blank lines at the end"),
+        pytest.param(as_text(str), id="as Kaggle writes it"),
+        pytest.param(as_text(lambda text: re.sub("(?<=pixel)[0-9]+", lambda m: f"{int(m[0]) + 1}", text)), id="from 1"),
+        pytest.param(as_text(lambda text: GRID + "\n" + text.partition("\n")[2]), id="row and column"),
+        pytest.param(as_text(lambda text: text.rstrip("\n")), id="last line without newline"),
+        pytest.param(as_text(lambda text: text.replace("\n", "\r\n")), id="CRLF"),
+        pytest.param(as_text(lambda text: text.replace("\n", "\r\n").rstrip()), id="CRLF, last line without"),
+        pytest.param(as_text(lambda text: text + "\n\r\n" * 7), id="blank lines at the end"),
+        pytest.param(as_text(lambda text: text.replace(",1", ",001")), id="leading zeros"),
+        pytest.param(as_text(quoted), id="quotes"),
+        pytest.param(as_text(lambda text: text.replace(",", ";")), id="semicolons"),
+        pytest.param(as_text(lambda text: text.replace(",", "\t")), id="tabs"),
         pytest.param(lambda text: text.encode("utf-8-sig"), id="byte order mark"),
         pytest.param(lambda text: gzip.compress(text.encode()), id="gzip"),
     ],
 )
-def test_harmless_differences(
-    tmp_path: Path, csv_text: Text, read_all: ReadAll, expected_all: list[Record], change: Callable[[str], bytes]
+@pytest.mark.parametrize("name", ["digits.csv", "digits"])
+def test_reads_every_style(
+    tmp_path: Path,
+    csv_text: Text,
+    read_all: ReadAll,
+    expected_all: list[Record],
+    change: Callable[[str], bytes],
+    name: str,
 ) -> None:
-    source = open_source(str(write(tmp_path / "digits.csv", change(csv_text()))))
+    source = open_source(str(write(tmp_path / name, change(csv_text()))))
+    assert source.format == "CSV"
     assert read_all(source) == read_all(source, 5) == read_all(source, 1) == expected_all
 
 
-def test_rows_found_across_blocks(
-    tmp_path: Path, csv_text: Text, read_all: ReadAll, expected_all: list[Record], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("components.example_gen.sources.kaggle_csv._BLOCK_SIZE", 7)
-    path = write(tmp_path / "digits.csv", csv_text(end="\r\n") + "\r\n\r\n")
-    assert read_all(open_source(str(path)), 5) == expected_all
-
-
-def test_shares_survive_pickling(tmp_path: Path, csv_text: Text, expected_all: list[Record]) -> None:
-    shares = pickle.loads(pickle.dumps(open_source(str(write(tmp_path / "digits.csv", csv_text()))).shares(5)))
-    assert [len(list(share.read())) for share in shares] == [5, 5, 2]
-    assert list(shares[1].read()) == expected_all[5:10]
-
-
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_folder_with_test_set(
-    tmp_path: Path, csv_text: Text, read_all: ReadAll, expected: list[Record], suffix: str
-) -> None:
-    pack = gzip.compress if suffix else bytes
-    for part in ("train", "test"):
-        write(tmp_path / "kaggle" / f"{part}.csv{suffix}", pack(csv_text(part, columns="pixel{}").encode()))
-    assert read_all(open_source(str(tmp_path / "kaggle")), 5) == expected
-
-
-def test_folder_without_test_set(tmp_path: Path, csv_text: Text, read_all: ReadAll, expected_all: list[Record]) -> None:
-    path = write(tmp_path / "kaggle" / "train.csv", csv_text())
-    assert read_all(open_source(str(path.parent))) == expected_all
-
-
-def test_test_set_without_labels_is_left_out(
+def test_reads_more_text_than_pyarrow_parses_at_a_time(
     tmp_path: Path, csv_text: Text, read_all: ReadAll, expected_all: list[Record]
 ) -> None:
-    path = write(tmp_path / "kaggle" / "train.csv", csv_text())
-    unlabelled = "\n".join(line.partition(",")[2] for line in csv_text("test").splitlines())
-    write(tmp_path / "kaggle" / "test.csv", unlabelled)
-    source = open_source(str(path.parent))
-    assert source.files == (f"file://{path}",)
-    assert read_all(source) == expected_all
+    header, rows = csv_text().split("\n", 1)
+    records = read_all(open_source(str(write(tmp_path / "digits.csv", f"{header}\n{rows * 100}"))), 1100)
+    assert [record[2:] for record in records] == [record[2:] for record in expected_all] * 100
+    assert records[-1].key == "all/001199"
 
 
-def refuse(path: Path, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        for share in open_source(str(path)).shares(5):
-            for _ in share.read():
-                pass
+def test_ignores_a_test_set_without_labels(
+    csv_text: Text, write_csv: Write, read_all: ReadAll, expected_all: list[Record]
+) -> None:
+    folder = write_csv()
+    write(folder / "test.csv", "\n".join(line.partition(",")[2] for line in csv_text("test").splitlines()))
+    source = open_source(str(folder))
+    assert source.files == (f"file://{folder}/train.csv",)
+    (folder / "test.csv").unlink()
+    assert read_all(source) == read_all(open_source(str(folder))) == expected_all
 
 
-def test_refuses_rows_without_labels(tmp_path: Path, csv_text: Text) -> None:
-    unlabelled = "\n".join(line.partition(",")[2] for line in csv_text().splitlines())
-    refuse(
-        write(tmp_path / "test.csv", unlabelled), "test.csv: found no column label, expected the header label,pixel0"
-    )
-
-
-@pytest.mark.parametrize("text", ["", gzip.compress(b"")])
-def test_refuses_an_empty_file(tmp_path: Path, text: Any) -> None:
-    refuse(write(tmp_path / "a.csv", text), "a.csv: found an empty file, expected the header label,pixel0")
-
-
-@pytest.mark.parametrize("end", ["", "\n", "\n\n\r\n"])
-def test_refuses_a_header_alone(tmp_path: Path, csv_text: Text, end: str) -> None:
-    text = csv_text().partition("\n")[0] + end
-    refuse(write(tmp_path / "a.csv", text), "a.csv: found no rows, expected at least one row after the header")
-
-
-def test_refuses_a_missing_header(tmp_path: Path, csv_text: Text) -> None:
-    text = csv_text().partition("\n")[2]
-    refuse(
-        write(tmp_path / "a.csv", text),
-        r"a.csv: found 785 columns whose names start '0,\d+,\d+,\d+', expected the header",
-    )
-
-
-@pytest.mark.parametrize("end", [784, 786])
-def test_refuses_a_header_of_another_length(tmp_path: Path, end: int) -> None:
-    header = ",".join(["label"] + [f"pixel{index}" for index in range(end - 1)])
-    refuse(
-        write(tmp_path / "a.csv", header), f"a.csv: found {end} columns whose names start 'label,pixel0,pixel1,pixel2'"
-    )
-
-
-def test_refuses_other_encodings(tmp_path: Path, csv_text: Text) -> None:
-    refuse(write(tmp_path / "a.csv", csv_text().encode("utf-16")), "a.csv: found .* columns whose names start")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: re.sub("(?m)^[a-z0-9]*,", "", text), "no column label, expected the header label,pixel0"),
+        (lambda _: "", "an empty file, expected the header label,pixel0"),
+        (lambda _: gzip.compress(b""), "an empty file, expected the header label,pixel0"),
+        *(
+            (lambda text, end=end: text.partition("\n")[0] + end, "no rows, expected at least one row after the header")
+            for end in ("", "\n", "\n\n\r\n")
+        ),
+        (lambda text: text.partition("\n")[2], r"785 columns whose names start '0,\d+,\d+,\d+', expected the header"),
+        (lambda _: "label,pixel0\n1,2", "2 columns whose names start 'label,pixel0', expected the header"),
+        (
+            lambda text: text.replace("\n", ",pixel784\n", 1),
+            "786 columns whose names start 'label,pixel0,pixel1",
+        ),
+        (lambda text: text.encode("utf-16"), ".* columns whose names start"),
+        (lambda text: gzip.compress(text.encode())[:-3000], "gzip data that ends too early, expected a complete file"),
+        (lambda text: gzip.compress(text.encode())[:-6] + bytes(6), "corrupt gzip data .CRC check failed"),
+    ],
+)
+def test_refuses_unusable_files(
+    tmp_path: Path, csv_text: Text, refuse: Refuse, change: Callable[[str], Any], message: str
+) -> None:
+    refuse(write(tmp_path / "a.csv", change(csv_text())), f"a.csv: found {message}")
 
 
 @pytest.mark.parametrize("row", [1, 6, 12])
-def test_counts_rows_across_shares(tmp_path: Path, csv_text: Text, row: int) -> None:
-    lines = csv_text(columns="pixel{}", first=1).splitlines()
-    lines[row] = f"{lines[row].rpartition(',')[0]},nan"
-    message = f"a.csv, row {row}, column pixel784: found 'nan', expected a whole number from 0 to 255"
-    refuse(write(tmp_path / "a.csv", "\n".join(lines)), message)
+@pytest.mark.parametrize("column", [0, 1, 784])
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        *(
+            (cell, repr(cell))
+            for cell in ("abc", "nan", "NaN", "1.5", "12\r3", "1e2", "-", "\uff15", "256", "-1", "1000")
+        ),
+        ("9" * 5000, "'99999"),
+        ("", "an empty cell"),
+    ],
+)
+def test_names_the_wrong_cell(
+    tmp_path: Path, csv_text: Text, refuse: Refuse, row: int, column: int, cell: str, found: str
+) -> None:
+    header, *rows = (line.split(",") for line in csv_text(first=1).splitlines())
+    rows[row - 1][column] = cell
+    text = "\n".join(",".join(cells) for cells in [header, *rows])
+    message = (
+        f"a.csv, row {row}, column {header[column]}: found {re.escape(found)}.*, expected a whole number from 0 to 255"
+    )
+    refuse(write(tmp_path / "a.csv", text), message)
 
 
-@pytest.mark.parametrize("row", [5, 6])
-def test_refuses_a_blank_line_between_rows(tmp_path: Path, csv_text: Text, row: int) -> None:
+@pytest.mark.parametrize("row", [1, 5, 6, 12])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda line: f"\n{line}", ": found a blank line, expected 785 columns as in the header"),
+        (lambda line: f"\r\n{line}", ": found a blank line, expected 785 columns as in the header"),
+        (lambda line: line + ",1", ": found 786 columns, expected 785 columns"),
+        (lambda line: line.rpartition(",")[0], ": found 784 columns, expected 785 columns"),
+        (lambda line: line.replace(",", ";", 1), ": found 784 columns, expected 785 columns"),
+        (lambda line: re.sub("^[0-9]+", "11", line), ", column label: found label 11, expected a class from 0 to 9"),
+    ],
+)
+def test_names_the_wrong_row(
+    tmp_path: Path, csv_text: Text, refuse: Refuse, row: int, change: Callable[[str], str], message: str
+) -> None:
     lines = csv_text().splitlines()
-    text = "\n".join([*lines[:row], "", *lines[row:]])
-    refuse(write(tmp_path / "a.csv", text), f"a.csv, row {row}: found a blank line, expected 785 columns")
+    lines[row] = change(lines[row])
+    refuse(write(tmp_path / "a.csv", "\n".join(lines)), f"a.csv, row {row}{message}")
 
 
-def test_refuses_a_ragged_row(tmp_path: Path, csv_text: Text) -> None:
-    lines = csv_text().splitlines()
-    lines[7] += ",1"
-    refuse(write(tmp_path / "a.csv", "\n".join(lines)), "a.csv, row 7: found 786 columns, expected 785 columns")
+def test_names_the_first_of_two_ragged_rows(tmp_path: Path, csv_text: Text, refuse: Refuse) -> None:
+    header, first, second, *_ = csv_text().splitlines()
+    text = "\n".join([header, f"{first},1", second.rpartition(",")[0]])
+    refuse(write(tmp_path / "a.csv", text), "a.csv, row 1: found 786 columns, expected 785 columns")
 
 
-def test_refuses_a_label_out_of_range(tmp_path: Path, csv_text: Text) -> None:
-    lines = csv_text().splitlines()
-    lines[9] = f"11,{lines[9].partition(',')[2]}"
-    refuse(write(tmp_path / "a.csv", "\n".join(lines)), "a.csv, row 9, column label: found label 11, expected a class")
-
-
-def test_refuses_truncated_gzip(tmp_path: Path, csv_text: Text) -> None:
-    data = gzip.compress(csv_text().encode())[:-3000]
-    refuse(write(tmp_path / "a.csv.gz", data), "a.csv.gz: found gzip data that end too early, expected a complete file")
-
-
-def test_refuses_corrupt_gzip(tmp_path: Path, csv_text: Text) -> None:
-    data = bytearray(gzip.compress(csv_text().encode()))
-    data[-6] ^= 1
-    refuse(write(tmp_path / "a.csv.gz", bytes(data)), "a.csv.gz: found corrupt gzip data .CRC check failed")
-
-
-def test_refuses_two_files_of_training_data(tmp_path: Path, csv_text: Text) -> None:
-    write(tmp_path / "kaggle" / "train.csv", csv_text())
-    write(tmp_path / "kaggle" / "train.csv.gz", gzip.compress(csv_text().encode()))
-    refuse(tmp_path / "kaggle", "kaggle: found both train.csv and train.csv.gz, expected only one of them")
+def test_refuses_two_files_of_training_data(write_csv: Write, csv_text: Text, refuse: Refuse) -> None:
+    folder = write_csv()
+    write(folder / "train.csv.gz", gzip.compress(csv_text().encode()))
+    refuse(folder, "csv: found both train.csv and train.csv.gz, expected only one of them")

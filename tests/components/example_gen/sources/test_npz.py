@@ -1,4 +1,3 @@
-import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -7,35 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.example_gen.sources import DataError, Record, open_source
+from components.example_gen.sources.detection import open_source
+from components.example_gen.sources.source import Record
 
 Write = Callable[..., Path]
 ReadAll = Callable[..., list[Record]]
+Refuse = Callable[..., None]
 
 MNIST = Path(__file__).parents[4] / "data" / "mnist.npz"
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_gives_what_was_written(write_npz: Write, read_all: ReadAll, expected: list[Record], save: Any) -> None:
-    source = open_source(str(write_npz(save=save)))
-    assert source.format == "npz"
-    assert read_all(source) == expected
-
-
-def test_sharing_out_changes_nothing(write_npz: Write, read_all: ReadAll, expected: list[Record]) -> None:
-    source = open_source(str(write_npz()))
-    shares = source.shares(5)
-    assert [len(list(share.read())) for share in shares] == [5, 5, 2, 5, 2]
-    assert read_all(source, 5) == expected
-
-
-def test_shares_survive_pickling(write_npz: Write, expected: list[Record]) -> None:
-    shares = pickle.loads(pickle.dumps(open_source(str(write_npz())).shares(5)))
-    assert list(shares[1].read()) == expected[5:10]
-
-
 @pytest.mark.parametrize("dtype", ["<i8", ">i4", "u8"])
-def test_labels_of_any_integer_type(write_npz: Write, read_all: ReadAll, expected: list[Record], dtype: str) -> None:
+def test_reads_labels_of_any_integer_type(
+    write_npz: Write, read_all: ReadAll, expected: list[Record], dtype: str
+) -> None:
     path = write_npz(y_train=(np.arange(12) % 10).astype(dtype))
     assert read_all(open_source(str(path)), 5) == expected
 
@@ -47,160 +31,125 @@ def test_reads_mnist(read_all: ReadAll) -> None:
     assert records[60_000].key == "test/000000"
 
 
-def refuse(path: Path, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        open_source(str(path)).shares()
-
-
-def test_refuses_a_missing_array(write_npz: Write) -> None:
-    refuse(write_npz(y_test=None), "mnist.npz: found x_train.npy, y_train.npy, x_test.npy, but no array 'y_test'")
-
-
-def test_refuses_another_size(write_npz: Write) -> None:
-    path = write_npz(x_test=np.zeros((7, 28, 27), np.uint8))
-    refuse(path, r"mnist.npz, x_test: found 28 x 27 pixels .*, expected 28 x 28; resize")
-
-
-@pytest.mark.parametrize(("key", "shape"), [("x_train", (12, 784)), ("y_train", (12, 1)), ("x_test", ())])
-def test_refuses_other_dimensions(write_npz: Write, key: str, shape: tuple[int, ...]) -> None:
-    path = write_npz(**{key: np.zeros(shape, np.uint8)})
-    refuse(path, rf"mnist.npz, {key}: found shape \({', '.join(map(str, shape))}.*\), expected \[n")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "uint16"])
-def test_refuses_other_types_of_images(write_npz: Write, dtype: str) -> None:
-    refuse(write_npz(x_train=np.zeros((12, 28, 28), dtype)), f"x_train: found dtype {dtype}, expected uint8")
-
-
-def test_refuses_labels_that_are_no_integers(write_npz: Write) -> None:
-    refuse(write_npz(y_test=np.zeros(7)), "y_test: found dtype float64, expected an integer dtype")
-
-
-@pytest.mark.parametrize(("key", "shape"), [("x_train", (12, 28, 28)), ("y_train", (12,))])
-def test_refuses_pickled_objects(write_npz: Write, key: str, shape: tuple[int, ...]) -> None:
-    refuse(write_npz(**{key: np.zeros(shape, object)}), f"{key}: found dtype object")
-
-
-def test_names_the_first_image_with_nan(write_npz: Write) -> None:
+def images_with_nan() -> Any:
     images = np.zeros((3000, 28, 28), np.float32)
     images[[2077, 2999], 4, 5] = np.nan
-    refuse(write_npz(x_train=images), r"mnist.npz, x_train, record 2077 \(counted from 0\): found NaN, expected uint8")
-
-
-def test_names_the_first_label_with_nan(write_npz: Write) -> None:
-    refuse(
-        write_npz(y_train=np.array([1.0, np.nan] * 6)), r"mnist.npz, y_train, record 1 \(counted from 0\): found NaN"
-    )
-
-
-def test_refuses_unequal_counts(write_npz: Write) -> None:
-    path = write_npz(y_train=np.zeros(11, np.uint8))
-    refuse(path, "mnist.npz, y_train: found 11 labels for the 12 images of .*x_train, expected one label per image")
-
-
-def test_refuses_no_images(write_npz: Write) -> None:
-    refuse(write_npz(x_test=np.zeros((0, 28, 28), np.uint8)), "mnist.npz, x_test: found no images")
-
-
-def test_refuses_fortran_order(write_npz: Write, arrays: dict[str, Any]) -> None:
-    path = write_npz(x_train=np.asfortranarray(arrays["x_train"]))
-    refuse(path, r"mnist.npz, x_train: found columns first \(fortran order\)")
-
-
-@pytest.mark.parametrize("label", [10, -1])
-def test_names_the_record_of_a_label_out_of_range(write_npz: Write, read_all: ReadAll, label: int) -> None:
-    labels = np.zeros(12, np.int64)
-    labels[8:] = label
-    source = open_source(str(write_npz(y_train=labels)))
-    message = rf"mnist.npz, record 8 \(counted from 0\), y_train: found label {label}, expected a class from 0 to 9"
-    with pytest.raises(DataError, match=message):
-        read_all(source, 5)
-
-
-@pytest.mark.parametrize("kept", [0.3, 0.9, 0.999])
-def test_refuses_a_truncated_file(write_npz: Write, kept: float) -> None:
-    path = write_npz()
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
-    refuse(path, "mnist.npz: found a damaged zip archive .*; download or copy it again")
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_refuses_changed_bytes(write_npz: Write, read_all: ReadAll, save: Any) -> None:
-    path = write_npz(save=save)
-    data = bytearray(path.read_bytes())
-    data[3000] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DataError, match=r"mnist.npz: found a damaged zip archive"):
-        read_all(open_source(str(path)), 5)
-
-
-def write_member(path: Path, data: bytes) -> None:
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("x_train.npy", data)
-
-
-def test_refuses_a_member_that_is_not_npy(write_npz: Write) -> None:
-    path = write_npz(x_train=None)
-    write_member(path, b"not an array")
-    refuse(path, "mnist.npz, x_train: found a header that is not npy")
+    return images
 
 
 @pytest.mark.parametrize(
-    "text", [b"{'descr': '|u1', (", b"{'descr': '|u1', b'shape': 1}", b"{'descr': 1}", b"{'descr': '|u1'"]
+    ("replaced", "message"),
+    [
+        (
+            {"y_test": None},
+            ": found 'x_train.npy', 'y_train.npy', 'x_test.npy', but no array 'y_test', expected",
+        ),
+        ({"x_test": np.zeros((7, 28, 27), np.uint8)}, r", x_test: found 28 x 27 pixels .*, expected 28 x 28; resize"),
+        ({"x_train": np.zeros((12, 784), np.uint8)}, r", x_train: found shape \(12, 784\), expected \[n,28,28\]"),
+        ({"y_train": np.zeros((12, 1), np.uint8)}, r", y_train: found shape \(12, 1\), expected \[n\]"),
+        ({"x_test": np.uint8(0)}, r", x_test: found shape \(\), expected \[n,28,28\]"),
+        *(
+            ({"x_train": np.zeros((12, 28, 28), dtype)}, f", x_train: found dtype {dtype}, expected uint8")
+            for dtype in ("float32", "int64", "bool", "uint16", "object")
+        ),
+        ({"y_test": np.zeros(7)}, ", y_test: found dtype float64, expected an integer dtype"),
+        ({"y_train": np.zeros(12, object)}, ", y_train: found dtype object"),
+        ({"x_train": images_with_nan()}, r", x_train, record 2077 \(counted from 0\): found NaN, expected uint8"),
+        ({"y_train": np.array([1.0, np.nan] * 6)}, r", y_train, record 1 \(counted from 0\): found NaN"),
+        (
+            {"y_train": np.zeros(11, np.uint8)},
+            ", y_train: found 11 labels for the 12 images of .*x_train",
+        ),
+        ({"x_test": np.zeros((0, 28, 28), np.uint8)}, ", x_test: found no images"),
+        ({"x_train": np.zeros((28, 28, 12), np.uint8).T}, r", x_train: found columns first \(Fortran order\)"),
+        *(
+            (
+                {"y_train": np.array([0] * 8 + [label] * 4)},
+                rf", record 8 \(counted from 0\), y_train: found label {label}, expected a class from 0 to 9",
+            )
+            for label in (10, -1)
+        ),
+    ],
 )
-def test_refuses_a_damaged_npy_header(write_npz: Write, text: bytes) -> None:
-    path = write_npz(x_train=None)
-    write_member(path, b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
-    refuse(path, "mnist.npz, x_train: found a header that is not npy")
+def test_refuses_unusable_arrays(write_npz: Write, refuse: Refuse, replaced: dict[str, Any], message: str) -> None:
+    refuse(write_npz(**replaced), f"mnist.npz{message}")
 
 
-@pytest.mark.parametrize("field", [12, 16])
-def test_refuses_wrong_offsets(write_npz: Write, field: int) -> None:
-    path = write_npz()
-    data = bytearray(path.read_bytes())
-    # Size and offset of the archive's directory: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.16.
+# Size and offset of the archive's directory: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.16.
+def with_wrong_directory(data: bytes, field: int) -> bytes:
     start = data.rindex(b"PK\x05\x06") + field
-    data[start : start + 4] = (len(data) * 2).to_bytes(4, "little")
-    path.write_bytes(data)
-    refuse(path, "mnist.npz: found a damaged zip archive")
+    return data[:start] + (len(data) * 2).to_bytes(4, "little") + data[start + 4 :]
 
 
-def test_a_web_server_that_only_sends_whole_files(write_npz: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> bytes:
-        raise ValueError("The HTTP server doesn't appear to support range requests. Only reading")
-
-    source = open_source(str(write_npz()))
-    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
-    with pytest.raises(DataError, match=r"mnist\.npz: found a web server that only sends whole files"):
-        source.shares()
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(pytest.param(lambda data, kept=kept: data[: int(len(data) * kept)]) for kept in (0.3, 0.9, 0.999)),
+        pytest.param(lambda data: data[:3000] + bytes([data[3000] ^ 1]) + data[3001:], id="changed byte"),
+        pytest.param(lambda data: with_wrong_directory(data, 12), id="wrong size of the directory"),
+        pytest.param(lambda data: with_wrong_directory(data, 16), id="wrong offset of the directory"),
+    ],
+)
+def test_refuses_a_damaged_archive(
+    write_npz: Write, refuse: Refuse, save: Any, damage: Callable[[bytes], bytes]
+) -> None:
+    path = write_npz(save=save)
+    path.write_bytes(damage(path.read_bytes()))
+    refuse(path, "mnist.npz: found a damaged zip archive .*; download or copy it again")
 
 
 @pytest.mark.parametrize("records_per_share", [5, 1000])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("key", ["x_train", "y_test"])
 def test_refuses_a_wrong_checksum(
-    write_npz: Write, read_all: ReadAll, save: Any, records_per_share: int, key: str
+    write_npz: Write, refuse: Refuse, save: Any, records_per_share: int, key: str
 ) -> None:
     path = write_npz(save=save)
     checksum = zipfile.ZipFile(path).getinfo(f"{key}.npy").CRC.to_bytes(4, "little")
     path.write_bytes(path.read_bytes().replace(checksum, b"\x01\x02\x03\x04"))
-    with pytest.raises(DataError, match=r"found a damaged zip archive .*Bad CRC-32"):
-        read_all(open_source(str(path)), records_per_share)
+    refuse(path, r"found a damaged zip archive .*Bad CRC-32", records_per_share)
 
 
-def test_refuses_an_unknown_version_of_npy(write_npz: Write) -> None:
+def npy(header: bytes) -> Callable[[bytes], bytes]:
+    return lambda _: b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _: b"not an array", "a header that is not npy"),
+        (lambda _: b"\x93NUMPY\x09\x00", r"a header that is not npy \(\(9, 0\)\)"),
+        (npy(b"{'descr': '|u1', ("), "a header that is not npy"),
+        (npy(b"{'descr': '|u1', b'shape': 1}"), "a header that is not npy"),
+        (npy(b"{'descr': 1}"), "a header that is not npy"),
+        (npy(b"{'descr': '|u1'"), "a header that is not npy"),
+        (lambda data: data[:-784], f"{11 * 784} bytes after the header, expected {12 * 784} by its shape"),
+        (lambda data: data + b"\0", f"{12 * 784 + 1} bytes after the header, expected {12 * 784} by its shape"),
+    ],
+)
+def test_refuses_a_damaged_array(
+    write_npz: Write, refuse: Refuse, change: Callable[[bytes], bytes], message: str
+) -> None:
+    data = zipfile.ZipFile(write_npz()).read("x_train.npy")
     path = write_npz(x_train=None)
-    write_member(path, b"\x93NUMPY\x09\x00")
-    refuse(path, r"mnist.npz, x_train: found a header that is not npy \(\(9, 0\)\)")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x_train.npy", change(data))
+    refuse(path, f"mnist.npz, x_train: found {message}")
 
 
-@pytest.mark.parametrize("size", [-784, 1])
-def test_refuses_an_array_of_another_size_than_its_header_says(write_npz: Write, size: int) -> None:
+def test_refuses_another_archive(tmp_path: Path, refuse: Refuse) -> None:
+    with zipfile.ZipFile(tmp_path / "train.csv.zip", "w") as archive:
+        archive.writestr("train.csv", "label,pixel0")
+    refuse(tmp_path / "train.csv.zip", "found 'train.csv', but no array 'x_train', .* or extract the archive")
+
+
+def test_refuses_a_web_server_that_only_sends_whole_files(
+    write_npz: Write, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> bytes:
+        raise ValueError("The HTTP server doesn't appear to support range requests. Only reading")
+
     path = write_npz()
-    member = zipfile.ZipFile(path).read("x_train.npy")
-    path = write_npz(x_train=None)
-    write_member(path, member[:size] if size < 0 else member + bytes(size))
-    refuse(
-        path, rf"mnist.npz, x_train: found {12 * 784 + size} bytes after the header, expected {12 * 784} by its shape"
-    )
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    refuse(path, r"mnist\.npz: found a web server that only sends whole files")

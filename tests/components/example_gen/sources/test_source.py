@@ -1,45 +1,69 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 
-from components.example_gen.sources import DataError, fingerprint, open_source
+from components.example_gen.sources.detection import open_source
+from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.source import Record, fingerprint, verify
 
 Write = Callable[..., Path]
 
 
-def test_fingerprint_is_the_same_in_another_place(write_idx: Write, write_images: Write) -> None:
-    folders = [write_idx("one"), write_idx("another")]
-    assert len({fingerprint(open_source(str(folder))) for folder in folders}) == 1
-    folders = [write_images("images"), write_images("further/down")]
-    assert len({fingerprint(open_source(str(folder))) for folder in folders}) == 1
+@pytest.mark.parametrize(
+    ("layout", "options"),
+    [
+        ("npz", {}),
+        ("npz", {"save": np.savez}),
+        ("idx", {}),
+        ("idx", {"suffix": ".gz"}),
+        ("csv", {}),
+        ("csv", {"suffix": ".gz"}),
+    ],
+)
+@pytest.mark.parametrize("records_per_share", [1, 5, 12, 1000])
+def test_every_format_and_share_size_returns_the_same_records(
+    request: pytest.FixtureRequest,
+    read_all: Callable[..., list[Record]],
+    expected: list[Record],
+    layout: str,
+    options: dict[str, Any],
+    records_per_share: int,
+) -> None:
+    source = open_source(str(request.getfixturevalue(f"write_{layout}")(**options)))
+    assert source.format.lower() == layout
+    assert read_all(source, records_per_share) == expected
+    sizes = [len(list(share.read())) for share in source.shares(records_per_share)]
+    assert max(sizes) == min(records_per_share, 12)
 
 
-def test_fingerprint_is_the_same_on_another_file_system(write_npz: Write) -> None:
+def test_fingerprint_does_not_depend_on_the_place(write_idx: Write, write_images: Write, write_npz: Write) -> None:
+    for one, other in (
+        (write_idx("one"), write_idx("other")),
+        (write_images("images"), write_images("further/down")),
+    ):
+        assert fingerprint(open_source(str(one))) == fingerprint(open_source(str(other)))
     path = write_npz()
     fsspec.filesystem("memory").pipe_file("/fingerprint/mnist.npz", path.read_bytes())
-    remote = open_source("memory://fingerprint/mnist.npz")
-    assert fingerprint(remote) == fingerprint(open_source(str(path)))
-    assert len(fingerprint(remote)) == 64
+    remote = fingerprint(open_source("memory://fingerprint/mnist.npz"))
+    assert remote == fingerprint(open_source(str(path)))
+    assert len(remote) == 64
 
 
-def test_fingerprint_changes_with_one_byte(write_idx: Write) -> None:
-    source = open_source(str(write_idx()))
-    before = fingerprint(source)
-    path = Path(source.files[-1].removeprefix("file://"))
+def test_fingerprint_changes_with_the_content(write_idx: Write, write_images: Write) -> None:
+    idx, images = write_idx(), write_images()
+    before = fingerprint(open_source(str(idx))), fingerprint(open_source(str(images)))
+    path = idx / "t10k-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1] + b"\x09")
-    assert fingerprint(source) != before
+    (images / "0" / "10.png").rename(images / "1" / "00.png")
+    assert fingerprint(open_source(str(idx))) != before[0]
+    assert fingerprint(open_source(str(images))) != before[1]
 
 
-def test_fingerprint_changes_when_an_image_changes_class(write_images: Write) -> None:
-    folder = write_images()
-    before = fingerprint(open_source(str(folder)))
-    (folder / "0" / "10.png").rename(folder / "1" / "00.png")
-    assert fingerprint(open_source(str(folder))) != before
-
-
-def test_fingerprint_needs_every_file(write_idx: Write) -> None:
+def test_fingerprint_requires_every_file(write_idx: Write) -> None:
     folder = write_idx()
     source = open_source(str(folder))
     (folder / "t10k-labels-idx1-ubyte").unlink()
@@ -47,17 +71,21 @@ def test_fingerprint_needs_every_file(write_idx: Write) -> None:
         fingerprint(source)
 
 
-@pytest.mark.parametrize("layout", ["npz", "idx", "images"])
-@pytest.mark.parametrize("records_per_share", [0, -1])
-def test_shares_have_records(request: pytest.FixtureRequest, layout: str, records_per_share: int) -> None:
-    source = open_source(str(request.getfixturevalue(f"write_{layout}")()))
-    with pytest.raises(ValueError, match=f"records_per_share must be at least 1, not {records_per_share}"):
-        source.shares(records_per_share)
+def test_verify_summarizes_every_record(write_npz: Write) -> None:
+    images = np.full((12, 28, 28), 9, np.uint8)
+    images[3, 4, 5] = 7
+    tests = np.full((7, 28, 28), 8, np.uint8)
+    tests[-1, -1, -1] = 201
+    source = open_source(str(write_npz(x_train=images, x_test=tests)))
+    summary = verify(source)
+    assert (summary.format, summary.files, summary.fingerprint) == ("npz", source.files, fingerprint(source))
+    assert summary.counts == {"train": [2, 2, 1, 1, 1, 1, 1, 1, 1, 1], "test": [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]}
+    assert (summary.min_pixel, summary.max_pixel) == (7, 201)
 
 
-@pytest.mark.parametrize("layout", ["npz", "idx", "images"])
-def test_no_share_is_larger_than_asked_for(request: pytest.FixtureRequest, layout: str) -> None:
-    source = open_source(str(request.getfixturevalue(f"write_{layout}")()))
-    for records_per_share in (1, 4, 12):
-        sizes = [len(list(share.read())) for share in source.shares(records_per_share)]
-        assert max(sizes) == records_per_share
+def test_verify_finds_damage_in_the_last_file(write_idx: Write) -> None:
+    folder = write_idx(suffix=".gz")
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte.gz: found gzip data that ends too early"):
+        verify(open_source(str(folder)))

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from components.example_gen.sources import DataError
+from components.example_gen.sources.errors import DataError
 from pipeline.kubeflow.step.failure import KubeflowStepError, explain
 from registry.provenance import DamagedVersionError
 from registry.publishing import PublishingError
