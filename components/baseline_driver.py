@@ -1,4 +1,4 @@
-"""Makes TFX's cache see the baseline, which a step looks up in the serving folder and no artifact of the run holds."""
+"""Makes the baseline visible to TFX's cache: steps look it up in the serving folder, not in their input artifacts."""
 
 from abc import abstractmethod
 
@@ -9,47 +9,33 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
 
 BASELINE_KEY = "baseline"
-"""Execution property that holds the identity of the baseline; empty where there is none."""
+"""Execution property for the identity of the baseline, which the driver sets; empty if there is none."""
 
 SERVING_DIRECTORY_KEY = "serving_directory"
-"""Execution property that holds the folder of the pushed versions."""
+"""Execution property for the folder of the pushed versions."""
 
 
 class BaselineDriver(ComponentDriver, BaseDriver):
     """Sets the execution property `baseline` before TFX looks into its cache.
 
-    Executors find the baseline by themselves, so their steps also work on runners that call no drivers, such as
-    Kubeflow Pipelines. But such a runner must not cache these steps: it would answer from a stale baseline.
+    Executors look up the baseline themselves, because some runners, such as Kubeflow Pipelines, do not call drivers.
+    Such a runner must not cache these steps.
 
-    Of both base classes the first is what components must name and the second what the launcher calls, as in TFX's own
+    Components require the first base class and the launcher calls the second, as in TFX's own
     tfx/components/example_gen/driver.py.
     """
 
     def __init__(self, metadata_handle: Metadata) -> None:
-        """Takes the connection to ML Metadata, which is not used; TFX calls this."""
+        """Sets the connection to ML Metadata; TFX calls this."""
         ComponentDriver.__init__(self, metadata_handle)
         BaseDriver.__init__(self, metadata_handle)
 
     @abstractmethod
     def baseline_identity(self, execution_info: ExecutionInfo) -> str:
-        """Finds the baseline.
-
-        Args:
-            execution_info: The inputs and execution properties of the step.
-
-        Returns:
-            A fingerprint of its content; empty where there is none.
-        """
+        """Returns a fingerprint of the baseline for an execution; empty if there is none."""
 
     def run(self, execution_info: ExecutionInfo) -> DriverOutput:
-        """Finds the baseline; TFX calls this.
-
-        Args:
-            execution_info: The inputs and execution properties of the step.
-
-        Returns:
-            The execution property `baseline`.
-        """
+        """Returns the execution property `baseline`; TFX calls this."""
         output = DriverOutput()
         output.exec_properties[BASELINE_KEY].string_value = self.baseline_identity(execution_info)
         return output

@@ -1,4 +1,4 @@
-"""BaselineModel: the model in production, which a new one has to measure up to."""
+"""BaselineModel: the model in production, with which the candidate is compared."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ from registry.versions import Version, find_baseline, version_fingerprint
 CANDIDATE_KEY = "candidate"
 BASELINE_MODEL_KEY = "baseline_model"
 VERSION_PROPERTY = "version"
-"""Custom property of the baseline: its version number as text; empty where there is none."""
+"""Custom property of the baseline: its version number as text; empty if there is no baseline."""
 
 
 class Driver(BaselineDriver):
@@ -42,15 +42,15 @@ class Executor(BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Copies the baseline; TFX calls this.
+        """Verifies and copies the baseline; TFX calls this.
 
         Args:
             input_dict: `candidate`, the model of this run.
-            output_dict: `baseline_model`; stays empty where no other model has been pushed.
+            output_dict: `baseline_model`; stays empty if no other model has been pushed.
             exec_properties: `serving_directory`.
 
         Raises:
-            DamagedVersionError: A file of the version is not what was pushed: nothing can be compared with it.
+            DamagedVersionError: A file of the baseline differs from what was pushed.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE_KEY])
@@ -58,8 +58,7 @@ class Executor(BaseExecutor):
         baseline = _find_baseline(candidate, exec_properties[SERVING_DIRECTORY_KEY])
         output.set_string_custom_property(VERSION_PROPERTY, str(baseline.number) if baseline else "")
         if baseline:
-            provenance = read_provenance(baseline.directory)
-            if provenance:
+            if provenance := read_provenance(baseline.directory):
                 verify_files(baseline.directory, provenance)
             shutil.copytree(baseline.directory, path_utils.serving_model_path(output.uri), dirs_exist_ok=True)
 
@@ -76,12 +75,11 @@ class BaselineModelSpec(ComponentSpec):
 
 
 class BaselineModel(BaseComponent):
-    """Fetches the newest pushed version that is another model than the candidate.
+    """Fetches the newest pushed version that holds another model than the candidate.
 
-    TFX's Resolver would look for it in ML Metadata, which open-source Kubeflow Pipelines cannot do, and which knows
-    nothing of a rollback. The serving folder is the truth on every runner: only Pusher and `digits rollback` write to
-    it. The candidate itself is passed over: a repeated run would else compare the model with itself, and nothing after
-    it could be answered from the cache.
+    TFX's Resolver would query ML Metadata, which open-source Kubeflow Pipelines does not support and which does not
+    know rollbacks. The serving folder is the same on every runner, and only Pusher and `digits rollback` write to it.
+    The candidate itself is skipped, so that a repeated run can use the cache.
     """
 
     SPEC_CLASS = BaselineModelSpec
@@ -89,21 +87,13 @@ class BaselineModel(BaseComponent):
     DRIVER_CLASS = Driver
 
     def __init__(self, candidate: BaseChannel, serving_directory: Path) -> None:
-        """Defines the step.
-
-        Args:
-            candidate: The model of this run.
-            serving_directory: Folder of the pushed versions; it need not be there yet.
-        """
+        """Defines the step for the model of this run and the folder of the pushed versions, which need not exist."""
         super().__init__(
             BaselineModelSpec(
-                **{
-                    CANDIDATE_KEY: candidate,
-                    SERVING_DIRECTORY_KEY: str(serving_directory),
-                    # The driver fills it in when the step starts.
-                    BASELINE_KEY: "",
-                    BASELINE_MODEL_KEY: Channel(type=Model),
-                }
+                candidate=candidate,
+                serving_directory=str(serving_directory),
+                baseline="",
+                baseline_model=Channel(type=Model),
             )
         )
 

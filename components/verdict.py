@@ -1,4 +1,4 @@
-"""What a gate decided and why: the one form in which every gate states it, for programs and for people."""
+"""The decision of a gate and its reasons, in one format for all gates: JSON for programs and a table for people."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,29 +20,29 @@ HEADINGS: Mapping[str, str] = {
     "decision": "decision",
     "reason": "reason",
 }
-"""Columns of the table of a verdict, and what they are called where a gate has no better name for them."""
+"""Columns of the table of a verdict and their default headings."""
 
 _TABLE_WIDTH = 10_000
 _SMALL = 0.0001
-"""Below it four decimals would say nothing."""
+"""Smaller numbers are shown in scientific notation."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule that a gate applied.
+    """The result of one rule of a gate.
 
     Attributes:
-        metric: What was looked at, such as `accuracy`.
-        slice: On which part of the data, such as `digit 7`, or in which split.
-        passed: Whether it is as it should be.
-        reason: Why it did not pass, as a sentence without a full stop; empty where it did.
-        value: What was observed.
-        interval: Ends of the 95 % confidence interval of `value`, where it has one.
-        lower_bound: The least that is allowed, where the rule has such a bound.
-        upper_bound: The most that is allowed, where the rule has such a bound.
-        expected: What is allowed, in words, where it is no number.
-        baseline: The same value of the baseline, where there is one.
-        feature: The feature that was looked at, where the gate looks at features.
+        metric: The metric or rule, such as `accuracy`.
+        slice: The slice or split, such as `digit 7`.
+        passed: Whether the rule is met.
+        reason: Why the rule is not met, without a full stop; empty if it is.
+        value: The observed value.
+        interval: Ends of the 95 % confidence interval of `value`.
+        lower_bound: The minimum.
+        upper_bound: The maximum.
+        expected: The requirement in words, if it is not a number.
+        baseline: The value of the baseline.
+        feature: The feature, for gates on data.
     """
 
     metric: str
@@ -59,13 +59,13 @@ class Finding:
 
     @property
     def bound(self) -> str:
-        """What is allowed, for people."""
+        """The requirement as text."""
         limits = [f"≥ {_number(self.lower_bound)}"] if self.lower_bound is not None else []
         limits += [f"≤ {_number(self.upper_bound)}"] if self.upper_bound is not None else []
         return self.expected or " and ".join(limits)
 
     def cells(self) -> dict[str, str]:
-        """Returns the texts of the columns of `HEADINGS`; empty where there is nothing to say."""
+        """Returns the text of each column of `HEADINGS`."""
         return {
             "metric": self.metric,
             "slice": self.slice,
@@ -81,13 +81,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision of a gate: it passes if every finding does.
+    """The decision of a gate.
 
     Attributes:
         gate: Name of the step.
-        findings: All rules that it applied, also those that were kept.
-        advice: What to do where it refused, as a sentence.
-        headings: Columns of its table and their names, in their order.
+        findings: The results of all rules.
+        advice: What to do after a refusal, as a sentence.
+        headings: Columns of the table and their headings, in order.
     """
 
     gate: str
@@ -97,22 +97,17 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was refused. A gate that looked at nothing has not let anything pass."""
-        return bool(self.findings) and all(finding.passed for finding in self.findings)
+        """Whether every rule is met; a gate without findings does not pass."""
+        return bool(self.findings) and not self.refusals
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
-        """The rules that were not kept."""
+        """The rules that are not met."""
         return tuple(finding for finding in self.findings if not finding.passed)
 
 
 def write_verdict(verdict: Verdict, directory: str | Path) -> None:
-    """Writes a verdict as JSON (`verdict.json`) and as a table (`verdict.txt`).
-
-    Args:
-        verdict: What to write.
-        directory: A local folder, which must exist.
-    """
+    """Writes a verdict as JSON (`verdict.json`) and as a table (`verdict.txt`) into an existing local folder."""
     content: dict[str, Any] = {"gate": verdict.gate, "passed": verdict.passed, "advice": verdict.advice}
     content["headings"] = dict(verdict.headings)
     content["findings"] = [asdict(finding) for finding in verdict.findings]
@@ -124,13 +119,10 @@ def write_verdict(verdict: Verdict, directory: str | Path) -> None:
 
 
 def read_verdict(directory: str | Path) -> Verdict:
-    """Reads what `write_verdict` wrote.
-
-    Args:
-        directory: The folder of a verdict.
+    """Reads the JSON that `write_verdict` wrote into a folder.
 
     Raises:
-        FileNotFoundError: There is no verdict in it.
+        FileNotFoundError: The folder holds no verdict.
     """
     content: dict[str, Any] = json.loads(Path(directory, VERDICT_FILE).read_text(encoding="utf-8"))
     findings = [

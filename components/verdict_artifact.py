@@ -1,4 +1,4 @@
-"""The artifact type of verdicts, and how an executor fills one."""
+"""The artifact type of verdicts, apart from `components.verdict` so that this can be imported without TFX."""
 
 from tfx.types.artifact import Artifact
 
@@ -9,21 +9,16 @@ PASSED_PROPERTY = "passed"
 
 
 class VerdictArtifact(Artifact):
-    """What a gate decided: `verdict.json`, `verdict.txt`, and as a property whether it let pass (1) or not (0).
+    """A verdict: `verdict.json`, `verdict.txt`, and the custom property `passed`, 1 or 0, for conditions of the graph.
 
-    The property is for conditions of the graph. Executors read the file: not every runner hands properties on. It is a
-    custom one, and the name of the type has two parts, because TFX compiles nothing else for Kubeflow.
+    Executors read the file, because some runners drop properties. TFX compiles for Kubeflow only custom properties and
+    type names of two parts.
     """
 
     TYPE_NAME = "digits.Verdict"
 
 
 def publish_verdict(verdict: Verdict, artifact: Artifact) -> None:
-    """Writes a verdict into an artifact.
-
-    Args:
-        verdict: What the gate decided.
-        artifact: A `VerdictArtifact`, whose folder exists.
-    """
+    """Writes a verdict into the existing folder of a `VerdictArtifact` and sets its property."""
     write_verdict(verdict, artifact.uri)
     artifact.set_int_custom_property(PASSED_PROPERTY, int(verdict.passed))

@@ -9,8 +9,7 @@ import tfx.components  # noqa: F401 (first: it installs what the older TFDV of t
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto.config_pb2 import ConfidenceIntervalOptions, Options
 
-from components.evaluator.judgement import Bound
-from components.evaluator.measurements import ACCURACY, EXPECTED_CALIBRATION_ERROR, PRECISION, RECALL
+from components.evaluator.bounds import ACCURACY, EXPECTED_CALIBRATION_ERROR, PRECISION, RECALL, Bound
 from components.features import LABEL_KEY, NUM_CLASSES
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings

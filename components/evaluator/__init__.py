@@ -1,1 +1,1 @@
-"""An Evaluator whose gate knows how certain each metric is, and says why it decided as it did."""
+"""TFX's Evaluator with a gate that accounts for the uncertainty of each metric and explains its decision."""

@@ -1,4 +1,4 @@
-"""The work of GatedEvaluator: TFX's Evaluator measures, then bounds and intervals decide."""
+"""Executor of GatedEvaluator: TFX's Evaluator measures, then the bounds decide."""
 
 import json
 import os
@@ -14,11 +14,9 @@ from tfx.utils import io_utils, path_utils
 # isort: split
 import tensorflow_model_analysis as tfma
 
-# TFMA loads the metrics by name. They are imported here so that they are part of the code whose fingerprint keys the
-# cache.
+# TFMA loads the metrics by name; the import makes them part of the code fingerprint.
 from components.evaluator import metrics  # noqa: F401
-from components.evaluator.judgement import Bound, judge
-from components.evaluator.measurements import measurements
+from components.evaluator.bounds import Bound, check_bounds, measurements
 from components.verdict import Verdict
 from components.verdict_artifact import VERDICT_KEY, publish_verdict
 
@@ -35,33 +33,28 @@ class Executor(EvaluatorExecutor):
     def Do(  # noqa: N802 (the name is TFX's)
         self, input_dict: InputDict, output_dict: InputDict, exec_properties: dict[str, Any]
     ) -> None:
-        """Evaluates and decides; TFX calls this.
+        """Evaluates a model and writes the verdict; TFX calls this.
 
         Args:
-            input_dict: `examples`, `model`, and, where there are, `baseline_model` and `schema`.
-            output_dict: `evaluation`, as TFX's Evaluator writes it; `blessing`; `verdict`.
-            exec_properties: What the component was given.
+            input_dict: `examples` and `model`, optionally `baseline_model` and `schema`.
+            output_dict: `evaluation`, in the format of TFX's Evaluator, `blessing` and `verdict`.
+            exec_properties: The parameters of the component.
         """
-        inputs = _without_empty_baseline(input_dict)
-        super().Do(inputs, output_dict, exec_properties)
-        measured = tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY]))
+        baselines = input_dict.get(BASELINE_MODEL_KEY)
+        # In a first run, the baseline is an empty artifact.
+        if not baselines or not fileio.exists(path_utils.serving_model_path(baselines[0].uri)):
+            input_dict = {key: artifacts for key, artifacts in input_dict.items() if key != BASELINE_MODEL_KEY}
+        super().Do(input_dict, output_dict, exec_properties)
+        measured = measurements(tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY])))
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
-        findings = judge(measurements(measured), bounds)
-        verdict = Verdict(exec_properties[GATE_KEY], tuple(findings), exec_properties[ADVICE_KEY])
+        findings = tuple(check_bounds(measured, bounds))
+        verdict = Verdict(exec_properties[GATE_KEY], findings, exec_properties[ADVICE_KEY])
         publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))
-        _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), inputs, blessed=verdict.passed)
-
-
-def _without_empty_baseline(input_dict: InputDict) -> InputDict:
-    """Drops a baseline that holds no model: of the first run, or as Kubeflow hands over an empty artifact."""
-    baselines = input_dict.get(BASELINE_MODEL_KEY)
-    if baselines and fileio.exists(path_utils.serving_model_path(baselines[0].uri)):
-        return input_dict
-    return {key: artifacts for key, artifacts in input_dict.items() if key != BASELINE_MODEL_KEY}
+        _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), input_dict, blessed=verdict.passed)
 
 
 def _bless(blessing: Artifact, inputs: InputDict, *, blessed: bool) -> None:
-    """Fills a ModelBlessing as TFX's Evaluator does, for all that look for one."""
+    """Fills a ModelBlessing as TFX's Evaluator does, which without thresholds leaves it empty."""
     model = artifact_utils.get_single_instance(inputs[MODEL_KEY])
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)

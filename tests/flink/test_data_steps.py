@@ -19,7 +19,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies
 
 from components.evaluator import metrics  # noqa: F401 (TFMA loads them by name)
-from components.evaluator.measurements import Key, measurements
+from components.evaluator.bounds import Key, measurements
 from components.example_gen.sources.errors import DataError
 from components.features import SPLITS
 from components.verdict import read_verdict

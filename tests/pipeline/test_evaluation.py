@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluator.judgement import Bound, judge
-from components.evaluator.measurements import measurements
+from components.evaluator.bounds import Bound, check_bounds, measurements
 from components.features import NUM_CLASSES
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
 from components.verdict import Finding
@@ -64,7 +63,7 @@ def refusals(tmp_path: Path) -> Judge:
             spec.signature_name = ""
             spec.prediction_key = "baseline" if spec.is_baseline else "probabilities"
         tfma.analyze_raw_data(frame, config, output_path=str(tmp_path))
-        findings = judge(measurements(tfma.load_metrics(str(tmp_path))), bounds.values())
+        findings = check_bounds(measurements(tfma.load_metrics(str(tmp_path))), bounds.values())
         return [finding for finding in findings if not finding.passed]
 
     return refusals

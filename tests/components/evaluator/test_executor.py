@@ -14,8 +14,8 @@ from tfx.types.artifact_utils import encode_split_names
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from tfx.utils.proto_utils import proto_to_json
 
+from components.evaluator.bounds import Bound
 from components.evaluator.executor import Executor
-from components.evaluator.judgement import Bound
 from components.verdict import read_verdict
 from components.verdict_artifact import VerdictArtifact
 from pipeline.evaluation import eval_config

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluator.measurements import Key, Measurement, measurements
+from components.evaluator.bounds import Key, Measurement, measurements
 
 # isort: split
 import tfx.components  # noqa: F401 (first: it installs what the older TFDV of the Python 3.11 set needs)

@@ -1,0 +1,260 @@
+"""Compares the result of TFMA, with confidence intervals, with the bounds of a gate."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+from scipy import stats
+
+from components.verdict import Finding
+
+if TYPE_CHECKING:
+    from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlice
+
+ALL = ""
+"""Name of the slice of all images."""
+
+ACCURACY = "accuracy"
+EXAMPLE_COUNT = "example_count"
+EXPECTED_CALIBRATION_ERROR = "expected_calibration_error"
+PRECISION = "precision"
+RECALL = "recall"
+GAINED = "gained"
+"""Number of images that only the candidate classifies correctly."""
+LOST = "lost"
+"""Number of images that only the baseline classifies correctly."""
+
+Kind = Literal["candidate", "baseline", "change"]
+Extent = Literal["all", "each digit", "each slice", "mean of slices"]
+
+_CONFIDENCE = 0.95
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_RANGE_0_TO_1 = (EXPECTED_CALIBRATION_ERROR, PRECISION, RECALL)
+
+
+class Bound(BaseModel):
+    """A requirement for one metric.
+
+    Attributes:
+        metric: Name of the metric in TFMA's result.
+        extent: Whether the bound applies to all images, to each digit, to each slice, or to the mean of the slices.
+        lower: Minimum of a metric that should be high.
+        upper: Maximum of a metric that should be low; a bound has either a minimum or a maximum.
+        max_worsening: How much worse than the baseline the metric may be, in units of the metric.
+        slices: Names of the slices for the last two extents; a missing slice is refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    metric: str
+    extent: Extent = "all"
+    lower: float | None = None
+    upper: float | None = None
+    max_worsening: float
+    slices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Key:
+    """Identifies a number in an evaluation."""
+
+    metric: str
+    slice: str = ALL
+    digit: int | None = None
+    kind: Kind = "candidate"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number with its 95 % confidence interval.
+
+    Attributes:
+        value: The number; may be NaN.
+        interval: Ends of the interval; both are the number itself if its variance is unknown.
+        pairs: For a change of accuracy, the numbers of images gained and lost.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    pairs: tuple[int, int] | None = None
+
+
+def measurements(metrics: "Iterable[MetricsForSlice]") -> dict[Key, Measurement]:
+    """Converts the result of TFMA.
+
+    Keeps TFMA's confidence intervals, except for accuracy and its change. These are shares of independent images, for
+    which other intervals are better for small counts.
+
+    Args:
+        metrics: The result of `tfma.load_metrics`.
+    """
+    measured = {
+        _key(pair, _slice_name(of_slice)): _measurement(pair)
+        for of_slice in metrics
+        for pair in of_slice.metric_keys_and_values
+        if pair.value.HasField("double_value")
+    }
+    for key, accuracy in list(measured.items()):
+        if key.metric == ACCURACY:
+            num_images = int(measured[replace(key, metric=EXAMPLE_COUNT, kind="candidate")].value)
+            if key.kind == "change":
+                gained, lost = (int(measured[replace(key, metric=metric)].value) for metric in (GAINED, LOST))
+                interval, pairs = paired_interval(gained, lost, num_images), (gained, lost)
+            else:
+                interval, pairs = share_interval(accuracy.value, num_images), None
+            measured[key] = Measurement(accuracy.value, interval, pairs)
+    return measured
+
+
+def check_bounds(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -> Iterator[Finding]:
+    """Checks an evaluation against bounds.
+
+    A value passes if its whole 95 % interval meets the bound. If there is a baseline, the change against it, which is
+    paired on the same images, must pass as well. A few lucky images do not let a bad model pass, and if the bounds
+    leave room for the interval, a few unlucky images do not stop a good model.
+
+    Args:
+        measured: The result of `measurements`.
+        bounds: The requirements.
+
+    Yields:
+        A finding for each value and each change.
+    """
+    has_baseline = any(key.kind == "baseline" for key in measured)
+    for bound in bounds:
+        for name, values in _selected(measured, bound):
+            baseline = values["baseline"].value if values["baseline"] else math.nan
+            lower, upper = bound.lower, bound.upper
+            missing = "the evaluation has no such metric or slice"
+            yield _finding(bound.metric, name, values["candidate"], lower, upper, baseline, missing)
+            if has_baseline:
+                change = values["change"] if math.isfinite(baseline) else None
+                lower, upper = (None, bound.max_worsening) if lower is None else (-bound.max_worsening, None)
+                missing = "the evaluation has no comparison with the baseline"
+                yield _finding(f"change of {bound.metric}", name, change, lower, upper, baseline, missing)
+
+
+def share_interval(share: float, num_images: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share of independent images, 0 to 1, by Wilson's score (1927)."""
+    interval = stats.binomtest(round(share * num_images), num_images).proportion_ci(_CONFIDENCE, method="wilson")
+    return interval.low, interval.high
+
+
+def paired_interval(gained: int, lost: int, num_images: int) -> tuple[float, float]:
+    """Returns the 95 % interval, within -1 to 1, of the change of accuracy between two models on the same images.
+
+    The method is of Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions",
+    Statistics in Medicine 24: half an image is added to each of the four counts, so that the interval has a width even
+    if no image differs.
+    """
+    size, gained_more, lost_more = num_images + 2, gained + 0.5, lost + 0.5
+    change = (gained_more - lost_more) / size
+    deviation = math.sqrt((gained_more + lost_more) / size - change**2) / math.sqrt(size)
+    width = stats.norm.ppf((1 + _CONFIDENCE) / 2) * deviation
+    return change - width, change + width
+
+
+def _key(pair: "MetricsForSlice.MetricKeyAndValue", slice_name: str) -> Key:
+    key = pair.key
+    digit = key.sub_key.class_id.value if key.HasField("sub_key") and key.sub_key.HasField("class_id") else None
+    kind: Kind = "change" if key.is_diff else "baseline" if key.model_name == "baseline" else "candidate"
+    return Key(key.name, slice_name, digit, kind)
+
+
+def _measurement(pair: "MetricsForSlice.MetricKeyAndValue") -> Measurement:
+    value = pair.value.double_value.value
+    if not pair.confidence_interval.HasField("lower_bound"):
+        return Measurement(value, (value, value))
+    low = pair.confidence_interval.lower_bound.double_value.value
+    high = pair.confidence_interval.upper_bound.double_value.value
+    if pair.key.name in _RANGE_0_TO_1 and not pair.key.is_diff:
+        # TFMA's symmetric intervals may exceed the range.
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Measurement(value, (low, high))
+
+
+def _slice_name(metrics: "MetricsForSlice") -> str:
+    keys = metrics.slice_key.single_slice_keys
+    return keys[0].bytes_value.decode() if keys else ALL
+
+
+_Values = Mapping[Kind, Measurement | None]
+
+
+def _selected(measured: Mapping[Key, Measurement], bound: Bound) -> Iterator[tuple[str, _Values]]:
+    """Yields the names and the values to which a bound applies."""
+
+    def values(slice_name: str, digit: int | None = None) -> _Values:
+        return {kind: measured.get(Key(bound.metric, slice_name, digit, kind)) for kind in _KINDS}
+
+    match bound.extent:
+        case "all":
+            yield "all", values(ALL)
+        case "each slice":
+            yield from ((name, values(name)) for name in bound.slices)
+        case "mean of slices":
+            parts = [values(name) for name in bound.slices]
+            yield f"mean of {len(parts)}", {kind: _mean([part[kind] for part in parts]) for kind in _KINDS}
+        case "each digit":
+            digits = sorted({key.digit for key in measured if key.metric == bound.metric and key.digit is not None})
+            yield from ((f"digit {digit}", values(ALL, digit)) for digit in digits)
+            if not digits:
+                yield "each digit", dict.fromkeys(_KINDS)
+
+
+def _mean(parts: Sequence[Measurement | None]) -> Measurement | None:
+    """Returns the mean, with the mean ends of the intervals, or None if a part is missing.
+
+    Slices are copies of the same images, so their values are not independent: an interval for independent values would
+    be too narrow.
+    """
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return None
+    low, high = (sum(part.interval[end] for part in known) / len(known) for end in (0, 1))
+    return Measurement(sum(part.value for part in known) / len(known), (low, high))
+
+
+def _finding(
+    metric: str,
+    name: str,
+    measured: Measurement | None,
+    lower: float | None,
+    upper: float | None,
+    baseline: float,
+    missing: str,
+) -> Finding:
+    reason = ""
+    finite = measured is not None and math.isfinite(measured.value)
+    certain = measured is not None and all(map(math.isfinite, measured.interval))
+    if measured is None:
+        reason = missing
+    elif not finite:
+        reason = "not a number: no image shows this digit or is classified as it"
+    elif not certain:
+        reason = "no confidence interval: too few images"
+    elif lower is not None and measured.interval[0] < lower:
+        reason = f"it may be as low as {measured.interval[0]:.4f}"
+    elif upper is not None and measured.interval[1] > upper:
+        reason = f"it may be as high as {measured.interval[1]:.4f}"
+    if reason and measured and measured.pairs and any(measured.pairs):
+        reason = f"{reason}; {_mcnemar(*measured.pairs)}"
+    return Finding(
+        metric,
+        name,
+        passed=not reason,
+        reason=reason,
+        value=measured.value if measured and finite else None,
+        interval=measured.interval if measured and finite and certain else None,
+        lower_bound=lower,
+        upper_bound=upper,
+        baseline=baseline if math.isfinite(baseline) else None,
+    )
+
+
+def _mcnemar(gained: int, lost: int) -> str:
+    """Describes McNemar's exact test of the hypothesis that both models are equally good."""
+    probability = stats.binomtest(lost, gained + lost, alternative="greater").pvalue
+    return f"{lost} images newly wrong, {gained} newly right (McNemar p = {probability:.2g})"

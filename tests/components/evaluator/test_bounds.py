@@ -1,0 +1,237 @@
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from components.evaluator.bounds import (
+    Bound,
+    Key,
+    Measurement,
+    check_bounds,
+    measurements,
+    paired_interval,
+    share_interval,
+)
+from components.verdict import Finding
+
+# isort: split
+import tfx.components  # noqa: F401 (first: it installs what the older TFDV of the Python 3.11 set needs)
+from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlice
+
+NAN = float("nan")
+MISSING = "the evaluation has no such metric or slice"
+NOT_COMPARED = "the evaluation has no comparison with the baseline"
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I: 81 of 263.
+    assert share_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    low, high = share_interval(1.0, 100)
+    assert 0.95 < low < 0.97
+    assert high == 1.0
+
+
+def test_the_interval_of_a_change_narrows_with_the_square_root_of_the_number_of_images() -> None:
+    widths = [np.diff(paired_interval(40 * size, 60 * size, 10_000 * size)).item() for size in (1, 100)]
+    assert widths[0] / widths[1] == pytest.approx(10, rel=0.01)
+    low, high = paired_interval(0, 0, 1000)
+    assert low == pytest.approx(-high)
+    assert 0.0005 < high < 0.005, "it has a width even if no image differs"
+
+
+def test_the_interval_of_a_change_covers_the_true_change_in_95_percent_of_cases() -> None:
+    generator = np.random.default_rng(0)
+    outcomes = generator.multinomial(2000, [0.01, 0.02, 0.97], size=2000)
+    covered = sum(low <= -0.01 <= high for low, high in (paired_interval(g, lost, 2000) for g, lost, _ in outcomes))
+    assert binomtest(covered, len(outcomes), 0.95).pvalue > 0.001
+
+
+def add(
+    metrics: MetricsForSlice,
+    name: str,
+    value: float,
+    model: str = "candidate",
+    *,
+    digit: int | None = None,
+    interval: tuple[float, float] | None = None,
+    is_diff: bool = False,
+) -> None:
+    pair = metrics.metric_keys_and_values.add()
+    pair.key.name, pair.key.model_name, pair.value.double_value.value = name, model, value
+    pair.key.is_diff = is_diff
+    if digit is not None:
+        pair.key.sub_key.class_id.value = digit
+    if interval:
+        pair.confidence_interval.lower_bound.double_value.value = interval[0]
+        pair.confidence_interval.upper_bound.double_value.value = interval[1]
+
+
+def test_measurements_have_the_key_and_the_interval_of_tfma() -> None:
+    fog = MetricsForSlice()
+    fog.slice_key.single_slice_keys.add(column="corruption", bytes_value=b"fog")
+    add(fog, "recall", 0.5, digit=3, interval=(0.4, 0.6))
+    add(fog, "recall", 0.4, "baseline", digit=0, interval=(0.3, 0.5))
+    add(fog, "recall", 0.1, digit=3, interval=(-0.1, 0.3), is_diff=True)
+    add(fog, "recall", 0.999, digit=4, interval=(0.99, 1.008))
+    add(fog, "expected_calibration_error", 0.001, interval=(-0.001, 0.003))
+    add(fog, "log_loss", 0.9, interval=(0.5, 1.3))
+    assert measurements([fog]) == {
+        Key("recall", "fog", 3): Measurement(0.5, (0.4, 0.6)),
+        Key("recall", "fog", 0, "baseline"): Measurement(0.4, (0.3, 0.5)),
+        Key("recall", "fog", 3, "change"): Measurement(0.1, (-0.1, 0.3)),
+        # Clipped to the range of a share.
+        Key("recall", "fog", 4): Measurement(0.999, (0.99, 1.0)),
+        Key("expected_calibration_error", "fog"): Measurement(0.001, (0.0, 0.003)),
+        Key("log_loss", "fog"): Measurement(0.9, (0.5, 1.3)),
+    }
+
+
+def test_the_intervals_of_accuracy_come_from_the_counts() -> None:
+    everything = MetricsForSlice()
+    add(everything, "accuracy", 0.9, interval=(0.1, 1.7))
+    add(everything, "accuracy", 0.92, "baseline")
+    add(everything, "accuracy", -0.02, is_diff=True)
+    add(everything, "example_count", 500)
+    add(everything, "gained", 5, is_diff=True)
+    add(everything, "lost", 15, is_diff=True)
+    measured = measurements([everything])
+    assert measured[Key("accuracy")] == Measurement(0.9, share_interval(0.9, 500))
+    assert measured[Key("accuracy", kind="baseline")].interval == share_interval(0.92, 500)
+    assert measured[Key("accuracy", kind="change")] == Measurement(-0.02, paired_interval(5, 15, 500), pairs=(5, 15))
+
+
+def accuracy_bound(**values: Any) -> Bound:
+    return Bound(**{"metric": "accuracy", "lower": 0.99, "max_worsening": 0.003, **values})
+
+
+def only(measured: dict[Key, Measurement], bound: Bound) -> Finding:
+    [finding] = check_bounds(measured, [bound])
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("bound", "interval", "reason"),
+    [
+        pytest.param({"lower": 0.99}, (0.99, 0.995), "", id="meets the minimum exactly"),
+        pytest.param({"lower": 0.99}, (0.9899, 0.995), "it may be as low as 0.9899", id="the value alone would pass"),
+        pytest.param({"lower": 0.99}, (0.98, 0.985), "it may be as low as 0.9800", id="too low"),
+        pytest.param({"upper": 0.995}, (0.99, 0.995), "", id="meets the maximum exactly"),
+        pytest.param({"upper": 0.995}, (0.99, 0.9951), "it may be as high as 0.9951", id="too high"),
+        pytest.param({"lower": 0.99}, (NAN, NAN), "no confidence interval: too few images", id="no interval"),
+    ],
+)
+def test_the_whole_interval_must_meet_the_bound(
+    bound: dict[str, float], interval: tuple[float, float], reason: str
+) -> None:
+    finding = only({Key("error"): Measurement(0.993, interval)}, Bound(metric="error", max_worsening=0.01, **bound))
+    assert (finding.passed, finding.reason) == (not reason, reason)
+    assert (finding.metric, finding.slice, finding.value) == ("error", "all", 0.993)
+    assert (finding.lower_bound, finding.upper_bound) == (bound.get("lower"), bound.get("upper"))
+    json.dumps(asdict(finding), allow_nan=False)
+
+
+def with_baseline(
+    change: tuple[float, float], metric: str = "accuracy", pairs: tuple[int, int] | None = None
+) -> dict[Key, Measurement]:
+    return {
+        Key(metric): Measurement(0.995, (0.994, 0.996)),
+        Key(metric, kind="baseline"): Measurement(0.996, (0.995, 0.997)),
+        Key(metric, kind="change"): Measurement(sum(change) / 2, change, pairs),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "pairs", "reason"),
+    [
+        pytest.param((-0.0015, 0.0005), (1, 2), "", id="slightly worse"),
+        pytest.param((-0.005, 0.003), None, "it may be as low as -0.0050", id="uncertain"),
+        pytest.param((-0.01, 0.01), (0, 0), "it may be as low as -0.0100", id="uncertain although no image changed"),
+        pytest.param(
+            (-0.02, -0.01),
+            (2, 18),
+            # Exact binomial: the probability of 18 or more heads in 20 tosses of a fair coin.
+            "it may be as low as -0.0200; 18 images newly wrong, 2 newly right (McNemar p = 0.0002)",
+            id="worse",
+        ),
+    ],
+)
+def test_the_whole_interval_of_a_change_must_meet_its_bound(
+    change: tuple[float, float], pairs: tuple[int, int] | None, reason: str
+) -> None:
+    value, finding = check_bounds(with_baseline(change, pairs=pairs), [accuracy_bound()])
+    assert (value.passed, value.baseline) == (True, 0.996)
+    assert (finding.metric, finding.lower_bound, finding.baseline) == ("change of accuracy", -0.003, 0.996)
+    assert (finding.passed, finding.reason) == (not reason, reason)
+
+
+def test_an_error_may_not_rise_too_far() -> None:
+    bound = Bound(metric="log_loss", upper=2, max_worsening=0.01)
+    _, finding = check_bounds(with_baseline((0.001, 0.02), "log_loss"), [bound])
+    assert (finding.passed, finding.upper_bound, finding.lower_bound) == (False, 0.01, None)
+
+
+@pytest.mark.parametrize("baseline", [None, Measurement(NAN, (NAN, NAN))])
+def test_a_value_without_a_baseline_is_refused_if_others_have_one(baseline: Measurement | None) -> None:
+    measured = with_baseline((-0.001, 0.001)) | with_baseline((-0.001, 0.001), "recall")
+    del measured[Key("accuracy", kind="baseline")]
+    if baseline:
+        measured[Key("accuracy", kind="baseline")] = baseline
+    _, finding = check_bounds(measured, [accuracy_bound()])
+    assert (finding.passed, finding.reason, finding.baseline) == (False, NOT_COMPARED, None)
+
+
+def test_a_missing_change_is_refused() -> None:
+    measured = with_baseline((-0.001, 0.001))
+    del measured[Key("accuracy", kind="change")]
+    _, finding = check_bounds(measured, [accuracy_bound()])
+    assert (finding.passed, finding.reason) == (False, NOT_COMPARED)
+
+
+def test_nan_is_refused() -> None:
+    measured = with_baseline((NAN, NAN)) | {Key("accuracy"): Measurement(NAN, (NAN, NAN))}
+    for finding in check_bounds(measured, [accuracy_bound()]):
+        assert (finding.passed, finding.value) == (False, None)
+        assert finding.reason == "not a number: no image shows this digit or is classified as it"
+
+
+def test_each_digit_has_a_finding() -> None:
+    measured = {Key("accuracy", digit=digit): Measurement(0.99, (0.99 - digit / 100, 1.0)) for digit in range(3)}
+    findings = list(check_bounds(measured, [accuracy_bound(extent="each digit", lower=0.975)]))
+    assert [(finding.slice, finding.passed) for finding in findings] == [
+        ("digit 0", True),
+        ("digit 1", True),
+        ("digit 2", False),
+    ]
+
+
+def slices(**lowest: float) -> dict[Key, Measurement]:
+    return {Key("accuracy", name): Measurement(low + 0.01, (low, low + 0.02)) for name, low in lowest.items()}
+
+
+def test_each_required_slice_has_a_finding() -> None:
+    bound = accuracy_bound(extent="each slice", lower=0.8, slices=("fog", "shear", "stripe"))
+    findings = list(check_bounds(slices(fog=0.9, shear=0.7, other=0.1), [bound]))
+    assert [(finding.slice, finding.passed, finding.reason) for finding in findings] == [
+        ("fog", True, ""),
+        ("shear", False, "it may be as low as 0.7000"),
+        ("stripe", False, MISSING),
+    ]
+
+
+def test_the_mean_of_slices_has_the_mean_interval() -> None:
+    bound = accuracy_bound(extent="mean of slices", lower=0.8, slices=("fog", "shear"))
+    finding = only(slices(fog=0.9, shear=0.7), bound)
+    assert finding.slice == "mean of 2"
+    assert finding.value == pytest.approx(0.81)
+    assert finding.interval == pytest.approx((0.8, 0.82))
+
+
+@pytest.mark.parametrize(
+    "bound", [{}, {"extent": "each digit"}, {"extent": "mean of slices", "lower": 0.8, "slices": ("fog", "shear")}]
+)
+def test_a_missing_metric_or_slice_is_refused(bound: dict[str, Any]) -> None:
+    finding = only(slices(fog=0.9), accuracy_bound(**bound))
+    assert (finding.passed, finding.reason) == (False, MISSING)
