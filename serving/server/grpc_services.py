@@ -7,8 +7,9 @@ Source: `tensorflow_serving/apis/*.proto`; messages as in `servables/tensorflow/
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -47,54 +48,62 @@ _VALUE_FIELDS = {
 # Size of an array element that refers to a string.
 _REFERENCE_BYTES = 8
 
-_Response = TypeVar("_Response")
-_Context: TypeAlias = grpc.aio.ServicerContext
-
 _logger = logging.getLogger(__name__)
 
 
-def add_services(server: ModelServer, max_request_bytes: int, grpc_server: grpc.aio.Server) -> None:
-    """Adds TF Serving's services to a gRPC server.
+def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Turns the errors of a method into gRPC statuses."""
+
+    @wraps(method)
+    async def answer(self: Any, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        try:
+            return await method(self, request)
+        except ServingError as error:
+            # The frames of the traceback keep the request alive until the garbage collector runs. So does the
+            # exception of `context.abort`, which is therefore not called here.
+            error.__traceback__ = None
+            code, message = error.code, error.message
+        except Exception:
+            _logger.exception("A request failed.")
+            code, message = grpc.StatusCode.INTERNAL, "Internal error; see the log of the server."
+        if len(message) > _MAX_MESSAGE_CHARACTERS:
+            message = f"{message[:_MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
+        context.set_code(code)
+        context.set_details(message)
+        return None
+
+    return answer
+
+
+def _unimplemented(name: str) -> Callable[..., Awaitable[Any]]:
+    @_answering
+    async def refuse(self: Any, request: Any) -> None:
+        message = f"This development server has no {name}; it answers Predict, GetModelMetadata and GetModelStatus."
+        raise ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
+
+    return refuse
+
+
+class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
+    """TF Serving's services for predictions and for the status of models.
 
     Args:
         server: Answers the requests.
         max_request_bytes: Maximum size of a request, and of all its tensors together.
-        grpc_server: The server to add them to.
     """
-    add_PredictionServiceServicer_to_server(PredictionService(server, max_request_bytes), grpc_server)
-    add_ModelServiceServicer_to_server(ModelService(server), grpc_server)
-
-
-class PredictionService(PredictionServiceServicer):
-    """`tensorflow.serving.PredictionService`."""
 
     def __init__(self, server: ModelServer, max_request_bytes: int) -> None:
         self._server = server
         self._max_request_bytes = max_request_bytes
 
-    async def Predict(self, request: PredictRequest, context: _Context) -> PredictResponse | None:  # noqa: N802
+    def add_to(self, grpc_server: grpc.aio.Server) -> None:
+        """Adds the services to a gRPC server."""
+        add_PredictionServiceServicer_to_server(self, grpc_server)
+        add_ModelServiceServicer_to_server(self, grpc_server)
+
+    @_answering
+    async def Predict(self, request: PredictRequest) -> PredictResponse:  # noqa: N802
         """Runs a signature of a model."""
-        return await _answer(self._predict(request), context)
-
-    async def GetModelMetadata(  # noqa: N802
-        self, request: GetModelMetadataRequest, context: _Context
-    ) -> GetModelMetadataResponse | None:
-        """Describes the signatures of a model."""
-        return await _answer(self._metadata(request), context)
-
-    async def Classify(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is not implemented: no signature of the models returns classes and scores."""
-        _refuse_method("Classify", context)
-
-    async def Regress(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is not implemented: no signature of the models returns a single value."""
-        _refuse_method("Regress", context)
-
-    async def MultiInference(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is not implemented: it combines the two methods above."""
-        _refuse_method("MultiInference", context)
-
-    async def _predict(self, request: PredictRequest) -> PredictResponse:
         size, limit = request.ByteSize(), self._max_request_bytes
         if size > limit:
             raise invalid(f"The message is larger than {limit:,} bytes, the limit of this server.")
@@ -107,7 +116,9 @@ class PredictionService(PredictionServiceServicer):
             fill_proto(response.outputs[name], array)
         return response
 
-    async def _metadata(self, request: GetModelMetadataRequest) -> GetModelMetadataResponse:
+    @_answering
+    async def GetModelMetadata(self, request: GetModelMetadataRequest) -> GetModelMetadataResponse:  # noqa: N802
+        """Describes the signatures of a model."""
         spec = _model_spec(request)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -120,48 +131,16 @@ class PredictionService(PredictionServiceServicer):
         response.metadata[_SIGNATURES_FIELD].Pack(SignatureDefMap(signature_def=signatures))
         return response
 
-
-class ModelService(ModelServiceServicer):
-    """`tensorflow.serving.ModelService`."""
-
-    def __init__(self, server: ModelServer) -> None:
-        self._server = server
-
-    async def GetModelStatus(self, request: GetModelStatusRequest, context: _Context) -> GetModelStatusResponse | None:  # noqa: N802
+    @_answering
+    async def GetModelStatus(self, request: GetModelStatusRequest) -> GetModelStatusResponse:  # noqa: N802
         """Returns the status of the versions of a model."""
-        return await _answer(self._status(request), context)
-
-    async def HandleReloadConfigRequest(self, request: Any, context: _Context) -> None:  # noqa: N802
-        """Is not implemented: the server watches `models.config`."""
-        _refuse_method("HandleReloadConfigRequest", context)
-
-    async def _status(self, request: GetModelStatusRequest) -> GetModelStatusResponse:
         return GetModelStatusResponse(model_version_status=self._server.statuses(_model_spec(request)))
 
-
-async def _answer(response: Awaitable[_Response], context: _Context) -> _Response | None:
-    try:
-        return await response
-    except ServingError as error:
-        # The frames of the traceback keep the request alive until the garbage collector runs. So does the exception of
-        # `context.abort`, which is therefore not called here.
-        error.__traceback__ = None
-        code, message = error.code, error.message
-    except Exception:
-        _logger.exception("A request failed.")
-        code, message = grpc.StatusCode.INTERNAL, "Internal error; see the log of the server."
-    if len(message) > _MAX_MESSAGE_CHARACTERS:
-        message = f"{message[:_MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
-    context.set_code(code)
-    context.set_details(message)
-    return None
-
-
-def _refuse_method(name: str, context: _Context) -> None:
-    context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-    context.set_details(
-        f"This development server has no {name}; it answers Predict, GetModelMetadata and GetModelStatus."
-    )
+    # The models have no signatures that return classes or a single value, and the server watches `models.config`.
+    Classify = _unimplemented("Classify")
+    Regress = _unimplemented("Regress")
+    MultiInference = _unimplemented("MultiInference")
+    HandleReloadConfigRequest = _unimplemented("HandleReloadConfigRequest")
 
 
 def _model_spec(request: Any) -> ModelSpec:

@@ -1,7 +1,7 @@
 """What the parts of the server share: options, limits and errors."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -69,16 +69,17 @@ class ServerOptions:
         Raises:
             ValueError: Limits are out of range; the message names all of them.
         """
-        if wrong := list(self._out_of_range()):
+        minimums = {"max_batch_size": 1, "max_body_bytes": 1, "max_concurrency": 1, "num_threads": 1}
+        minimums |= {"max_queue": 0, "grace_seconds": 0}
+        wrong = [
+            f"{name}: expected {minimum} or more, not {getattr(self, name)}"
+            for name, minimum in minimums.items()
+            if getattr(self, name) < minimum
+        ]
+        wrong += [
+            f"{name}: expected more than 0, not {getattr(self, name)}"
+            for name in ("request_timeout_seconds", "poll_seconds")
+            if getattr(self, name) <= 0
+        ]
+        if wrong:
             raise ValueError("; ".join(wrong))
-
-    def _out_of_range(self) -> Iterator[str]:
-        for name in ("max_batch_size", "max_body_bytes", "max_concurrency", "num_threads"):
-            if getattr(self, name) < 1:
-                yield f"{name}: expected 1 or more, not {getattr(self, name)}"
-        for name in ("max_queue", "grace_seconds"):
-            if getattr(self, name) < 0:
-                yield f"{name}: expected 0 or more, not {getattr(self, name)}"
-        for name in ("request_timeout_seconds", "poll_seconds"):
-            if getattr(self, name) <= 0:
-                yield f"{name}: expected more than 0, not {getattr(self, name)}"

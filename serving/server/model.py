@@ -108,20 +108,18 @@ class LoadedModel:
             return num_requests
         try:
             for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
-                self._warm_up_with(PredictionLog.FromString(record))
+                log = PredictionLog.FromString(record)
+                if (kind := log.WhichOneof("log_type")) != "predict_log":
+                    raise ModelLoadError(f"{_WARM_UP_FILE} holds a {kind}; expected a predict_log.")
+                request = log.predict_log.request
+                inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+                self.run(request.model_spec.signature_name, inputs)
                 num_requests += 1
         except Exception as error:
             is_damaged = isinstance(error, tf.errors.DataLossError | DecodeError)
             reason = f"{file} is damaged: {error}" if is_damaged else error
             raise ModelLoadError(f"{self._directory}: warm-up request {num_requests}: {reason}") from error
         return num_requests
-
-    def _warm_up_with(self, log: PredictionLog) -> None:
-        if (kind := log.WhichOneof("log_type")) != "predict_log":
-            raise ModelLoadError(f"{_WARM_UP_FILE} holds a {kind}; expected a predict_log.")
-        request = log.predict_log.request
-        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-        self.run(request.model_spec.signature_name, inputs)
 
     def close(self) -> None:
         """Frees the model; running and later requests fail."""

@@ -15,7 +15,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from serving.server.grpc_services import add_services
+from serving.server.grpc_services import GrpcApi
 from serving.server.interface import ServerOptions, ServingError
 from serving.server.metrics import METRICS_PATH
 from serving.server.model_server import ModelServer
@@ -176,7 +176,7 @@ def _grpc_server(server: ModelServer, options: ServerOptions, addresses: Address
             ("grpc.max_send_message_length", -1),
         ],
     )
-    add_services(server, options.max_body_bytes, grpc_server)
+    GrpcApi(server, options.max_body_bytes).add_to(grpc_server)
     try:
         return grpc_server, grpc_server.add_insecure_port(addresses.grpc_target)
     except RuntimeError:

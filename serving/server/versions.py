@@ -28,33 +28,31 @@ _logger = logging.getLogger(__name__)
 
 
 class ServedVersion:
-    """A loaded version and the number of its running requests. All methods run in the event loop."""
+    """A loaded version that counts its running requests. All methods run in the event loop.
+
+    Attributes:
+        number: Version number.
+        model: The loaded model.
+        unused: Set while no request runs.
+    """
 
     def __init__(self, number: int, model: LoadedModel) -> None:
         self.number = number
         self.model = model
+        self.unused = asyncio.Event()
+        self.unused.set()
         self._num_requests = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
 
     def acquire(self) -> None:
         """Starts a request."""
         self._num_requests += 1
-        self._unused.clear()
+        self.unused.clear()
 
     def release(self) -> None:
         """Ends a request."""
         self._num_requests -= 1
         if not self._num_requests:
-            self._unused.set()
-
-    def abandon(self) -> None:
-        """Stops waiting for requests."""
-        self._unused.set()
-
-    async def wait_until_unused(self) -> None:
-        """Waits for the last request."""
-        await self._unused.wait()
+            self.unused.set()
 
 
 class ServedModel:
@@ -132,7 +130,7 @@ class ServedModel:
         for number in list(self._available):
             self._unload(number)
         for version in self._retiring.values():
-            version.abandon()
+            version.unused.set()
         await asyncio.gather(*self._retiring)
 
     def _may_load(self, number: int, directory: Path) -> bool:
@@ -163,7 +161,7 @@ class ServedModel:
         task.add_done_callback(self._retiring.pop)
 
     async def _retire(self, version: ServedVersion) -> None:
-        await version.wait_until_unused()
+        await version.unused.wait()
         await self._close(version.model)
         # The version may be loaded again by now.
         if self._statuses[version.number].state == ModelVersionStatus.UNLOADING:
