@@ -1,4 +1,4 @@
-"""The base image of deploy/Dockerfile: pulled, or where no registry can be reached, made to the same pattern."""
+"""Provides the base image of deploy/Dockerfile: pulled, or if no registry is reachable, an equivalent one."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _PULL_SECONDS = 120
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PACKAGES = ("ca-certificates", "netbase", "tzdata")
 _DEBIAN_PYTHON = ("python3", "python3-dev", "python3-pip", "python3-venv")
-# What CPython of Debian 13 is linked with.
+# Libraries that CPython of Debian 13 is linked with.
 _LIBRARIES = (
     *("libbz2-1.0", "libexpat1", "libffi8", "liblzma5", "libncursesw6", "libreadline8t64", "libsqlite3-0"),
     *("libssl3t64", "libuuid1", "zlib1g"),
@@ -21,25 +21,25 @@ _LIBRARIES = (
 
 
 def ensure_base_image(engine: Engine, dockerfile: Path, folder: Path) -> str:
-    """Makes sure that the image is there from which the Dockerfile starts.
+    """Provides the base image of a Dockerfile.
 
     Args:
-        engine: Where it has to be.
-        dockerfile: Starts from an official image of Python, such as python:3.13-slim-trixie.
-        folder: An empty folder that may be used.
+        engine: The engine that needs it.
+        dockerfile: File that starts from an official image of Python, such as python:3.13-slim-trixie.
+        folder: An empty folder for temporary files.
 
     Returns:
         Its full name.
 
     Raises:
-        NoEngineError: It can neither be pulled nor made.
+        NoEngineError: The image can neither be pulled nor built.
     """
     found = re.search(r"^FROM (python:([\d.]+)-slim-(\w+)) ", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found, f"{dockerfile}: starts from no slim image of Python"
+    assert found, f"{dockerfile}: expected a slim image of Python"
     name = f"docker.io/library/{found[1]}"
     if engine.run("image", "inspect", name).returncode != 0 and not _pull(engine, name):
         if shutil.which("mmdebstrap") is None:
-            raise NoEngineError(f"{name} can neither be pulled nor made: mmdebstrap is missing")
+            raise NoEngineError(f"{name} can neither be pulled nor built: mmdebstrap is not installed")
         _import(engine, name, _make_root(found[2], found[3], folder / "root"))
     return name
 
@@ -52,7 +52,7 @@ def _pull(engine: Engine, name: str) -> bool:
 
 
 def _make_root(version: str, release: str, root: Path) -> Path:
-    """Fills a folder with Debian and Python, below /usr/local as in the official image where pyenv has that version."""
+    """Installs Debian and Python in a folder; Python of pyenv below /usr/local, as in the official image."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     prefixes = sorted((pyenv / "versions").glob(f"{version}.*"))
     packages = (*_PACKAGES, *(_LIBRARIES if prefixes else _DEBIAN_PYTHON))

@@ -1,4 +1,4 @@
-"""The image, built once by `make image` from a copy of the project, and ways to run something in it."""
+"""Builds the image once with `make image`, from a copy of the project, and runs commands in it."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ RunInImage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """What builds and runs images here, with the base image."""
+    """The engine, with the base image."""
     try:
         with open_engine() as engine:
             base_image = ensure_base_image(engine, DOCKERFILE, tmp_path_factory.mktemp("base"))
@@ -32,29 +32,29 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def base_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of the image from which ours starts."""
+    """The name of the base image."""
     return ensure_base_image(engine, DOCKERFILE, tmp_path_factory.mktemp("unused"))
 
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, as somebody with a strict umask has it who has also worked with it."""
+    """A copy of the project with a strict umask and files that must not enter the image."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in (".dockerignore", "Makefile", "pyproject.toml", "requirements.txt", "setup.py", "setup_check.py"):
         shutil.copy2(PROJECT_ROOT / name, folder)
-    for name in ("components", "data", "deploy", "pipeline", "serving"):
+    for name in ("components", "data", "deploy", "pipeline", "registry", "serving"):
         shutil.copytree(PROJECT_ROOT / name, folder / name)
     for left_over in (".env", ".git/config", "workspace/metadata.sqlite", "pipeline/__pycache__/old.cpython-313.pyc"):
         (folder / left_over).parent.mkdir(parents=True, exist_ok=True)
         (folder / left_over).write_text("SECRET")
-    (folder / "pipeline" / "cli.py").chmod(0o600)
+    (folder / "pipeline" / "cli" / "main.py").chmod(0o600)
     (folder / "serving").chmod(0o700)
     return folder
 
 
 @pytest.fixture(scope="session")
 def make_image(engine: Engine, checkout: Path) -> Callable[[str], None]:
-    """Builds an image of a name with `make image` from what the copy of the project then is."""
+    """Returns a function that builds an image from the copy of the project, with `make image`."""
 
     def make(name: str) -> None:
         command = ["make", "image", f"IMAGE={name}"]
@@ -75,7 +75,7 @@ def image(engine: Engine, make_image: Callable[[str], None]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def run_in_image(engine: Engine, image: str) -> RunInImage:
-    """Runs a command in a container that may do nothing it need not, by default as a user whom the image lacks."""
+    """Returns a function that runs a command in a restricted container, by default as a user unknown to the image."""
 
     def run(*command: str, options: tuple[str | Path, ...] = ()) -> subprocess.CompletedProcess[str]:
         return engine.run("run", "--rm", *CONFINED, f"--user={user()}", *options, image, *command)
@@ -85,7 +85,7 @@ def run_in_image(engine: Engine, image: str) -> RunInImage:
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which any user may write."""
+    """A folder where any user may write."""
     folder = tmp_path_factory.mktemp("container") / "workspace"
     folder.mkdir()
     os.chmod(folder, 0o777)

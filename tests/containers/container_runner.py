@@ -5,21 +5,21 @@ from pathlib import Path
 from typing import IO
 
 from tests.containers.engine import CONFINED, Engine, user
-from tests.kubeflow.emulator.object_store import STORE_FOLDERS
-from tests.kubeflow.emulator.runner import Pod
+from tests.kubeflow.emulator.launcher import Pod
+from tests.kubeflow.emulator.stores import STORE_FOLDERS
 
 
 class ContainerRunner:
-    """Runs the command of a pod in its image, with what Kubeflow mounts and nothing else."""
+    """Runs the command of a pod in its image, with the mounts of Kubeflow only."""
 
     def __init__(self, engine: Engine, claims: Path) -> None:
-        """Keeps the content of claims in the folder `claims`, one folder each."""
+        """Stores each claim in a subfolder of `claims`."""
         self._engine = engine
         self._claims = claims
 
     def run(self, pod: Pod, log: IO[bytes]) -> int:
         """See `Runner`."""
-        # In a cluster the launcher makes these folders as the user of the pod.
+        # On a cluster, the launcher creates these folders as the user of the pod.
         for path in (pod.directory, *pod.directory.rglob("*")):
             path.chmod(0o777 if path.is_dir() else 0o666)
         volumes = {pod.directory / folder: f"/{folder}" for folder in STORE_FOLDERS}

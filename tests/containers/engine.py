@@ -1,4 +1,4 @@
-"""Docker or podman, whichever can be used; podman with stores and settings that are gone afterwards."""
+"""Runs Docker or podman; podman with temporary stores and settings."""
 
 import os
 import resource
@@ -12,41 +12,38 @@ from pathlib import Path
 
 NEEDED_GIGABYTES = 15
 CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
-"""Options of a container that can do no more than a pod of a careful cluster."""
+"""Options that restrict a container like a pod of a hardened cluster."""
 
-# Of programs in images, which trust a proxy of the host's if the host does.
+# Programs in images trust the same proxy as the host.
 _HOST_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _MOST = 16384
 
 
 class NoEngineError(Exception):
-    """Nothing here can build and run images; the message says what is missing."""
+    """No engine can build and run images here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What builds and runs images.
+    """A program that builds and runs images.
 
     Attributes:
         command: `docker` or `podman`.
-        environment: Variables with which the command, and `make image`, find its stores.
+        environment: Variables that the command and `make image` need to find its stores.
     """
 
     command: str
     environment: Mapping[str, str]
 
     def run(self, *arguments: str | Path, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a command of the engine to its end, whatever that is.
+        """Runs a command of the engine; it may fail.
 
         Args:
-            arguments: Such as `run`, `--rm`, the image and what it is to do.
-            timeout: Seconds.
-
-        Returns:
-            Its exit status and what it wrote.
+            arguments: Such as `run`, `--rm`, the image and the command.
+            timeout: Limit in seconds.
 
         Raises:
-            subprocess.TimeoutExpired: It took longer.
+            subprocess.TimeoutExpired: The command takes longer.
         """
         command = [self.command, *map(str, arguments)]
         return subprocess.run(
@@ -54,16 +51,10 @@ class Engine:
         )
 
     def output(self, *arguments: str | Path) -> str:
-        """Runs a command of the engine that has to succeed.
-
-        Args:
-            arguments: As for `run`.
-
-        Returns:
-            What it wrote to standard output.
+        """Runs a command of the engine and returns its stdout.
 
         Raises:
-            AssertionError: It failed.
+            AssertionError: The command fails.
         """
         process = self.run(*arguments)
         assert process.returncode == 0, f"{self.command} {' '.join(map(str, arguments))}\n{process.stderr}"
@@ -71,34 +62,34 @@ class Engine:
 
 
 def require_containers(engine: Engine, image: str) -> None:
-    """Makes sure that containers can be started at all, which some machines forbid.
+    """Checks that the engine can start containers.
 
     Raises:
-        NoEngineError: They cannot; the message has the engine's own reason.
+        NoEngineError: It cannot; the message contains its reason.
     """
     process = engine.run("run", "--rm", image, "true")
     if process.returncode:
         reason = process.stderr.strip().splitlines()[-1:]
-        raise NoEngineError(f"{engine.command} is here, but can start no container: {' '.join(reason)}")
+        raise NoEngineError(f"{engine.command} cannot start containers: {' '.join(reason)}")
 
 
 def user() -> str:
-    """Returns a user and group for a container; where somebody's files could be in the way, that somebody."""
+    """Returns the user and group of a container: this user, or another one if this is root."""
     return f"{os.getuid() or 12345}:0"
 
 
 @contextmanager
 def open_engine() -> Iterator[Engine]:
-    """Finds Docker, else podman.
+    """Opens Docker, or else podman.
 
     Raises:
-        NoEngineError: Neither can be used here.
+        NoEngineError: Neither is usable.
     """
     if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0:
         yield Engine("docker", dict(os.environ))
         return
     if shutil.which("podman") is None:
-        raise NoEngineError("neither Docker with a running engine nor podman; .ci/run installs Debian's podman")
+        raise NoEngineError("neither a running Docker engine nor podman; install Debian's podman")
     if os.getuid() != 0:
         raise NoEngineError("no running Docker engine; these tests use podman as root only")
     folder = Path(tempfile.mkdtemp(prefix="digits-containers-"))
@@ -112,11 +103,11 @@ def open_engine() -> Iterator[Engine]:
 
 
 def _configure_podman(folder: Path) -> dict[str, str]:
-    """Writes settings with which podman also runs inside a container or a machine without systemd."""
+    """Writes settings so that podman also runs in a container or without systemd."""
     for name in ("tmp", "networks", "uv"):
         (folder / name).mkdir()
     storage = ["[storage]", 'driver = "overlay"', f'graphroot = "{folder}/storage"', f'runroot = "{folder}/run"']
-    # Neither bridges nor rules of a firewall, which would stay.
+    # No bridges and firewall rules, which would remain.
     containers = ["[containers]", 'netns = "host"', f"default_ulimits = {_limits()}"]
     if _HOST_CERTIFICATES.exists():
         (folder / "uv" / "uv.toml").write_text("system-certs = true\n", encoding="utf-8")
@@ -125,7 +116,7 @@ def _configure_podman(folder: Path) -> dict[str, str]:
     containers += ["[engine]", 'cgroup_manager = "cgroupfs"', 'events_logger = "file"', f'tmp_dir = "{folder}/run/tmp"']
     containers += [f'volume_path = "{folder}/volumes"', f'image_copy_tmp_dir = "{folder}/tmp"']
     if shutil.which("runc"):
-        # Debian 12's crun cannot start anything where version 1 and 2 of cgroups are both in use.
+        # Debian 12's crun does not work if cgroups version 1 and 2 are both in use.
         containers.append('runtime = "runc"')
     containers += ["[network]", f'network_config_dir = "{folder}/networks"']
     (folder / "storage.conf").write_text("\n".join(storage), encoding="utf-8")
@@ -138,7 +129,7 @@ def _configure_podman(folder: Path) -> dict[str, str]:
 
 
 def _limits() -> list[str]:
-    """Limits of processes and files that may be set without the right to raise any."""
+    """Returns limits of processes and files that need no right to raise limits."""
     hard = {
         "nofile": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         "nproc": resource.getrlimit(resource.RLIMIT_NPROC)[1],

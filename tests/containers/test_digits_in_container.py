@@ -1,4 +1,4 @@
-"""The commands of `digits` in a container that may write nowhere but in its workspace."""
+"""Tests the commands of `digits` in a container that can write only to its workspace."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ RunInImage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def run_digits(run_in_image: RunInImage, workspace: Path) -> Callable[[], Any]:
-    """Runs the smoke profile and returns what it says of itself."""
+    """Returns a function that runs the smoke profile and returns its JSON."""
 
     def run() -> Any:
         command = ("digits", "run", "--profile", "smoke", "--json")
@@ -40,26 +40,26 @@ def first_run(run_digits: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def server(engine: Engine, image: str, workspace: Path, first_run: Any) -> Iterator[str]:
-    """A container that serves what was pushed."""
+    """A container that serves the pushed model."""
     options = (*CONFINED, f"--user={user()}", f"--volume={workspace}:/workspace", "--env=DIGITS_NAME=digits-smoke")
     container = engine.output("run", "--detach", *options, image, "digits", "serve").strip()
     yield container
     engine.run("rm", "--force", container)
 
 
-def test_a_run_pushes(first_run: Any, workspace: Path) -> None:
+def test_run_pushes(first_run: Any, workspace: Path) -> None:
     assert first_run["outcome"] == "pushed"
     assert first_run["model"] == f"/workspace/serving/digits-smoke/{first_run['version']}"
     assert (workspace / "serving" / "digits-smoke" / str(first_run["version"]) / "saved_model.pb").is_file()
 
 
-def test_the_next_container_has_nothing_to_do(first_run: Any, run_digits: Callable[[], Any]) -> None:
+def test_second_run_is_cached(first_run: Any, run_digits: Callable[[], Any]) -> None:
     again = run_digits()
     assert {step["state"] for step in again["steps"]} == {"cached"}
     assert again["served_version"] == first_run["version"]
 
 
-def test_serves_and_stops_when_told(engine: Engine, server: str) -> None:
+def test_serves_and_stops(engine: Engine, server: str) -> None:
     ask = ("exec", server, "digits", "predict", "--json", "--url", f"http://localhost:{DEFAULT_REST_PORT}", DRAWING)
     deadline = time.monotonic() + START_SECONDS
     while (answer := engine.run(*ask)).returncode != 0:

@@ -1,6 +1,6 @@
-"""Three runs of the compiled pipeline, each task in a container of its own, as pods are on Kubeflow.
+"""Three runs of the compiled pipeline with each task in its own container, as on Kubeflow.
 
-What can be seen of them without containers is in tests/kubeflow, in more detail.
+tests/kubeflow tests more details without containers.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ RunInImage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def pipeline(run_in_image: RunInImage, image: str, workspace: Path) -> CompiledPipeline:
-    """The smoke pipeline, compiled in the image as well: nothing is taken from this machine."""
+    """The smoke pipeline, also compiled in the image."""
     settings = ("--profile", "smoke", "--image", image, "--set", "data.num_shards=1")
     command = ("digits", "compile", "--output", "/workspace/pipeline.yaml", *settings)
     process = run_in_image(*command, options=(f"--volume={workspace}:/workspace",))
@@ -67,7 +67,7 @@ def test_every_task_succeeds_and_the_model_is_pushed(
     assert model.parent.name == str(pushed["pushed_version"])
 
 
-def test_a_second_run_finds_that_model_and_pushes_none_that_is_refused(
+def test_second_run_finds_that_model_and_does_not_push_a_refused_one(
     cluster: Cluster, first_run: PipelineRun, refused_run: PipelineRun, claims: Path
 ) -> None:
     assert refused_run.succeeded, refused_run
@@ -86,7 +86,7 @@ def test_a_second_run_finds_that_model_and_pushes_none_that_is_refused(
     assert len([*claims.glob("*/digits-smoke/*/saved_model.pb")]) == 1
 
 
-def test_a_removed_artifact_ends_the_step_that_needs_it_with_one_line(
+def test_removed_artifact_fails_the_step_that_needs_it_with_one_line(
     run_after_removal: PipelineRun,
 ) -> None:
     schema = run_after_removal.output("ImportSchemaGen", "schema")

@@ -1,4 +1,4 @@
-"""Four runs of the compiled smoke pipeline on one emulated cluster, each with something else that goes wrong."""
+"""Four runs of the compiled smoke pipeline on one emulated cluster, each with another problem."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
-from tests.kubeflow.emulator.runner import Pod, PodLostError, ProcessRunner, Runner
+from tests.kubeflow.emulator.launcher import Pod, PodLostError, ProcessRunner, Runner
 from tests.kubeflow.scenarios import run_without_schema, train_what_is_refused
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ CompileDigits = Callable[..., CompiledPipeline]
 
 
 class LosesOnePod:
-    """A runner that loses the first pod of a task when its command has ended."""
+    """Loses the first pod of a task after its command has ended."""
 
     def __init__(self, runner: Runner, task: str) -> None:
         self._runner = runner
@@ -38,7 +38,7 @@ class LosesOnePod:
 
 @pytest.fixture(scope="session")
 def compile_digits() -> CompileDigits:
-    """Compiles the smoke pipeline with `digits compile`, for pods that have the folder `workspace` at its own path."""
+    """Compiles the smoke pipeline with `digits compile`; pods mount `workspace` at the same path."""
 
     def run(folder: Path, workspace: Path, *arguments: str) -> CompiledPipeline:
         file = folder / "pipeline.yaml"
@@ -59,7 +59,7 @@ def compile_digits() -> CompileDigits:
 
 @pytest.fixture(scope="session")
 def pod_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pods have as their workspace."""
+    """The workspace of the pods."""
     return tmp_path_factory.mktemp("kubeflow-workspace")
 
 
@@ -77,13 +77,13 @@ def pipeline(
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """An image other than that of the settings, which a run is given as a parameter."""
+    """A parameter of the run: another image than that of the settings."""
     return "registry.example/digits@sha256:" + "0" * 64
 
 
 @pytest.fixture(scope="session")
 def dark_on_light(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real images, inverted: data that DataGate refuses."""
+    """Inverted images, which DataGate refuses."""
     with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
         data: dict[str, Any] = {key: arrays[key][:3000] for key in arrays}
     for part in ("x_train", "x_test"):
@@ -97,7 +97,7 @@ def dark_on_light(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first_two_runs(
     cluster: Cluster, pipeline: CompiledPipeline, dark_on_light: Path, image: str
 ) -> tuple[PipelineRun, PipelineRun]:
-    """Two runs at once, because one alone would leave a core idle most of the time."""
+    """Two runs at once, which use both cores."""
     with ThreadPoolExecutor() as pool:
         first = pool.submit(cluster.run, pipeline, {"image": image})
         on_bad_data = pool.submit(cluster.run, pipeline, {"data_uri": str(dark_on_light)})
@@ -106,13 +106,13 @@ def first_two_runs(
 
 @pytest.fixture(scope="session")
 def first_run(first_two_runs: tuple[PipelineRun, PipelineRun]) -> PipelineRun:
-    """All goes well, but that the pod of Pusher is lost when it has published."""
+    """A run that succeeds, although the pod of Pusher is lost after it has published."""
     return first_two_runs[0]
 
 
 @pytest.fixture(scope="session")
 def run_on_bad_data(first_two_runs: tuple[PipelineRun, PipelineRun]) -> PipelineRun:
-    """The data are what DataGate has to refuse."""
+    """A run with data that DataGate refuses."""
     return first_two_runs[1]
 
 

@@ -1,4 +1,4 @@
-"""Runs of the smoke pipeline after the first one, whatever runs their pods, and what its gates have said."""
+"""Runs of the smoke pipeline after the first one, for pods as processes or containers."""
 
 import shutil
 
@@ -10,17 +10,17 @@ GATES = frozenset({"DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck
 
 
 def train_what_is_refused(cluster: Cluster, pipeline: CompiledPipeline, first_run: PipelineRun) -> PipelineRun:
-    """Runs the pipeline for another model, which no gate can let pass."""
+    """Runs the pipeline with a threshold that no model can meet."""
     assert first_run.succeeded, first_run
     return cluster.run(pipeline, {"epochs": 1, "min_accuracy": 1})
 
 
 def run_without_schema(cluster: Cluster, pipeline: CompiledPipeline, last_run: PipelineRun) -> PipelineRun:
-    """Runs the pipeline when somebody has removed an artifact with which a cached step answers."""
+    """Runs the pipeline after removing the artifact of a cached step."""
     shutil.rmtree(cluster.store.path(last_run.output("ImportSchemaGen", "schema").uri))
     return cluster.run(pipeline)
 
 
 def stored_verdict(cluster: Cluster, run: PipelineRun, gate: str) -> Verdict:
-    """Returns what a gate has left in the store."""
+    """Returns the verdict of a gate in the store."""
     return read_verdict(str(cluster.store.path(run.output(gate, "verdict").uri)))

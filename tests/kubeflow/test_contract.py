@@ -1,7 +1,7 @@
-"""The compiled pipeline runs on Kubeflow Pipelines, as far as that can be seen without a cluster.
+"""Tests the compiled pipeline under the contract of Kubeflow Pipelines, without a cluster.
 
-Every task runs as it would in its pod: with what the driver resolves, in a file system of its own, from and to an
-object store, with metadata that have gone through MLMD. See `emulator`.
+Every task runs as in its pod: with the input from the driver, in its own file system, from and to an object store, and
+with metadata as MLMD returns it. See `emulator`.
 """
 
 import gzip
@@ -25,7 +25,7 @@ BEFORE_THE_GATE = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "Examp
 def version(
     first_run: PipelineRun, refused_run: PipelineRun, run_on_bad_data: PipelineRun, pod_workspace: Path
 ) -> Version:
-    """The only version there is after all runs."""
+    """The only version after all runs."""
     [version] = list_versions(pod_workspace / "serving" / "digits-smoke")
     return version
 
@@ -35,18 +35,18 @@ def verdicts(cluster: Cluster, refused_run: PipelineRun) -> dict[str, Verdict]:
     return {gate: stored_verdict(cluster, refused_run, gate) for gate in GATES}
 
 
-def test_every_task_of_a_first_run_succeeds(first_run: PipelineRun, pipeline: CompiledPipeline) -> None:
+def test_every_task_of_the_first_run_succeeds(first_run: PipelineRun, pipeline: CompiledPipeline) -> None:
     assert first_run.named("succeeded") | first_run.named("cached") == set(pipeline.tasks), first_run
     assert BEFORE_THE_GATE | GATES | {"Pusher"} < set(pipeline.tasks)
 
 
-def test_every_pod_has_the_image_of_the_run_and_writes_only_where_it_may(first_run: PipelineRun, image: str) -> None:
+def test_pods_use_the_image_of_the_run_and_leave_no_files(first_run: PipelineRun, image: str) -> None:
     attempts = [attempt for task in first_run.tasks.values() for attempt in task.attempts]
     assert {attempt.image for attempt in attempts} == {image}
     assert [attempt.left_behind for attempt in attempts if attempt.left_behind] == []
 
 
-def test_the_pushed_version_says_where_it_comes_from(first_run: PipelineRun, version: Version) -> None:
+def test_pushed_version_has_its_provenance(first_run: PipelineRun, version: Version) -> None:
     provenance = read_provenance(version.directory)
     assert provenance is not None
     verify_files(version.directory, provenance)
@@ -60,7 +60,7 @@ def test_the_pushed_version_says_where_it_comes_from(first_run: PipelineRun, ver
     assert {gate.gate for gate in provenance.origin.gates} == GATES
 
 
-def test_a_lost_pod_of_pusher_does_not_make_a_second_version(first_run: PipelineRun, version: Version) -> None:
+def test_lost_pod_of_pusher_does_not_create_a_second_version(first_run: PipelineRun, version: Version) -> None:
     pusher = first_run.tasks["Pusher"]
     assert [(attempt.exit_code, attempt.failure) for attempt in pusher.attempts] == [
         (None, "pod lost: node removed after exit status 0"),
@@ -70,17 +70,17 @@ def test_a_lost_pod_of_pusher_does_not_make_a_second_version(first_run: Pipeline
     assert (pushed["pushed"], pushed["pushed_version"]) == (1, str(version.number))
 
 
-def test_no_path_of_a_pod_gets_out_of_it(
+def test_no_path_of_a_pod_leaves_it(
     cluster: Cluster, first_run: PipelineRun, refused_run: PipelineRun, pod_workspace: Path
 ) -> None:
-    # Without what a symbolic link may stand for.
+    # Only the last parts, in case the others are a symbolic link.
     pods = "/".join(cluster.pods.parts[-2:])
     for run in (first_run, refused_run):
         for name, task in run.tasks.items():
             for artifact in (task.outputs or {}).values():
                 assert pods not in repr(artifact), name
     stored = [file for folder in (cluster.store.folder, pod_workspace) for file in folder.rglob("*") if file.is_file()]
-    # TFMA notes there where it found the models; nobody reads it.
+    # TFMA writes the paths of the models to this file; nobody reads them.
     looked_at = [file for file in stored if file.name != "eval_config.json" and "executor-logs" not in file.name]
     assert len(looked_at) > 50
     for file in looked_at:
@@ -88,12 +88,12 @@ def test_no_path_of_a_pod_gets_out_of_it(
         assert pods.encode() not in content, file
 
 
-def test_a_second_run_does_all_again_that_its_data_might_change(refused_run: PipelineRun) -> None:
+def test_second_run_repeats_all_steps_that_depend_on_data(refused_run: PipelineRun) -> None:
     assert refused_run.succeeded, refused_run
     assert refused_run.named("cached") == {"ImportSchemaGen"}
 
 
-def test_a_second_run_compares_with_the_model_of_the_first(
+def test_second_run_compares_with_the_model_of_the_first(
     cluster: Cluster, refused_run: PipelineRun, version: Version, verdicts: dict[str, Verdict]
 ) -> None:
     baseline = refused_run.output("BaselineModel", "baseline_model")
@@ -112,7 +112,7 @@ def test_a_second_run_compares_with_the_model_of_the_first(
     assert accuracy.baseline == pytest.approx(pushed["Evaluator"]["accuracy"]["all"])
 
 
-def test_a_refused_model_is_not_pushed_and_every_verdict_is_there(
+def test_refused_model_is_not_pushed_and_has_all_verdicts(
     cluster: Cluster, refused_run: PipelineRun, verdicts: dict[str, Verdict]
 ) -> None:
     assert refused_run.succeeded, refused_run
@@ -132,7 +132,7 @@ def test_a_refused_model_is_not_pushed_and_every_verdict_is_there(
         assert refused_run.output(gate, "verdict").properties["passed"] == verdicts[gate].passed
 
 
-def test_refused_data_reach_no_step_that_learns(
+def test_refused_data_reaches_no_training_step(
     cluster: Cluster, run_on_bad_data: PipelineRun, pipeline: CompiledPipeline
 ) -> None:
     assert run_on_bad_data.succeeded, run_on_bad_data
@@ -142,7 +142,7 @@ def test_refused_data_reach_no_step_that_learns(
     assert "share of zeros (background)" in {finding.metric for finding in verdict.findings if not finding.passed}
 
 
-def test_a_removed_artifact_is_missed_by_the_step_that_needs_it(
+def test_removed_artifact_fails_the_step_that_needs_it(
     run_after_removal: PipelineRun, pipeline: CompiledPipeline, version: Version
 ) -> None:
     schema = run_after_removal.output("ImportSchemaGen", "schema")

@@ -1,8 +1,7 @@
-"""The emulator keeps to the contract of driver and launcher, as far as that is not obvious from its code."""
+"""Tests the parts of the emulator's contract that are not obvious from its code."""
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import yaml
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
 from tests.kubeflow.emulator.contract import ContractError, NotEmulatedError
-from tests.kubeflow.emulator.runner import ProcessRunner
+from tests.kubeflow.emulator.launcher import ProcessRunner
 
-# What each program below starts with: what it is given, and a way to say something of its output `made`.
+# Prologue of each program below: its input, and functions to describe its output `made`.
 _PROLOGUE = """
 import json, os, pathlib, sys
 given = json.loads(sys.argv[1])
@@ -41,11 +40,9 @@ print("RESULT", json.dumps({"used": used, "found": found, "exists": local(used["
 """
 _CONDITION = "(inputs.artifacts['used'].artifacts[0].metadata['passed'] == 1.0)"
 
-RunTwoTasks = Callable[..., PipelineRun]
-
 
 def _task(program: str, *, caching: bool = False, retries: int = 0, condition: str = "") -> dict[str, Any]:
-    """The parts of a task of one parameter, given twice, and one output; with a condition, or of SHOW, of one input."""
+    """Returns the parts of a task with two parameters and an output; it has an input if it needs one."""
     uses = condition or program == _SHOW
     return {
         "component": {
@@ -112,7 +109,7 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(tmp_path / "cluster", ProcessRunner())
 
 
-def test_metadata_make_the_round_trip_through_mlmd(cluster: Cluster, tmp_path: Path) -> None:
+def test_metadata_after_the_round_trip_through_mlmd(cluster: Cluster, tmp_path: Path) -> None:
     said = {"truth": True, "number": 0.5, "text": "t", "items": [1, "a"], "keys": {"k": False}}
     pipeline = _pipeline(
         tmp_path / "p.yaml",
@@ -131,16 +128,16 @@ def test_metadata_make_the_round_trip_through_mlmd(cluster: Cluster, tmp_path: P
     assert used["metadata"] == {"truth": 1, "number": 0.5, "text": "t", **wrapped}
 
 
-def test_files_go_through_the_store(cluster: Cluster, tmp_path: Path) -> None:
+def test_files_pass_through_the_store(cluster: Cluster, tmp_path: Path) -> None:
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Show=_task(_SHOW)), {"number": 7})
     result = _result(run, "Show")
-    assert result["found"] == ["part"], "an object store has no empty folders"
+    assert result["found"] == ["part"], "an object store has no folders"
     assert result["given"]["inputs"]["parameterValues"] == {"number": 7, "text": "7"}
     assert cluster.store.path(result["used"]["uri"]).joinpath("part").read_text() == "7"
     assert not list(cluster.pods.iterdir())
 
 
-def test_an_output_that_was_not_written_is_an_input_that_is_not_there(cluster: Cluster, tmp_path: Path) -> None:
+def test_missing_output_is_a_missing_input(cluster: Cluster, tmp_path: Path) -> None:
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task("pass"), Show=_task(_SHOW)))
     assert run.succeeded
     assert not _result(run, "Show")["exists"]
@@ -152,12 +149,12 @@ def test_an_output_that_was_not_written_is_an_input_that_is_not_there(cluster: C
         ("sys.exit('no')", "exit status 1"),
         ("say_of_made(metadata={'a': None})", "a: unknown/unsupported value type null_value"),
         ("say_of_made(colour='red')", 'no field named "colour"'),
-        ("say_of_made(metadata={'a': float('nan')})", "NaN is no JSON"),
+        ("say_of_made(metadata={'a': float('nan')})", "NaN is not JSON"),
         ("say_of_made(uri='minio://mlpipeline/v2/artifacts/tiny/other/made')", "does not have expected bucket prefix"),
         ("say_of_made(uri='/minio/mlpipeline/made')", "does not have expected bucket prefix"),
     ],
 )
-def test_a_task_that_breaks_the_contract_fails(cluster: Cluster, tmp_path: Path, program: str, message: str) -> None:
+def test_task_that_breaks_the_contract_fails(cluster: Cluster, tmp_path: Path, program: str, message: str) -> None:
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(f"{_MAKE}\n{program}"), Show=_task(_SHOW)))
     assert not run.succeeded
     assert message in run.tasks["Make"].failure
@@ -165,7 +162,7 @@ def test_a_task_that_breaks_the_contract_fails(cluster: Cluster, tmp_path: Path,
     assert run.tasks["Show"].state == "omitted"
 
 
-def test_a_failing_pod_is_started_again_afresh(cluster: Cluster, tmp_path: Path) -> None:
+def test_failing_pod_is_retried_in_a_new_folder(cluster: Cluster, tmp_path: Path) -> None:
     program = f"{_MAKE}\nprint('tried')\nsys.exit(os.environ['KFP_RETRY_INDEX'] == '0')"
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(program, retries=2)))
     assert run.tasks["Make"].state == "succeeded"
@@ -174,13 +171,13 @@ def test_a_failing_pod_is_started_again_afresh(cluster: Cluster, tmp_path: Path)
     assert logs == ["executor-logs-0", "executor-logs-1"]
 
 
-def test_once_a_task_has_failed_no_other_is_started(tmp_path: Path) -> None:
+def test_no_task_starts_after_a_failure(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "cluster", ProcessRunner(), num_slots=1)
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Fail=_task("sys.exit(1)"), Other=_task(_MAKE)))
     assert (run.tasks["Fail"].state, run.tasks["Other"].state) == ("failed", "omitted")
 
 
-def test_the_cache_sees_parameters_and_ids_but_no_contents(cluster: Cluster, tmp_path: Path) -> None:
+def test_cache_depends_on_parameters_and_ids_but_not_on_files(cluster: Cluster, tmp_path: Path) -> None:
     pipeline = _pipeline(tmp_path / "p.yaml", Make=_task(_MAKE, caching=True), Show=_task(_SHOW, caching=True))
     first = cluster.run(pipeline)
     cluster.store.path(_result(first, "Show")["used"]["uri"]).joinpath("part").unlink()
@@ -188,21 +185,21 @@ def test_the_cache_sees_parameters_and_ids_but_no_contents(cluster: Cluster, tmp
     assert cluster.run(pipeline, {"number": 7}).named("cached") == set()
 
 
-def test_a_new_id_of_an_input_makes_the_cache_useless(cluster: Cluster, tmp_path: Path) -> None:
+def test_new_id_of_an_input_invalidates_the_cache(cluster: Cluster, tmp_path: Path) -> None:
     pipeline = _pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Show=_task(_SHOW, caching=True))
     cluster.run(pipeline)
     assert cluster.run(pipeline).named("succeeded") == {"Make", "Show"}
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_a_condition_decides_whether_a_task_runs(cluster: Cluster, tmp_path: Path, passed: bool) -> None:
+def test_condition_decides_whether_a_task_runs(cluster: Cluster, tmp_path: Path, passed: bool) -> None:
     make = _task(f"{_MAKE}\nsay_of_made(metadata={{'passed': {passed}}})")
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=make, Gated=_task(_MAKE, condition=_CONDITION)))
     assert run.succeeded
     assert run.tasks["Gated"].state == ("succeeded" if passed else "skipped")
 
 
-def test_what_depends_on_a_skipped_task_is_omitted(cluster: Cluster, tmp_path: Path) -> None:
+def test_dependent_of_a_skipped_task_is_omitted(cluster: Cluster, tmp_path: Path) -> None:
     make = _task(f"{_MAKE}\nsay_of_made(metadata={{'passed': False}})")
     after = _task(_MAKE)
     after["task"]["dependentTasks"] = ["Gated"]
@@ -212,18 +209,18 @@ def test_what_depends_on_a_skipped_task_is_omitted(cluster: Cluster, tmp_path: P
 
 
 @pytest.mark.parametrize("condition", [_CONDITION.replace("==", "!="), f"{_CONDITION} || true"])
-def test_a_condition_of_another_form_is_refused(cluster: Cluster, tmp_path: Path, condition: str) -> None:
+def test_condition_of_another_form_is_refused(cluster: Cluster, tmp_path: Path, condition: str) -> None:
     gated = _task(_MAKE, condition=condition)
     with pytest.raises(NotEmulatedError, match="the condition"):
         cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Gated=gated))
 
 
-def test_a_condition_on_a_property_that_is_not_there_fails(cluster: Cluster, tmp_path: Path) -> None:
+def test_condition_on_a_missing_property_fails(cluster: Cluster, tmp_path: Path) -> None:
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE), Gated=_task(_MAKE, condition=_CONDITION)))
     assert run.tasks["Gated"].failure == "evaluation error: no such key, or no number: passed"
 
 
-def test_an_argument_that_linux_would_not_pass_on_fails(cluster: Cluster, tmp_path: Path) -> None:
+def test_argument_too_long_for_linux_fails(cluster: Cluster, tmp_path: Path) -> None:
     task = _task(_MAKE)
     task["container"]["args"].append("x" * 131_072)
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=task))
@@ -240,7 +237,7 @@ def test_wrong_parameters_are_refused(cluster: Cluster, tmp_path: Path, given: d
         cluster.run(pipeline, given)
 
 
-def test_a_process_finds_this_interpreter_and_nothing_of_the_callers_environment(
+def test_process_uses_this_interpreter_without_the_callers_environment(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIGITS_PROFILE", "smoke")

@@ -11,14 +11,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from components.verdict import TABLE_FILE
 from pipeline.kubeflow.step.artifact_files import count_output_files, prepare_files, staged
-from pipeline.kubeflow.step.executor_messages import LocalInput, globalize, localize, write_output
+from pipeline.kubeflow.step.executor_messages import LocalInput, globalize, localize
 from pipeline.kubeflow.step.failure import IMAGE_ADVICE, KubeflowStepError, explain
 
 if TYPE_CHECKING:
@@ -88,14 +88,15 @@ def run_executor(class_path: str, local: LocalInput, inputs_spec: Json, beam_arg
     Raises:
         KubeflowStepError: This image does not have the class.
     """
-    with _without_garbage_collection():
-        from absl import logging as absl_logging
-        from google.protobuf import json_format
-        from kfp.pipeline_spec import pipeline_spec_pb2
-        from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_entrypoint
-        from tfx.orchestration.portable.outputs_utils import tag_output_artifacts_with_version
+    from absl import logging as absl_logging
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_entrypoint
+    from tfx.orchestration.portable.outputs_utils import tag_output_artifacts_with_version
 
-        executor_class = _import_executor(class_path)
+    executor_class = _import_executor(class_path)
+    gc.freeze()
+    gc.enable()
     message = json_format.ParseDict(local.executor_input, pipeline_spec_pb2.ExecutorInput(), ignore_unknown_fields=True)
     spec = json_format.ParseDict(inputs_spec, pipeline_spec_pb2.ComponentInputsSpec(), ignore_unknown_fields=True)
     name_of_id: dict[int, str] = {}
@@ -134,7 +135,7 @@ def _run(arguments: argparse.Namespace, beam_args: Sequence[str], executor_input
             output = run_executor(arguments.executor_class_path, placed, inputs_spec, beam_args)
         _print_verdicts(local)
     output = globalize(output, {**local.uris, **placed.uris, **version_uris}, count_output_files(local))
-    write_output(output, local.output_file)
+    local.output_file.write_text(json.dumps(output, allow_nan=False), encoding="utf-8")
     return output
 
 
@@ -158,17 +159,6 @@ def _step_name(executor_input: Json) -> str:
     # No variable contains it, but the URIs of outputs do: ROOT/PIPELINE/RUN/STEP/UUID/KEY.
     uri = next(found["artifacts"][0]["uri"] for found in executor_input["outputs"]["artifacts"].values())
     return PurePosixPath(uri).parts[-3]
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Keeps the garbage collector away from what is imported, which is never garbage."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _import_executor(class_path: str) -> "type[BaseExecutor]":
@@ -220,4 +210,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Imports create no garbage, but much to search: `run_executor` enables the garbage collector after them.
+    gc.disable()
     sys.exit(main())

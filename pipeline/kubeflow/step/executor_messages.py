@@ -187,18 +187,6 @@ def globalize(executor_output: Json, uris: Mapping[str, str], num_files: Mapping
     return {**executor_output, "artifacts": artifacts}
 
 
-def write_output(executor_output: Json, output_file: Path) -> None:
-    """Writes an ExecutorOutput atomically.
-
-    Args:
-        executor_output: Its JSON.
-        output_file: The file that the launcher reads.
-    """
-    part = output_file.with_name(f".{output_file.name}")
-    part.write_text(json.dumps(executor_output, allow_nan=False), encoding="utf-8")
-    part.replace(output_file)
-
-
 def type_title(artifact: Json) -> str:
     """Returns the title of an artifact's type, such as `tfx.Examples`, or an empty string if it has none."""
     artifact_type = artifact.get("type", {})

@@ -1,8 +1,8 @@
-"""A cluster with Kubeflow Pipelines: runs compiled pipelines as Argo does, several pods at a time.
+"""Emulates a cluster with Kubeflow Pipelines: runs compiled pipelines as Argo does, several pods at a time.
 
-Source: kubeflow/pipelines 2.17.0, backend/src/v2/compiler/argocompiler (dag.go, container.go): a task waits until all
-those it depends on have succeeded, a task whose condition is false is skipped, and once one has failed no further one
-is started (Argo's failFast, which is its default).
+Source: kubeflow/pipelines 2.17.0, backend/src/v2/compiler/argocompiler (dag.go, container.go). A task waits until
+its dependencies have succeeded, a task whose condition is false is skipped, and after a failure no other task starts
+(Argo's failFast, the default).
 """
 
 import shutil
@@ -18,10 +18,8 @@ from typing import Any, Literal
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline, Task
 from tests.kubeflow.emulator.contract import ContractError
 from tests.kubeflow.emulator.driver import Execution, RunContext, drive
-from tests.kubeflow.emulator.launcher import Attempt, Launcher
-from tests.kubeflow.emulator.metadata_store import MetadataStore, StoredArtifact
-from tests.kubeflow.emulator.object_store import ObjectStore
-from tests.kubeflow.emulator.runner import Runner
+from tests.kubeflow.emulator.launcher import Attempt, Launcher, Runner
+from tests.kubeflow.emulator.stores import MetadataStore, ObjectStore, StoredArtifact
 
 DEFAULT_PIPELINE_ROOT = "minio://mlpipeline/v2/artifacts"
 
@@ -30,13 +28,13 @@ State = Literal["succeeded", "cached", "skipped", "omitted", "failed"]
 
 @dataclass(frozen=True)
 class TaskRun:
-    """What became of a task in a run.
+    """The result of a task in a run.
 
     Attributes:
-        state: `skipped` if its condition is false; `omitted` if it never came to its driver.
-        failure: Why it failed; empty if it did not.
-        attempts: Its pods, in order.
-        outputs: What it has on record, by output.
+        state: `skipped` if its condition is false; `omitted` if its driver did not run.
+        failure: The reason of a failure, else empty.
+        attempts: Its pods in order.
+        outputs: Its recorded artifacts by output.
     """
 
     state: State
@@ -47,37 +45,37 @@ class TaskRun:
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """What became of a run: the state of each task, in the order in which they ended."""
+    """The result of a run: its tasks, in the order in which they ended."""
 
     run_id: str
     tasks: Mapping[str, TaskRun]
 
     @property
     def succeeded(self) -> bool:
-        """Whether no task has failed."""
+        """Whether no task failed."""
         return not self.named("failed")
 
     def named(self, state: State) -> set[str]:
-        """Returns the names of the tasks that ended so."""
+        """Returns the names of the tasks with a state."""
         return {name for name, task in self.tasks.items() if task.state == state}
 
     def output(self, task: str, key: str) -> StoredArtifact:
-        """Returns an output of a task that has succeeded, or was answered from the cache."""
+        """Returns an output of a task that succeeded or was cached."""
         outputs = self.tasks[task].outputs
         assert outputs is not None, f"{task} has no outputs: {self.tasks[task]}"
         return outputs[key]
 
 
 class Cluster:
-    """Stores that last over runs, and room for some pods at a time."""
+    """Stores that persist across runs, and slots for pods."""
 
     def __init__(self, folder: Path, runner: Runner, num_slots: int = 2) -> None:
         """Starts with empty stores.
 
         Args:
-            folder: Where everything is kept: `store`, and `pods` as long as they run.
-            runner: What starts the pods' commands.
-            num_slots: How many pods run at a time, of all runs together.
+            folder: Folder for `store`, and for `pods` while they run.
+            runner: Runs the commands of the pods.
+            num_slots: Number of pods that run at a time, in all runs together.
         """
         self.store = ObjectStore(folder / "store")
         self.pods = folder / "pods"
@@ -87,18 +85,18 @@ class Cluster:
         self._num_slots = num_slots
 
     def run(self, pipeline: CompiledPipeline, parameters: Mapping[str, Any] | None = None) -> PipelineRun:
-        """Runs a pipeline to its end; several threads may do so at once.
+        """Runs a pipeline to its end; several threads may call this at once.
 
         Args:
-            pipeline: What to run.
-            parameters: Values of its runtime parameters, where they are not to have their defaults.
+            pipeline: The pipeline.
+            parameters: Values of runtime parameters; others have their defaults.
 
         Returns:
-            What became of it, failed or not.
+            The result, also of a failed run.
 
         Raises:
             ContractError: The API server would refuse the parameters.
-            NotEmulatedError: The pipeline uses something that the emulator does not know.
+            NotEmulatedError: The pipeline uses a feature that is not emulated.
         """
         run_id = str(uuid.uuid4())
         root = f"{DEFAULT_PIPELINE_ROOT}/{pipeline.name}/{run_id}"
@@ -118,8 +116,8 @@ class Cluster:
         return PipelineRun(run_id, finished)
 
     def _run_task(self, task: Task, run: RunContext, finished: dict[str, TaskRun]) -> None:
-        someone_failed = any(other.state == "failed" for other in list(finished.values()))
-        if someone_failed or not task.dependencies <= run.outputs.keys():
+        has_failure = any(other.state == "failed" for other in list(finished.values()))
+        if has_failure or not task.dependencies <= run.outputs.keys():
             finished[task.name] = TaskRun("omitted")
         else:
             finished[task.name] = self._drive_and_launch(task, run)

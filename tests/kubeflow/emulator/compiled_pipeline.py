@@ -1,4 +1,4 @@
-"""The compiled pipeline as Kubeflow Pipelines' API server and compiler to Argo read it.
+"""Reads a compiled pipeline like the API server and the Argo compiler of Kubeflow Pipelines.
 
 Source: kubeflow/pipelines 2.17.0, backend/src/apiserver/template/v2_template.go and backend/src/v2/compiler.
 """
@@ -37,7 +37,7 @@ class VolumeMount:
 
 @dataclass(frozen=True)
 class Task:
-    """One task with everything that driver and launcher are given of it."""
+    """A task with everything that driver and launcher receive."""
 
     name: str
     spec: pipeline_spec_pb2.PipelineTaskSpec
@@ -47,14 +47,14 @@ class Task:
 
     @property
     def dependencies(self) -> frozenset[str]:
-        """The tasks that must have succeeded before: those named, and the producers of its inputs."""
+        """The tasks that must succeed before: the named ones and the producers of its inputs."""
         inputs = self.spec.inputs
         producers = [item.task_output_artifact.producer_task for item in inputs.artifacts.values()]
         return frozenset(self.spec.dependent_tasks) | frozenset(filter(None, producers))
 
     @property
     def num_attempts(self) -> int:
-        """How often a failing pod is started in all."""
+        """The maximum number of pods of this task."""
         return 1 + int(self.spec.retry_policy.max_retry_count)
 
 
@@ -71,18 +71,18 @@ class CompiledPipeline:
         """Reads a compiled pipeline, strictly.
 
         Args:
-            file: YAML of one or two documents: the pipeline and what it asks of Kubernetes.
+            file: YAML of one or two documents: the pipeline and its platform spec.
 
         Raises:
             ContractError: The API server would refuse it.
-            json_format.ParseError: A field that the schema does not have.
+            json_format.ParseError: The schema does not have a field.
         """
         documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
         spec = json_format.ParseDict(documents[0], pipeline_spec_pb2.PipelineSpec())
         if spec.schema_version != _SCHEMA_VERSION:
             raise ContractError(f"schema version {spec.schema_version}, expected {_SCHEMA_VERSION}")
         platform = json_format.ParseDict(documents[1] if documents[1:] else {}, pipeline_spec_pb2.PlatformSpec())
-        # In the order of their names, as the compiler to Argo takes them.
+        # The Argo compiler sorts them by name.
         tasks = {name: _task(name, spec, platform) for name in sorted(spec.root.dag.tasks)}
         for task in tasks.values():
             if unknown := task.dependencies - tasks.keys():
@@ -90,10 +90,10 @@ class CompiledPipeline:
         return cls(spec.pipeline_info.name, tasks, spec.root)
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Value]:
-        """Returns the parameters of a run: those given, and defaults.
+        """Returns the parameters of a run: the given values and the defaults.
 
         Raises:
-            ContractError: One is unknown, has no value, or a value of the wrong type.
+            ContractError: A parameter is unknown, or has no value or one of the wrong type.
         """
         definitions = self.root.input_definitions.parameters
         if unknown := given.keys() - definitions.keys():
@@ -112,10 +112,10 @@ class CompiledPipeline:
 
 
 def check_kind(name: str, value: Value, parameter_type: int) -> None:
-    """Refuses a value that has not the type of its parameter.
+    """Checks the type of a value.
 
     Raises:
-        ContractError: It has another type.
+        ContractError: The value does not have the type of its parameter.
     """
     expected, found = _KINDS[parameter_type], value.WhichOneof("kind")
     if found != expected:
@@ -127,8 +127,8 @@ def _task(name: str, spec: pipeline_spec_pb2.PipelineSpec, platform: pipeline_sp
     component = spec.components[task.component_ref.name]
     label = component.executor_label
     if task.HasField("parameter_iterator") or task.HasField("artifact_iterator") or not label:
-        raise NotEmulatedError(f"{name}: only tasks of one container each")
-    # A Struct, of which the backend ignores unknown fields.
+        raise NotEmulatedError(f"{name}: only tasks with one container")
+    # The backend ignores unknown fields of this Struct.
     deployment = json_format.ParseDict(
         json_format.MessageToDict(spec.deployment_spec),
         pipeline_spec_pb2.PipelineDeploymentConfig(),
@@ -153,6 +153,6 @@ def _mounts(name: str, label: str, platform: pipeline_spec_pb2.PlatformSpec) -> 
     for mount in config.pvc_mount:
         claim = mount.pvc_name_parameter.runtime_value.constant.string_value or mount.constant
         if not claim or mount.sub_path:
-            raise NotEmulatedError(f"{name}: a volume whose claim is no constant, or a path in a volume")
+            raise NotEmulatedError(f"{name}: a volume whose claim is not a constant, or a path in a volume")
         mounts.append(VolumeMount(claim, mount.mount_path))
     return tuple(mounts)

@@ -1,4 +1,4 @@
-"""What every part of the emulator shares: its errors and the form in which Kubeflow Pipelines passes messages."""
+"""Defines the errors of the emulator and the format of the messages of Kubeflow Pipelines."""
 
 import json
 from typing import Any
@@ -7,30 +7,30 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 LOGS_KEY = "executor-logs"
-"""Output that the driver adds to every task, and the launcher fills with what the command prints."""
+"""The output that the driver adds to every task; the launcher writes the output of the command to it."""
 
 MAX_ARGUMENT_BYTES = 128 * 1024
-"""Linux: MAX_ARG_STRLEN, the closing zero byte included."""
+"""Linux: MAX_ARG_STRLEN, including the final zero byte."""
 
 
 class ContractError(Exception):
-    """Driver or launcher would end this task; the message is what they would say."""
+    """The driver or the launcher would fail with this message."""
 
 
 class NotEmulatedError(NotImplementedError):
-    """The compiled pipeline uses something that no step of this pipeline has used so far."""
+    """The compiled pipeline uses a feature that no step of our pipeline used so far."""
 
 
 def to_json(message: Message) -> str:
-    """Writes a message as Go's protojson does: camel case, and integral numbers without a fraction."""
+    """Returns a message as Go's protojson writes it: camel case, and whole numbers without a fraction."""
     return json.dumps(_integral(json_format.MessageToDict(message)), ensure_ascii=False, separators=(",", ":"))
 
 
 def check_argument_size(argument: str, what: str) -> None:
-    """Refuses an item that Linux would not pass to a process.
+    """Checks the size of an argument.
 
     Raises:
-        ContractError: It is too long.
+        ContractError: Linux would not pass it to a process.
     """
     size = len(argument.encode()) + 1
     if size > MAX_ARGUMENT_BYTES:

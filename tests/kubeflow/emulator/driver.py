@@ -1,4 +1,4 @@
-"""The driver: what a task is given, whether it runs at all, and whether an earlier run has done the same.
+"""Emulates the driver: the input of a task, its condition and its cache key.
 
 Source: kubeflow/pipelines 2.17.0, backend/src/v2/driver (container.go, resolve.go, driver.go, cache.go) and
 backend/src/v2/cacheutils/cache.go.
@@ -6,6 +6,7 @@ backend/src/v2/cacheutils/cache.go.
 
 import hashlib
 import json
+import operator
 import re
 import uuid
 from collections.abc import Mapping
@@ -16,7 +17,6 @@ from google.protobuf.struct_pb2 import Value
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tests.kubeflow.emulator.compiled_pipeline import Task, check_kind
-from tests.kubeflow.emulator.condition import holds
 from tests.kubeflow.emulator.contract import (
     LOGS_KEY,
     ContractError,
@@ -24,22 +24,28 @@ from tests.kubeflow.emulator.contract import (
     check_argument_size,
     to_json,
 )
-from tests.kubeflow.emulator.metadata_store import StoredArtifact
-from tests.kubeflow.emulator.object_store import path_in_pod
+from tests.kubeflow.emulator.stores import StoredArtifact, path_in_pod
 
+# Of CEL, the one form that TFX writes for a comparison with a property of an artifact: tfx/orchestration/kubeflow/v2/
+# compiler_utils.py (placeholder_to_cel). KFP evaluates it in backend/src/v2/expression/expression.go.
+_COMPARISON = re.compile(
+    r"\(inputs\.artifacts\['(?P<key>[^']+)'\]\.artifacts\[(?P<index>\d+)\]\.metadata\['(?P<name>[^']+)'\] "
+    r"(?P<operator>==|<|>) (?P<number>-?\d+\.\d+)\)"
+)
+_OPERATORS = {"==": operator.eq, "<": operator.lt, ">": operator.gt}
 _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+?)']}}")
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all tasks of a run share.
+    """What the tasks of a run share.
 
     Attributes:
         pipeline: Name of the pipeline.
-        run_id: Id of the run.
-        root: URI below which the run writes.
+        run_id: ID of the run.
+        root: URI of the folder that the run writes to.
         parameters: The parameters of the run.
-        outputs: What the tasks that have succeeded have left, by task and output.
+        outputs: Recorded artifacts of completed tasks, by task and output.
     """
 
     pipeline: str
@@ -51,13 +57,13 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Execution:
-    """What the driver decides of a task.
+    """The decisions of the driver about a task.
 
     Attributes:
-        executor_input: What the task is given.
+        executor_input: The input of the task.
         triggered: Whether its condition holds.
         image: The image of its container.
-        fingerprint: Its cache key; empty if it is not to be cached.
+        fingerprint: Its cache key; empty if it is not cached.
     """
 
     executor_input: pipeline_spec_pb2.ExecutorInput
@@ -67,7 +73,7 @@ class Execution:
 
 
 def drive(task: Task, run: RunContext) -> Execution:
-    """Does what the driver does for a task.
+    """Runs the driver for a task.
 
     Raises:
         ContractError: The driver would fail.
@@ -76,24 +82,24 @@ def drive(task: Task, run: RunContext) -> Execution:
     _resolve_parameters(task, run, executor_input)
     _resolve_artifacts(task, run, executor_input)
     condition = task.spec.trigger_policy.condition
-    if condition and not holds(condition, executor_input):
+    if condition and not _holds(condition, executor_input):
         return Execution(executor_input, triggered=False)
     _provision_outputs(task, run, executor_input)
     check_argument_size(to_json(executor_input), f"{task.name}: --executor_input")
     check_argument_size(to_json(task.component), f"{task.name}: --component_spec")
     caching = task.spec.caching_options
     if caching.cache_key:
-        raise NotEmulatedError(f"{task.name}: a cache key of its own")
+        raise NotEmulatedError(f"{task.name}: a custom cache key")
     fingerprint = cache_fingerprint(task, executor_input) if caching.enable_cache else ""
     image = substitute_parameters(task.container.image, executor_input)
     return Execution(executor_input, triggered=True, image=image, fingerprint=fingerprint)
 
 
 def substitute_parameters(text: str, executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
-    """Puts input parameters in the place of their placeholders.
+    """Replaces the placeholders of input parameters.
 
     Raises:
-        ContractError: There is no such input parameter.
+        ContractError: An input parameter does not exist.
     """
 
     def value(found: re.Match[str]) -> str:
@@ -105,14 +111,14 @@ def substitute_parameters(text: str, executor_input: pipeline_spec_pb2.ExecutorI
 
 
 def as_text(value: Value) -> str:
-    """Returns a parameter as the text that takes its place in a command."""
+    """Returns a parameter as text in a command."""
     return value.string_value if value.WhichOneof("kind") == "string_value" else to_json(value)
 
 
 def cache_fingerprint(task: Task, executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
-    """Returns the key under which the outputs of a task are kept for later runs.
+    """Returns the cache key of a task.
 
-    It sees ids of inputs, not what is stored under their URIs; the image as compiled, that is its placeholder.
+    It depends on the IDs of the inputs, not on their files, and on the image as compiled, which is a placeholder.
     """
     inputs, outputs = executor_input.inputs, executor_input.outputs
     wiped = {key: pipeline_spec_pb2.RuntimeArtifact() for key in outputs.artifacts}
@@ -184,3 +190,16 @@ def _provision_outputs(task: Task, run: RunContext, executor_input: pipeline_spe
         if definition.HasField("metadata"):
             artifact.metadata.CopyFrom(definition.metadata)
     executor_input.outputs.output_file = str(path_in_pod(root) / "output_metadata.json")
+
+
+def _holds(condition: str, executor_input: pipeline_spec_pb2.ExecutorInput) -> bool:
+    parsed = _COMPARISON.fullmatch(condition)
+    if parsed is None:
+        raise NotEmulatedError(f"the condition {condition!r}")
+    artifacts = executor_input.inputs.artifacts
+    if parsed["key"] not in artifacts:
+        raise ContractError(f"evaluation error: no such key: {parsed['key']}")
+    fields = artifacts[parsed["key"]].artifacts[int(parsed["index"])].metadata.fields
+    if parsed["name"] not in fields or fields[parsed["name"]].WhichOneof("kind") != "number_value":
+        raise ContractError(f"evaluation error: no such key, or no number: {parsed['name']}")
+    return bool(_OPERATORS[parsed["operator"]](fields[parsed["name"]].number_value, float(parsed["number"])))

@@ -1,36 +1,119 @@
-"""The launcher: fetches the inputs of a pod, runs its command, and stores and records what it leaves.
+"""Emulates the launcher: downloads the inputs of a pod, runs its command, and uploads and records its outputs.
 
 Source: kubeflow/pipelines 2.17.0, backend/src/v2/component/launcher_v2.go.
 """
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any, Protocol
 
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from tests.kubeflow.emulator.compiled_pipeline import Task
+from tests.kubeflow.emulator.compiled_pipeline import Task, VolumeMount
 from tests.kubeflow.emulator.contract import LOGS_KEY, ContractError, check_argument_size, to_json
 from tests.kubeflow.emulator.driver import Execution, RunContext, as_text
-from tests.kubeflow.emulator.metadata_store import MetadataStore, StoredArtifact
-from tests.kubeflow.emulator.object_store import ObjectStore, in_directory, path_in_pod
-from tests.kubeflow.emulator.runner import Pod, PodLostError, Runner, make_pod_folders
+from tests.kubeflow.emulator.stores import (
+    STORE_FOLDERS,
+    MetadataStore,
+    ObjectStore,
+    StoredArtifact,
+    in_directory,
+    path_in_pod,
+)
+
+PROJECT_ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One attempt of a task, ready to start.
+
+    Attributes:
+        task: Name of the task.
+        attempt: 0 for the first attempt, 1 for the first retry.
+        directory: Folder with `minio`, `s3` and `gcs`, which the pod mounts at `/minio`, `/s3` and `/gcs`. It contains
+            the inputs and the parent folders of the outputs, and is removed after the pod ends.
+        image: Reference of the image.
+        command: Program and arguments, without placeholders.
+        environment: Variables from the cluster and the compiled pipeline.
+        mounts: The mounted claims.
+    """
+
+    task: str
+    attempt: int
+    directory: Path
+    image: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    mounts: tuple[VolumeMount, ...]
+
+
+class PodLostError(Exception):
+    """Raised by a runner to emulate a pod that ends before the launcher can act after the command."""
+
+
+class Runner(Protocol):
+    """Runs pods, as processes or containers."""
+
+    def run(self, pod: Pod, log: IO[bytes]) -> int:
+        """Runs the command of a pod to its end.
+
+        Args:
+            pod: The pod; files that the command writes to `pod.directory` are kept.
+            log: Receives stdout and stderr of the command.
+
+        Returns:
+            The exit status.
+
+        Raises:
+            PodLostError: The pod ended before the launcher could act.
+        """
+
+
+class ProcessRunner:
+    """Runs the command as a process with this interpreter instead of the image.
+
+    The process receives the folder of the pod as an additional argument, `--pod_root`. It works in an empty folder of
+    the pod, without the environment of the caller.
+    """
+
+    def run(self, pod: Pod, log: IO[bytes]) -> int:
+        """See `Runner`."""
+        for folder in ("tmp", "home", "work"):
+            (pod.directory / folder).mkdir()
+        for mount in pod.mounts:
+            Path(mount.mount_path).mkdir(parents=True, exist_ok=True)
+        environment = {
+            **pod.environment,
+            "HOME": str(pod.directory / "home"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "TMPDIR": str(pod.directory / "tmp"),
+        }
+        command = [*pod.command, f"--pod_root={pod.directory}"]
+        process = subprocess.run(
+            command, cwd=pod.directory / "work", env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+        return process.returncode
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one pod of a task ended.
+    """The result of one pod.
 
     Attributes:
-        image: The image that it asked for.
+        image: Its image.
         command: Program and arguments.
-        exit_code: Exit status of the command; None if it was not started, or nobody was left to see it.
-        log: What the command printed, on either stream.
-        failure: Why the attempt failed; empty if it did not.
-        left_behind: Files that the pod has left in its working folder.
+        exit_code: Exit status of the command; None if the pod was lost.
+        log: Stdout and stderr of the command.
+        failure: The reason of a failure, else empty.
+        left_behind: Files in the working folder of the pod.
     """
 
     image: str
@@ -45,7 +128,7 @@ class Launcher:
     """Starts pods."""
 
     def __init__(self, store: ObjectStore, metadata: MetadataStore, runner: Runner) -> None:
-        """Works with the stores of a cluster; `runner` starts the commands."""
+        """Uses the stores of a cluster and a runner for the commands."""
         self._store = store
         self._metadata = metadata
         self._runner = runner
@@ -57,19 +140,20 @@ class Launcher:
 
         Args:
             task: The task.
-            execution: What the driver decided of it; the same for all attempts.
+            execution: The decisions of the driver, the same for all attempts.
             run: The run.
-            attempt: 0 for the first.
-            directory: Folder for the pod's files, which does not exist yet.
+            attempt: 0 for the first attempt.
+            directory: Folder for the files of the pod; must not exist.
 
         Returns:
-            How the attempt ended, and what it put on record; of a failed one only its log.
+            The result and the recorded outputs; if the attempt failed, only its log.
         """
         executor_input = pipeline_spec_pb2.ExecutorInput()
         executor_input.CopyFrom(execution.executor_input)
         executor_input.outputs.artifacts[LOGS_KEY].artifacts[0].uri += f"-{attempt}"
         command = compile_command(task, executor_input)
-        make_pod_folders(directory)
+        for folder in STORE_FOLDERS:
+            (directory / folder).mkdir(parents=True)
         self._fetch_inputs(executor_input, directory)
         log_file = _prepare_outputs(executor_input, directory)
         environment = {item.name: item.value for item in task.container.env}
@@ -114,17 +198,17 @@ class Launcher:
     ) -> dict[str, StoredArtifact]:
         outputs = {}
         for key, artifact in artifacts.items():
-            # An output that was not written is no mistake, but it is on record.
+            # An output without files is recorded too.
             self._store.upload(artifact.uri, directory, run.root)
             outputs[key] = self._metadata.record(key, artifact)
         return outputs
 
 
 def compile_command(task: Task, executor_input: pipeline_spec_pb2.ExecutorInput) -> tuple[str, ...]:
-    """Puts values in the place of the placeholders of a command.
+    """Replaces the placeholders of a command.
 
     Raises:
-        ContractError: An item becomes longer than Linux passes on.
+        ContractError: An argument is too long for Linux.
     """
     with_defaults = pipeline_spec_pb2.ExecutorInput()
     with_defaults.CopyFrom(executor_input)
@@ -132,7 +216,7 @@ def compile_command(task: Task, executor_input: pipeline_spec_pb2.ExecutorInput)
     for name, definition in task.component.input_definitions.parameters.items():
         if name not in values and definition.HasField("default_value"):
             values[name].CopyFrom(definition.default_value)
-    # The whole comes first: placeholders in its values are replaced as well.
+    # The whole input comes first: placeholders in its values are replaced too.
     placeholders = {"{{$}}": to_json(with_defaults), **_placeholders(with_defaults)}
     words = []
     for word in (*task.container.command, *task.container.args):
@@ -160,14 +244,14 @@ def _placeholders(executor_input: pipeline_spec_pb2.ExecutorInput) -> dict[str, 
 
 
 def _prepare_outputs(executor_input: pipeline_spec_pb2.ExecutorInput, directory: Path) -> Path:
-    """Makes the parent folders of all outputs, not the outputs, and returns the path of the log."""
+    """Creates the parent folders of the outputs; returns the path of the log."""
     for found in executor_input.outputs.artifacts.values():
         in_directory(directory, path_in_pod(found.artifacts[0].uri)).parent.mkdir(parents=True, exist_ok=True)
     return in_directory(directory, path_in_pod(executor_input.outputs.artifacts[LOGS_KEY].artifacts[0].uri))
 
 
 def _merge(artifacts: Mapping[str, pipeline_spec_pb2.RuntimeArtifact], output_file: Path) -> None:
-    """Takes URI and metadata of the outputs from what the command says of them; name and type it cannot change."""
+    """Merges URIs and metadata from the output file of the command; it cannot change names and types."""
     if not output_file.exists():
         return
     try:
@@ -182,8 +266,8 @@ def _merge(artifacts: Mapping[str, pipeline_spec_pb2.RuntimeArtifact], output_fi
             for name, value in said.metadata.fields.items():
                 artifact.metadata.fields[name].CopyFrom(value)
             if said.custom_path:
-                raise ContractError(f"output {key!r}: a path of its own is not emulated")
+                raise ContractError(f"output {key!r}: a custom path is not emulated")
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")

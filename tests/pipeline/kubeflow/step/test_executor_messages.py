@@ -8,7 +8,7 @@ from tfx.utils.name_utils import get_full_name
 
 from components.original_uri import ORIGINAL_URI_KEY
 from components.verdict_artifact import VerdictArtifact
-from pipeline.kubeflow.step.executor_messages import LocalInput, apply_overrides, globalize, localize, write_output
+from pipeline.kubeflow.step.executor_messages import LocalInput, apply_overrides, globalize, localize
 from pipeline.kubeflow.step.failure import KubeflowStepError
 
 POD = Path("/pod")
@@ -278,9 +278,3 @@ def test_globalized_output_has_uris_and_file_counts_and_no_empty_metadata() -> N
     }
     [kept] = globalize(output, uris, {})["artifacts"]["blessing"]["artifacts"]
     assert "num_files" not in kept["metadata"]
-
-
-def test_output_file_is_complete_and_alone(tmp_path: Path) -> None:
-    write_output({"artifacts": {}}, tmp_path / "output_metadata.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["output_metadata.json"]
-    assert json.loads((tmp_path / "output_metadata.json").read_text()) == {"artifacts": {}}
