@@ -16,6 +16,7 @@ setup(
         "aiohttp>=3.10",
         "apache-beam[gcp]>=2.77,<2.78",
         "click>=8.1",
+        "cronsim>=2.6",
         "filelock>=3.13",
         "fsspec[http]>=2024.2",
         "grimp>=3.5",

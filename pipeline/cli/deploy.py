@@ -1,13 +1,13 @@
-"""`digits deploy`: puts the pipeline into Kubeflow Pipelines, and starts it now or at set times."""
+"""`digits deploy`: uploads the pipeline to Kubeflow Pipelines and starts a run now or on a schedule."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.cli.compile import compile_quietly
 from pipeline.cli.options import (
     EXIT_REFUSED,
     config_option,
@@ -18,27 +18,33 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipeline.kubeflow.compile.compiled_pipeline import CompiledPipeline
-    from pipeline.kubeflow.deploy.arguments import PipelineInput
+    from pipeline.kubeflow.compile.parameters import PipelineParameter
     from pipeline.kubeflow.deploy.client import KubeflowClient
+    from pipeline.kubeflow.deploy.deployment import Deployment
+    from pipeline.kubeflow.deploy.follower import FollowedRun
     from pipeline.settings.settings import Settings
 
 
 @click.command()
-@click.option("--host", metavar="URL", required=True, envvar="KF_PIPELINES_ENDPOINT", help="Of Kubeflow Pipelines.")
-@click.option("--namespace", metavar="N", help="Yours, where Kubeflow Pipelines has several users.")
+@click.option(
+    "--host", metavar="URL", required=True, envvar="KF_PIPELINES_ENDPOINT", help="Address of Kubeflow Pipelines."
+)
+@click.option("--namespace", metavar="N", help="Your namespace, if Kubeflow Pipelines has several users.")
 @click.option(
     "--token-file",
     metavar="FILE",
     type=click.Path(path_type=Path),
     envvar="KF_PIPELINES_SA_TOKEN_PATH",
-    help="Holds the token.  [default: KFP_TOKEN]",
+    help="File that contains the token.  [default: KFP_TOKEN]",
 )
-@click.option("--experiment", metavar="E", help="Made if it is not there.  [default: name of the pipeline]")
+@click.option("--experiment", metavar="E", help="Created if it does not exist.  [default: name of the pipeline]")
 @click.option("--schedule", metavar="CRON", help="Start runs then, such as '0 2 * * 1-5', instead of one now.")
 @click.option("--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Parameter of the run; repeatable.")
 @click.option(
-    "--file", metavar="FILE", type=click.Path(path_type=Path), help="What `digits compile` wrote, instead of compiling."
+    "--file", metavar="FILE", type=click.Path(path_type=Path), help="Output of `digits compile`, instead of compiling."
 )
 @click.option("--image", metavar="REF", help="Image in which the steps run.")
 @click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV, as the pods see it.  [default: MNIST]")
@@ -63,81 +69,143 @@ def deploy(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Upload the pipeline to Kubeflow Pipelines, and start a run or have a schedule start them.
+    """Upload the pipeline to Kubeflow Pipelines, and start a run or schedule runs.
 
-    Everything is checked before anything is uploaded, and the same content is uploaded once. The token comes from the
-    environment or a file: the command line is for all to see. docs/kubeflow.md goes the whole way to a served model.
+    Everything is checked before the upload, and the same content is uploaded only once. The token comes from the
+    environment or a file, because other users can see command lines. docs/kubeflow.md leads to a served model.
     """
     if wait and schedule is not None:
-        raise click.UsageError("--wait follows a run that starts now; --schedule starts none now.")
+        raise click.UsageError("--wait follows a run that starts now; --schedule does not start a run now.")
     if file is not None and any((image, data, profile, config, assignments)):
         raise click.UsageError(
-            "--file is compiled already: --image, --data, --profile, --config and --set come before."
+            "--file is already compiled: use --image, --data, --profile, --config and --set with `digits compile`."
         )
     with errors_to_exit_codes():
-        from pipeline.cli.deployment_report import DeploymentReport
-        from pipeline.kubeflow.deploy.arguments import check_allowed, parse_arguments
-        from pipeline.kubeflow.deploy.deployment import Request
-        from pipeline.kubeflow.deploy.deployment import deploy as deploy_request
-        from pipeline.kubeflow.deploy.schedule import kubeflow_cron
+        from rich.console import Console
+
+        from pipeline.kubeflow.compile.parameters import parse_arguments
+        from pipeline.kubeflow.deploy.deployment import deploy as deploy_pipeline
+        from pipeline.kubeflow.deploy.deployment import kubeflow_cron
 
         cron = None if schedule is None else kubeflow_cron(schedule)
         if image is not None:
             assignments += (f"kubeflow.image={image}",)
-        inputs, compiled = (
+        known_parameters, compiled = (
             _from_settings(settings_from_options(config, assignments, profile=profile, data_uri=data))
             if file is None
             else _from_file(file)
         )
-        arguments = parse_arguments(parameters, inputs)
-        check_allowed(arguments)
+        arguments = parse_arguments(parameters, known_parameters)
         # Before the pipeline is compiled, which takes half a minute.
         client = _connect(host, token_file, namespace)
         pipeline = compiled()
-        request = Request(pipeline, experiment or pipeline.name, arguments, cron)
-        deployment = deploy_request(client, request)
-        report = DeploymentReport(client, request, deployment, sys.stderr if as_json else sys.stdout)
-        report.show_deployment()
-        followed = report.follow() if wait else None
+        deployment = deploy_pipeline(client, pipeline, arguments, experiment or pipeline.name, cron)
+        console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, markup=False)
+        _show_deployment(console, deployment)
+        run = _follow(console, client, deployment) if wait else None
         if as_json:
-            print_json(report.values(followed))
-        if followed is not None and report.show_end(followed) == "refused":
+            print_json(_json_values(deployment, run))
+        if run is not None and _show_end(console, client, deployment, run) == "refused":
             sys.exit(EXIT_REFUSED)
 
 
-def _from_file(file: Path) -> "tuple[Mapping[str, PipelineInput], Callable[[], CompiledPipeline]]":
+def _from_file(file: Path) -> "tuple[Mapping[str, PipelineParameter], Callable[[], CompiledPipeline]]":
     from pipeline.kubeflow.compile.compiled_pipeline import read_compiled
 
     compiled = read_compiled(file)
     return compiled.parameters, lambda: compiled
 
 
-def _from_settings(settings: "Settings") -> "tuple[Mapping[str, PipelineInput], Callable[[], CompiledPipeline]]":
-    from pipeline.kubeflow.deploy.arguments import inputs_of
-
-    return inputs_of(settings), lambda: _compile(settings)
-
-
-def _compile(settings: "Settings") -> "CompiledPipeline":
+def _from_settings(settings: "Settings") -> "tuple[Mapping[str, PipelineParameter], Callable[[], CompiledPipeline]]":
     from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled
-    from pipeline.local.display import library_output_to
+    from pipeline.kubeflow.compile.parameters import parameters_of
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # click's own for tests are no files.
-    with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr):
-        from pipeline.kubeflow.compile.runner import compile_pipeline
-
-        text = compile_pipeline(settings, "kfp")
-    return parse_compiled(text.encode(), settings.name)
+    return parameters_of(settings), lambda: parse_compiled(compile_quietly(settings, "kfp").encode(), settings.name)
 
 
 def _connect(host: str, token_file: Path | None, namespace: str | None) -> "KubeflowClient":
-    from pipeline.kubeflow.deploy.client import KubeflowClient
-    from pipeline.kubeflow.deploy.connection import clean_host, is_in_clear, token_reader
+    from pipeline.kubeflow.deploy.client import KubeflowClient, clean_host, is_unencrypted, token_reader
 
     read_token = token_reader(token_file)
     client = KubeflowClient(clean_host(host), read_token, namespace)
-    if read_token() is not None and is_in_clear(client.host):
-        click.echo(f"Warning: the token goes to {client.host} without encryption.", err=True)
+    if read_token() is not None and is_unencrypted(client.host):
+        click.echo(f"Warning: the token is sent to {client.host} without encryption.", err=True)
     client.connect()
     return client
+
+
+def _show_deployment(console: "Console", deployment: "Deployment") -> None:
+    from pipeline.kubeflow.deploy.deployment import describe_cron
+
+    cron, pipeline = deployment.cron, deployment.pipeline
+    uploaded = "uploaded" if deployment.is_new_version else "already there"
+    _print(console, "Pipeline", f"{pipeline.name}, version {pipeline.version}: {uploaded}")
+    _print(console, "Experiment", deployment.experiment)
+    if cron is not None:
+        _print(console, "Schedule", f"{cron}: {describe_cron(cron)} (UTC, unless the API server is set otherwise)")
+        for created in deployment.replaced:
+            _print(console, "", f"replaces the schedule of {created:%Y-%m-%d %H:%M}")
+    _print(console, "Run" if cron is None else "Recurring run", deployment.link)
+
+
+def _follow(console: "Console", client: "KubeflowClient", deployment: "Deployment") -> "FollowedRun":
+    from pipeline.kubeflow.deploy.client import KubeflowError
+    from pipeline.kubeflow.deploy.follower import follow_run
+    from pipeline.local.display import RunDisplay
+
+    display = RunDisplay(console)
+    try:
+        return follow_run(lambda: client.get_run(deployment.id), deployment.pipeline.steps, display)
+    except KeyboardInterrupt:
+        raise KubeflowError(f"interrupted; the run continues: {deployment.link}") from None
+    finally:
+        display.stop()
+
+
+def _show_end(console: "Console", client: "KubeflowClient", deployment: "Deployment", run: "FollowedRun") -> str:
+    """Prints the result of a run, as far as the API of Kubeflow Pipelines returns it.
+
+    Returns:
+        `refused` if a gate stopped the steps after it, otherwise `done`. Other gates write their decision to the
+        metadata of artifacts, which the API does not return.
+
+    Raises:
+        KubeflowError: The run has failed.
+    """
+    from pipeline.kubeflow.deploy.client import KubeflowError
+
+    pipeline = deployment.pipeline
+    if run.state != "SUCCEEDED":
+        where = f" in {', '.join(run.failed)}" if run.failed else ""
+        raise KubeflowError(
+            f"the run ended as {run.state}{where}: {deployment.link}. Logs: kubectl logs --namespace "
+            f"{client.namespace or 'kubeflow'} --selector pipeline/runid={deployment.id} --container main --tail 20 "
+            "--prefix"
+        )
+    gates = {gate for step in run.not_run for gate in pipeline.gates_of(step)} - set(run.not_run)
+    if gates:
+        text = f"refused by {', '.join(sorted(gates))}; nothing was pushed. Its log says why"
+        _print(console, "Gates", text, "bold red")
+        return "refused"
+    last = pipeline.steps[-1]
+    _print(console, "Gates", f"the API does not return their decisions; see the log of {last}, or its output in the UI")
+    return "done"
+
+
+def _json_values(deployment: "Deployment", run: "FollowedRun | None") -> dict[str, Any]:
+    id_key = "run_id" if deployment.cron is None else "recurring_run_id"
+    ended = {} if run is None else {"state": run.state, "failed": list(run.failed), "not_run": list(run.not_run)}
+    return {
+        "pipeline": deployment.pipeline.name,
+        "version": deployment.pipeline.version,
+        "uploaded": deployment.is_new_version,
+        "experiment": deployment.experiment,
+        "schedule": deployment.cron,
+        id_key: deployment.id,
+        "link": deployment.link,
+        **ended,
+    }
+
+
+def _print(console: "Console", heading: str, text: str, style: str = "") -> None:
+    console.print(f"{heading:<14} {text}", style=style, soft_wrap=True)

@@ -72,7 +72,7 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 def _wrong_use() -> tuple[type[Exception], ...]:
     from pipeline.kubeflow.compile.checks import CompileError
-    from pipeline.kubeflow.deploy.errors import WrongDeploymentError
+    from pipeline.kubeflow.compile.parameters import WrongDeploymentError
     from pipeline.settings.settings import SettingsError
     from registry.publishing import WrongRequestError
 
@@ -81,7 +81,7 @@ def _wrong_use() -> tuple[type[Exception], ...]:
 
 def _failures() -> tuple[type[Exception], ...]:
     from components.example_gen.sources.errors import DataError
-    from pipeline.kubeflow.deploy.errors import KubeflowError
+    from pipeline.kubeflow.deploy.client import KubeflowError
     from pipeline.local.metadata import MetadataError
     from pipeline.local.runner import StepFailedError, WorkspaceInUseError
     from registry.labels import LabelError

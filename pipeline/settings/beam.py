@@ -1,12 +1,10 @@
 """Defines the `beam` section of the settings: where the data steps run."""
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.settings.gates import Section
-from pipeline.settings.image_reference import check_image_reference
+from pipeline.settings.section import ImageReference, Section, matching
 
 Engine = Literal["direct", "flink", "spark", "dataflow"]
 
@@ -20,29 +18,15 @@ _REQUIRED: dict[Engine, tuple[str, ...]] = {
     "dataflow": ("dataflow_project", "dataflow_region", "dataflow_temp_location", "dataflow_image"),
 }
 
-_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}")
-_STORAGE = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/\S*)?")
+_ADDRESS = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}"
+_STORAGE = r"gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9](/\S*)?"
 # Includes the older form of a project ID with a domain:
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects
-_PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
-_REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
+_PROJECT = r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
+_REGION = r"[a-z]+-[a-z]+[0-9]+"
 
-
-def _optional_image(value: str) -> str:
-    return value and check_image_reference(value)
-
-
-def _matching(pattern: re.Pattern[str], rule: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if value and not pattern.fullmatch(value):
-            raise ValueError(f"expected {rule}")
-        return value
-
-    return AfterValidator(check)
-
-
-Address = Annotated[str, _matching(_ADDRESS, "HOST:PORT")]
-Storage = Annotated[str, _matching(_STORAGE, "gs://BUCKET/FOLDER")]
+Address = Annotated[str, matching(_ADDRESS, "HOST:PORT")]
+Storage = Annotated[str, matching(_STORAGE, "gs://BUCKET/FOLDER")]
 
 
 class BeamSettings(Section):
@@ -58,19 +42,17 @@ class BeamSettings(Section):
     flink_parallelism: int | None = Field(
         None, ge=1, le=32_768, description="Flink: number of slots; if not set, the default of the cluster."
     )
-    dataflow_project: Annotated[str, _matching(_PROJECT, "a project ID, such as my-project-1")] = Field(
+    dataflow_project: Annotated[str, matching(_PROJECT, "a project ID, such as my-project-1")] = Field(
         "", description="Dataflow: the Google Cloud project."
     )
-    dataflow_region: Annotated[str, _matching(_REGION, "a region, such as europe-west1")] = Field(
+    dataflow_region: Annotated[str, matching(_REGION, "a region, such as europe-west1")] = Field(
         "", description="Dataflow: region of the workers, such as europe-west1."
     )
     dataflow_temp_location: Storage = Field("", description="Dataflow: gs:// folder for intermediate files.")
     dataflow_service_account: str = Field(
         "", description="Dataflow: service account of the workers; if not set, Compute Engine's default one."
     )
-    dataflow_image: Annotated[str, AfterValidator(_optional_image)] = Field(
-        "", description="Dataflow: image of the workers; see docs/scaling.md."
-    )
+    dataflow_image: ImageReference = Field("", description="Dataflow: image of the workers; see docs/scaling.md.")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -19,8 +19,9 @@ from components.data_gate.limits import DataLimits
 from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.beam import BeamSettings
-from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, RobustnessSettings, Section
+from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, RobustnessSettings
 from pipeline.settings.kubeflow import KubeflowSettings
+from pipeline.settings.section import Section
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FILE = Path("digits.toml")

@@ -56,7 +56,7 @@ def add_run(store: MetadataStore) -> AddRun:
 def compiled_smoke() -> str:
     """The smoke pipeline, compiled for Kubeflow Pipelines: two YAML documents."""
     # TFX takes seconds, which tests of other things need not wait.
-    from pipeline.kubeflow.compile.runner import compile_pipeline
+    from pipeline.kubeflow.compile.compiler import compile_pipeline
 
     return compile_pipeline(load_settings({"profile": "smoke"}, file=Path(os.devnull)), "kfp")
 

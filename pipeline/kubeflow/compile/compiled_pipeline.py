@@ -1,18 +1,14 @@
-"""A compiled pipeline as Kubeflow Pipelines gets it: its name, its version and its parameters."""
+"""Reads a compiled pipeline: its name, version, steps and parameters."""
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.kubeflow.deploy.arguments import PipelineInput
-from pipeline.kubeflow.deploy.errors import WrongDeploymentError
-
-if TYPE_CHECKING:
-    from kfp.pipeline_spec import pipeline_spec_pb2
+from pipeline.kubeflow.compile.parameters import PipelineParameter, WrongDeploymentError
 
 _SCHEMA_VERSION = "2.1.0"
 _VERSION_LENGTH = 12
@@ -23,56 +19,62 @@ _CONDITION_INPUT = re.compile(r"inputs\.artifacts\['([^']*)'\]")
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """The content of a compiled YAML file, found to be one."""
+    """A compiled YAML file that Kubeflow Pipelines accepts.
+
+    Attributes:
+        content: The file.
+        spec: Its pipeline spec, with the keys of KFP's JSON.
+    """
 
     content: bytes
-    spec: "pipeline_spec_pb2.PipelineSpec"
+    spec: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """Its name, and that of the pipeline in the UI."""
-        return str(self.spec.pipeline_info.name)
+        """Name of the pipeline."""
+        return str(self.spec["pipelineInfo"]["name"])
 
     @property
     def version(self) -> str:
-        """The name of the version: the same content has the same."""
+        """Name of the version, a digest of the content."""
         return hashlib.sha256(self.content).hexdigest()[:_VERSION_LENGTH]
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The names of the tasks, each after those that it waits for."""
-        tasks = self.spec.root.dag.tasks
-        sorter = TopologicalSorter({name: sorted(tasks[name].dependent_tasks) for name in sorted(tasks)})
-        return tuple(sorter.static_order())
+        """The steps in an order in which they can run."""
+        tasks = sorted(self._tasks.items())
+        return tuple(TopologicalSorter({name: task.get("dependentTasks", []) for name, task in tasks}).static_order())
 
     def gates_of(self, step: str) -> tuple[str, ...]:
         """Returns the steps whose output decides whether `step` runs."""
-        task = self.spec.root.dag.tasks[step]
-        artifacts = task.inputs.artifacts
-        keys = _CONDITION_INPUT.findall(task.trigger_policy.condition)
-        return tuple(artifacts[key].task_output_artifact.producer_task for key in keys if key in artifacts)
+        task = self._tasks[step]
+        artifacts = task.get("inputs", {}).get("artifacts", {})
+        keys = _CONDITION_INPUT.findall(task.get("triggerPolicy", {}).get("condition", ""))
+        return tuple(artifacts[key]["taskOutputArtifact"]["producerTask"] for key in keys if key in artifacts)
 
     @property
-    def parameters(self) -> dict[str, PipelineInput]:
-        """The inputs by name."""
-        from google.protobuf import json_format
+    def parameters(self) -> dict[str, PipelineParameter]:
+        """The parameters by name."""
+        definitions = self.spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+        parameters = {}
+        for name, definition in sorted(definitions.items()):
+            kind, default = definition.get("parameterType", ""), definition.get("defaultValue")
+            # protobuf has no integers here.
+            default = int(default) if kind == "NUMBER_INTEGER" and default is not None else default
+            parameters[name] = PipelineParameter(name, kind, default=default)
+        return parameters
 
-        definitions = {}
-        for name, definition in sorted(self.spec.root.input_definitions.parameters.items()):
-            kind = type(definition).DESCRIPTOR.fields_by_name["parameter_type"].enum_type
-            default = json_format.MessageToDict(definition).get("defaultValue")
-            kind_name = kind.values_by_number[definition.parameter_type].name
-            if kind_name == "NUMBER_INTEGER" and default is not None:
-                default = int(default)
-            definitions[name] = PipelineInput(name, kind_name, default)
-        return definitions
+    @property
+    def _tasks(self) -> dict[str, Any]:
+        tasks: dict[str, Any] = self.spec.get("root", {}).get("dag", {}).get("tasks", {})
+        return tasks
 
 
 def read_compiled(file: Path) -> CompiledPipeline:
     """Reads a compiled pipeline from a file.
 
     Raises:
-        WrongDeploymentError: The file cannot be read, or holds no pipeline that Kubeflow Pipelines takes.
+        WrongDeploymentError: The file cannot be read, or Kubeflow Pipelines would not accept it.
     """
     try:
         content = file.read_bytes()
@@ -86,11 +88,14 @@ def parse_compiled(content: bytes, origin: str) -> CompiledPipeline:
 
     Args:
         content: One YAML document with the pipeline spec, and optionally one with the platform spec.
-        origin: Where it comes from, for messages.
+        origin: Where the content comes from, for messages.
 
     Raises:
-        WrongDeploymentError: It is not one that Kubeflow Pipelines takes.
+        WrongDeploymentError: Kubeflow Pipelines would not accept it.
     """
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
     documents = [*_documents(content, origin)]
     if any("pipelineSpec" in document for document in documents):
         raise WrongDeploymentError(f"{origin}: is for Vertex AI; compile it without --target vertex.")
@@ -99,33 +104,21 @@ def parse_compiled(content: bytes, origin: str) -> CompiledPipeline:
         raise WrongDeploymentError(
             f"{origin}: expected one KFP pipeline spec, found {len(specs)}; `digits compile` writes such a file."
         )
-    spec = parse_spec(specs[0], origin)
-    if spec.schema_version != _SCHEMA_VERSION:
-        raise WrongDeploymentError(
-            f"{origin}: schema version {spec.schema_version or 'not stated'}; Kubeflow Pipelines takes only "
-            f"{_SCHEMA_VERSION}."
-        )
-    if not _NAME.fullmatch(spec.pipeline_info.name):
-        raise WrongDeploymentError(
-            f"{origin}: pipeline name {spec.pipeline_info.name!r}: expected up to 128 lower-case letters, digits and "
-            "hyphens, the first no hyphen."
-        )
-    return CompiledPipeline(content, spec)
-
-
-def parse_spec(values: Mapping[str, Any], origin: str) -> "pipeline_spec_pb2.PipelineSpec":
-    """Makes a pipeline spec of its JSON values.
-
-    Raises:
-        WrongDeploymentError: A field is unknown or has a wrong type.
-    """
-    from google.protobuf import json_format
-    from kfp.pipeline_spec import pipeline_spec_pb2
-
     try:
-        return json_format.ParseDict(values, pipeline_spec_pb2.PipelineSpec())
+        message = json_format.ParseDict(specs[0], pipeline_spec_pb2.PipelineSpec())
     except json_format.ParseError as error:
         raise WrongDeploymentError(f"{origin}: not a KFP pipeline spec: {' '.join(str(error).split())}.") from error
+    if message.schema_version != _SCHEMA_VERSION:
+        raise WrongDeploymentError(
+            f"{origin}: schema version {message.schema_version or 'not set'}; Kubeflow Pipelines accepts only "
+            f"{_SCHEMA_VERSION}."
+        )
+    if not _NAME.fullmatch(message.pipeline_info.name):
+        raise WrongDeploymentError(
+            f"{origin}: pipeline name {message.pipeline_info.name!r}: expected up to 128 lower-case letters, digits "
+            "and hyphens, and no hyphen first."
+        )
+    return CompiledPipeline(content, json_format.MessageToDict(message))
 
 
 def _documents(content: bytes, origin: str) -> Iterator[dict[str, Any]]:

@@ -1,112 +1,106 @@
-"""What TFX's pipeline spec lacks to run on Kubeflow Pipelines: functions that change the spec, as a dict, in place.
+"""Adapts TFX's pipeline spec to Kubeflow Pipelines: functions that change the spec, a dict, in place.
 
-Keys are those of https://github.com/kubeflow/pipelines/blob/2.17.0/api/v2alpha1/pipeline_spec.proto.
+Keys: https://github.com/kubeflow/pipelines/blob/2.17.0/api/v2alpha1/pipeline_spec.proto and, for the platform document,
+https://github.com/kubeflow/pipelines/blob/2.17.0/kubernetes_platform/proto/kubernetes_executor_config.proto.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.kubeflow.compile.runtime_parameters import IMAGE_PARAMETER, PipelineParameter, Value
+from pipeline.kubeflow.compile.parameters import IMAGE_PARAMETER, CompileTarget, PipelineParameter, Value
 from pipeline.settings.kubeflow import KubeflowSettings, RetrySettings, StepResources
 
 Spec = dict[str, Any]
 
-UNCACHED_STEPS = ("MnistExampleGen", "DataGate", "BaselineModel", "Pusher")
-"""The steps that look at what no input of theirs tells.
+SERVING_STEPS = ("DataGate", "BaselineModel", "Pusher")
+"""Steps that read or write the pushed versions."""
+UNCACHED_STEPS = ("MnistExampleGen", *SERVING_STEPS)
+"""Steps that read more than their inputs.
 
-KFP's cache compares parameters, the ids of input artifacts, command and image. It sees neither that the data behind the
-URI of MnistExampleGen has changed, nor what was pushed to or removed from the serving folder since, which DataGate,
-BaselineModel and Pusher look into. TFX's own cache does: there the fingerprint of the data is a parameter, and the
-drivers of the others, which KFP does not call, add that of the baseline.
+KFP's cache compares parameters, the ids of input artifacts, the command and the image. It cannot notice new data behind
+the URI of MnistExampleGen, nor a change in the serving folder. TFX's own cache can: there, the fingerprint of the data
+is a parameter, and drivers, which KFP does not call, add that of the baseline.
 """
-
+IMAGE_PLACEHOLDER = f"{{{{$.inputs.parameters['{IMAGE_PARAMETER}']}}}}"
 RUN_ID_PARAMETER = "pipeline_run_id"
-_TRAINER = "Trainer"
+RUN_ID_PLACEHOLDER = "{{$.pipeline_job_uuid}}"
+
+_DATA_STEP = "MnistExampleGen"
+_GPU_STEP = "Trainer"
 
 
 def tasks(spec: Spec) -> dict[str, Any]:
-    """Returns the tasks by name."""
+    """Returns the tasks by step."""
     found: dict[str, Any] = spec["root"]["dag"]["tasks"]
     return found
 
 
 def container(spec: Spec, step: str) -> dict[str, Any]:
-    """Returns what runs in the pod of a step."""
-    label = spec["components"][tasks(spec)[step]["componentRef"]["name"]]["executorLabel"]
-    found: dict[str, Any] = spec["deploymentSpec"]["executors"][label]["container"]
+    """Returns the container of a step."""
+    found: dict[str, Any] = spec["deploymentSpec"]["executors"][_executor_label(spec, step)]["container"]
     return found
 
 
 def set_constant(spec: Spec, step: str, parameter: str, value: Value) -> None:
-    """Gives a parameter of a step another value."""
+    """Sets a parameter of a step to a constant."""
     tasks(spec)[step]["inputs"]["parameters"][parameter] = {"runtimeValue": {"constant": value}}
 
 
-def add_arguments(spec: Spec, step: str, arguments: Iterable[str]) -> None:
-    """Appends to the command line of a step."""
-    container(spec, step)["args"] += arguments
+def add_arguments(spec: Spec, steps: Iterable[str], *arguments: str) -> None:
+    """Appends to the command line of steps."""
+    for step in steps:
+        container(spec, step)["args"] += arguments
 
 
 def drop_beam_arguments(spec: Spec, beam_steps: Iterable[str], beam_args: Sequence[str]) -> None:
-    """Takes the options of Beam, which TFX gives to all steps, from those that do not use Beam.
+    """Drops the Beam options, which TFX passes to all steps, from steps that do not use Beam.
 
-    The command line is part of the key of KFP's cache: another engine is no reason to train anew.
+    The command line is part of KFP's cache key: a change of the engine must not train the model again.
     """
     for step in set(tasks(spec)) - set(beam_steps):
         arguments = container(spec, step)["args"]
         del arguments[len(arguments) - len(beam_args) :]
 
 
-def add_parameters(spec: Spec, parameters: Iterable[PipelineParameter], defaults: Mapping[str, Value]) -> None:
-    """Makes parameters inputs of the pipeline and of the steps that they concern, and tells the steps where they go."""
+def drop_what_kfp_ignores(spec: Spec) -> None:
+    """Drops the hooks in which Vertex AI calls TFX's drivers, and the caching of steps that must always run."""
+    for step, task in tasks(spec).items():
+        container(spec, step).pop("lifecycle", None)
+        if step in UNCACHED_STEPS:
+            task.pop("cachingOptions", None)
+
+
+def add_parameters(spec: Spec, parameters: Iterable[PipelineParameter]) -> None:
+    """Adds inputs of the pipeline, passes them to the steps that use them, and adds `--override` to these steps."""
     definitions = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
     for parameter in parameters:
         definitions[parameter.name] = {
             "parameterType": parameter.type,
-            "defaultValue": defaults[parameter.name],
+            "defaultValue": parameter.default,
             "description": parameter.description,
             "isOptional": True,
         }
-        for step in dict.fromkeys(target.step for target in parameter.targets):
-            _add_input(spec, step, parameter.name, parameter.type, {"componentInputParameter": parameter.name})
         for target in parameter.targets:
-            add_arguments(spec, target.step, [f"--override={target.path}={parameter.name}"])
-
-
-def set_image_by_parameter(spec: Spec) -> None:
-    """Lets each run choose the image of all steps.
-
-    KFP's driver resolves the placeholder from the inputs of the task (resolvePodSpecInputRuntimeParameter in
-    backend/src/v2/driver/resolve.go), so each task needs the input.
-    """
-    for step in tasks(spec):
-        _add_input(spec, step, IMAGE_PARAMETER, "STRING", {"componentInputParameter": IMAGE_PARAMETER})
-        container(spec, step)["image"] = f"{{{{$.inputs.parameters['{IMAGE_PARAMETER}']}}}}"
+            _add_input(spec, target.step, parameter)
+            add_arguments(spec, [target.step], f"--override={target.path}={parameter.name}")
+        if parameter.name == IMAGE_PARAMETER:
+            for step in tasks(spec):
+                # KFP's driver resolves the placeholder from the inputs of the task.
+                _add_input(spec, step, parameter)
+                container(spec, step)["image"] = IMAGE_PLACEHOLDER
 
 
 def add_run_id(spec: Spec, step: str) -> None:
-    """Tells a step the id of the run, which KFP gives to no container."""
-    _add_input(spec, step, RUN_ID_PARAMETER, "STRING", {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}})
-
-
-def drop_caching(spec: Spec, steps: Iterable[str] = UNCACHED_STEPS) -> None:
-    """Makes steps run every time."""
-    for step in steps:
-        tasks(spec)[step].pop("cachingOptions", None)
-
-
-def drop_lifecycle(spec: Spec) -> None:
-    """Drops the hooks in which Vertex AI calls TFX's drivers; KFP reads them and does nothing."""
-    for step in tasks(spec):
-        container(spec, step).pop("lifecycle", None)
+    """Passes the id of the run to a step; KFP does not set it in containers."""
+    _add_input(spec, step, PipelineParameter(RUN_ID_PARAMETER, "STRING"))
+    set_constant(spec, step, RUN_ID_PARAMETER, RUN_ID_PLACEHOLDER)
 
 
 def set_retries(spec: Spec, retries: RetrySettings) -> None:
-    """Has failed steps tried again, later each time.
+    """Retries failed steps with increasing delays.
 
-    What KFP calls `backoffMaxDuration` bounds no wait: Argo counts it from the first start of the step, gives up when
-    it is over and ends a further attempt that still runs then (processNodeRetries in its
-    workflow/controller/operator.go). Without one, KFP's templates would have it 0.
+    KFP's `backoffMaxDuration` does not limit a delay: Argo counts it from the first start of the step, stops retrying
+    when it is over, and ends an attempt that is still running then. KFP's own default for it is 0.
     """
     if not retries.max_retries:
         return
@@ -119,49 +113,98 @@ def set_retries(spec: Spec, retries: RetrySettings) -> None:
         }
 
 
-def set_resources(spec: Spec, settings: KubeflowSettings) -> None:
-    """States what each step needs, in the fields that KFP 2.17 reads first (getPodResource in driver/driver.go).
+def set_resources(spec: Spec, settings: KubeflowSettings, target: CompileTarget) -> None:
+    """Sets the CPU, memory and GPUs of each step.
 
-    Memory is limited to what is reserved, because a node that runs out of it ends any pod; CPUs are not, because
-    nothing is lost by using those that are idle.
+    On Kubernetes, memory is limited to the reserved amount, because a node that runs out of memory ends any pod; CPU is
+    not limited, because idle CPUs are free to use. On Vertex AI, the limits choose the machine.
     """
     for step in tasks(spec):
-        needs = _needs(step, settings)
-        resources: dict[str, Any] = {}
-        if needs.cpu:
-            resources["resourceCpuRequest"] = needs.cpu
-        if needs.memory:
-            resources |= {"resourceMemoryRequest": needs.memory, "resourceMemoryLimit": needs.memory}
-        if step == _TRAINER and settings.gpu_count:
-            resources["accelerator"] = {"resourceType": settings.gpu_type, "resourceCount": str(settings.gpu_count)}
+        own = settings.resources.get(step.lower(), StepResources())
+        cpu, memory = own.cpu or settings.cpu, own.memory or settings.memory
+        resources = _vertex_limits(cpu, memory) if target == "vertex" else _kubernetes_resources(cpu, memory)
+        if step == _GPU_STEP and settings.gpu_count:
+            kind, count = ("type", "count") if target == "vertex" else ("resourceType", "resourceCount")
+            resources["accelerator"] = {kind: settings.gpu_type, count: str(settings.gpu_count)}
         if resources:
             container(spec, step)["resources"] = resources
 
 
-def set_vertex_resources(spec: Spec, settings: KubeflowSettings) -> None:
-    """States what each step needs as Vertex AI wants it: the size of a machine of its own, memory in gigabytes."""
+def _kubernetes_resources(cpu: str, memory: str) -> dict[str, Any]:
+    resources = {"resourceCpuRequest": cpu} if cpu else {}
+    return resources | ({"resourceMemoryRequest": memory, "resourceMemoryLimit": memory} if memory else {})
+
+
+def _vertex_limits(cpu: str, memory: str) -> dict[str, Any]:
     from kubernetes.utils.quantity import parse_quantity
 
+    limits = {"cpuLimit": float(parse_quantity(cpu))} if cpu else {}
+    return limits | ({"memoryLimit": float(parse_quantity(memory)) / 1e9} if memory else {})
+
+
+def platform_document(spec: Spec, settings: KubeflowSettings, staged_steps: frozenset[str]) -> dict[str, Any]:
+    """Builds the second document of a compiled pipeline: volumes, secrets and image pulls.
+
+    Args:
+        spec: The first document.
+        settings: The settings for the cluster.
+        staged_steps: The steps that share files with the workers of a remote engine.
+
+    Returns:
+        A `PlatformSpec` as a dict, with an entry for each executor that needs one.
+    """
+    executors = {}
     for step in tasks(spec):
-        needs = _needs(step, settings)
-        resources: dict[str, Any] = {}
-        if needs.cpu:
-            resources["cpuLimit"] = float(parse_quantity(needs.cpu))
-        if needs.memory:
-            resources["memoryLimit"] = float(parse_quantity(needs.memory)) / 1e9
-        if step == _TRAINER and settings.gpu_count:
-            resources["accelerator"] = {"type": settings.gpu_type, "count": str(settings.gpu_count)}
-        if resources:
-            container(spec, step)["resources"] = resources
+        config = _kubernetes_config(step, settings, is_staged=step in staged_steps)
+        if config:
+            executors[_executor_label(spec, step)] = config
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
 
 
-def _needs(step: str, settings: KubeflowSettings) -> StepResources:
-    own = settings.resources.get(step.lower(), StepResources())
-    return StepResources(cpu=own.cpu or settings.cpu, memory=own.memory or settings.memory)
+def _kubernetes_config(step: str, settings: KubeflowSettings, *, is_staged: bool) -> dict[str, Any]:
+    claims: list[dict[str, Any]] = []
+    config: dict[str, Any] = {}
+    uses_store = step == _DATA_STEP
+    if settings.image_pull_policy:
+        config["imagePullPolicy"] = settings.image_pull_policy
+    if settings.image_pull_secret:
+        config["imagePullSecret"] = [_secret(settings.image_pull_secret)]
+    if step in SERVING_STEPS:
+        folder = str(settings.workspace / "serving")
+        if settings.serving_store:
+            uses_store = True
+            config["emptyDirMounts"] = [{"volumeName": "serving", "mountPath": folder}]
+        else:
+            claims.append(_claim(settings.serving_claim, folder))
+    if step == _DATA_STEP and settings.data_claim:
+        claims.append(_claim(settings.data_claim, str(settings.data_folder)))
+    if is_staged:
+        claims.append(_claim(settings.staging_claim, str(settings.staging_folder)))
+    if claims:
+        config["pvcMount"] = claims
+    if uses_store and settings.store_secret:
+        variables = [{"secretKey": key, "envVar": key} for key in settings.store_secret_keys]
+        config["secretAsEnv"] = [{**_secret(settings.store_secret), "keyToEnv": variables}]
+    return config
 
 
-def _add_input(spec: Spec, step: str, name: str, kind: str, value: dict[str, Any]) -> None:
+def _claim(name: str, folder: str) -> dict[str, Any]:
+    # KFP before 2.4 reads `constant`, later versions the parameter. The SDK writes both, too.
+    return {"constant": name, "pvcNameParameter": {"runtimeValue": {"constant": name}}, "mountPath": folder}
+
+
+def _secret(name: str) -> dict[str, Any]:
+    return {"secretName": name, "secretNameParameter": {"runtimeValue": {"constant": name}}}
+
+
+def _executor_label(spec: Spec, step: str) -> str:
+    label: str = spec["components"][tasks(spec)[step]["componentRef"]["name"]]["executorLabel"]
+    return label
+
+
+def _add_input(spec: Spec, step: str, parameter: PipelineParameter) -> None:
     task = tasks(spec)[step]
-    task.setdefault("inputs", {}).setdefault("parameters", {})[name] = value
+    sources = task.setdefault("inputs", {}).setdefault("parameters", {})
+    sources[parameter.name] = {"componentInputParameter": parameter.name}
     definitions = spec["components"][task["componentRef"]["name"]].setdefault("inputDefinitions", {})
-    definitions.setdefault("parameters", {})[name] = {"parameterType": kind}
+    definitions.setdefault("parameters", {})[parameter.name] = {"parameterType": parameter.type}

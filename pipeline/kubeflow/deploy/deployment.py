@@ -1,174 +1,182 @@
-"""Puts a compiled pipeline into Kubeflow Pipelines and starts it: everything is checked before anything is written."""
+"""Deploys a compiled pipeline to Kubeflow Pipelines: uploads it, then starts a run or creates a schedule."""
 
-import tempfile
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.kubeflow.compile.compiled_pipeline import CompiledPipeline, parse_spec
-from pipeline.kubeflow.deploy.client import KubeflowClient
-from pipeline.kubeflow.deploy.errors import KubeflowError, WrongDeploymentError
+from cronsim import CronSim, CronSimError
 
+from pipeline.kubeflow.compile.compiled_pipeline import CompiledPipeline
+from pipeline.kubeflow.compile.parameters import Value, WrongDeploymentError
+from pipeline.kubeflow.deploy.client import KubeflowClient, KubeflowError
 
-@dataclass(frozen=True)
-class Request:
-    """What is to be deployed, and how it is to be started.
-
-    Attributes:
-        pipeline: The compiled pipeline.
-        experiment: Name of the experiment; it is made if it is not there.
-        arguments: Values of parameters that are not to have their defaults.
-        cron: Six fields that say when to start runs; None starts one now.
-    """
-
-    pipeline: CompiledPipeline
-    experiment: str
-    arguments: Mapping[str, str | int | float]
-    cron: str | None = None
+_CRON_WORDS = {
+    "@hourly": "0 0 * * * *",
+    "@daily": "0 0 0 * * *",
+    "@midnight": "0 0 0 * * *",
+    "@weekly": "0 0 0 * * 0",
+    "@monthly": "0 0 0 1 * *",
+    "@yearly": "0 0 0 1 1 *",
+    "@annually": "0 0 0 1 1 *",
+}
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What has come of a request.
+    """What was deployed.
 
     Attributes:
-        version: Name of the version of the pipeline.
-        is_new_version: Whether it was uploaded; otherwise it was there.
-        id: Of the run, or of the recurring run.
-        link: Where the UI shows it.
-        replaced: When the schedules that this one replaces were made.
+        pipeline: The compiled pipeline.
+        experiment: Name of the experiment.
+        cron: The schedule, six fields; None if a run was started.
+        is_new_version: Whether the pipeline was uploaded, because the server did not have this version.
+        id: Id of the run or of the recurring run.
+        link: Address of the run or of the recurring run in the UI.
+        replaced: When the replaced schedules were created.
     """
 
-    version: str
+    pipeline: CompiledPipeline
+    experiment: str
+    cron: str | None
     is_new_version: bool
     id: str
     link: str
     replaced: tuple[datetime, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Found:
-    pipeline: Any | None
-    version: Any | None
-    experiment: Any | None
-    schedules: tuple[Any, ...]
+def deploy(
+    client: KubeflowClient,
+    compiled: CompiledPipeline,
+    arguments: Mapping[str, Value],
+    experiment: str,
+    cron: str | None = None,
+) -> Deployment:
+    """Uploads the pipeline if the server does not have this version, and starts a run or creates a schedule.
 
+    Everything is checked before the first change. A schedule replaces those of the same pipeline in the same
+    experiment: two would push each model twice.
 
-def deploy(client: KubeflowClient, request: Request) -> Deployment:
-    """Uploads the pipeline, unless this version is there, and starts a run or makes a schedule.
-
-    A schedule replaces those of the same pipeline in the same experiment: what runs twice would push twice.
+    Args:
+        client: The server.
+        compiled: The pipeline.
+        arguments: Values of parameters; others keep their defaults.
+        experiment: Name of the experiment, which is created if it does not exist.
+        cron: The schedule as `kubeflow_cron` returns it; None to start a run now.
 
     Raises:
-        KubeflowError: The server refuses, or has something else under one of the names.
+        KubeflowError: The server refuses, or one of the names is in use for something else.
     """
-    found = _find(client, request)
-    pipeline_id, version_id = _upload(client, request.pipeline, found)
-    experiment = found.experiment or client.create_experiment(request.experiment)
+    pipeline = client.find_pipeline(compiled.name)
+    version = None
+    if pipeline is not None and (newest := client.find_version(pipeline["pipeline_id"])) is not None:
+        _check_same_pipeline(client, compiled, newest)
+        version = client.find_version(pipeline["pipeline_id"], compiled.version)
+    found = client.find_experiment(experiment)
+    if found is not None and found.get("storage_state") == "ARCHIVED":
+        raise KubeflowError(
+            f"{client.host}: the experiment {experiment} is archived; restore it in the UI, or set another with "
+            "--experiment."
+        )
+    schedules: list[dict[str, Any]] = []
+    if cron is not None and pipeline is not None and found is not None:
+        schedules = [
+            each
+            for each in client.find_recurring_runs(found["experiment_id"], compiled.name)
+            if each.get("pipeline_version_reference", {}).get("pipeline_id") == pipeline["pipeline_id"]
+        ]
+    uploaded = version or _upload(client, compiled, pipeline)
     values = {
-        "experiment_id": experiment.experiment_id,
-        "pipeline_version_reference": {"pipeline_id": pipeline_id, "pipeline_version_id": version_id},
-        "runtime_config": {"parameters": dict(request.arguments)},
+        "experiment_id": (found or client.create_experiment(experiment))["experiment_id"],
+        "pipeline_version_reference": {key: uploaded[key] for key in ("pipeline_id", "pipeline_version_id")},
+        "runtime_config": {"parameters": dict(arguments)},
     }
-    started_id, link = _start(client, request, values)
-    for schedule in found.schedules:
-        client.delete_recurring_run(schedule.recurring_run_id)
+    started_id, link = _start(client, compiled.name, cron, values)
+    for schedule in schedules:
+        client.delete_recurring_run(schedule["recurring_run_id"])
     return Deployment(
-        version=request.pipeline.version,
-        is_new_version=found.version is None,
+        pipeline=compiled,
+        experiment=experiment,
+        cron=cron,
+        is_new_version=version is None,
         id=started_id,
         link=link,
-        replaced=tuple(schedule.created_at for schedule in found.schedules),
+        replaced=tuple(datetime.fromisoformat(schedule["created_at"]) for schedule in schedules),
     )
 
 
-def _find(client: KubeflowClient, request: Request) -> _Found:
-    compiled = request.pipeline
-    pipeline = client.find_pipeline(compiled.name)
-    version = None
-    if pipeline is not None:
-        newest = client.find_version(pipeline.pipeline_id)
-        _check_same_pipeline(client, compiled, newest)
-        version = newest and client.find_version(pipeline.pipeline_id, compiled.version)
-        _check_same_content(client, compiled, version)
-    experiment = client.find_experiment(request.experiment)
-    if experiment is not None and experiment.storage_state == "ARCHIVED":
-        raise KubeflowError(
-            f"{client.host}: the experiment {request.experiment} is archived; restore it in the UI, or name another "
-            "with --experiment."
-        )
-    schedules = []
-    if request.cron is not None and pipeline is not None and experiment is not None:
-        schedules = [
-            each
-            for each in client.find_recurring_runs(experiment.experiment_id, compiled.name)
-            if each.pipeline_version_reference and each.pipeline_version_reference.pipeline_id == pipeline.pipeline_id
-        ]
-    return _Found(pipeline, version, experiment, tuple(schedules))
+def kubeflow_cron(schedule: str) -> str:
+    """Returns a schedule as the six fields, seconds first, that Kubeflow Pipelines expects.
 
+    KFP reads five fields as six without the last: `0 2 * * *` would start a run at two minutes past each hour.
 
-def _check_same_pipeline(client: KubeflowClient, compiled: CompiledPipeline, newest: Any | None) -> None:
-    theirs = None if newest is None else _spec_of(newest)
-    if theirs is not None and not set(theirs.root.dag.tasks) & set(compiled.steps):
-        raise KubeflowError(
-            f"{client.host}: there is another pipeline of the name {compiled.name}, none of whose steps "
-            f"({', '.join(sorted(theirs.root.dag.tasks))}) is one of this; choose another name, --set name=…, or "
-            "delete it in the UI."
-        )
+    Args:
+        schedule: Five fields as in crontab, six with seconds first, or a word such as `@daily`.
 
-
-def _check_same_content(client: KubeflowClient, compiled: CompiledPipeline, version: Any | None) -> None:
-    theirs = None if version is None else _spec_of(version)
-    if theirs is not None and theirs != compiled.spec:
-        raise KubeflowError(
-            f"{client.host}: the pipeline {compiled.name} has a version {compiled.version} of other content, which "
-            "`digits deploy` cannot have uploaded; delete it in the UI."
-        )
-
-
-def _spec_of(version: Any) -> Any | None:
-    values = version.pipeline_spec
-    if not values:
-        return None
-    # With a platform document the API puts both below keys of their own.
+    Raises:
+        WrongDeploymentError: The schedule is not valid or never starts a run.
+    """
+    fields = _CRON_WORDS.get(schedule.strip(), schedule).split()
+    cron = " ".join(["0", *fields] if len(fields) == 5 else fields)
     try:
-        return parse_spec(values.get("pipeline_spec", values), str(version.display_name))
-    except WrongDeploymentError:
-        return None
+        if next(_simulate(cron), None) is None:
+            raise CronSimError("Never starts a run")
+        # cronsim accepts more than KFP, which has neither L nor #, and in which Sunday is 0 only.
+        if "L" in fields[-3].upper() or re.search(r"[7#]|\dL", fields[-1].upper()):
+            raise CronSimError("Kubeflow Pipelines has no L and no #, and Sunday is 0")
+    except CronSimError as error:
+        raise WrongDeploymentError(
+            f"schedule {schedule!r}: {error}; expected minute, hour, day of the month, month and day of the week, such "
+            f"as '0 2 * * 1-5', optionally seconds before them, or one of {', '.join(_CRON_WORDS)}."
+        ) from error
+    return cron
 
 
-def _upload(client: KubeflowClient, compiled: CompiledPipeline, found: _Found) -> tuple[str, str]:
-    if found.pipeline is not None and found.version is not None:
-        return found.pipeline.pipeline_id, found.version.pipeline_version_id
-    pipeline = found.pipeline or client.create_pipeline(compiled.name)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "pipeline.yaml"
-        file.write_bytes(compiled.content)
-        try:
-            version = client.upload_version(pipeline.pipeline_id, compiled.version, file)
-        except KubeflowError:
-            if found.pipeline is None:
-                client.delete_pipeline(pipeline.pipeline_id)
-            raise
-    return pipeline.pipeline_id, version.pipeline_version_id
+def describe_cron(cron: str) -> str:
+    """Returns six fields in words, such as `At 02:00 every day`."""
+    return _simulate(cron).explain()
 
 
-def _start(client: KubeflowClient, request: Request, values: Mapping[str, Any]) -> tuple[str, str]:
-    name = request.pipeline.name
-    if request.cron is None:
+def _simulate(cron: str) -> CronSim:
+    return CronSim(cron.replace("?", "*"), datetime.now(UTC))
+
+
+def _check_same_pipeline(client: KubeflowClient, compiled: CompiledPipeline, newest: Mapping[str, Any]) -> None:
+    # With a platform document, the API puts both documents below keys of their own.
+    spec = newest.get("pipeline_spec", {})
+    steps = set(spec.get("pipeline_spec", spec).get("root", {}).get("dag", {}).get("tasks", {}))
+    if steps and not steps & set(compiled.steps):
+        raise KubeflowError(
+            f"{client.host}: there is another pipeline with the name {compiled.name}, with other steps: "
+            f"{', '.join(sorted(steps))}; choose another name with --set name=…, or delete that pipeline in the UI."
+        )
+
+
+def _upload(client: KubeflowClient, compiled: CompiledPipeline, pipeline: Mapping[str, Any] | None) -> dict[str, Any]:
+    pipeline_id = (pipeline or client.create_pipeline(compiled.name))["pipeline_id"]
+    try:
+        return client.upload_version(pipeline_id, compiled.version, compiled.content)
+    except KubeflowError:
+        if pipeline is None:
+            client.delete_pipeline(pipeline_id)
+        raise
+
+
+def _start(client: KubeflowClient, name: str, cron: str | None, values: dict[str, Any]) -> tuple[str, str]:
+    if cron is None:
         run = client.create_run({**values, "display_name": f"{name} {datetime.now():%Y-%m-%d %H:%M:%S}"})
-        return run.run_id, client.run_link(run.run_id)
+        return run["run_id"], f"{client.host}/#/runs/details/{run['run_id']}"
     schedule = client.create_recurring_run(
         {
             **values,
             "display_name": name,
-            "trigger": {"cron_schedule": {"cron": request.cron}},
+            "trigger": {"cron_schedule": {"cron": cron}},
             "mode": "ENABLE",
-            # The newest data is what a run is for: two at a time, or one for each that was missed, would do the same.
+            # A run reads the newest data: concurrent runs, or one for each missed time, would do the same work.
             "max_concurrency": 1,
             "no_catchup": True,
         }
     )
-    return schedule.recurring_run_id, client.recurring_run_link(schedule.recurring_run_id)
+    started_id = schedule["recurring_run_id"]
+    return started_id, f"{client.host}/#/recurringrun/details/{started_id}"

@@ -1,30 +1,30 @@
-"""Follows a run on Kubeflow Pipelines with the same lines that a local run shows."""
+"""Follows a run on Kubeflow Pipelines and shows it the way a local run is shown."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from pipeline.kubeflow.deploy.errors import KubeflowError, KubeflowUnreachableError
+from pipeline.kubeflow.deploy.client import KubeflowError, KubeflowUnreachableError
 from pipeline.local.display import RunDisplay
 
 _POLL_SECONDS = 5.0
 _MAX_SILENCE_SECONDS = 600.0
-"""As long as this nobody has to answer: a forwarded port breaks, an API server restarts."""
-_CACHED_SECONDS = 1.0
-"""Argo ends a step that KFP answers from its cache in the moment in which it begins it; a pod takes longer to start."""
+"""How long the server may not respond: forwarded ports break, API servers restart."""
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+
+_StepState = Literal["waiting", "running", "ran", "failed", "not run"]
 
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """How a run has ended.
+    """The result of a run.
 
     Attributes:
-        state: `SUCCEEDED`, `FAILED`, `CANCELED` or `SKIPPED`, as KFP calls it.
-        failed: The steps that failed, in the order of the pipeline.
-        not_run: The steps that did not run, because a condition or a step before them did not let them.
+        state: The state in KFP's terms: `SUCCEEDED`, `FAILED`, `CANCELED` or `SKIPPED`.
+        failed: The failed steps, in the order of the pipeline.
+        not_run: The steps that did not run because of a condition or because a step before them failed.
     """
 
     state: str
@@ -32,138 +32,83 @@ class FollowedRun:
     not_run: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What the tasks of a run say of one step: those of KFP's driver, of the step, and of its attempts."""
-
-    state: str
-    """`waiting`, `running`, `ran`, `cached`, `failed` or `not run`."""
-    seconds: float = 0.0
-    num_failed_attempts: int = 0
-
-
 def follow_run(
-    get_run: Callable[[], Any],
+    get_run: Callable[[], Mapping[str, Any]],
     steps: Sequence[str],
     display: RunDisplay,
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> FollowedRun:
-    """Shows what the steps of a run do, until it has ended.
+    """Shows the steps of a run until it has ended.
 
     Args:
-        get_run: Returns the V2beta1Run as it is now.
-        steps: Names of all steps, in the order in which they can run.
-        display: Where to show it.
-        sleep: Waits for some seconds.
+        get_run: Returns the current `v2beta1Run` of the REST API.
+        steps: Names of all steps, in an order in which they can run.
+        display: Where to show them.
+        sleep: Waits for a number of seconds.
 
     Raises:
         KubeflowError: The run cannot be read any more.
     """
-    shown: dict[str, _Step] = {}
+    shown: dict[str, _StepState] = dict.fromkeys(steps, "waiting")
     silence = 0.0
     while True:
         try:
             run = get_run()
         except KubeflowUnreachableError as error:
             if silence >= _MAX_SILENCE_SECONDS:
-                raise KubeflowError(f"{error} Nobody has answered for {silence:.0f} s; the run goes on.") from error
-            display.progressed("Kubeflow Pipelines does not answer; trying again", passing=True)
+                raise KubeflowError(f"{error} No response for {silence:.0f} s; the run continues.") from error
+            display.progressed("Kubeflow Pipelines does not respond; trying again", passing=True)
             silence += _POLL_SECONDS
         else:
             silence = 0.0
-            has_ended = run.state in _ENDED
-            found = _steps(run, steps)
-            _show_changes(shown, found, display, has_ended)
-            shown = found
+            has_ended = run.get("state") in _ENDED
+            tasks = {task.get("display_name"): task for task in run.get("run_details", {}).get("task_details", [])}
+            for name in steps:
+                state, seconds = _step_state(name, tasks)
+                if state == "waiting" and has_ended:
+                    state = "not run"
+                if state != shown[name]:
+                    shown[name] = state
+                    _show(display, name, state, seconds)
+            running = [name for name, state in shown.items() if state == "running"]
+            if running and not has_ended:
+                display.step_started(", ".join(running))
             if has_ended:
-                return _result(run.state, found)
+                failed, not_run = (
+                    tuple(name for name, state in shown.items() if state == each) for each in ("failed", "not run")
+                )
+                return FollowedRun(run["state"], failed, not_run)
         sleep(_POLL_SECONDS)
 
 
-def _show_changes(shown: Mapping[str, _Step], found: Mapping[str, _Step], display: RunDisplay, has_ended: bool) -> None:
-    for name, step in found.items():
-        before = shown.get(name, _Step("waiting"))
-        if step.num_failed_attempts > before.num_failed_attempts and step.state == "running":
-            display.progressed(f"{name}: attempt {step.num_failed_attempts} failed, it is tried again", passing=False)
-        if step.state == before.state:
-            continue
-        if step.state in ("ran", "cached"):
-            display.step_finished(name, step.seconds, cached=step.state == "cached")
-        elif step.state == "failed":
-            display.step_failed(name, step.seconds)
-        elif step.state == "not run":
-            display.step_not_run(name)
-    running = [name for name, step in found.items() if step.state == "running"]
-    if running and not has_ended:
-        display.step_started(", ".join(running))
+def _show(display: RunDisplay, name: str, state: _StepState, seconds: float) -> None:
+    if state == "ran":
+        display.step_finished(name, seconds, cached=False)
+    elif state == "failed":
+        display.step_failed(name, seconds)
+    elif state == "not run":
+        display.step_not_run(name)
 
 
-def _result(state: str, found: Mapping[str, _Step]) -> FollowedRun:
-    return FollowedRun(
-        state,
-        failed=tuple(name for name, step in found.items() if step.state == "failed"),
-        not_run=tuple(name for name, step in found.items() if step.state == "not run"),
-    )
+def _step_state(name: str, tasks: Mapping[str | None, Mapping[str, Any]]) -> tuple[_StepState, float]:
+    task, driver = tasks.get(name, {}), tasks.get(f"{name}-driver", {})
+    if driver.get("state") == "FAILED":
+        return "failed", _seconds(driver)
+    if task.get("state") == "SUCCEEDED":
+        return "ran", _seconds(task)
+    if task.get("state") in ("FAILED", "CANCELED"):
+        return "failed", _seconds(task)
+    if task.get("state") == "SKIPPED":
+        return "not run", 0.0
+    # A step without a state has not begun, or Argo has omitted it.
+    is_running = task.get("state", "RUNTIME_STATE_UNSPECIFIED") != "RUNTIME_STATE_UNSPECIFIED"
+    return ("running" if is_running or driver.get("state") in ("PENDING", "RUNNING") else "waiting"), 0.0
 
 
-def _steps(run: Any, names: Sequence[str]) -> dict[str, _Step]:
-    tasks = (run.run_details.task_details or []) if run.run_details else []
-    by_name = {task.display_name: task for task in tasks}
-    num_attempts = _count_attempts(tasks, names)
-    found = {}
-    for name in names:
-        step = _step(by_name.get(name), by_name.get(f"{name}-driver"), num_attempts.get(name, 0))
-        if step.state == "waiting" and run.state in _ENDED:
-            step = _Step("not run")
-        found[name] = step
-    return found
-
-
-def _step(task: Any | None, driver: Any | None, num_attempts: int) -> _Step:
-    if driver is not None and driver.state == "FAILED":
-        return _Step("failed", _seconds(driver))
-    if task is None or task.state in (None, "RUNTIME_STATE_UNSPECIFIED"):
-        # Argo omits what cannot run any more; KFP has no name for that, nor for what has not begun.
-        return _Step("running" if driver is not None and driver.state in ("PENDING", "RUNNING") else "waiting")
-    if task.state == "SUCCEEDED":
-        seconds = _seconds(task)
-        return _Step("cached" if seconds <= _CACHED_SECONDS else "ran", seconds)
-    if task.state == "SKIPPED":
-        return _Step("not run")
-    if task.state in ("FAILED", "CANCELED"):
-        return _Step("failed", _seconds(task))
-    return _Step("running", num_failed_attempts=max(num_attempts - 1, 0))
-
-
-def _seconds(task: Any) -> float:
-    start, end = task.start_time, task.end_time
-    is_known = isinstance(start, datetime) and isinstance(end, datetime)
-    return max((end - start).total_seconds(), 0.0) if is_known else 0.0
-
-
-def _count_attempts(tasks: Sequence[Any], names: Sequence[str]) -> dict[str, int]:
-    """Counts the attempts of each step.
-
-    An attempt is a task named `executor(0)`, and does not say of which step. But tasks name their children by Argo's
-    ids, and these are made of the workflow and of the path to the node (NodeID in workflow_types.go of Argo Workflows).
-    """
-    children = {child.pod_name for task in tasks for child in task.child_tasks or [] if child.pod_name}
-    if not children:
-        return {}
-    workflow = next(iter(children)).rpartition("-")[0]
-    attempts = {}
-    for name in names:
-        number = 0
-        while _node_id(workflow, f"{workflow}.root.{name}.executor({number})") in children:
-            number += 1
-        attempts[name] = number
-    return attempts
-
-
-def _node_id(workflow: str, path: str) -> str:
-    # FNV-1a of 32 bits: http://www.isthe.com/chongo/tech/comp/fnv/
-    value = 0x811C9DC5
-    for byte in path.encode():
-        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return f"{workflow}-{value}"
+def _seconds(task: Mapping[str, Any]) -> float:
+    if not (task.get("start_time") and task.get("end_time")):
+        return 0.0
+    start, end = (datetime.fromisoformat(task[key]) for key in ("start_time", "end_time"))
+    # The end of a task that is still running is the beginning of the epoch.
+    return max((end - start).total_seconds(), 0.0)

@@ -1,6 +1,7 @@
 """`digits compile`: files, messages and exit codes."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_job_for_vertex_ai(tmp_path: Path) -> None:
     assert 'PipelineJob(display_name="digits-smoke", template_path="pipeline.json")' in result.output
 
 
-def test_options_are_defaults_of_the_parameters(tmp_path: Path) -> None:
+def test_options_become_defaults_of_the_parameters(tmp_path: Path) -> None:
     arguments = ["--profile", "smoke", "--image", "registry.example.com/digits:2", "--data", "/mine/digits.npz"]
     result = CliRunner().invoke(main, ["compile", *arguments, "--set", "trainer.epochs=2", "--output", "mine.yml"])
     assert result.exit_code == 0, result.output
@@ -44,7 +45,7 @@ def test_options_are_defaults_of_the_parameters(tmp_path: Path) -> None:
     defaults = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}
     assert (defaults["image"], defaults["epochs"]) == ("registry.example.com/digits:2", 2)
     assert defaults["data_uri"] == "/mine/digits.npz"
-    assert "Note: the pods must have the data at /mine/digits.npz: in the image, or in kubeflow.data" in result.output
+    assert "Note: the pods need the data at /mine/digits.npz: in the image, or in kubeflow.data" in result.output
 
 
 @pytest.mark.parametrize(
@@ -53,14 +54,14 @@ def test_options_are_defaults_of_the_parameters(tmp_path: Path) -> None:
         ([], None),
         (["--data", "s3://bucket/digits.npz"], None),
         (["--data", "/data/mine.npz", "--set", "kubeflow.data_claim=mine"], None),
-        (["--data", "/mnt/mine.npz", "--set", "kubeflow.data_claim=mine"], "in kubeflow.data_claim, which is /data."),
+        (["--data", "/mnt/mine.npz", "--set", "kubeflow.data_claim=mine"], "in kubeflow.data_claim, mounted at /data."),
         (["--data", f"{PROJECT_ROOT}/data/mnist.npz"], None),
         (["--data", f"{PROJECT_ROOT}/data/{{SPAN}}/mnist.npz"], None),
-        (["--data", f"{PROJECT_ROOT}/data/nowhere.npz"], "and data/nowhere.npz is not there."),
-        (["--data", f"{PROJECT_ROOT}/docs"], "and docs is not there."),
+        (["--data", f"{PROJECT_ROOT}/data/nowhere.npz"], "but data/nowhere.npz does not exist."),
+        (["--data", f"{PROJECT_ROOT}/docs"], "but docs does not exist."),
     ],
 )
-def test_a_note_says_where_the_pods_need_the_data(tmp_path: Path, arguments: list[str], note: str | None) -> None:
+def test_a_note_about_data_that_pods_cannot_read(tmp_path: Path, arguments: list[str], note: str | None) -> None:
     result = CliRunner().invoke(main, ["compile", "--profile", "smoke", "--output", "pipeline.yaml", *arguments])
     assert result.exit_code == 0, result.output
     notes = [line for line in result.output.splitlines() if line.startswith("Note: ")]
@@ -73,14 +74,14 @@ def test_a_note_says_where_the_pods_need_the_data(tmp_path: Path, arguments: lis
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--image", "Digits"], "Error: kubeflow.image: expected a repository in lower case, not 'Digits'.\n"),
+        (["--image", "Digits"], "Error: kubeflow.image: expected an image: [HOST"),
         (["--set", "trainer.epoch=1"], "Error: trainer.epoch: no such setting; did you mean 'epochs'?"),
         (["--set", "name=Digits"], "Error: name: String should match pattern"),
         (["--set", "kubeflow.memory=4GB"], "Error: kubeflow.memory: expected a Kubernetes quantity"),
         (["--data", "s3://{{x}}/y"], "Error: step MnistExampleGen: KFP or Argo would replace {{x}}"),
         (
             ["--target", "vertex"],
-            "Error: kubeflow.vertex_root: not set, and Vertex AI keeps artifacts in Cloud Storage",
+            "Error: kubeflow.vertex_root: not set, but Vertex AI stores artifacts in Cloud Storage",
         ),
         (["--output", "pipeline.json"], "expected a name that ends in .yaml or .yml."),
         (["--target", "vertex", "--output", "a.yaml"], "expected a name that ends in .json."),
@@ -88,8 +89,20 @@ def test_a_note_says_where_the_pods_need_the_data(tmp_path: Path, arguments: lis
         (["--config", "missing.toml"], "Error: missing.toml: cannot be read: No such file or directory."),
     ],
 )
-def test_what_is_refused_leaves_no_file(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_a_refused_compilation_leaves_no_file(tmp_path: Path, arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["compile", *arguments])
     assert message in result.output
     assert result.exit_code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pipeline.yaml").write_text("old")
+
+    def disk_full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk_full)
+    result = CliRunner().invoke(main, ["compile", "--profile", "smoke"])
+    assert (result.exit_code, "No space left on device" in result.output) == (1, True)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("pipeline.yaml", "old")]

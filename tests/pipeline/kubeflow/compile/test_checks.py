@@ -1,165 +1,111 @@
-"""Each rule, on a compiled pipeline that breaks it and nothing else."""
-
+import os
 import re
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.kubeflow.compile.checks import CompileError, check_spec
+from pipeline.kubeflow.compile.checks import CompileError, check_settings, check_spec
+from pipeline.settings.settings import Settings, load_settings, parse_assignments
 
 Spec = dict[str, Any]
 
-
-def tasks(spec: Spec) -> dict[str, Any]:
-    found: dict[str, Any] = spec["root"]["dag"]["tasks"]
-    return found
-
-
-def container(spec: Spec, step: str) -> dict[str, Any]:
-    found: dict[str, Any] = spec["deploymentSpec"]["executors"][f"{step}_executor"]["container"]
-    return found
-
-
-def upper_case_name(spec: Spec) -> None:
-    spec["pipelineInfo"]["name"] = "Digits"
+VERTEX = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
+WORKERS = ("beam.job_endpoint=jobs:8099", "beam.worker_pool=localhost:50000", "kubeflow.staging_claim=shared")
+FLINK = ("beam.engine=flink", *WORKERS)
+SPARK = ("beam.engine=spark", *WORKERS)
+DATAFLOW = (
+    *("beam.engine=dataflow", "beam.dataflow_project=my-project", "beam.dataflow_region=europe-west1"),
+    *("beam.dataflow_temp_location=gs://bucket/temp", "beam.dataflow_image=digits:1"),
+)
 
 
-def long_name(spec: Spec) -> None:
-    spec["pipelineInfo"]["name"] = "d" * 129
-
-
-def underscore_in_a_step(spec: Spec) -> None:
-    tasks(spec)["Run_report"] = tasks(spec)["ServingCheck"]
-
-
-def digit_first_in_a_step(spec: Spec) -> None:
-    tasks(spec)["2ndTrainer"] = tasks(spec)["ServingCheck"]
-
-
-def long_step(spec: Spec) -> None:
-    tasks(spec)["S" * 122] = tasks(spec)["ServingCheck"]
-
-
-def name_of_a_driver(spec: Spec) -> None:
-    tasks(spec)["Trainer-driver"] = tasks(spec)["ServingCheck"]
-
-
-def reserved_component(spec: Spec) -> None:
-    spec["components"]["root"] = spec["components"]["ServingCheck"]
-    tasks(spec)["ServingCheck"]["componentRef"]["name"] = "root"
-
-
-def missing_component(spec: Spec) -> None:
-    tasks(spec)["ServingCheck"]["componentRef"]["name"] = "Other"
-
-
-def resolver(spec: Spec) -> None:
-    spec["deploymentSpec"]["executors"]["BaselineModel_executor"] = {"resolver": {}}
-
-
-def importer(spec: Spec) -> None:
-    spec["deploymentSpec"]["executors"]["BaselineModel_executor"] = {"importer": {}}
-
-
-def missing_dependency(spec: Spec) -> None:
-    tasks(spec)["Trainer"]["dependentTasks"].append("Tuner")
-
-
-def missing_producer(spec: Spec) -> None:
-    tasks(spec)["Trainer"]["inputs"]["artifacts"]["examples"]["taskOutputArtifact"]["producerTask"] = "Tuner"
-
-
-def missing_output(spec: Spec) -> None:
-    tasks(spec)["Trainer"]["inputs"]["artifacts"]["examples"]["taskOutputArtifact"]["outputArtifactKey"] = "model"
-
-
-def condition_on_no_input(spec: Spec) -> None:
-    del tasks(spec)["Trainer"]["inputs"]["artifacts"]["_DataGate.verdict"]
-
-
-def condition_on_no_definition(spec: Spec) -> None:
-    del spec["components"]["Trainer"]["inputDefinitions"]["artifacts"]["_DataGate.verdict"]
-
-
-def no_default(spec: Spec) -> None:
-    del spec["root"]["inputDefinitions"]["parameters"]["epochs"]["defaultValue"]
-
-
-def default_of_another_type(spec: Spec) -> None:
-    spec["root"]["inputDefinitions"]["parameters"]["epochs"]["defaultValue"] = "8"
-
-
-def no_value(spec: Spec) -> None:
-    del tasks(spec)["Trainer"]["inputs"]["parameters"]["run_fn"]
-
-
-def missing_parameter(spec: Spec) -> None:
-    tasks(spec)["Trainer"]["inputs"]["parameters"]["epochs"] = {"componentInputParameter": "passes"}
-
-
-def large_integer(spec: Spec) -> None:
-    tasks(spec)["MnistExampleGen"]["inputs"]["parameters"]["seed"] = {"runtimeValue": {"constant": 2.0**53}}
-
-
-def unknown_placeholder_in_arguments(spec: Spec) -> None:
-    container(spec, "Trainer")["args"].append("--folder={{workflow.name}}")
-
-
-def placeholder_of_no_input(spec: Spec) -> None:
-    container(spec, "Trainer")["image"] = "{{$.inputs.parameters['picture']}}"
-
-
-def placeholder_in_a_constant(spec: Spec) -> None:
-    tasks(spec)["Trainer"]["inputs"]["parameters"]["run_fn"] = {"runtimeValue": {"constant": "a-{{item}}"}}
-
-
-def placeholder_in_a_default(spec: Spec) -> None:
-    spec["root"]["inputDefinitions"]["parameters"]["data_uri"]["defaultValue"] = "s3://{{x}}/y"
+def load(*assignments: str) -> Settings:
+    return load_settings(parse_assignments(assignments), file=Path(os.devnull))
 
 
 @pytest.mark.parametrize(
-    ("break_it", "message"),
+    ("target", "assignments"),
     [
-        (upper_case_name, "pipeline name 'Digits': expected up to 128 of a-z, 0-9 and -"),
-        (long_name, "pipeline name 'ddd"),
-        (underscore_in_a_step, "step 'Run_report': Argo takes up to 121 letters, digits and -"),
-        (digit_first_in_a_step, "step '2ndTrainer': Argo takes"),
-        (long_step, "step 'SSS"),
-        (name_of_a_driver, "step Trainer-driver: this is what KFP calls the driver of the step Trainer"),
-        (reserved_component, "step ServingCheck: KFP keeps the name root for itself"),
-        (missing_component, "step ServingCheck: there is no component Other"),
-        (resolver, "step BaselineModel: it runs resolver, and Kubeflow Pipelines runs containers only"),
-        (importer, "step BaselineModel: it runs importer, and"),
-        (missing_dependency, "step Trainer: it waits for Tuner, which is no step"),
-        (missing_producer, "step Trainer: input examples comes from Tuner, which is no step"),
-        (missing_output, "step Trainer: input examples is model of Transform, which has no such output"),
-        (condition_on_no_input, "step Trainer: its condition asks for _DataGate.verdict, which is no input of it"),
-        (condition_on_no_definition, "step Trainer: its condition asks for _DataGate.verdict, which is no input of"),
-        (no_default, "parameter epochs: expected a default of type NUMBER_INTEGER, not None"),
-        (default_of_another_type, "parameter epochs: expected a default of type NUMBER_INTEGER, not '8'"),
-        (no_value, "step Trainer: its parameter run_fn has no value"),
-        (missing_parameter, "step Trainer: epochs comes from the parameter passes, which the pipeline lacks"),
-        (large_integer, "step MnistExampleGen: seed is 9007199254740992, and Kubeflow Pipelines hands on integers"),
-        (unknown_placeholder_in_arguments, "step Trainer: KFP or Argo would replace {{workflow.name}}"),
-        (placeholder_of_no_input, "step Trainer: KFP or Argo would replace {{$.inputs.parameters['picture']}}"),
-        (placeholder_in_a_constant, "step Trainer: KFP or Argo would replace {{item}}"),
-        (placeholder_in_a_default, "a default of the pipeline: KFP or Argo would replace {{x}}"),
+        ("kfp", ()),
+        ("kfp", (*FLINK, "kubeflow.data_claim=mine")),
+        ("kfp", SPARK),
+        ("kfp", (*DATAFLOW, "kubeflow.gpu_count=1")),
+        ("vertex", VERTEX),
+        ("vertex", (*VERTEX, *DATAFLOW, "kubeflow.gpu_count=1", "kubeflow.gpu_type=NVIDIA_L4")),
     ],
 )
-def test_a_broken_rule_is_named_with_its_place(
-    compiled_spec: Spec, break_it: Callable[[Spec], None], message: str
-) -> None:
-    check_spec(compiled_spec)
-    break_it(compiled_spec)
+def test_settings_that_the_target_can_run(target: Any, assignments: tuple[str, ...]) -> None:
+    check_settings(load(*assignments), target)
+
+
+@pytest.mark.parametrize(
+    ("target", "assignments", "message"),
+    [
+        ("kfp", ("infra_validator.engine=docker",), "infra_validator.engine: TFX cannot compile InfraValidator"),
+        ("kfp", FLINK[:-1], "kubeflow.staging_claim: not set, but the workers of flink cannot read files of the pods"),
+        ("kfp", SPARK[:-1], "kubeflow.staging_claim: not set, but the workers of spark"),
+        ("kfp", (*SPARK, "beam.worker_pool="), "beam.worker_pool: not set, but spark cannot reach workers in the pods"),
+        (
+            "kfp",
+            ("kubeflow.data_claim=one", "kubeflow.staging_claim=one"),
+            "kubeflow.staging_claim: KFP cannot mount a claim twice in one pod",
+        ),
+        (
+            "kfp",
+            ("kubeflow.data_claim=one", "kubeflow.staging_folder=/data"),
+            "kubeflow.staging_folder: two volumes cannot have the same mount path",
+        ),
+        (
+            "kfp",
+            ("kubeflow.gpu_count=1", "kubeflow.gpu_type=NVIDIA_L4"),
+            "kubeflow.gpu_type: NVIDIA_L4 is not a Kubernetes resource; expected DOMAIN/NAME",
+        ),
+        ("vertex", VERTEX[1:], "kubeflow.vertex_root: not set, but Vertex AI stores artifacts in Cloud Storage"),
+        ("vertex", VERTEX[:1], "kubeflow.serving_store: Vertex AI cannot mount claims"),
+        ("vertex", (VERTEX[0], "kubeflow.serving_store=s3://bucket/a"), "kubeflow.serving_store: Vertex AI cannot"),
+        ("vertex", (*VERTEX, *FLINK), "beam.engine: flink needs a claim"),
+        (
+            "vertex",
+            (*VERTEX, "kubeflow.gpu_count=1"),
+            "kubeflow.gpu_type: nvidia.com/gpu is not an accelerator of Vertex",
+        ),
+    ],
+)
+def test_settings_that_the_target_cannot_run(target: Any, assignments: tuple[str, ...], message: str) -> None:
     with pytest.raises(CompileError, match=f"^{re.escape(message)}") as caught:
-        check_spec(compiled_spec)
+        check_settings(load(*assignments), target)
     assert "\n" not in str(caught.value)
 
 
-def test_all_that_is_wrong_is_said_at_once(compiled_spec: Spec) -> None:
-    no_default(compiled_spec)
-    missing_dependency(compiled_spec)
+@pytest.mark.parametrize(
+    ("step", "parameter", "value", "message"),
+    [
+        ("MnistExampleGen", "seed", 2**53, "step MnistExampleGen: seed is 9007199254740992, but Kubeflow Pipelines"),
+        ("Trainer", "run_fn", "a-{{item}}", "step Trainer: KFP or Argo would replace {{item}}"),
+        ("Trainer", "run_fn", "{{$}}", "step Trainer: KFP or Argo would replace {{$}}"),
+        ("Trainer", "run_fn", "x" * 128 * 1024, "step Trainer: its task has 13"),
+    ],
+)
+def test_values_that_a_step_would_not_get(
+    compiled_spec: Spec, step: str, parameter: str, value: Any, message: str
+) -> None:
+    check_spec(compiled_spec, load())
+    inputs = compiled_spec["root"]["dag"]["tasks"][step]["inputs"]["parameters"]
+    inputs[parameter] = {"runtimeValue": {"constant": value}}
+    with pytest.raises(CompileError, match=f"^{re.escape(message)}") as caught:
+        check_spec(compiled_spec, load())
+    assert "\n" not in str(caught.value)
+
+
+def test_all_problems_are_reported_at_once(compiled_spec: Spec) -> None:
+    compiled_spec["root"]["inputDefinitions"]["parameters"]["data_uri"]["defaultValue"] = "s3://{{x}}/y"
+    container = compiled_spec["deploymentSpec"]["executors"]["Trainer_executor"]["container"]
+    container["args"].append("--folder={{workflow.name}}" + "x" * 128 * 1024)
     with pytest.raises(CompileError) as caught:
-        check_spec(compiled_spec)
-    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["step Trainer", "parameter epochs"]
+        check_spec(compiled_spec, load("kubeflow.resources.Trainr.memory=3Gi"))
+    resources, default, placeholder, size = str(caught.value).splitlines()
+    assert resources.startswith("kubeflow.resources.trainr: no such step; did you mean Trainer? Steps: BaselineModel, ")
+    assert default.startswith("a default of the pipeline: KFP or Argo would replace {{x}}")
+    assert placeholder.startswith("step Trainer: KFP or Argo would replace {{workflow.name}}")
+    assert size.startswith("step Trainer: its container has 13")

@@ -1,4 +1,4 @@
-"""A server that speaks the part of KFP's REST API that `digits deploy` uses, and is as strict as the real one.
+"""A server with the part of KFP's REST API that `digits deploy` uses, as strict as the real one.
 
 Sources, of KFP 2.17: the SDK's models; pipeline_upload_server.go, api_converter.go, error.go, v2_template.go.
 """
@@ -46,18 +46,18 @@ class ApiError(Exception):
 
 @dataclass
 class Kubeflow:
-    """What the server holds, how it behaves, and what it was asked."""
+    """The state of the server, its behavior, and the requests that it received."""
 
     url: str = ""
     tag_name: str = "2.17.0"
     user_namespace: str | None = None
     secret: tuple[str, str] | None = None
-    """A header that each request has to have, and its value."""
+    """A header that each request needs, and its value."""
     page_size: int = 20
     run_states: list[Json] = field(default_factory=list)
-    """Fields of the run at each look at it; the last stay."""
+    """Fields of the run for each time it is read; the last ones stay."""
     instead: dict[str, list[tuple[int, bytes, dict[str, str]]]] = field(default_factory=dict)
-    """Answers by path, to be given once each before the usual ones: status, body, headers."""
+    """Responses by path, each sent once before the usual ones: status, body, headers."""
     requests: list[tuple[str, str, Json]] = field(default_factory=list)
     """Method, path, and query or body."""
     pipelines: list[Json] = field(default_factory=list)
@@ -192,7 +192,7 @@ def _with(items: list[Json], **fields: Any) -> list[Json]:
 
 
 def _check_fields(values: Json, model: str) -> None:
-    """As protojson without DiscardUnknown, on the way in and out."""
+    """Refuses unknown fields, as protojson without DiscardUnknown does."""
     types = getattr(kfp_server_api, model).openapi_types
     names = {name: types[attribute] for attribute, name in getattr(kfp_server_api, model).attribute_map.items()}
     for key, value in values.items():
@@ -238,7 +238,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
-    """A server that asks for no token, unless a test says otherwise."""
+    """A server that needs no token unless a test sets one."""
     for name in ("KFP_TOKEN", "KFP_COOKIE", "SSL_CERT_FILE", "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_SA_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     state = Kubeflow()
@@ -255,7 +255,7 @@ def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
 
 @pytest.fixture
 def deploy(kubeflow: Kubeflow, compiled_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
-    """Runs the command with the compiled file, in an empty folder, and never waits between two looks at a run."""
+    """Runs the command with the compiled file in an empty folder, without pauses when it follows a run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr("pipeline.kubeflow.deploy.follower._POLL_SECONDS", 0)

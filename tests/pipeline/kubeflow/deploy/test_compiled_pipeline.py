@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.kubeflow.compile.compiled_pipeline import read_compiled
-from pipeline.kubeflow.deploy.errors import WrongDeploymentError
+from pipeline.kubeflow.compile.parameters import WrongDeploymentError
 
 
-def test_what_it_says_of_itself(compiled_file: Path) -> None:
+def test_a_compiled_pipeline(compiled_file: Path) -> None:
     compiled = read_compiled(compiled_file)
     assert compiled.name == "digits"
     assert compiled.steps == ("DataGate", "Trainer", "Pusher")
@@ -22,7 +22,11 @@ def test_what_it_says_of_itself(compiled_file: Path) -> None:
     ("old", "new", "message"),
     [
         ("pipelineInfo: {name: digits}", "pipelineInfo: {name: Digits}", "pipeline name 'Digits': expected up to 128"),
-        ("schemaVersion: 2.1.0", "schemaVersion: 2.0.0", "schema version 2.0.0; Kubeflow Pipelines takes only 2.1.0."),
+        (
+            "schemaVersion: 2.1.0",
+            "schemaVersion: 2.0.0",
+            "schema version 2.0.0; Kubeflow Pipelines accepts only 2.1.0.",
+        ),
         ("sdkVersion: ", "sdkversion: ", 'not a KFP pipeline spec: .*no field named "sdkversion"'),
         ("pipelineInfo: ", "pipelineinfo: ", "expected one KFP pipeline spec, found 0; `digits compile` writes such"),
         ("platforms: ", "pipelineInfo: {}\nplatforms: ", "expected one KFP pipeline spec, found 2"),
@@ -31,13 +35,13 @@ def test_what_it_says_of_itself(compiled_file: Path) -> None:
         ("platforms: {", "- {", "not a compiled pipeline"),
     ],
 )
-def test_what_kubeflow_pipelines_would_not_take(compiled_file: Path, old: str, new: str, message: str) -> None:
+def test_files_that_kubeflow_pipelines_would_not_accept(compiled_file: Path, old: str, new: str, message: str) -> None:
     compiled_file.write_text(compiled_file.read_text().replace(old, new))
     with pytest.raises(WrongDeploymentError, match=f"compiled.yaml: {message}") as error:
         read_compiled(compiled_file)
     assert "\n" not in str(error.value)
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(WrongDeploymentError, match="missing.yaml: cannot be read: No such file or directory."):
         read_compiled(tmp_path / "missing.yaml")

@@ -1,4 +1,4 @@
-"""docs/kubeflow.md names parameters, settings, options and files that there are."""
+"""docs/kubeflow.md names only parameters, settings, options and files that exist."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.deploy import deploy
-from pipeline.kubeflow.compile.runtime_parameters import PARAMETERS
+from pipeline.kubeflow.compile.parameters import PARAMETERS
 from pipeline.settings.kubeflow import KubeflowSettings
 
 REPOSITORY = Path(__file__).parents[4]

@@ -1,4 +1,4 @@
-"""`digits deploy` as a whole, against a server that speaks KFP's REST API."""
+"""`digits deploy` against a server with KFP's REST API."""
 
 import hashlib
 import json
@@ -14,6 +14,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from pipeline.cli.main import main
+from pipeline.kubeflow.compile.parameters import WrongDeploymentError
+from pipeline.kubeflow.deploy.deployment import kubeflow_cron
 
 Json = dict[str, Any]
 Deploy = Callable[..., Result]
@@ -50,15 +52,17 @@ def test_a_run_is_started(kubeflow: Any, deploy: Deploy, compiled_file: Path) ->
         version,
         "Winter",
     ]
-    # Nothing but what was compiled: the SDK's `enable_caching` would have changed each step.
+    # Unchanged: the SDK's `enable_caching` would have changed each step.
     spec, platform = yaml.safe_load_all(compiled_file.read_text())
     assert kubeflow.versions[0]["pipeline_spec"] == {"pipeline_spec": spec, "platform_spec": platform}
     assert run["runtime_config"] == {"parameters": {"epochs": 3, "min_accuracy": 0.9}}
     assert re.fullmatch(r"digits 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", run["display_name"])
 
 
-def test_the_sdk_finds_it(kubeflow: Any, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What the SDK of KFP takes for its server is one for the other tests, too.
+def test_the_sdk_accepts_the_server_and_finds_the_pipeline(
+    kubeflow: Any, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A server that KFP's own SDK accepts is a fair one for the other tests.
     from kfp.client import Client
 
     monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
@@ -84,7 +88,7 @@ def test_the_same_content_is_uploaded_once(kubeflow: Any, deploy: Deploy, compil
     deploy()
     again = deploy()
     assert (again.exit_code, kubeflow.writes) == (0, [*NEW_RUN, "POST /runs"])
-    assert again.output.splitlines()[0].endswith(": was there already")
+    assert again.output.splitlines()[0].endswith(": already there")
     compiled_file.write_text(compiled_file.read_text().replace("defaultValue: 8", "defaultValue: 9"))
     changed = deploy()
     assert changed.output.splitlines()[0].endswith(": uploaded")
@@ -94,7 +98,7 @@ def test_the_same_content_is_uploaded_once(kubeflow: Any, deploy: Deploy, compil
     assert used[0] == used[1] != used[2] == kubeflow.versions[1]["pipeline_version_id"]
 
 
-def test_settings_are_compiled_once_the_server_has_answered(
+def test_settings_are_compiled_after_the_server_has_responded(
     kubeflow: Any, compiled_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
@@ -105,7 +109,7 @@ def test_settings_are_compiled_once_the_server_has_answered(
 
     # The real one imports TFX for half a minute.
     monkeypatch.setitem(
-        sys.modules, "pipeline.kubeflow.compile.runner", SimpleNamespace(compile_pipeline=compile_pipeline)
+        sys.modules, "pipeline.kubeflow.compile.compiler", SimpleNamespace(compile_pipeline=compile_pipeline)
     )
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     options = ["--image", "registry.example.com/digits:2", "--profile", "fast", "--set", "trainer.epochs=3"]
@@ -116,12 +120,12 @@ def test_settings_are_compiled_once_the_server_has_answered(
     assert kubeflow.runs[0]["runtime_config"] == {"parameters": {"epochs": 2}}
 
 
-def test_a_schedule_replaces_that_of_the_same_pipeline(kubeflow: Any, deploy: Deploy) -> None:
+def test_a_schedule_replaces_the_one_of_the_same_pipeline(kubeflow: Any, deploy: Deploy) -> None:
     first = deploy("--schedule", "0 2 * * 1-5", "--json")
     foreign = {**kubeflow.recurring_runs[0], "recurring_run_id": "foreign"}
     foreign["pipeline_version_reference"] = {"pipeline_id": "other", "pipeline_version_id": "other"}
     kubeflow.recurring_runs.insert(0, foreign)
-    # The one to be replaced is on the second page.
+    # The schedule to replace is on the second page.
     kubeflow.page_size = 1
     second = deploy("--schedule", "@daily", "--param", "epochs=3")
     old, new = json.loads(first.stdout)["recurring_run_id"], kubeflow.recurring_runs[-1]
@@ -134,41 +138,38 @@ def test_a_schedule_replaces_that_of_the_same_pipeline(kubeflow: Any, deploy: De
     assert kubeflow.requests[-1][2] == {"propagation_policy": "ORPHAN"}
     assert kubeflow.runs == []
     lines = second.output.splitlines()
-    assert lines[2] == (
-        "Schedule       0 0 0 * * *: at second 0, minute 0, hour 0; UTC, unless the API server is set otherwise"
-    )
-    assert lines[3].startswith("               replaces the one of 20")
+    assert lines[2] == ("Schedule       0 0 0 * * *: At 00:00 every day (UTC, unless the API server is set otherwise)")
+    assert lines[3].startswith("               replaces the schedule of 20")
     assert lines[4] == f"Recurring run  {kubeflow.url}/#/recurringrun/details/{new['recurring_run_id']}"
 
 
-def test_wait_until_it_is_done(kubeflow: Any, deploy: Deploy) -> None:
+def test_wait_for_a_run_that_succeeds(kubeflow: Any, deploy: Deploy) -> None:
     done = (task("DataGate", "SUCCEEDED", "10:00:00", "10:00:20"), task("Trainer", "SUCCEEDED"))
     kubeflow.run_states = [
         {"state": "PENDING"},
         ended("RUNNING", task("DataGate-driver", "RUNNING")),
         ended("RUNNING", *done[:1], task("Trainer", "RUNNING")),
-        ended("SUCCEEDED", *done, task("Pusher", "SUCCEEDED", "10:01:00", "10:01:00")),
+        ended("SUCCEEDED", *done, task("Pusher", "SUCCEEDED", "10:01:00", "10:01:05")),
     ]
     result = deploy("--wait")
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[3:] == [
         "✓ DataGate             20.0 s",
         "✓ Trainer              60.0 s",
-        "= Pusher              cached",
-        "Gates          Kubeflow's API does not tell what they decided: the log of Pusher does, and its output in the "
-        "UI",
+        "✓ Pusher                5.0 s",
+        "Gates          the API does not return their decisions; see the log of Pusher, or its output in the UI",
     ]
 
 
-def test_a_run_whose_steps_are_not_told_was_refused_by_nobody(kubeflow: Any, deploy: Deploy) -> None:
+def test_a_run_without_task_details_is_not_refused(kubeflow: Any, deploy: Deploy) -> None:
     kubeflow.run_states = [{"state": "SUCCEEDED"}]
     result = deploy("--wait")
     assert result.exit_code == 0, result.output
-    assert "Kubeflow's API does not tell what they decided" in result.output
+    assert "the API does not return their decisions" in result.output
 
 
-def test_wait_and_be_refused_by_a_gate(kubeflow: Any, deploy: Deploy) -> None:
-    # What Argo omits has no state of KFP's.
+def test_wait_for_a_run_that_a_gate_refuses(kubeflow: Any, deploy: Deploy) -> None:
+    # Steps that Argo omits have no state.
     tasks = (task("DataGate", "SUCCEEDED"), task("Trainer", "SKIPPED"), {"display_name": "Pusher"})
     kubeflow.run_states = [ended("SUCCEEDED", *tasks)]
     result = deploy("--wait", "--json")
@@ -183,13 +184,51 @@ def test_wait_and_be_refused_by_a_gate(kubeflow: Any, deploy: Deploy) -> None:
     assert values["link"].endswith(values["run_id"])
 
 
-def test_wait_and_see_it_fail(kubeflow: Any, deploy: Deploy) -> None:
+def test_wait_for_a_run_that_fails(kubeflow: Any, deploy: Deploy) -> None:
     kubeflow.run_states = [ended("FAILED", task("DataGate", "SUCCEEDED"), task("Trainer", "FAILED"))]
     result = deploy("--wait")
     run_id = kubeflow.runs[0]["run_id"]
     assert result.exit_code == 1
     assert "✗ Trainer              60.0 s  failed" in result.stdout
     assert result.stderr == (
-        f"Error: the run has ended as FAILED in Trainer: {kubeflow.url}/#/runs/details/{run_id}. Logs: kubectl logs "
+        f"Error: the run ended as FAILED in Trainer: {kubeflow.url}/#/runs/details/{run_id}. Logs: kubectl logs "
         f"--namespace kubeflow --selector pipeline/runid={run_id} --container main --tail 20 --prefix\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cron"),
+    [
+        ("0 2 * * *", "0 0 2 * * *"),
+        ("*/15 8-17 1,15 JAN-mar mon-FRI", "0 */15 8-17 1,15 JAN-mar mon-FRI"),
+        ("30 0 2 * * ?", "30 0 2 * * ?"),
+        (" @weekly ", "0 0 0 * * 0"),
+        ("5/10 * * * 0,6", "0 5/10 * * * 0,6"),
+        ("0 2 29 2 *", "0 0 2 29 2 *"),
+        ("0 2 30 2 MON", "0 0 2 30 2 MON"),
+    ],
+)
+def test_schedules_become_six_fields(schedule: str, cron: str) -> None:
+    assert kubeflow_cron(schedule) == cron
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("0 2 * *", "Wrong number of fields; expected minute, hour, day of the month, month and day of the week, such"),
+        ("", "Wrong number of fields"),
+        ("@reboot", "or one of @hourly, @daily"),
+        ("60 * * * *", "Bad minute"),
+        ("60 0 2 * * *", "Bad second"),
+        ("5-1 * * * *", "Bad minute"),
+        ("*/0 * * * *", "Bad minute"),
+        ("0 2 30 2 *", "Bad day-of-month"),
+        ("0 2 31 2,4,JUN ?", "Bad day-of-month"),
+        ("0 2 L * *", "Kubeflow Pipelines has no L and no #, and Sunday is 0"),
+        ("0 2 * * 7", "Kubeflow Pipelines has no L and no #, and Sunday is 0"),
+        ("0 2 * * MON#1", "Kubeflow Pipelines has no L and no #, and Sunday is 0"),
+    ],
+)
+def test_schedules_that_are_wrong_or_never_start(schedule: str, message: str) -> None:
+    with pytest.raises(WrongDeploymentError, match=message):
+        kubeflow_cron(schedule)

@@ -1,17 +1,19 @@
-"""What is compiled for Kubeflow Pipelines and for Vertex AI."""
-
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
 from kfp.compiler import Compiler
 from kfp.components import load_component_from_file
+from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.beam.engine import direct_runner_args
 from pipeline.kubeflow.compile.checks import CompileError
-from pipeline.kubeflow.compile.runner import compile_pipeline, write_compiled
+from pipeline.kubeflow.compile.compiler import compile_pipeline
 from pipeline.settings.settings import load_settings, parse_assignments
 
 VERTEX = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
@@ -36,7 +38,7 @@ def containers(spec: dict[str, Any]) -> dict[str, Any]:
     return {label.removesuffix("_executor"): executor["container"] for label, executor in executors.items()}
 
 
-def test_the_sdk_loads_it_and_compiles_the_same_again(compiled_smoke: str, tmp_path: Path) -> None:
+def test_the_sdk_loads_the_file_and_compiles_it_to_the_same(compiled_smoke: str, tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").write_text(compiled_smoke)
     component = load_component_from_file(str(tmp_path / "pipeline.yaml"))
     Compiler().compile(component, str(tmp_path / "again.yaml"))
@@ -45,11 +47,45 @@ def test_the_sdk_loads_it_and_compiles_the_same_again(compiled_smoke: str, tmp_p
     assert list(yaml.safe_load_all((tmp_path / "again.yaml").read_text())) == documents
 
 
-def test_it_is_the_same_each_time(compiled_smoke: str) -> None:
+def test_compilation_is_reproducible(compiled_smoke: str) -> None:
     assert compile_pipeline(load_settings({"profile": "smoke"}, file=Path(os.devnull)), "kfp") == compiled_smoke
 
 
-def test_steps_that_look_at_what_no_input_tells_are_not_cached(compiled_spec: dict[str, Any]) -> None:
+def test_kfp_and_argo_accept_the_names_and_the_kinds_of_steps(compiled_spec: dict[str, Any]) -> None:
+    executors = compiled_spec["deploymentSpec"]["executors"]
+    json_format.ParseDict(compiled_spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
+    for name, task in tasks(compiled_spec).items():
+        # Argo accepts 128 characters, of which KFP needs those of "-driver".
+        assert re.fullmatch(r"[a-zA-Z][-a-zA-Z0-9]{0,120}", name)
+        assert f"{name}-driver" not in tasks(compiled_spec)
+        assert task["componentRef"]["name"] not in ("root", "entrypoint")
+        assert set(executors[f"{name}_executor"]) == {"container"}
+
+
+def test_every_input_of_a_step_has_a_source(compiled_spec: dict[str, Any]) -> None:
+    components, parameters = compiled_spec["components"], compiled_spec["root"]["inputDefinitions"]["parameters"]
+    for name, task in tasks(compiled_spec).items():
+        assert set(task.get("dependentTasks", [])) <= set(tasks(compiled_spec))
+        inputs = task["inputs"]
+        for source in inputs.get("artifacts", {}).values():
+            output = source["taskOutputArtifact"]
+            assert output["outputArtifactKey"] in components[output["producerTask"]]["outputDefinitions"]["artifacts"]
+        definitions = components[name]["inputDefinitions"]
+        assert set(inputs.get("artifacts", {})) == set(definitions.get("artifacts", {}))
+        assert set(inputs["parameters"]) == set(definitions["parameters"])
+        for source in inputs["parameters"].values():
+            assert source.get("componentInputParameter", "epochs") in parameters
+    assert all("defaultValue" in definition for definition in parameters.values())
+
+
+def test_arguments_stay_far_below_the_limit_of_linux(compiled_spec: dict[str, Any]) -> None:
+    # KFP passes these parts, and the executor input, as one argument of up to 128 KiB each.
+    for name, task in tasks(compiled_spec).items():
+        for part in (task, compiled_spec["components"][name], containers(compiled_spec)[name]):
+            assert len(json.dumps(part)) < 32 * 1024
+
+
+def test_steps_that_read_more_than_their_inputs_are_not_cached(compiled_spec: dict[str, Any]) -> None:
     cached = {
         name for name, task in tasks(compiled_spec).items() if task.get("cachingOptions") == {"enableCache": True}
     }
@@ -58,7 +94,7 @@ def test_steps_that_look_at_what_no_input_tells_are_not_cached(compiled_spec: di
     assert not any("cachingOptions" in task for task in tasks(spec).values())
 
 
-def test_what_learns_waits_for_the_gate_of_the_data(compiled_spec: dict[str, Any]) -> None:
+def test_training_and_later_steps_wait_for_the_data_gate(compiled_spec: dict[str, Any]) -> None:
     conditional = {}
     for name, task in tasks(compiled_spec).items():
         if "triggerPolicy" in task:
@@ -77,7 +113,7 @@ def test_what_learns_waits_for_the_gate_of_the_data(compiled_spec: dict[str, Any
     assert conditional["Pusher"] == "data_verdict"
 
 
-def test_every_container_has_the_image_of_the_run_and_our_entry_point(compiled_spec: dict[str, Any]) -> None:
+def test_every_container_runs_our_entry_point_in_the_image_of_the_run(compiled_spec: dict[str, Any]) -> None:
     for name, container in containers(compiled_spec).items():
         assert container["image"] == "{{$.inputs.parameters['image']}}"
         assert tasks(compiled_spec)[name]["inputs"]["parameters"]["image"] == {"componentInputParameter": "image"}
@@ -87,7 +123,7 @@ def test_every_container_has_the_image_of_the_run_and_our_entry_point(compiled_s
         assert "lifecycle" not in container
 
 
-def test_only_steps_that_use_beam_get_its_options(compiled_spec: dict[str, Any]) -> None:
+def test_only_beam_steps_get_beam_options(compiled_spec: dict[str, Any]) -> None:
     with_options = {name for name, each in containers(compiled_spec).items() if "--runner=DirectRunner" in each["args"]}
     assert with_options == BEAM_STEPS
     for name in BEAM_STEPS:
@@ -96,7 +132,7 @@ def test_only_steps_that_use_beam_get_its_options(compiled_spec: dict[str, Any])
     assert containers(compiled_spec)["DataGate"]["args"][-2] == "--json_serialized_inputs_spec_args"
 
 
-def test_files_of_the_project_are_named_as_in_the_image(compiled_spec: dict[str, Any]) -> None:
+def test_files_of_the_project_have_their_path_in_the_image(compiled_spec: dict[str, Any]) -> None:
     inputs = {name: task["inputs"]["parameters"] for name, task in tasks(compiled_spec).items()}
     assert inputs["ImportSchemaGen"]["schema_file"]["runtimeValue"]["constant"] == "data/schema.pbtxt"
     example_gen = {
@@ -108,12 +144,12 @@ def test_files_of_the_project_are_named_as_in_the_image(compiled_spec: dict[str,
     assert inputs["BaselineModel"]["serving_directory"]["runtimeValue"]["constant"] == "/digits/serving/digits-smoke"
 
 
-def test_pusher_learns_the_id_of_the_run(compiled_spec: dict[str, Any]) -> None:
+def test_pusher_gets_the_run_id(compiled_spec: dict[str, Any]) -> None:
     pusher = tasks(compiled_spec)["Pusher"]["inputs"]["parameters"]
     assert pusher["pipeline_run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 
 
-def test_failed_steps_are_tried_again(compiled_spec: dict[str, Any]) -> None:
+def test_failed_steps_are_retried(compiled_spec: dict[str, Any]) -> None:
     policy = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "86400s"}
     assert all(task["retryPolicy"] == policy for task in tasks(compiled_spec).values())
     [spec, _] = compiled("kubeflow.retries.max_retries=0")
@@ -136,7 +172,7 @@ def test_resources() -> None:
     assert all(each == {"resourceMemoryRequest": "2Gi", "resourceMemoryLimit": "2Gi"} for each in found.values())
 
 
-def test_versions_in_an_object_store() -> None:
+def test_steps_that_use_versions_get_the_serving_store() -> None:
     [spec, platform] = compiled("kubeflow.serving_store=s3://bucket/models")
     with_store = {
         name for name, each in containers(spec).items() if "--serving_store=s3://bucket/models" in each["args"]
@@ -146,17 +182,12 @@ def test_versions_in_an_object_store() -> None:
     assert not any("pvcMount" in each for each in executors.values())
 
 
-def test_resources_of_a_step_that_is_not_there() -> None:
-    with pytest.raises(CompileError, match=r"^kubeflow.resources.trainr: no such step; did you mean Trainer\? There"):
-        compiled("kubeflow.resources.Trainr.memory=3Gi")
-
-
-def test_an_integer_that_would_arrive_as_another() -> None:
+def test_a_seed_that_kfp_would_change_is_refused() -> None:
     with pytest.raises(CompileError, match="^step MnistExampleGen: seed is 9007199254740992, .* below 2\\^53 exactly"):
         compiled("data.seed=9007199254740993")
 
 
-def test_the_job_of_vertex_ai() -> None:
+def test_the_vertex_ai_job() -> None:
     [job] = compiled(*VERTEX, "kubeflow.gpu_count=1", "kubeflow.gpu_type=NVIDIA_TESLA_T4", target="vertex")
     assert job["displayName"] == "digits-smoke"
     assert job["runtimeConfig"] == {"gcsOutputDirectory": "gs://bucket/root"}
@@ -171,18 +202,3 @@ def test_the_job_of_vertex_ai() -> None:
         "accelerator": {"type": "NVIDIA_TESLA_T4", "count": "1"},
     }
     assert "--serving_store=gs://bucket/serving" in containers(spec)["Pusher"]["args"]
-
-
-def test_a_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "pipeline.yaml"
-    write_compiled("first", file)
-    assert file.read_text() == "first"
-
-    def disk_full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", disk_full)
-    with pytest.raises(OSError, match="No space left"):
-        write_compiled("second", file)
-    assert file.read_text() == "first"
-    assert list(tmp_path.iterdir()) == [file]

@@ -1,4 +1,4 @@
-"""`digits deploy` where something is wrong: one line, the right exit code, and nothing written."""
+"""Errors of `digits deploy`: one line, the right exit code, and no changes on the server."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from pipeline.kubeflow.deploy.connection import is_in_clear
+from pipeline.kubeflow.deploy.client import is_unencrypted
 
 Json = dict[str, Any]
 Deploy = Callable[..., Result]
@@ -21,15 +21,15 @@ LOGIN = (302, b"", {"location": "https://example.com/dex/auth"})
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--param", "epoch=3"], "no such parameter; did you mean 'epochs'? There are: data_uri (STRING, default"),
+        (["--param", "epoch=3"], "no such parameter; did you mean 'epochs'? Parameters: data_uri (STRING, default"),
         (["--param", "epochs=many"], "parameter epochs (NUMBER_INTEGER, default 8): expected an integer, not 'many'."),
         (["--param", "epochs=3.5"], "expected an integer, not '3.5'."),
         (["--param", "min_accuracy=nan"], "(NUMBER_DOUBLE, default 0.99): expected a number, not 'nan'."),
         (["--param", "min_accuracy=2"], "evaluation.min_accuracy: Input should be less than or equal to 1, not 2.0."),
         (["--param", "epochs"], "parameter 'epochs': expected name=value, such as epochs=3."),
-        (["--schedule", "0 25 * * *"], "schedule '0 25 * * *': hour: '25' is not 0 to 23."),
+        (["--schedule", "0 25 * * *"], "schedule '0 25 * * *': Bad hour; expected minute, hour"),
         (["--schedule", "0 2 * * *", "--wait"], "--wait follows a run that starts now"),
-        (["--image", "digits:2"], "--file is compiled already"),
+        (["--image", "digits:2"], "--file is already compiled"),
         (["--host", "localhost:8080"], "Did you mean http://localhost:8080?"),
         (["--host", "ftp://example.com"], "host 'ftp://example.com': expected the address of Kubeflow Pipelines"),
         (["--host", "http://me:secret@example.com"], "expected the address of Kubeflow Pipelines"),
@@ -42,7 +42,7 @@ LOGIN = (302, b"", {"location": "https://example.com/dex/auth"})
         (["--token-file", "empty"], "token file empty: is empty."),
     ],
 )
-def test_wrong_use_asks_nobody(
+def test_wrong_use_sends_no_request(
     kubeflow: Any, deploy: Deploy, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "empty").touch()
@@ -53,44 +53,49 @@ def test_wrong_use_asks_nobody(
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "arguments", "exit_code", "message"),
+    ("behavior", "arguments", "exit_code", "message"),
     [
-        ({"instead": {"/healthz": [HTML]}}, [], 1, "what answers is not Kubeflow Pipelines 2"),
-        ({"instead": {"/healthz": [(404, b"not here", {})]}}, [], 1, "what answers is not Kubeflow Pipelines 2"),
-        ({"instead": {"/healthz": [LOGIN]}}, [], 1, "asks for a login in a browser (302); set KFP_TOKEN"),
-        ({"instead": {"/healthz": [(200, b'{"apiServerReady": false}', {})]}}, [], 1, "not its API server"),
+        ({"instead": {"/healthz": [HTML]}}, [], 1, "the server is not Kubeflow Pipelines 2"),
+        ({"instead": {"/healthz": [(404, b"not here", {})]}}, [], 1, "the server is not Kubeflow Pipelines 2"),
+        ({"instead": {"/healthz": [LOGIN]}}, [], 1, "redirects to a login in a browser (302); set KFP_TOKEN"),
+        (
+            {"instead": {"/healthz": [(200, b'{"apiServerReady": false}', {})]}},
+            [],
+            1,
+            "but its API server (ml-pipeline) does not",
+        ),
         ({"instead": {"/healthz": [(503, b"no healthy upstream", {})]}}, [], 1, "refuses (503): no healthy upstream"),
-        ({"tag_name": "2.4.1"}, [], 1, "Kubeflow Pipelines 2.4.1 is too old: 2.5 is the first"),
+        ({"tag_name": "2.4.1"}, [], 1, "Kubeflow Pipelines 2.4.1 is too old: 2.5 is the first version"),
         (
             {"secret": ("authorization", "Bearer right")},
             [],
             1,
-            "the token is missing or not accepted (401); set KFP_TOKEN or give --token-file.",
+            "the token is missing or not accepted (401); set KFP_TOKEN or use --token-file.",
         ),
-        ({"user_namespace": "ada"}, [], 2, "has a namespace for each user: say which with --namespace."),
+        ({"user_namespace": "ada"}, [], 2, "has one namespace per user: set yours with --namespace."),
         ({"user_namespace": "ada"}, ["--namespace", "eve"], 1, "not allowed (403); check --namespace"),
-        ({}, ["--namespace", "ada"], 2, "serves a single user and runs everything in its own namespace"),
+        ({}, ["--namespace", "ada"], 2, "has a single user and runs everything in its own namespace"),
         ({"instead": {"/experiments": [(500, b'{"code": 13, "message": "no\\ndisk"}', {})]}}, [], 1, "(500): no disk"),
         (
             {"experiments": [{"experiment_id": "1", "display_name": "digits", "storage_state": "ARCHIVED"}]},
             [],
             1,
-            "the experiment digits is archived; restore it in the UI, or name another with --experiment.",
+            "the experiment digits is archived; restore it in the UI, or set another with --experiment.",
         ),
     ],
 )
-def test_what_a_server_says_is_one_line_and_nothing_is_written(
-    kubeflow: Any, deploy: Deploy, behaviour: Json, arguments: list[str], exit_code: int, message: str
+def test_errors_of_the_server_are_one_line_and_nothing_is_written(
+    kubeflow: Any, deploy: Deploy, behavior: Json, arguments: list[str], exit_code: int, message: str
 ) -> None:
-    vars(kubeflow).update(behaviour)
+    vars(kubeflow).update(behavior)
     result = deploy(*arguments)
     assert (result.exit_code, result.stdout, kubeflow.writes) == (exit_code, "", []), result.output
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"Error: {'namespace ada: ' if not behaviour else kubeflow.url}")
+    assert line.startswith(f"Error: {'namespace ada: ' if not behavior else kubeflow.url}")
     assert message in line
 
 
-def test_nobody_there(deploy: Deploy) -> None:
+def test_no_server(deploy: Deploy) -> None:
     result = deploy("--host", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert re.fullmatch(
@@ -118,7 +123,7 @@ def test_a_token_is_sent_and_never_shown(
 
 @pytest.mark.parametrize("value", ["secret\nsecret", "“secret”", "secret\x7f"])
 @pytest.mark.parametrize("source", ["KFP_TOKEN", "KFP_COOKIE", "token file wrong"])
-def test_what_no_header_can_hold_is_refused_and_never_shown(
+def test_values_that_no_header_can_hold_are_refused_and_never_shown(
     kubeflow: Any, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, value: str
 ) -> None:
     (tmp_path / "wrong").write_text(value)
@@ -131,26 +136,26 @@ def test_what_no_header_can_hold_is_refused_and_never_shown(
     assert "secret" not in result.output
 
 
-def test_a_password_in_the_address_is_refused_and_not_shown(deploy: Deploy) -> None:
+def test_a_password_in_the_address_is_refused_and_never_shown(deploy: Deploy) -> None:
     result = deploy("--host", "http://me:secret@example.com")
     assert result.exit_code == 2
-    assert "without a user and a password; set KFP_TOKEN" in result.stderr
+    assert "without user and password; set KFP_TOKEN" in result.stderr
     assert "secret" not in result.output
 
 
-def test_a_token_without_encryption_is_warned_of(
+def test_a_token_without_encryption_causes_a_warning(
     kubeflow: Any, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KFP_TOKEN", "secret")
     assert deploy().stderr == ""
-    monkeypatch.setattr("pipeline.kubeflow.deploy.connection.is_in_clear", lambda host: True)
+    monkeypatch.setattr("pipeline.kubeflow.deploy.client.is_unencrypted", lambda host: True)
     result = deploy("--host", f"{kubeflow.url}/pipeline/#/runs")
     assert result.exit_code == 0
-    assert result.stderr == f"Warning: the token goes to {kubeflow.url}/pipeline without encryption.\n"
+    assert result.stderr == f"Warning: the token is sent to {kubeflow.url}/pipeline without encryption.\n"
 
 
 @pytest.mark.parametrize(
-    ("host", "in_clear"),
+    ("host", "expected"),
     [
         ("http://kfp.example.com/pipeline", True),
         ("http://10.0.0.1:8080", True),
@@ -160,11 +165,11 @@ def test_a_token_without_encryption_is_warned_of(
         ("http://[::1]:8080", False),
     ],
 )
-def test_who_could_read_it(host: str, in_clear: bool) -> None:
-    assert is_in_clear(host) is in_clear
+def test_unencrypted_addresses(host: str, expected: bool) -> None:
+    assert is_unencrypted(host) is expected
 
 
-def test_each_user_has_a_namespace(kubeflow: Any, deploy: Deploy) -> None:
+def test_everything_is_created_in_the_namespace(kubeflow: Any, deploy: Deploy) -> None:
     kubeflow.user_namespace = "ada"
     kubeflow.run_states = [{"state": "FAILED"}]
     result = deploy("--namespace", "ada", "--wait")
@@ -172,29 +177,27 @@ def test_each_user_has_a_namespace(kubeflow: Any, deploy: Deploy) -> None:
     assert {each["namespace"] for each in (*kubeflow.pipelines, *kubeflow.experiments)} == {"ada"}
 
 
-@pytest.mark.parametrize("is_platform", [True, False])
-def test_names_that_are_taken(kubeflow: Any, deploy: Deploy, compiled_file: Path, is_platform: bool) -> None:
-    if not is_platform:
+@pytest.mark.parametrize("has_platform", [True, False])
+def test_a_name_that_another_pipeline_has(
+    kubeflow: Any, deploy: Deploy, compiled_file: Path, has_platform: bool
+) -> None:
+    if not has_platform:
         compiled_file.write_text(compiled_file.read_text().partition("---")[0])
     deploy()
     (version,) = kubeflow.versions
-    version["pipeline_spec"] = json.loads(json.dumps(version["pipeline_spec"]).replace("digits:1", "digits:2"))
-    number_of_writes = len(kubeflow.writes)
-    other_content = deploy()
-    assert other_content.exit_code == 1
-    assert f"has a version {version['display_name']} of other content" in other_content.stderr
     for name in ("DataGate", "Trainer", "Pusher"):
         text = json.dumps(version["pipeline_spec"]).replace(f'"{name}": {{"taskInfo', f'"X{name}": {{"taskInfo')
         version["pipeline_spec"] = json.loads(text)
-    other_pipeline = deploy()
-    assert other_pipeline.exit_code == 1
+    number_of_writes = len(kubeflow.writes)
+    result = deploy()
+    assert result.exit_code == 1
     assert (
-        "another pipeline of the name digits, none of whose steps (XDataGate, XPusher, XTrainer) is one of this"
-    ) in other_pipeline.stderr
+        "another pipeline with the name digits, with other steps: XDataGate, XPusher, XTrainer; choose" in result.stderr
+    )
     assert len(kubeflow.writes) == number_of_writes
 
 
-def test_an_upload_that_is_refused_leaves_nothing(kubeflow: Any, deploy: Deploy) -> None:
+def test_a_refused_upload_leaves_nothing(kubeflow: Any, deploy: Deploy) -> None:
     refusal = json.dumps({"error_message": "invalid v2 pipeline spec", "error_details": "…"}).encode()
     kubeflow.instead["/pipelines/upload_version"] = [(400, refusal, {})]
     result = deploy()
