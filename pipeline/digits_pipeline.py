@@ -19,7 +19,7 @@ from components.evaluator.component import GatedEvaluator
 from components.example_gen.component import MnistExampleGen
 from components.example_gen.sources.detection import DataVersion
 from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
-from components.pusher.component import AtomicPusher
+from components.pusher import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
 from components.serving_check.component import ServingCheck
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
@@ -42,7 +42,7 @@ _CODE: Mapping[str, str] = {
     "CorruptedExampleGen": "components.robustness.executor",
     "RobustnessEvaluator": "components.evaluator.executor",
     "ServingCheck": "components.serving_check.executor",
-    "Pusher": "components.pusher.component",
+    "Pusher": "components.pusher",
 }
 """The module that a step with code of ours runs: with all that it imports, it is part of the step's cache key."""
 
@@ -146,10 +146,12 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             infra_validator_blessing=infra_validators[0].outputs["blessing"] if infra_validators else None,
             examples=example_gen.outputs["examples"],
             statistics=statistics_gen.outputs["statistics"],
-            data_verdict=data_gate.outputs[VERDICT_KEY],
-            evaluation_verdict=evaluator.outputs[VERDICT_KEY],
-            robustness_verdict=robustness_evaluator.outputs[VERDICT_KEY],
-            serving_verdict=serving_check.outputs[VERDICT_KEY],
+            verdicts={
+                "data_verdict": data_gate.outputs[VERDICT_KEY],
+                "evaluation_verdict": evaluator.outputs[VERDICT_KEY],
+                "robustness_verdict": robustness_evaluator.outputs[VERDICT_KEY],
+                "serving_verdict": serving_check.outputs[VERDICT_KEY],
+            },
             push_destination=pusher_pb2.PushDestination(
                 filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(settings.serving_directory))
             ),

@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 from tfx.utils.name_utils import get_full_name
 
-from components.original_uri import ORIGINAL_URI_KEY
 from components.verdict_artifact import VerdictArtifact
-from pipeline.kubeflow.step.executor_messages import LocalInput, apply_overrides, globalize, localize
+from pipeline.kubeflow.step.executor_messages import (
+    ORIGINAL_URI_KEY,
+    LocalInput,
+    apply_overrides,
+    globalize,
+    localize,
+)
 from pipeline.kubeflow.step.failure import KubeflowStepError
 
 POD = Path("/pod")

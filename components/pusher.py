@@ -1,4 +1,4 @@
-"""AtomicPusher: TFX's Pusher, but for when it pushes, what it ships with the model, and how."""
+"""AtomicPusher: TFX's Pusher with atomic publishing, required verdicts and provenance."""
 
 import json
 import logging
@@ -31,8 +31,7 @@ from tfx.utils import io_utils, path_utils, proto_utils
 from components.baseline_driver import BASELINE_KEY, BaselineDriver
 from components.example_gen.sources.detection import FINGERPRINT_KEY, URI_KEY
 from components.features import TRAIN_SPLIT
-from components.original_uri import original_uri
-from components.verdict import Finding, Verdict, read_verdict
+from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
 from registry.provenance import (
     DamagedVersionError,
@@ -44,22 +43,20 @@ from registry.provenance import (
     read_provenance,
 )
 from registry.publishing import publish, require_file_system
-from registry.versions import SAVED_MODEL_FILE, TRAIN_STATISTICS_FILE, Version, find_baseline
+from registry.versions import SAVED_MODEL_FILE, TRAIN_STATISTICS_FILE, find_baseline
 
-DATA_VERDICT_KEY = "data_verdict"
-EVALUATION_VERDICT_KEY = "evaluation_verdict"
-ROBUSTNESS_VERDICT_KEY = "robustness_verdict"
-SERVING_VERDICT_KEY = "serving_verdict"
+VERDICT_KEYS = ("data_verdict", "evaluation_verdict", "robustness_verdict", "serving_verdict")
+"""The verdicts of the gates, in the order of the pipeline."""
+
 INFRA_VALIDATOR_BLESSING_KEY = "infra_validator_blessing"
 CODE_KEY = "code"
 
-VERDICT_KEYS = (DATA_VERDICT_KEY, EVALUATION_VERDICT_KEY, ROBUSTNESS_VERDICT_KEY, SERVING_VERDICT_KEY)
-"""The gates in the order of the pipeline."""
-
 _HAS_MODEL_PROPERTY = "has_model"
+_ORIGINAL_URI_PROPERTY = "original_uri"
+"""Set by the entry point of steps on Kubeflow if the artifact is a local copy."""
 
 _STATISTICS_FILE = "FeatureStats.pb"
-"""As in tfx/components/statistics_gen/executor.py, which would import TFDV, Beam and TensorFlow for it."""
+"""From tfx/components/statistics_gen/executor.py, whose import would load TFDV, Beam and TensorFlow."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,20 +84,16 @@ class AtomicPusherSpec(ComponentSpec):
 
 
 class Driver(BaselineDriver):
-    """Pushes again what the cache alone would leave out.
+    """Repeats a push that TFX's cache alone would skip.
 
-    - A model that returns after a push of another model. The cache key contains the run that pushed the newest other
+    - A model that returns after a push of another model: the cache key contains the run that pushed the newest other
       model. A rollback is not a push, so a repeated run does not undo a rollback.
-    - A model whose pushed version was deleted. TFX's cache does not check the serving folder, so the driver marks the
-      artifact of such a version as deleted.
+    - A model whose pushed version was deleted: TFX's cache ignores the serving folder, so the driver marks the artifact
+      of such a version as deleted.
     """
 
     def run(self, execution_info: ExecutionInfo) -> DriverOutput:
-        """Updates the artifacts of deleted versions and sets the execution property `baseline`; TFX calls this."""
-        self._mark_deleted_versions()
-        return super().run(execution_info)
-
-    def _mark_deleted_versions(self) -> None:
+        """Marks artifacts of deleted versions and sets the execution property `baseline`; TFX calls this."""
         with self._metadata_handle as metadata:
             deleted = [
                 artifact
@@ -111,28 +104,32 @@ class Driver(BaselineDriver):
             for artifact in deleted:
                 artifact.state = MlmdArtifact.DELETED
             metadata.store.put_artifacts(deleted)
+        return super().run(execution_info)
 
     def baseline_identity(self, execution_info: ExecutionInfo) -> str:
-        """Returns the id of the run that pushed the newest other model; a rolled back copy has that of the original."""
+        """Returns the id of the run that pushed the newest other model; a rollback has the id of its original."""
         [model] = execution_info.input_dict[MODEL_KEY]
         candidate = model_fingerprint(Path(path_utils.serving_model_path(model.uri)))
         destination = _destination(execution_info.exec_properties[PUSH_DESTINATION_KEY])
-        other = find_baseline(Path(destination), candidate)
-        return _pushed_by(other) if other else ""
+        version = find_baseline(Path(destination), candidate)
+        if version is None:
+            return ""
+        try:
+            provenance = read_provenance(version.directory)
+        except DamagedVersionError:
+            provenance = None
+        return (provenance and provenance.origin.pipeline_run) or str(version.number)
 
 
 class Executor(tfx_pusher.Executor):
-    """Executor of AtomicPusher; what it does not say is as in TFX's."""
+    """Executor of AtomicPusher."""
 
     def CheckBlessing(self, input_dict: InputArtifacts) -> bool:  # noqa: N802 (the name is TFX's)
-        """Tells whether every blessing blesses the model and every verdict lets it pass; none of them may be missing.
-
-        Args:
-            input_dict: The artifacts given to `Do`.
-        """
+        """Returns whether all required verdicts and blessings exist and all that exist are positive."""
+        verdicts = _read_verdicts(input_dict)
         required = (*VERDICT_KEYS, MODEL_BLESSING_KEY, INFRA_BLESSING_KEY)
         refusals = [f"there is no {key}" for key in required if not input_dict.get(key)]
-        refusals += [f"{verdict.gate} refused" for verdict in _read_verdicts(input_dict) if not verdict.passed]
+        refusals += [f"{verdict.gate} refused" for verdict in verdicts if not verdict.passed]
         blessing = _single(input_dict, INFRA_VALIDATOR_BLESSING_KEY)
         if blessing and not is_infra_validated(blessing):
             refusals.append("InfraValidator did not bless the model")
@@ -143,11 +140,7 @@ class Executor(tfx_pusher.Executor):
         return not refusals
 
     def GetModelPath(self, input_dict: InputArtifacts) -> str:  # noqa: N802 (the name is TFX's)
-        """Returns the folder of the model: of the copy that has warm-up requests, if there is one.
-
-        Args:
-            input_dict: The artifacts given to `Do`.
-        """
+        """Returns the folder of the model, or of its copy with warm-up requests if there is one."""
         blessing = _single(input_dict, INFRA_BLESSING_KEY)
         if blessing and blessing.get_int_custom_property(_HAS_MODEL_PROPERTY):
             return super().GetModelPath({INFRA_BLESSING_KEY: [blessing]})
@@ -156,12 +149,12 @@ class Executor(tfx_pusher.Executor):
     def Do(  # noqa: N802 (the name is TFX's)
         self, input_dict: InputArtifacts, output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
     ) -> None:
-        """Publishes the model if nothing speaks against it; TFX calls this.
+        """Publishes the model if no gate refuses it; TFX calls this.
 
         Args:
             input_dict: The model, its blessings and verdicts, and the data with its statistics.
             output_dict: `pushed_model`, the artifact to fill.
-            exec_properties: What the component was given.
+            exec_properties: The parameters of the component.
 
         Raises:
             PublishingError: The version cannot be written.
@@ -173,7 +166,7 @@ class Executor(tfx_pusher.Executor):
             return
         destination = _destination(exec_properties[PUSH_DESTINATION_KEY])
         model_path = self.GetModelPath(input_dict)
-        # What may fail comes before what cannot be taken back.
+        # Publishing cannot be undone, so everything else that may fail comes first.
         io_utils.copy_dir(model_path, pushed_model.uri)
         statistics = artifact_utils.get_split_uri(input_dict[STATISTICS_KEY], TRAIN_SPLIT)
         extra = {TRAIN_STATISTICS_FILE: Path(statistics, _STATISTICS_FILE)}
@@ -183,24 +176,29 @@ class Executor(tfx_pusher.Executor):
 
     def _origin(self, input_dict: InputArtifacts, code: str) -> Origin:
         model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
-        data = _data_origin(artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY]))
+        examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
+        data = DataOrigin(
+            uri=examples.get_string_custom_property(URI_KEY),
+            span=examples.span,
+            fingerprint=examples.get_string_custom_property(FINGERPRINT_KEY),
+        )
         return Origin(
             pipeline_run=self._context.pipeline_run_id if self._context else None,
-            model_uri=original_uri(model),
+            model_uri=model.get_string_custom_property(_ORIGINAL_URI_PROPERTY) or model.uri,
             ingredients=Ingredients(data=data, code=json.loads(code)),
             gates=tuple(gate_record(verdict) for verdict in _read_verdicts(input_dict)),
         )
 
 
 class AtomicPusher(BaseComponent):
-    """Pushes a model that no gate refuses, so that a server sees it whole or not at all.
+    """Pushes a model that no gate refuses, so that a server sees it complete or not at all.
 
-    TFX's Pusher copies file by file into the serving folder, which leaves a part of a version there if it is killed;
-    its versions are whole seconds, so that of two pushes within a second the latter is left out; it takes no verdicts,
-    and pushes what comes without a blessing. The contract is the same otherwise: its output, `pushed_model`, has
-    `pushed`, and, if that is 1, a copy of the model, `pushed_destination` and `pushed_version`.
+    TFX's Pusher copies file by file into the serving folder and leaves part of a version if it is killed. It skips the
+    second of two pushes within a second. It accepts no verdicts and pushes a model without blessings. The output is the
+    same: `pushed_model` has the property `pushed` and, if that is 1, a copy of the model and the properties
+    `pushed_destination` and `pushed_version`.
 
-    With the model it ships its provenance and the statistics of its train split, below `assets.extra`.
+    A version also holds its provenance and the statistics of its train split, in `assets.extra`.
     """
 
     SPEC_CLASS = AtomicPusherSpec
@@ -217,81 +215,58 @@ class AtomicPusher(BaseComponent):
         infra_blessing: BaseChannel,
         examples: BaseChannel,
         statistics: BaseChannel,
-        data_verdict: BaseChannel,
-        evaluation_verdict: BaseChannel,
-        robustness_verdict: BaseChannel,
-        serving_verdict: BaseChannel,
+        verdicts: Mapping[str, BaseChannel],
         infra_validator_blessing: BaseChannel | None = None,
     ) -> None:
         """Defines the step.
 
         Args:
             model: The model to push.
-            push_destination: Its serving directory, on a local or mounted file system.
-            code: Fingerprint of the code of each step that the model was made with, by the name of the step.
+            push_destination: Serving directory of the model, on a local or mounted file system.
+            code: Fingerprint of the code of each step, by step name, for the provenance.
             model_blessing: Blessing of Evaluator.
-            infra_blessing: Blessing of ServingCheck. If it comes with a copy of the model, this is pushed, for its
-                warm-up requests.
-            examples: What the model has learnt from; its properties say which data this is.
-            statistics: Of the data; those of train are shipped, for the gate of the next run.
-            data_verdict: Verdict of DataGate.
-            evaluation_verdict: Verdict on the test split.
-            robustness_verdict: Verdict on its corrupted copies.
-            serving_verdict: Verdict of ServingCheck.
-            infra_validator_blessing: Blessing of TFX's own InfraValidator, where it is switched on.
+            infra_blessing: Blessing of ServingCheck. A copy of the model in it is pushed, because it has warm-up
+                requests.
+            examples: The data of the model; their properties identify it.
+            statistics: Statistics of the data; those of train are pushed for DataGate in later runs.
+            verdicts: The verdicts of all gates, by `VERDICT_KEYS`.
+            infra_validator_blessing: Blessing of TFX's own InfraValidator, if it is switched on.
 
         Raises:
-            ValueError: The destination is of a kind that is not supported.
+            ValueError: The destination is of an unsupported kind.
             PublishingError: The serving directory is a URL.
         """
         require_file_system(_destination(proto_utils.proto_to_json(push_destination)))
         super().__init__(
             AtomicPusherSpec(
-                **{
-                    MODEL_KEY: model,
-                    PUSH_DESTINATION_KEY: push_destination,
-                    CODE_KEY: json.dumps(dict(code)),
-                    # The driver fills it in when the step starts.
-                    BASELINE_KEY: "",
-                    MODEL_BLESSING_KEY: model_blessing,
-                    INFRA_BLESSING_KEY: infra_blessing,
-                    INFRA_VALIDATOR_BLESSING_KEY: infra_validator_blessing,
-                    EXAMPLES_KEY: examples,
-                    STATISTICS_KEY: statistics,
-                    DATA_VERDICT_KEY: data_verdict,
-                    EVALUATION_VERDICT_KEY: evaluation_verdict,
-                    ROBUSTNESS_VERDICT_KEY: robustness_verdict,
-                    SERVING_VERDICT_KEY: serving_verdict,
-                    PUSHED_MODEL_KEY: Channel(type=PushedModel),
-                }
+                model=model,
+                push_destination=push_destination,
+                code=json.dumps(dict(code)),
+                baseline="",
+                model_blessing=model_blessing,
+                infra_blessing=infra_blessing,
+                infra_validator_blessing=infra_validator_blessing,
+                examples=examples,
+                statistics=statistics,
+                pushed_model=Channel(type=PushedModel),
+                **verdicts,
             )
         )
 
 
-def _data_origin(examples: Artifact) -> DataOrigin:
-    return DataOrigin(
-        uri=examples.get_string_custom_property(URI_KEY),
-        span=examples.span,
-        fingerprint=examples.get_string_custom_property(FINGERPRINT_KEY),
-    )
-
-
 def gate_record(verdict: Verdict) -> GateRecord:
-    """Returns what a provenance keeps of a verdict: the decision, and the findings that are numbers."""
+    """Returns the decision and the numeric findings of a verdict for the provenance."""
     metrics: dict[str, dict[str, float]] = {}
     for finding in verdict.findings:
         if isinstance(finding.value, int | float):
-            metrics.setdefault(_metric(finding), {})[finding.slice] = finding.value
+            metric = f"{finding.metric} of {finding.feature}" if finding.feature else finding.metric
+            metrics.setdefault(metric, {})[finding.slice] = finding.value
     return GateRecord(gate=verdict.gate, passed=verdict.passed, metrics=metrics)
 
 
-def _metric(finding: Finding) -> str:
-    return f"{finding.metric} of {finding.feature}" if finding.feature else finding.metric
-
-
 def _read_verdicts(input_dict: InputArtifacts) -> list[Verdict]:
-    given = (_single(input_dict, key) for key in VERDICT_KEYS)
-    return [read_verdict(verdict.uri) for verdict in given if verdict]
+    artifacts = (_single(input_dict, key) for key in VERDICT_KEYS)
+    return [read_verdict(artifact.uri) for artifact in artifacts if artifact]
 
 
 def _single(input_dict: InputArtifacts, key: str) -> Artifact | None:
@@ -299,17 +274,8 @@ def _single(input_dict: InputArtifacts, key: str) -> Artifact | None:
     return artifact_utils.get_single_instance(artifacts) if artifacts else None
 
 
-def _pushed_by(version: Version) -> str:
-    try:
-        provenance = read_provenance(version.directory)
-    except DamagedVersionError:
-        provenance = None
-    return provenance.origin.pipeline_run if provenance and provenance.origin.pipeline_run else str(version.number)
-
-
 def _destination(push_destination: str) -> str:
-    parsed = proto_utils.json_to_proto(push_destination, pusher_pb2.PushDestination())
-    filesystem = parsed.filesystem
+    filesystem = proto_utils.json_to_proto(push_destination, pusher_pb2.PushDestination()).filesystem
     by_time = (pusher_pb2.Versioning.AUTO, pusher_pb2.Versioning.UNIX_TIMESTAMP)
     if not filesystem.base_directory or filesystem.versioning not in by_time:
         raise ValueError(

@@ -1,1 +1,0 @@
-"""Pusher: publishes a model that every gate has passed."""

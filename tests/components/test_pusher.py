@@ -1,0 +1,328 @@
+import itertools
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable.data_types import ExecutionInfo
+from tfx.proto import pusher_pb2
+from tfx.types import Artifact, Channel
+from tfx.types.artifact_utils import encode_split_names
+from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.utils.proto_utils import proto_to_json
+
+from components import pusher
+from components.pusher import VERDICT_KEYS, AtomicPusher, Driver, Executor, gate_record
+from components.verdict import Finding, Verdict
+from components.verdict_artifact import VerdictArtifact, publish_verdict
+from registry.provenance import (
+    DataOrigin,
+    GateRecord,
+    Ingredients,
+    Origin,
+    Provenance,
+    model_fingerprint,
+    read_provenance,
+)
+from registry.publishing import PublishingError, prune, publish, roll_back
+from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
+from tests.support.saved_models import make_model, weights_of
+
+INGREDIENTS = Ingredients(data=DataOrigin(uri="/data/span-3", span=3, fingerprint="ab"), code={"Trainer": "cd"})
+BLESSINGS = ("model_blessing", "infra_blessing", "infra_validator_blessing")
+
+Inputs = dict[str, list[Artifact]]
+Push = Callable[[Inputs], Artifact]
+
+
+def make_artifact(directory: Path, kind: type[Artifact]) -> Artifact:
+    directory.mkdir(parents=True)
+    artifact = kind()
+    artifact.uri = str(directory)
+    return artifact
+
+
+def make_verdict(directory: Path, gate: str, *, passed: bool) -> Artifact:
+    artifact = make_artifact(directory, VerdictArtifact)
+    findings = (
+        Finding("accuracy", "all", passed=passed, value=0.995, lower_bound=0.99),
+        Finding("recall", "digit 7", passed=True, value=0.98),
+    )
+    publish_verdict(Verdict(gate, findings, "Train longer."), artifact)
+    return artifact
+
+
+def bless(blessing: Artifact, *, blessed: bool) -> Artifact:
+    blessing.set_int_custom_property("blessed", int(blessed))
+    return blessing
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    """All inputs of AtomicPusher, for a model that no gate refuses."""
+    artifacts = {
+        "model": make_artifact(tmp_path / "model", Model),
+        "examples": make_artifact(tmp_path / "examples", Examples),
+        "statistics": make_artifact(tmp_path / "statistics", ExampleStatistics),
+        "model_blessing": bless(make_artifact(tmp_path / "model_blessing", ModelBlessing), blessed=True),
+        "infra_blessing": bless(make_artifact(tmp_path / "infra_blessing", InfraBlessing), blessed=True),
+        "infra_validator_blessing": bless(make_artifact(tmp_path / "validator", InfraBlessing), blessed=True),
+        **{key: make_verdict(tmp_path / key, f"Gate of {key}", passed=True) for key in VERDICT_KEYS},
+    }
+    make_model(tmp_path / "model" / "Format-Serving", "plain")
+    for split in ("train", "eval"):
+        (tmp_path / "statistics" / f"Split-{split}").mkdir()
+        (tmp_path / "statistics" / f"Split-{split}" / "FeatureStats.pb").write_text(f"statistics of {split}")
+    artifacts["examples"].span = 3
+    artifacts["examples"].set_string_custom_property("uri", "/data/span-3")
+    artifacts["examples"].set_string_custom_property("fingerprint", "ab")
+    artifacts["statistics"].split_names = encode_split_names(["train", "eval"])
+    return {key: [artifact] for key, artifact in artifacts.items()}
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Path:
+    return tmp_path / "serving" / "digits"
+
+
+@pytest.fixture
+def push(tmp_path: Path, serving: Path) -> Push:
+    """Runs the executor like TFX and returns the output artifact."""
+    attempts = itertools.count(1)
+
+    def run(inputs: Inputs) -> Artifact:
+        pushed_model = make_artifact(tmp_path / f"pushed-{next(attempts)}", PushedModel)
+        properties = {"push_destination": proto_to_json(destination(serving)), "code": '{"Trainer": "cd"}'}
+        Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, {"pushed_model": [pushed_model]}, properties)
+        return pushed_model
+
+    return run
+
+
+def destination(serving: Path | str) -> pusher_pb2.PushDestination:
+    filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(serving))
+    return pusher_pb2.PushDestination(filesystem=filesystem)
+
+
+def only_version(serving: Path) -> tuple[Version, Provenance]:
+    (version,) = list_versions(serving)
+    provenance = read_provenance(version.directory)
+    assert provenance
+    return version, provenance
+
+
+def test_a_model_without_refusals_is_pushed_once_with_its_provenance(
+    inputs: Inputs, push: Push, serving: Path, tmp_path: Path
+) -> None:
+    # The second push is a retry in the same run.
+    pushed_models = [push(inputs), push(inputs)]
+    version, provenance = only_version(serving)
+    for pushed_model in pushed_models:
+        assert pushed_model.get_int_custom_property("pushed") == 1
+        assert pushed_model.get_string_custom_property("pushed_destination") == str(version.directory)
+        assert pushed_model.get_string_custom_property("pushed_version") == str(version.number)
+        assert weights_of(Path(pushed_model.uri)) == "plain"
+    assert (version.directory / TRAIN_STATISTICS_FILE).read_text() == "statistics of train"
+    assert provenance.model_fingerprint == model_fingerprint(tmp_path / "model" / "Format-Serving")
+    assert TRAIN_STATISTICS_FILE in provenance.files
+    metrics = {"accuracy": {"all": 0.995}, "recall": {"digit 7": 0.98}}
+    assert provenance.origin == Origin(
+        pipeline_run="run 1",
+        model_uri=str(tmp_path / "model"),
+        ingredients=INGREDIENTS,
+        gates=tuple(GateRecord(gate=f"Gate of {key}", passed=True, metrics=metrics) for key in VERDICT_KEYS),
+    )
+
+
+def test_the_provenance_names_the_original_of_a_local_copy(inputs: Inputs, push: Push, serving: Path) -> None:
+    inputs["model"][0].set_string_custom_property("original_uri", "minio://mlpipeline/model")
+    push(inputs)
+    assert only_version(serving)[1].origin.model_uri == "minio://mlpipeline/model"
+
+
+def test_the_copy_with_warm_up_requests_is_pushed(inputs: Inputs, push: Push, serving: Path, tmp_path: Path) -> None:
+    stamped = make_model(tmp_path / "infra_blessing" / "stamped_model", "plain")
+    (stamped / "assets.extra").mkdir()
+    (stamped / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"requests")
+    inputs["infra_blessing"][0].set_int_custom_property("has_model", 1)
+    push(inputs)
+    version, provenance = only_version(serving)
+    assert (version.directory / "assets.extra" / "tf_serving_warmup_requests").read_bytes() == b"requests"
+    assert provenance.model_fingerprint == model_fingerprint(tmp_path / "model" / "Format-Serving")
+    assert provenance.origin.model_uri == str(tmp_path / "model")
+
+
+@pytest.mark.parametrize("key", [*VERDICT_KEYS, "model_blessing", "infra_blessing"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_missing_verdict_or_blessing_prevents_the_push(
+    key: str, empty: bool, inputs: Inputs, push: Push, serving: Path
+) -> None:
+    # Kubeflow omits missing inputs or passes empty lists.
+    without = {name: artifacts for name, artifacts in inputs.items() if name != key}
+    pushed_model = push({**without, key: []} if empty else without)
+    assert pushed_model.get_int_custom_property("pushed") == 0
+    assert not serving.exists()
+
+
+def test_infra_validator_is_optional(inputs: Inputs, push: Push, serving: Path) -> None:
+    del inputs["infra_validator_blessing"]
+    assert push(inputs).get_int_custom_property("pushed") == 1
+    assert only_version(serving)
+
+
+@pytest.mark.parametrize("key", [*VERDICT_KEYS, *BLESSINGS])
+def test_a_single_refusal_prevents_the_push(
+    key: str, inputs: Inputs, push: Push, serving: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if key in VERDICT_KEYS:
+        inputs[key] = [make_verdict(tmp_path / "refusal", "The gate", passed=False)]
+    else:
+        bless(inputs[key][0], blessed=False)
+    with caplog.at_level(logging.INFO, logger="components.pusher"):
+        pushed_model = push(inputs)
+    assert pushed_model.get_int_custom_property("pushed") == 0
+    assert not pushed_model.has_custom_property("pushed_version")
+    assert not serving.exists()
+    assert list(Path(pushed_model.uri).iterdir()) == []
+    reasons = {"infra_validator_blessing": "InfraValidator did not bless the model"}
+    reason = "The gate refused" if key in VERDICT_KEYS else reasons.get(key, "the model is not blessed")
+    messages = [record.message for record in caplog.records if record.name == "components.pusher"]
+    assert messages == [f"not pushed: {reason}"]
+
+
+def test_a_push_that_fails_publishes_nothing(
+    inputs: Inputs, push: Push, serving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no space for the archive")
+
+    monkeypatch.setattr(pusher.io_utils, "copy_dir", fail)
+    with pytest.raises(OSError, match="no space for the archive"):
+        push(inputs)
+    assert list_versions(serving) == []
+
+
+def test_the_provenance_keeps_the_numeric_findings() -> None:
+    findings = (
+        Finding("accuracy", "all", passed=True, value=0.995),
+        Finding("accuracy", "digit 3", passed=True, value=1),
+        Finding("drift", "train", passed=True, value=0.01, feature="label"),
+        Finding("drift", "train", passed=False, value=0.2, feature="image"),
+        Finding("shape", "train", passed=True, value="28x28", feature="image"),
+        Finding("comparison", "all", passed=True),
+    )
+    assert gate_record(Verdict("Gate", findings, "")) == GateRecord(
+        gate="Gate",
+        passed=False,
+        metrics={
+            "accuracy": {"all": 0.995, "digit 3": 1},
+            "drift of label": {"train": 0.01},
+            "drift of image": {"train": 0.2},
+        },
+    )
+
+
+def make_pusher(push_destination: pusher_pb2.PushDestination, **channels: Any) -> AtomicPusher:
+    kinds = {"model": Model, "model_blessing": ModelBlessing, "infra_blessing": InfraBlessing, "examples": Examples}
+    kinds |= {"statistics": ExampleStatistics}
+    channels = {key: Channel(type=kind) for key, kind in kinds.items()} | channels
+    verdicts = {key: channels.pop(key, Channel(type=VerdictArtifact)) for key in VERDICT_KEYS}
+    return AtomicPusher(push_destination=push_destination, code={"Trainer": "cd"}, verdicts=verdicts, **channels)
+
+
+@pytest.mark.parametrize(
+    ("push_destination", "error", "message"),
+    [
+        (destination("gs://bucket/serving"), PublishingError, "gs://bucket/serving: expected a folder of this machine"),
+        (pusher_pb2.PushDestination(), ValueError, "push_destination: expected a `filesystem` with a `base_directory`"),
+        (destination(""), ValueError, "push_destination: expected a `filesystem` with a `base_directory`"),
+    ],
+)
+def test_an_unsupported_destination_is_refused_when_the_pipeline_is_built(
+    push_destination: pusher_pb2.PushDestination, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make_pusher(push_destination)
+
+
+def test_the_cache_key_changes_with_a_push_of_another_model_only(inputs: Inputs, serving: Path, tmp_path: Path) -> None:
+    metadata = Metadata(sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")))
+    candidate = inputs["model"][0]
+    info = ExecutionInfo(
+        input_dict={"model": [candidate]}, exec_properties={"push_destination": proto_to_json(destination(serving))}
+    )
+    models = {"candidate": Path(candidate.uri) / "Format-Serving", "other": make_model(tmp_path / "other", "other")}
+    runs = iter(range(100))
+
+    def identity_after(*steps: str) -> str:
+        for step in steps:
+            if step == "rollback":
+                roll_back(serving, None)
+            elif step == "prune":
+                assert prune(serving, keep=1)
+            else:
+                publish(models[step], serving, {}, Origin(pipeline_run=f"run {next(runs)}"))
+        return Driver(metadata).run(info).exec_properties["baseline"].string_value
+
+    assert identity_after() == identity_after("candidate") == "", "a repeated first run"
+    assert identity_after("other", "candidate") == "run 1"
+    assert identity_after("candidate") == "run 1", "a repeated later run"
+    assert identity_after("rollback") == "run 1", "a rollback is not undone"
+    assert identity_after("prune") == "run 1", "even if the original is pruned"
+    assert identity_after("rollback", "rollback") == "run 1", "nor are two rollbacks"
+    assert identity_after("other") == "run 4", "a model that returns is pushed again"
+
+
+def run_in_pipeline(inputs: Inputs, tmp_path: Path) -> None:
+    properties: dict[str, Any] = {"statistics": {"split_names": '["train", "eval"]'}, "examples": {"span": 3}}
+    custom_properties: dict[str, Any] = {
+        **{key: {"blessed": 1} for key in BLESSINGS},
+        "examples": {"uri": "/data/span-3", "fingerprint": "ab"},
+        # Without a version, TFX assumes an old layout of the files.
+        "statistics": {"tfx_version": "1.21.0"},
+    }
+    importers = {
+        key: Importer(
+            artifact.uri,
+            type(artifact),
+            properties=properties.get(key),
+            custom_properties=custom_properties.get(key),
+        ).with_id(key)
+        for key, [artifact] in inputs.items()
+    }
+    step = make_pusher(
+        destination(tmp_path / "serving" / "digits"),
+        **{key: importer.outputs["result"] for key, importer in importers.items()},
+    )
+    pipeline = Pipeline(
+        pipeline_name="digits",
+        pipeline_root=str(tmp_path / "root"),
+        components=[*importers.values(), step],
+        metadata_connection_config=sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")),
+        enable_cache=True,
+    )
+    LocalDagRunner().run(pipeline)
+
+
+def test_in_a_pipeline_only_a_deleted_version_is_pushed_again(inputs: Inputs, serving: Path, tmp_path: Path) -> None:
+    run_in_pipeline(inputs, tmp_path)
+    version, provenance = only_version(serving)
+    assert provenance.origin.pipeline_run
+    assert provenance.origin.ingredients == INGREDIENTS
+    assert [gate.gate for gate in provenance.origin.gates] == [f"Gate of {key}" for key in VERDICT_KEYS]
+    (archive,) = (tmp_path / "root").glob("AtomicPusher/pushed_model/*")
+    assert weights_of(archive) == "plain"
+    run_in_pipeline(inputs, tmp_path)
+    assert list_versions(serving) == [version]
+    shutil.rmtree(version.directory)
+    run_in_pipeline(inputs, tmp_path)
+    version, _ = only_version(serving)
+    run_in_pipeline(inputs, tmp_path)
+    assert list_versions(serving) == [version]
