@@ -46,7 +46,7 @@ class Inference:
     @cached_property
     def num_images(self) -> int:
         """Number of images: the longest first dimension, 0 if there is none."""
-        return batch_size(self.inputs)
+        return max((len(values) for values in self.inputs.values() if values.ndim), default=0)
 
     def can_join(self, other: "Inference") -> bool:
         """Returns whether one call can run both."""
@@ -63,11 +63,6 @@ class Inference:
         if any(not values.ndim or len(values) != self.num_images for values in self.inputs.values()):
             return None
         return {name: (values.dtype, values.shape[1:]) for name, values in self.inputs.items()}
-
-
-def batch_size(inputs: Tensors) -> int:
-    """Returns the number of images: the longest first dimension, 0 if there is none."""
-    return max((len(values) for values in inputs.values() if values.ndim), default=0)
 
 
 def run_batch(inferences: Sequence[Inference]) -> list[Tensors | Exception]:

@@ -47,7 +47,6 @@ class ServerOptions:
         max_body_bytes: Maximum size of a request.
         max_concurrency: Maximum number of concurrent model calls; the number of cores by default.
         max_queue: Maximum number of requests that wait for a model call.
-        num_threads: Threads per model call. One is fastest with many clients, because every core then has its own call.
         request_timeout_seconds: Time after which a request fails with DEADLINE_EXCEEDED.
         poll_seconds: Time between two checks for new versions.
         grace_seconds: How long a stopping server waits for running requests.
@@ -58,7 +57,6 @@ class ServerOptions:
     max_body_bytes: int = 64 * _MEBIBYTE
     max_concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_queue: int = 256
-    num_threads: int = 1
     request_timeout_seconds: float = 30.0
     poll_seconds: float = 1.0
     grace_seconds: float = 10.0
@@ -69,8 +67,13 @@ class ServerOptions:
         Raises:
             ValueError: Limits are out of range; the message names all of them.
         """
-        minimums = {"max_batch_size": 1, "max_body_bytes": 1, "max_concurrency": 1, "num_threads": 1}
-        minimums |= {"max_queue": 0, "grace_seconds": 0}
+        minimums = {
+            "max_batch_size": 1,
+            "max_body_bytes": 1,
+            "max_concurrency": 1,
+            "max_queue": 0,
+            "grace_seconds": 0,
+        }
         wrong = [
             f"{name}: expected {minimum} or more, not {getattr(self, name)}"
             for name, minimum in minimums.items()

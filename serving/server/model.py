@@ -23,6 +23,10 @@ _INITIALIZATION = "__saved_model_init_op"
 # Format: https://www.tensorflow.org/tfx/serving/saved_model_warmup
 _WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
+# The calling thread computes (-1: the session has no threads of its own). That saves most of the time of a call with
+# few images, and is fastest with many clients, because every core then runs its own call.
+_SESSION_CONFIG = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode} | {
     # An op rejects a value of the request.
     tf.errors.OUT_OF_RANGE: grpc.StatusCode.INVALID_ARGUMENT,
@@ -40,8 +44,6 @@ class LoadedModel:
 
     Args:
         directory: Folder of the SavedModel.
-        num_threads: Threads per call. With one, the calling thread computes, which saves most of the time of a call
-            with few images. The first loaded model decides this for all parallel operations of the process.
 
     Attributes:
         signatures: Signature definitions by name.
@@ -50,9 +52,9 @@ class LoadedModel:
         ModelLoadError: The folder holds no model that can be loaded.
     """
 
-    def __init__(self, directory: Path, num_threads: int = 1) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(num_threads))
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_SESSION_CONFIG)
         try:
             meta_graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(directory))
         # The loader raises errors of many types.
@@ -189,9 +191,3 @@ def _joined(names: Iterable[str]) -> str:
 def type_name(dtype: tf.DType) -> str:
     """Returns TensorFlow's own name of a dtype, which its Python API changes: `float` instead of `float32`."""
     return DataType.Name(dtype.as_datatype_enum).removeprefix("DT_").lower()
-
-
-def _session_config(num_threads: int) -> tf.compat.v1.ConfigProto:
-    # -1: the session has no threads of its own.
-    between_ops = num_threads if num_threads > 1 else -1
-    return tf.compat.v1.ConfigProto(intra_op_parallelism_threads=num_threads, inter_op_parallelism_threads=between_ops)

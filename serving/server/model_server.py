@@ -9,7 +9,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import SERVING_DEFAULT
-from serving.server.inference import Inference, InferenceQueue, batch_size
+from serving.server.inference import Inference, InferenceQueue
 from serving.server.interface import ServerOptions, ServingError, Tensors, invalid
 from serving.server.metrics import Api, Metrics
 from serving.server.versions import ModelWatcher, OnVersionChange, ServedVersion, not_served
@@ -79,8 +79,8 @@ class ModelServer:
             if self._is_stopping:
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server is stopping.")
             version = self._find(spec)
-            self._check_batch(inputs)
             inference = Inference(version.model, spec.signature_name, inputs, tuple(outputs))
+            self._check_size(inference)
             version.acquire()
             answer = await self._queue.run(inference, on_end=version.release)
         except ServingError as error:
@@ -134,10 +134,10 @@ class ModelServer:
             raise invalid(f"Unrecognized servable version label: {spec.version_label}")
         return config.version_labels[spec.version_label]
 
-    def _check_batch(self, inputs: Tensors) -> None:
-        size, limit = batch_size(inputs), self._options.max_batch_size
+    def _check_size(self, inference: Inference) -> None:
+        size, limit = inference.num_images, self._options.max_batch_size
         if size > limit:
             raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
         # TF Serving refuses an empty batch only in the REST row format.
-        if any(values.ndim and not len(values) for values in inputs.values()):
+        if any(values.ndim and not len(values) for values in inference.inputs.values()):
             raise invalid("The batch is empty; expected at least one image.")

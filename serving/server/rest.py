@@ -84,13 +84,12 @@ class RestApi:
     Args:
         server: Answers the requests for models.
         options: The limits on size and time of a body.
-        page_files: Files of the drawing page by URL path.
     """
 
-    def __init__(self, server: ModelServer, options: ServerOptions, page_files: Mapping[str, Path]) -> None:
+    def __init__(self, server: ModelServer, options: ServerOptions) -> None:
         self._server = server
         self._options = options
-        self._page_files = page_files
+        self._page_files = find_page_files()
 
     def application(self) -> web.Application:
         """Returns the application for an HTTP server."""
@@ -194,14 +193,16 @@ def find_page_files(directory: Path = WEB_DIRECTORY) -> dict[str, Path]:
     """Finds the files of the drawing page; no other file is ever sent.
 
     Args:
-        directory: Folder of the page; it may be missing.
+        directory: Folder of the page.
 
     Returns:
         The files by URL path; `/` is `index.html`.
     """
     files = (path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
-    found = {f"/{path.relative_to(directory).as_posix()}": path for path in files}
-    return found | ({"/": found["/index.html"]} if "/index.html" in found else {})
+    return {
+        "/": directory / "index.html",
+        **{f"/{path.relative_to(directory).as_posix()}": path for path in files},
+    }
 
 
 def _model_spec(match: re.Match[str]) -> ModelSpec:

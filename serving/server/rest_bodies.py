@@ -221,11 +221,8 @@ def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if math.prod(shape) != math.prod(expected):
         raise invalid(f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(shape)}")
     if shape != expected:
-        raise invalid(f"Expecting shape {_shape_text(expected)} but got: {_shape_text(shape)}")
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return f"[{','.join(map(str, shape))}]"
+        wanted, found = (",".join(map(str, each)) for each in (expected, shape))
+        raise invalid(f"Expecting shape [{wanted}] but got: [{found}]")
 
 
 def _row_error(index: int, name: str, error: ServingError) -> ServingError:

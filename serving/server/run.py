@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from serving.server.grpc_services import GrpcApi
 from serving.server.interface import ServerOptions, ServingError
 from serving.server.metrics import METRICS_PATH
 from serving.server.model_server import ModelServer
-from serving.server.rest import RestApi, find_page_files
+from serving.server.rest import RestApi
 
 _STATES = {
     ModelVersionStatus.LOADING: "is loading",
@@ -133,7 +133,7 @@ async def running_server(
         await server.start()
         stack.push_async_callback(server.stop)
         runner = web.AppRunner(
-            RestApi(server, options, find_page_files()).application(),
+            RestApi(server, options).application(),
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
             # aiohttp waits this long twice: for requests, then for their cancellation.
@@ -190,19 +190,17 @@ def _cannot_listen(api: str, host: str, port: int, reason: str) -> AddressError:
     )
 
 
-def _start_up_lines(server: ModelServer, options: ServerOptions, addresses: Addresses, model: str) -> list[str]:
+def _start_up_lines(server: ModelServer, options: ServerOptions, addresses: Addresses, model: str) -> Iterator[str]:
     url = addresses.rest_url
     model_url = f"{url}/v1/models/{model}"
-    lines = [f"REST      {model_url}", f"gRPC      {addresses.grpc_target}", f"Metrics   {url}{METRICS_PATH}"]
-    if "/" in find_page_files():
-        lines.append(f"Web page  {url}/")
+    yield f"REST      {model_url}"
+    yield f"gRPC      {addresses.grpc_target}"
+    yield f"Metrics   {url}{METRICS_PATH}"
+    yield f"Web page  {url}/"
     try:
         server.signatures(ModelSpec(name=model))
     except ServingError:
-        lines.append(f"{options.serving_root / model} has no version yet; the first one is served once it is pushed.")
-    return [
-        *lines,
-        "Try it with your own image:",
-        '  echo "{\\"instances\\": [{\\"b64\\": \\"$(base64 < drawing.png | tr -d \'\\n\')\\"}]}" |',
-        f"    curl -s -d @- {model_url}:predict",
-    ]
+        yield f"{options.serving_root / model} has no version yet; the first one is served once it is pushed."
+    yield "Try it with your own image:"
+    yield '  echo "{\\"instances\\": [{\\"b64\\": \\"$(base64 < drawing.png | tr -d \'\\n\')\\"}]}" |'
+    yield f"    curl -s -d @- {model_url}:predict"

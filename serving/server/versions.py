@@ -241,7 +241,7 @@ class ModelWatcher:
             await self.models[name].follow({})
 
     async def _load(self, directory: Path) -> LoadedModel:
-        return await self._in_thread(_load_and_warm_up, directory, self._options.num_threads)
+        return await self._in_thread(_load_and_warm_up, directory)
 
     async def _close(self, model: LoadedModel) -> None:
         await self._in_thread(model.close)
@@ -318,8 +318,8 @@ def _choose_versions(config: ModelConfig, versions: Mapping[int, Path]) -> dict[
             return {number: versions[number] for number in newest}
 
 
-def _load_and_warm_up(directory: Path, num_threads: int) -> LoadedModel:
-    model = LoadedModel(directory, num_threads)
+def _load_and_warm_up(directory: Path) -> LoadedModel:
+    model = LoadedModel(directory)
     try:
         model.warm_up()
     except BaseException:

@@ -2,11 +2,9 @@
 
 import base64
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from benchmarks.serving.large_messages import large_png
+from tests.support.serve_process import digits_serve
 
 PROJECT_ROOT = Path(__file__).parents[2]
 SEVEN = (PROJECT_ROOT / "data" / "samples" / "7-pencil.png").read_bytes()
@@ -32,37 +31,11 @@ def served(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The process, and where it answers."""
     workspace = tmp_path_factory.mktemp("served")
     shutil.copytree(first_run.result["model"], workspace / "serving" / "digits" / "1")
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.cli.main",
-        "serve",
-        "--workspace",
-        str(workspace),
-        "--config",
-        os.devnull,
-    ]
-    with subprocess.Popen(
-        [*command, "--rest-port", "0", "--grpc-port", "0"],
-        cwd=PROJECT_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as server:
-        said = ""
-        for line in server.stdout or ():
-            said += line
-            if "Try it" in line:
-                break
-        else:
-            pytest.fail(f"digits serve has ended: {said}")
-        rest, grpc_address = re.search(r"REST +http://([^/]+)/", said), re.search(r"gRPC +(\S+)", said)
-        assert rest
-        assert grpc_address
-        yield {"process": server, "rest": rest[1], "grpc": grpc_address[1]}
-        server.terminate()
-    # Although nobody read its last words.
-    assert server.returncode == 0
+    with digits_serve(workspace) as server:
+        rest = server.address("REST").removeprefix("http://").partition("/")[0]
+        yield {"process": server.process, "rest": rest, "grpc": server.address("gRPC")}
+    # Although nobody reads its last lines.
+    assert server.process.returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

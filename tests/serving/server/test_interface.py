@@ -11,5 +11,5 @@ def test_concurrency_defaults_to_the_number_of_cores(monkeypatch: pytest.MonkeyP
 
 
 def test_all_limits_out_of_range_are_named() -> None:
-    with pytest.raises(ValueError, match="num_threads: expected 1 or more, not 0; max_queue: .*-1; poll_seconds: .*0"):
-        ServerOptions(Path("models"), num_threads=0, max_queue=-1, poll_seconds=0)
+    with pytest.raises(ValueError, match="max_concurrency: expected 1 or more, not 0; max_queue: .*-1; poll_sec"):
+        ServerOptions(Path("models"), max_concurrency=0, max_queue=-1, poll_seconds=0)

@@ -48,9 +48,7 @@ def test_the_initialization_signature_is_hidden(own_version: Path) -> None:
     assert set(LoadedModel(own_version).signatures) == {"serving_default", "pixels", "examples", "normalize"}
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_it_returns_all_or_the_requested_outputs(directory: Path, pixels: np.ndarray, num_threads: int) -> None:
-    model = LoadedModel(directory, num_threads)
+def test_it_returns_all_or_the_requested_outputs(model: LoadedModel, pixels: np.ndarray) -> None:
     answer = model.run("pixels", {"image": pixels})
     assert {name: values.shape for name, values in answer.items()} == {
         "probabilities": (2, 10),
@@ -61,7 +59,6 @@ def test_it_returns_all_or_the_requested_outputs(directory: Path, pixels: np.nda
     assert answer["digit"].tolist() == [7, 7]
     assert answer["status"].tolist() == [b"ok", b"ok"]
     assert list(model.run("pixels", {"image": pixels}, ["status", "digit"])) == ["status", "digit"]
-    model.close()
 
 
 def test_the_default_signature(model: LoadedModel, png: bytes) -> None:

@@ -1,14 +1,9 @@
 import asyncio
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -25,11 +20,11 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from serving.server.interface import ServerOptions
 from serving.server.model import LoadedModel
 from serving.server.run import AddressError, Addresses, running_server
+from tests.support.serve_process import digits_serve
 
 Publish = Callable[..., Path]
 
 IMAGE = {"signature_name": "pixels", "instances": np.zeros((1, 28, 28)).tolist()}
-PROJECT_ROOT = Path(__file__).parents[3]
 MEBIBYTE = 2**20
 """Memory that the allocators of three libraries may keep for later requests."""
 ALLOWED_GROWTH = 150 * MEBIBYTE
@@ -111,38 +106,6 @@ def is_listening(addresses: Addresses) -> bool:
     return True
 
 
-@contextmanager
-def serving(workspace: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen, dict[str, str], list[str]]]:
-    """Starts `digits serve` and yields the process, its addresses by name, and its printed lines."""
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.cli.main",
-        "serve",
-        "--workspace",
-        str(workspace),
-        "--config",
-        os.devnull,
-    ]
-    with subprocess.Popen(
-        [*command, "--rest-port", "0", "--grpc-port", "0", *arguments],
-        cwd=PROJECT_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        said: list[str] = []
-        for line in process.stdout or ():
-            said.append(line)
-            if "curl" in line:
-                break
-        found = re.findall(r"^(REST|gRPC|Metrics|Web page) +(\S+)$", "".join(said), re.MULTILINE)
-        try:
-            yield process, dict(found), said
-        finally:
-            process.kill()
-
-
 def ask_grpc(address: str, images: np.ndarray) -> Any:
     request = PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "digits", "pixels"
@@ -159,14 +122,15 @@ def workspace(tmp_path: Path, tiny_model: Callable[..., Path]) -> Path:
 
 
 def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(workspace: Path) -> None:
-    with serving(workspace) as (process, addresses, said):
-        url = addresses["REST"] + ":predict"
+    with digits_serve(workspace) as served:
+        process, grpc_address, said = served.process, served.address("gRPC"), served.lines
+        url = served.address("REST") + ":predict"
 
         def send_large() -> None:
             assert requests.post(url, data=iter([b"1" * MEBIBYTE] * 100), timeout=60).status_code == 400
             assert requests.post(url, data=b"[" + b"1," * (30 * MEBIBYTE), timeout=60).status_code == 400
             with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
-                ask_grpc(addresses["gRPC"], np.zeros((32_000, 28, 28), np.float32))
+                ask_grpc(grpc_address, np.zeros((32_000, 28, 28), np.float32))
 
         # Until the allocators have what they need.
         for _ in range(2):
@@ -176,8 +140,8 @@ def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(
             send_large()
         grown = psutil.Process(process.pid).memory_info().rss - before
         assert requests.post(url, json=IMAGE, timeout=60).json()["predictions"][0]["digit"] == 3
-        assert ask_grpc(addresses["gRPC"], np.zeros((1, 28, 28), np.float32)) == [3]
-        assert requests.get(addresses["Metrics"], timeout=60).status_code == 200
+        assert ask_grpc(grpc_address, np.zeros((1, 28, 28), np.float32)) == [3]
+        assert requests.get(served.address("Metrics"), timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         said += process.communicate(timeout=60)[0].splitlines(keepends=True)
     assert grown < ALLOWED_GROWTH
@@ -188,9 +152,9 @@ def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(
 
 
 def test_the_process_waits_for_the_first_version(tmp_path: Path) -> None:
-    with serving(tmp_path) as (process, addresses, said):
-        assert requests.get(addresses["REST"], timeout=60).status_code == 404
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+    with digits_serve(tmp_path) as served:
+        assert requests.get(served.address("REST"), timeout=60).status_code == 404
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(60) == 0
     expected = f"{tmp_path / 'serving' / 'digits'} has no version yet; the first one is served once it is pushed.\n"
-    assert expected in said
+    assert expected in served.lines

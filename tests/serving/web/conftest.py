@@ -3,11 +3,7 @@
 import base64
 import io
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +19,8 @@ from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.support.serve_process import digits_serve
 
 PROJECT_ROOT = Path(__file__).parents[3]
 DESKTOP = (1280, 900)
@@ -154,33 +152,9 @@ def serving_root(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def server_url(browser: webdriver.Chrome, serving_root: Path) -> Iterator[str]:
-    """Where `digits serve` serves the page and the model; not started where there is no browser."""
-    arguments = [
-        "--workspace",
-        str(serving_root.parent),
-        "--config",
-        os.devnull,
-        "--rest-port",
-        "0",
-        "--grpc-port",
-        "0",
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli.main", "serve", *arguments],
-        cwd=PROJECT_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as server:
-        said = []
-        for line in server.stdout or ():
-            said.append(line)
-            if page := re.search(r"Web page +(http\S+)", line):
-                yield page[1]
-                break
-        else:
-            pytest.fail(f"digits serve has ended: {''.join(said)}")
-        server.terminate()
+    """The page of a running `digits serve`; not started if there is no browser."""
+    with digits_serve(serving_root.parent) as served:
+        yield served.address("Web page")
 
 
 @pytest.fixture
