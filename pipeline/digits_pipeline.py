@@ -41,7 +41,7 @@ _CODE: Mapping[str, str] = {
     "Evaluator": "components.evaluator.executor",
     "CorruptedExampleGen": "components.robustness.executor",
     "RobustnessEvaluator": "components.evaluator.executor",
-    "ServingCheck": "components.serving_check.executor",
+    "ServingCheck": "components.serving_check.component",
     "Pusher": "components.pusher",
 }
 """The module that a step with code of ours runs: with all that it imports, it is part of the step's cache key."""

@@ -15,6 +15,13 @@ NORMALIZE = "normalize"
 IMAGE_BYTES_INPUT = "image_bytes"
 IMAGE_INPUT = "image"
 EXAMPLES_INPUT = "examples"
+INPUTS: Mapping[str, str] = {
+    SERVING_DEFAULT: IMAGE_BYTES_INPUT,
+    PIXELS: IMAGE_INPUT,
+    EXAMPLES: EXAMPLES_INPUT,
+    NORMALIZE: IMAGE_BYTES_INPUT,
+}
+"""The only input of each signature."""
 
 NORMALIZED_IMAGE_OUTPUT = "image"
 
@@ -73,10 +80,11 @@ def required_signatures(height: int, width: int, num_classes: int) -> dict[str, 
         STATUS_OUTPUT: strings,
     }
     return {
-        SERVING_DEFAULT: Signature({IMAGE_BYTES_INPUT: strings}, answers),
-        PIXELS: Signature({IMAGE_INPUT: images}, answers),
-        EXAMPLES: Signature({EXAMPLES_INPUT: strings}, answers),
-        NORMALIZE: Signature({IMAGE_BYTES_INPUT: strings}, {NORMALIZED_IMAGE_OUTPUT: images}),
+        name: Signature(
+            inputs={input_name: images if name == PIXELS else strings},
+            outputs={NORMALIZED_IMAGE_OUTPUT: images} if name == NORMALIZE else answers,
+        )
+        for name, input_name in INPUTS.items()
     }
 
 

@@ -1,53 +1,389 @@
-"""The whole check of an export: what it says of itself, how it fares in a fresh process, and what that means."""
+"""Checks an export: its signatures against the contract, then the answers of a fresh process against the limits."""
 
 import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from components.serving_check.answer_judgement import judge_answers
-from components.serving_check.exchange import Kind, Plan, Report
-from components.serving_check.export import ExportError, read_export
-from components.serving_check.judgement import EXPORT, judge_contract, judge_process, kept
+from components.features import MAX_PIXEL
 from components.serving_check.limits import ServingLimits
-from components.serving_check.probe_process import run_probe
-from components.serving_check.requests import build_requests
+from components.serving_check.probe import Answer, Plan, Report, run_probe
+from components.serving_check.requests import SIGNATURES, Kind
 from components.verdict import Finding
+from registry.signatures import (
+    DIGIT_OUTPUT,
+    EXAMPLES,
+    NORMALIZED_IMAGE_OUTPUT,
+    PROBABILITIES_OUTPUT,
+    Signature,
+    TensorForm,
+)
+
+Outputs = Mapping[str, np.ndarray]
+"""The outputs of the contract by name, one row per image."""
+
+_EXPORT_SLICE = "export"
+"""Slice of the findings about the whole export."""
+
+_CLIENT_ERRORS = ("InvalidArgumentError", "OutOfRangeError", "DataLossError")
+"""Errors that TF Serving reports as mistakes of the client; all others are failures of the server."""
 
 logger = logging.getLogger(__name__)
 
 
+class ExportError(ValueError):
+    """A folder does not hold a SavedModel that can be served."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The description of a SavedModel.
+
+    Attributes:
+        ops: Names of all ops that it needs.
+        signatures: Its signatures of the contract by name.
+    """
+
+    ops: frozenset[str]
+    signatures: Mapping[str, Signature]
+
+
 def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log_file: Path) -> list[Finding]:
-    """Checks that TF Serving could load an export and that it answers sense.
+    """Checks that TF Serving could load an export and that its answers are right.
 
     Args:
         model_path: Folder of the SavedModel.
-        images: uint8[n,28,28], the test images of the good request, 0 background to 255 ink.
-        limits: What is asked, and what the answers must keep.
-        log_file: Where the output of the fresh process is kept.
+        images: uint8[n,28,28], the images of the good request, 0 background to 255 ink.
+        limits: The requests and the limits of their answers.
+        log_file: Where to write the output of the fresh process.
 
     Returns:
-        A finding per check and signature. What a refused check makes pointless is left out, so that each flaw is
-        named once.
+        A finding per check and signature. A refusal leaves out the checks that depend on it, so that each flaw is
+        reported once.
     """
     try:
         export = read_export(model_path)
     except ExportError as error:
-        return [Finding("SavedModel", EXPORT, passed=False, reason=str(error))]
-    contract = judge_contract(export)
-    requests = build_requests(images, kept(contract), limits)
-    plan = Plan(model_path, tuple(sorted(export.ops)), requests)
-    report = run_probe(plan, limits.timeout_s, log_file)
-    findings = contract + judge_process(report, len(plan.ops))
-    # Of a process that did not end well not all answers are there.
+        return [Finding("SavedModel", _EXPORT_SLICE, passed=False, reason=str(error))]
+    findings = check_signatures(export.signatures)
+    plan = Plan(
+        model_path, sorted(export.ops), [finding.slice for finding in findings if finding.passed], limits.huge_batch
+    )
+    report = run_probe(plan, images, limits.timeout_s, log_file)
+    findings += check_process(report, len(plan.ops))
+    # A process that failed has not sent all requests.
     if report.failure:
         return findings
-    _log(report)
-    return findings + judge_answers(report, len(images), limits)
+    latencies = [answer.milliseconds for answer in report.answers if answer.kind == Kind.LATENCY and not answer.error]
+    if latencies:
+        median = float(np.median(np.concatenate(latencies)))
+        logger.info("session-based loader: %d signatures, median %.1f ms", len(latencies), median)
+    return findings + check_answers(report.answers, len(images), limits)
 
 
-def _log(report: Report) -> None:
-    timed = [answer.milliseconds for answer in report.answers if answer.kind == Kind.LATENCY and answer.milliseconds]
-    if timed:
-        median = float(np.median(np.concatenate(timed)))
-        logger.info("session-based loader: %d signatures, median %.1f ms", len(timed), median)
+def read_export(model_path: str) -> Export:
+    """Reads the description of a SavedModel from its file alone, so that even one that cannot be loaded has it.
+
+    Args:
+        model_path: Folder of the SavedModel.
+
+    Raises:
+        ExportError: There is no SavedModel, it is damaged, or it has no graph to serve.
+    """
+    file = os.path.join(model_path, tf.saved_model.SAVED_MODEL_FILENAME_PB)
+    if not tf.io.gfile.exists(file):
+        raise ExportError(f"there is no {file}")
+    try:
+        with tf.io.gfile.GFile(file, "rb") as content:
+            saved_model = SavedModel.FromString(content.read())
+    except DecodeError as error:
+        raise ExportError(f"{file} is damaged: {error}") from error
+    # TF Serving looks for exactly this set of tags.
+    served = [graph for graph in saved_model.meta_graphs if set(graph.meta_info_def.tags) == {tf.saved_model.SERVING}]
+    if not served:
+        tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
+        raise ExportError(f"{file} has no graph tagged {[tf.saved_model.SERVING]}, only {tags}")
+    signatures = {
+        name: Signature(_forms(definition.inputs), _forms(definition.outputs))
+        for name, definition in served[0].signature_def.items()
+        if name in SIGNATURES
+    }
+    return Export(_graph_ops(saved_model), signatures)
+
+
+def check_signatures(signatures: Mapping[str, Signature]) -> list[Finding]:
+    """Compares the signatures of an export with the contract, one finding per required signature."""
+    breaches = {name: _breach(expected, signatures.get(name)) for name, expected in SIGNATURES.items()}
+    return [Finding("signature", name, passed=not reason, reason=reason) for name, reason in breaches.items()]
+
+
+def check_process(report: Report, num_ops: int) -> list[Finding]:
+    """Checks the ops, both loaders and the end of the fresh process, as far as it got.
+
+    Args:
+        report: What the process reported.
+        num_ops: Number of ops that the export needs.
+    """
+    findings = []
+    if report.foreign_ops is not None:
+        foreign = ", ".join(report.foreign_ops)
+        findings.append(
+            Finding(
+                "core ops",
+                _EXPORT_SLICE,
+                passed=not foreign,
+                reason=foreign and f"TF Serving does not have {foreign}",
+                value=f"{num_ops - len(report.foreign_ops)} of {num_ops}",
+                expected="all",
+            )
+        )
+    for loader, error in {"session-based loader": report.load_error, "Python loader": report.python_load_error}.items():
+        if error is not None:
+            value = "refused" if error else "loaded"
+            findings.append(Finding(loader, _EXPORT_SLICE, not error, error, value=value, expected="loaded"))
+    if report.failure:
+        reason = f"{report.failure}; it was busy with: {report.doing}"
+        findings.append(Finding("fresh process", report.doing_on or _EXPORT_SLICE, passed=False, reason=reason))
+    return findings
+
+
+def check_answers(answers: Sequence[Answer], num_images: int, limits: ServingLimits) -> list[Finding]:
+    """Checks the answers of a process that finished.
+
+    Args:
+        answers: The answers of each signature to all requests, or only an error to the good request.
+        num_images: Number of images in the good request.
+        limits: The limits of the answers.
+
+    Returns:
+        A finding per signature and check, or only one for a signature that failed the good request.
+    """
+    reference = next((answer for answer in answers if (answer.signature, answer.kind) == (EXAMPLES, Kind.PYTHON)), None)
+    gated_digits = reference.outputs[DIGIT_OUTPUT] if reference and not _flaw(reference, num_images) else None
+    findings: list[Finding] = []
+    for good in (answer for answer in answers if answer.kind == Kind.GOOD):
+        reason = _flaw(good, num_images)
+        if reason:
+            findings.append(Finding(Kind.GOOD, good.signature, passed=False, reason=reason))
+        else:
+            others = [answer for answer in answers if answer.signature == good.signature]
+            findings += _check_signature(good, others, gated_digits, limits)
+    return findings
+
+
+def _graph_ops(saved_model: SavedModel) -> frozenset[str]:
+    ops: set[str] = set()
+    for meta_graph in saved_model.meta_graphs:
+        library = meta_graph.graph_def.library.function
+        ops.update(node.op for node in meta_graph.graph_def.node)
+        ops.update(node.op for function in library for node in function.node_def)
+        # A node may call a function by its name as if it were an op.
+        ops.difference_update(function.signature.name for function in library)
+    return frozenset(ops)
+
+
+def _forms(tensors: Mapping[str, Any]) -> dict[str, TensorForm]:
+    forms = {}
+    for name, tensor in tensors.items():
+        shape = tf.TensorShape(tensor.tensor_shape)
+        dtype = tf.dtypes.as_dtype(tensor.dtype).name
+        forms[name] = TensorForm(dtype, None if shape.rank is None else tuple(shape.as_list()))
+    return forms
+
+
+def _breach(expected: Signature, found: Signature | None) -> str:
+    if found is None:
+        return "there is no such signature"
+    breaches = _breaches("input", expected.inputs, found.inputs) + _breaches("output", expected.outputs, found.outputs)
+    breaches += [f"it also requires the input {name!r}" for name in found.inputs if name not in expected.inputs]
+    return "; ".join(breaches)
+
+
+def _breaches(kind: str, expected: Mapping[str, TensorForm], found: Mapping[str, TensorForm]) -> list[str]:
+    missing = [f"it lacks the {kind} {name!r}, {form}" for name, form in expected.items() if name not in found]
+    different = [
+        f"the {kind} {name!r} is {found[name]}, expected {form}"
+        for name, form in expected.items()
+        if name in found and found[name] != form
+    ]
+    return missing + different
+
+
+def _flaw(good: Answer, num_images: int) -> str:
+    """Returns why an answer to the good request cannot be compared with others; empty if it can."""
+    if good.error:
+        return good.error
+    for name, form in SIGNATURES[good.signature].outputs.items():
+        expected = [num_images if size is None else size for size in form.shape or ()]
+        if list(good.outputs[name].shape) != expected:
+            return f"{name} has the shape {list(good.outputs[name].shape)}, expected {expected}"
+    return ""
+
+
+def _check_signature(
+    good: Answer, answers: Sequence[Answer], gated_digits: np.ndarray | None, limits: ServingLimits
+) -> Iterator[Finding]:
+    signature, outputs = good.signature, good.outputs
+    of_kind = {kind: [answer for answer in answers if answer.kind == kind] for kind in Kind}
+    (alone,), (empty,), (huge,), (timed,) = (
+        of_kind[kind] for kind in (Kind.ALONE, Kind.EMPTY, Kind.HUGE, Kind.LATENCY)
+    )
+    # The limit is meant for probabilities; images have another range.
+    tolerance = limits.tolerance * MAX_PIXEL if NORMALIZED_IMAGE_OUTPUT in outputs else limits.tolerance
+    for python in of_kind[Kind.PYTHON]:
+        if python.error:
+            reason = f"the Python loader fails: {python.error}"
+            yield Finding(Kind.PYTHON, signature, passed=False, reason=reason)
+        else:
+            yield _check_equality(Kind.PYTHON, [good], python.outputs, tolerance)
+    if gated_digits is not None and DIGIT_OUTPUT in outputs:
+        yield _check_agreement(signature, outputs[DIGIT_OUTPUT], gated_digits, limits.min_agreement)
+    if PROBABILITIES_OUTPUT in outputs:
+        yield _check_probabilities(signature, outputs[PROBABILITIES_OUTPUT], tolerance)
+    else:
+        yield _check_pixels(signature, outputs[NORMALIZED_IMAGE_OUTPUT], tolerance)
+    yield _check_equality(Kind.ALONE, [alone], _rows(outputs, 1), tolerance)
+    yield _check_size(empty, _rows(outputs, 0), tolerance)
+    yield _check_size(huge, _rows(outputs, limits.huge_batch), tolerance)
+    yield _check_malformed(signature, of_kind[Kind.MALFORMED])
+    # It repeats the single image: only what malformed requests have changed is a flaw.
+    expected = alone.outputs or _rows(outputs, 1)
+    yield _check_equality(Kind.AFTERWARDS, of_kind[Kind.AFTERWARDS], expected, tolerance)
+    yield from _check_latency(timed, limits.max_latency_ms)
+
+
+def _check_equality(metric: str, answers: Sequence[Answer], expected: Outputs, tolerance: float) -> Finding:
+    compared = [_compare(answer, expected, tolerance) for answer in answers]
+    reason = next((reason for _, reason in compared if reason), "")
+    largest = max(difference for difference, _ in compared)
+    return Finding(metric, answers[0].signature, not reason, reason, value=_finite(largest), upper_bound=tolerance)
+
+
+def _check_size(answer: Answer, expected: Outputs, tolerance: float) -> Finding:
+    _, reason = _compare(answer, expected, tolerance)
+    return Finding(
+        answer.kind,
+        answer.signature,
+        passed=not reason,
+        reason=reason,
+        value="an error" if answer.error else _num_answers(answer.outputs),
+        expected=_num_answers(expected),
+    )
+
+
+def _check_agreement(signature: str, digits: np.ndarray, gated_digits: np.ndarray, least: float) -> Finding:
+    share = float(np.mean(digits == gated_digits))
+    differing = np.count_nonzero(digits != gated_digits)
+    reason = "" if share >= least else f"{differing} of {len(digits)} digits differ from those of `{EXAMPLES}`"
+    return Finding("digits as by examples", signature, not reason, reason, value=share, lower_bound=least)
+
+
+def _check_probabilities(signature: str, probabilities: np.ndarray, tolerance: float) -> Finding:
+    excess = float(np.max(np.abs(probabilities.sum(axis=-1, dtype=np.float64) - 1)))
+    outside = _first_outside(probabilities, 0, 1 + tolerance)
+    reason = "" if excess <= tolerance else "they do not sum to 1"
+    if outside:
+        image, digit = outside
+        reason = f"that of digit {digit} for image {image} is {probabilities[outside]:.6g}, expected 0 to 1"
+    metric = "sum of probabilities, less one"
+    return Finding(metric, signature, not reason, reason, value=_finite(excess), upper_bound=tolerance)
+
+
+def _check_pixels(signature: str, images: np.ndarray, tolerance: float) -> Finding:
+    outside = _first_outside(images, -tolerance, MAX_PIXEL + tolerance)
+    reason = ""
+    if outside:
+        image, row, column = outside
+        reason = f"pixel {row}, {column} of image {image} is {images[outside]:.6g}, expected 0 to {MAX_PIXEL}"
+    largest = _finite(float(np.max(images)))
+    return Finding("largest pixel", signature, not reason, reason, value=largest, upper_bound=MAX_PIXEL)
+
+
+def _first_outside(values: np.ndarray, low: float, high: float) -> tuple[int, ...]:
+    """Returns the index of the first value outside a range or NaN; empty if there is none."""
+    outside = np.argwhere(~((values >= low) & (values <= high)))
+    return tuple(outside[0]) if outside.size else ()
+
+
+def _check_malformed(signature: str, answers: Sequence[Answer]) -> Finding:
+    accepted = [f"{answer.name} got an answer, expected an error" for answer in answers if not answer.error]
+    broken = [
+        f"{answer.name} was an error of the server: {answer.error}"
+        for answer in answers
+        if answer.error and answer.error.partition(":")[0] not in _CLIENT_ERRORS
+    ]
+    reasons = accepted + broken
+    return Finding(
+        Kind.MALFORMED,
+        signature,
+        passed=not reasons,
+        reason="; ".join(reasons),
+        value=f"{len(answers) - len(reasons)} refused",
+        expected=f"{len(answers)} refused",
+    )
+
+
+def _check_latency(answer: Answer, longest: float) -> Iterator[Finding]:
+    if answer.error:
+        yield Finding(Kind.LATENCY, answer.signature, passed=False, reason=answer.error)
+        return
+    median, tail = np.percentile(answer.milliseconds, [50, 99])
+    yield Finding("median latency, ms", answer.signature, passed=True, value=float(median))
+    reason = "" if tail <= longest else "one image takes too long"
+    yield Finding("p99 latency, ms", answer.signature, not reason, reason, value=float(tail), upper_bound=longest)
+
+
+def _compare(answer: Answer, expected: Outputs, tolerance: float) -> tuple[float, str]:
+    """Compares an answer with the expected one: numbers within the tolerance, digits and strings exactly.
+
+    Returns:
+        The largest difference of a number, infinite if the shapes differ or one of two numbers is NaN; and why the
+        answer is wrong, empty if it is right.
+    """
+    if answer.error:
+        return np.inf, answer.error
+    compared = [
+        _compare_output(name, answer.outputs[name], values, tolerance) for name, values in sorted(expected.items())
+    ]
+    return max(difference for difference, _ in compared), next((reason for _, reason in compared if reason), "")
+
+
+def _compare_output(name: str, found: np.ndarray, expected: np.ndarray, tolerance: float) -> tuple[float, str]:
+    if found.shape != expected.shape:
+        return np.inf, f"{name} has the shape {list(found.shape)}, expected {list(expected.shape)}"
+    difference, wrong = 0.0, found != expected
+    if expected.dtype.kind == "f":
+        differences = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+        # Equal where both are NaN; the check of the values refuses NaN.
+        differences[np.isnan(found) & np.isnan(expected)] = 0
+        differences = np.nan_to_num(differences, nan=np.inf)
+        difference, wrong = float(differences.max(initial=0)), differences > tolerance
+    if not wrong.any():
+        return difference, ""
+    place = tuple(np.argwhere(wrong)[0])
+    return difference, f"{name} of image {place[0]} is {_text(found[place])}, expected {_text(expected[place])}"
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else f"{value:.6g}"
+
+
+def _rows(outputs: Outputs, num_rows: int) -> dict[str, np.ndarray]:
+    """Returns the expected answers to the first images, repeated like the images of the huge batch."""
+    return {name: np.resize(values, (num_rows, *values.shape[1:])) for name, values in outputs.items()}
+
+
+def _num_answers(outputs: Outputs) -> str:
+    return f"{len(next(iter(outputs.values())))} answers"
+
+
+def _finite(value: float) -> float | str:
+    # JSON has no other numbers.
+    return value if np.isfinite(value) else "not finite"

@@ -1,163 +1,328 @@
-"""What runs in the fresh process: loads an export as TF Serving does, sends requests, and writes down each event.
+"""Tests an export in a fresh process, which the export may crash or block.
 
-It imports TensorFlow and nothing that could register ops or hold variables which an export lacks. Every event is
-written at once, a line each: where the export ends or blocks the process, the lines say how far it came.
+`run_probe` starts the process and exchanges files with it in one folder: a plan and images, then a report. The process
+imports only TensorFlow, because other libraries may register ops or hold variables that the export lacks. It writes
+each event at once, so the report shows what it was doing if it is killed.
 
-    python -m components.serving_check.probe PLAN REPORT
+    python -m components.serving_check.probe FOLDER
 """
 
+import functools
 import json
+import os
+import re
+import signal
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
-from components.serving_check.contract import SIGNATURES
-from components.serving_check.exchange import Answer, Kind, Plan, Request, encode_answer, read_plan
-from components.serving_check.graph_ops import foreign_ops
+from components.serving_check.requests import SIGNATURES, Kind, Request, build_requests
+from registry.signatures import INPUTS
+
+NUM_TIMED_REQUESTS = 100
+"""Enough for a 99th percentile that does not depend on one delay of the machine."""
+
+_PLAN_FILE = "plan.json"
+_IMAGES_FILE = "images.npy"
+_EVENTS_FILE = "events.jsonl"
+
+_PYTHON_CALLBACKS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
+"""Core ops that call Python code of the process that built the graph."""
+
+_PACKAGE_ROOT = Path(__file__).parents[2]
+_NOISE = re.compile(r"WARNING: All log messages before absl|[IW]\d{4} ")
+_FATAL = re.compile(r"F\d{4} .*?\] ")
 
 Ask = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Sends values to the input of a signature and returns the outputs of the contract."""
 
 
-def probe(plan: Plan, report: TextIO) -> None:
-    """Follows a plan.
+@dataclass(frozen=True)
+class Plan:
+    """What the fresh process tests.
+
+    Attributes:
+        model_path: Folder of the SavedModel.
+        ops: Names of all ops that it needs.
+        signatures: Names of the signatures to test.
+        huge_batch: Number of images in the huge request.
+    """
+
+    model_path: str
+    ops: Sequence[str]
+    signatures: Sequence[str]
+    huge_batch: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one request.
+
+    Attributes:
+        signature: Signature of the request.
+        kind: Kind of the request.
+        name: Name of the request.
+        outputs: Outputs of the contract by name, strings as bytes; empty after an error.
+        error: Class and message, such as `InvalidArgumentError: wrong shape`; empty without an error.
+        milliseconds: Duration of each repetition.
+    """
+
+    signature: str
+    kind: Kind
+    name: str = ""
+    outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    error: str = ""
+    milliseconds: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the fresh process found until it ended.
+
+    Attributes:
+        foreign_ops: Ops that TF Serving does not have; None if the process ended before.
+        load_error: Error of the session-based loader; empty if it loaded, None if the process ended before.
+        python_load_error: The same of the Python loader.
+        answers: Answers to the requests, in their order.
+        doing: What it did last.
+        doing_on: The signature that it did it with, if any.
+        ended: Whether it finished.
+        failure: Why it did not finish.
+    """
+
+    foreign_ops: Sequence[str] | None = None
+    load_error: str | None = None
+    python_load_error: str | None = None
+    answers: Sequence[Answer] = ()
+    doing: str = "starting"
+    doing_on: str = ""
+    ended: bool = False
+    failure: str = ""
+
+
+def run_probe(plan: Plan, images: np.ndarray, timeout_s: float, log_file: Path) -> Report:
+    """Tests an export in a fresh process.
 
     Args:
-        plan: What to load and to ask.
-        report: Where to write, line-buffered; `read_report` reads it.
+        plan: What to test.
+        images: uint8[n,28,28], the images of the good request.
+        timeout_s: Seconds after which the process is killed.
+        log_file: Where to write the output of the process.
+
+    Returns:
+        What the process found; `failure` is not empty if it crashed or was killed.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        write_plan(plan, images, Path(folder))
+        # -P: do not import a package `components` of the working directory.
+        failure = _run([sys.executable, "-P", "-m", __name__, folder], timeout_s, log_file)
+        report = read_report(Path(folder))
+    # A graph can end its process without an error.
+    return replace(report, failure=failure or ("" if report.ended else "it ended before it was done"))
+
+
+def write_plan(plan: Plan, images: np.ndarray, folder: Path) -> None:
+    """Writes a plan and the images of its good request for `probe`."""
+    (folder / _PLAN_FILE).write_text(json.dumps(asdict(plan)), encoding="utf-8")
+    np.save(folder / _IMAGES_FILE, images)
+
+
+def read_report(folder: Path) -> Report:
+    """Reads the events that `probe` wrote, even if it was killed or has not started."""
+    file = folder / _EVENTS_FILE
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
+    fields: dict[str, Any] = {}
+    answers = []
+    # A killed process may leave an incomplete last line.
+    for line in filter(lambda line: line.endswith("\n"), lines):
+        event = json.loads(line)
+        if "outputs" in event:
+            with np.load(folder / event["outputs"]) as outputs:
+                answers.append(Answer(**{**event, "kind": Kind(event["kind"]), "outputs": dict(outputs)}))
+        else:
+            fields |= event
+    return Report(**fields, answers=answers)
+
+
+def probe(folder: Path) -> None:
+    """Tests an export; runs in the fresh process.
+
+    Args:
+        folder: Where `write_plan` wrote, and where to write the report.
+    """
+    plan = Plan(**json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8")))
+    images = np.load(folder / _IMAGES_FILE)
+    report = _ReportWriter(folder)
     foreign = foreign_ops(plan.ops)
-    _write(report, foreign_ops=foreign)
-    if foreign:
-        return
-    answering = _probe_session(plan, report)
-    good = [request for request in plan.requests if request.kind == Kind.GOOD and request.signature in answering]
-    # What TF Serving must answer is what TensorFlow's own loader for Python answers.
-    if good:
-        _probe_python(plan.model_path, good, report)
+    report.write(foreign_ops=foreign)
+    if not foreign:
+        # Encoding needs eager execution, which a session ends.
+        requests = [list(build_requests(signature, images, plan.huge_batch)) for signature in plan.signatures]
+        answered = _probe_session(plan.model_path, requests, report)
+        if answered:
+            _probe_python(plan.model_path, answered, report)
+    report.write(ended=True)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Follows the plan in the first file and writes the report to the second."""
-    plan_file, report_file = arguments
-    tf.get_logger().setLevel("ERROR")
-    with Path(report_file).open("w", encoding="utf-8", buffering=1) as report:
-        probe(read_plan(Path(plan_file)), report)
-        _write(report, ended=True)
+def foreign_ops(ops: Iterable[str]) -> list[str]:
+    """Returns the ops that TF Serving does not have: unregistered ones and those that call Python, sorted.
+
+    Call it in a process that has imported only TensorFlow: other libraries, such as TFX's, register ops of their own.
+    """
+    return sorted(op for op in ops if op in _PYTHON_CALLBACKS or not hasattr(tf.raw_ops, op))
 
 
-def _probe_session(plan: Plan, report: TextIO) -> set[str]:
-    """Sends all requests to the session-based loader; returns the signatures that answered the good one."""
-    answering: set[str] = set()
-    _write(report, doing="session-based loader")
+class _ReportWriter:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._events = (folder / _EVENTS_FILE).open("w", encoding="utf-8", buffering=1)
+        self._num_answers = 0
+
+    def write(self, **event: object) -> None:
+        self._events.write(json.dumps(event) + "\n")
+
+    def write_answer(self, answer: Answer) -> None:
+        file = f"{self._num_answers}.npz"
+        self._num_answers += 1
+        np.savez(self._folder / file, **answer.outputs)  # type: ignore[arg-type]
+        self.write(**{**vars(answer), "outputs": file})
+
+
+def _probe_session(model_path: str, requests: Iterable[Sequence[Request]], report: _ReportWriter) -> list[Request]:
+    """Sends the requests to each signature with the loader of TF Serving; returns the good ones that were answered."""
+    report.write(doing="session-based loader")
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         try:
-            meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], plan.model_path)
-        # Whatever the loader raises is what there is to say about the export.
+            meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], model_path)
+        # Any exception of a loader or a signature is a result of the test.
         except Exception as error:
-            _write(report, load_error=f"{type(error).__name__}: {_first_sentence(error)}")
-            return answering
-        _write(report, load_error="")
-        for signature, requests in groupby(plan.requests, key=lambda request: request.signature):
-            for answer in _answers(session, meta_graph.signature_def[signature], list(requests), report):
-                _write(report, answer=encode_answer(answer))
-                if answer.kind == Kind.GOOD and not answer.error:
-                    answering.add(signature)
-    return answering
+            report.write(load_error=_describe(error))
+            return []
+        report.write(load_error="")
+        return [
+            of_signature[0]
+            for of_signature in requests
+            if _probe_signature(_session_ask(session, meta_graph, of_signature[0].signature), of_signature, report)
+        ]
 
 
-def _answers(
-    session: tf.compat.v1.Session, definition: Any, requests: Sequence[Request], report: TextIO
-) -> Iterator[Answer]:
-    _write(report, doing="connecting", doing_on=requests[0].signature)
-    try:
-        ask = _asking_session(session, definition, requests[0].signature)
-    # A signature without its tensors cannot answer anything.
-    except Exception as error:
-        yield _failure(requests[0], error)
-        return
+def _probe_signature(ask: Ask, requests: Iterable[Request], report: _ReportWriter) -> bool:
     for request in requests:
-        _write(report, doing=f"{request.kind} {request.name}".strip())
-        answer = _answer(ask, request)
-        yield answer
+        report.write(doing=f"{request.kind} {request.name}".strip(), doing_on=request.signature)
+        answer = _send(ask, request)
+        report.write_answer(answer)
         if request.kind == Kind.GOOD and answer.error:
-            return
+            return False
+    return True
 
 
-def _asking_session(session: tf.compat.v1.Session, definition: Any, signature: str) -> Ask:
+def _session_ask(session: tf.compat.v1.Session, meta_graph: Any, signature: str) -> Ask:
+    definition = meta_graph.signature_def[signature]
     (feed,) = definition.inputs.values()
+    # TF Serving computes all outputs, too, unless a client names some.
     names = list(definition.outputs)
-    # TF Serving, too, calculates all outputs where a client asks for none in particular.
     options = CallableOptions(feed=[feed.name], fetch=[definition.outputs[name].name for name in names])
-    # Session.run would itself refuse values of the wrong shape; the C++ session below it, TF Serving's, does not.
-    fetch = session._make_callable_from_options(options)
+    # Session.run itself would refuse a wrong shape; the C++ session below, which TF Serving uses, does not.
+    make_fetch = functools.cache(lambda: session._make_callable_from_options(options))
 
     def ask(values: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = dict(zip(names, fetch(values), strict=True))
+        outputs = dict(zip(names, make_fetch()(values), strict=True))
         return {name: outputs[name] for name in SIGNATURES[signature].outputs}
 
     return ask
 
 
-def _probe_python(model_path: str, requests: Iterable[Request], report: TextIO) -> None:
-    _write(report, doing="Python loader", doing_on="")
+def _probe_python(model_path: str, good_requests: Iterable[Request], report: _ReportWriter) -> None:
+    """Sends the good requests to TensorFlow's loader for Python, whose answers TF Serving has to return."""
+    report.write(doing="Python loader", doing_on="")
     try:
-        signatures = tf.saved_model.load(model_path).signatures
-    # As above.
+        functions = tf.saved_model.load(model_path).signatures
     except Exception as error:
-        _write(report, python_load_error=f"{type(error).__name__}: {_first_sentence(error)}")
+        report.write(python_load_error=_describe(error))
         return
-    _write(report, python_load_error="")
-    for request in requests:
-        _write(report, doing=f"{request.kind} in Python", doing_on=request.signature)
-        answer = _answer(_asking_python(signatures, request), request)
-        _write(report, python_answer=encode_answer(answer))
+    report.write(python_load_error="")
+    for request in good_requests:
+        ask = _python_ask(functions[request.signature], request.signature)
+        _probe_signature(ask, [replace(request, kind=Kind.PYTHON)], report)
 
 
-def _asking_python(signatures: Mapping[str, Any], request: Request) -> Ask:
+def _python_ask(function: Any, signature: str) -> Ask:
     def ask(values: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = signatures[request.signature](**{request.input_name: tf.constant(values)})
-        return {name: outputs[name].numpy() for name in SIGNATURES[request.signature].outputs}
+        outputs = function(**{INPUTS[signature]: tf.constant(values)})
+        return {name: outputs[name].numpy() for name in SIGNATURES[signature].outputs}
 
     return ask
 
 
-def _answer(ask: Ask, request: Request) -> Answer:
+def _send(ask: Ask, request: Request) -> Answer:
     milliseconds = []
     outputs: dict[str, np.ndarray] = {}
     try:
-        for _ in range(request.times):
+        for _ in range(NUM_TIMED_REQUESTS if request.kind == Kind.LATENCY else 1):
             start = time.perf_counter()
             outputs = ask(request.values)
             milliseconds.append(1000 * (time.perf_counter() - start))
-    # Which errors are right is decided elsewhere.
     except Exception as error:
-        return _failure(request, error)
-    return Answer(request.signature, request.kind, request.name, outputs, milliseconds=tuple(milliseconds))
+        return Answer(request.signature, request.kind, request.name, error=_describe(error))
+    arrays = {name: np.asarray(values) for name, values in outputs.items()}
+    # Arrays of objects would need pickle.
+    plain = {name: values.astype("S") if values.dtype == object else values for name, values in arrays.items()}
+    return Answer(request.signature, request.kind, request.name, plain, milliseconds=milliseconds)
 
 
-def _failure(request: Request, error: Exception) -> Answer:
-    return Answer(
-        request.signature, request.kind, request.name, error=type(error).__name__, message=_first_sentence(error)
-    )
-
-
-def _first_sentence(error: Exception) -> str:
+def _describe(error: Exception) -> str:
+    """Returns the class and the first sentence of an error."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     line = next(iter(text.strip().splitlines()), "")
-    return line.partition(". ")[0].rstrip(".")
+    return f"{type(error).__name__}: {line.partition('. ')[0].rstrip('.')}"
 
 
-def _write(report: TextIO, **event: object) -> None:
-    report.write(json.dumps(event) + "\n")
+def _run(command: list[str], timeout_s: float, log_file: Path) -> str:
+    """Returns why a process failed; empty if it did not."""
+    python_path = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(python_path),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        # A GPU may be full, and rounds differently.
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    with log_file.open("wb") as log:
+        try:
+            code = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=timeout_s,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return f"it was killed after {timeout_s:g} s"
+    if code == 0:
+        return ""
+    cause = f"exited with code {code}" if code > 0 else f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    words = last_words(log_file.read_text(encoding="utf-8", errors="replace"))
+    return f"it {cause}" + (f": {words}" if words else "")
+
+
+def last_words(log: str) -> str:
+    """Returns the line of a process's output that best explains its end: the last fatal error, or the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip() and not _NOISE.match(line)]
+    fatal = [_FATAL.sub("", line) for line in lines if _FATAL.match(line)]
+    return (fatal or lines or [""])[-1]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    tf.get_logger().setLevel("ERROR")
+    probe(Path(sys.argv[1]))

@@ -1,116 +1,114 @@
-"""What an export is asked: good, lone, empty, huge and malformed requests to every signature, from test images."""
+"""Builds the requests that test an export; runs in the fresh process too, so it imports only TensorFlow."""
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import tensorflow as tf
 
-from components.features import IMAGE_KEY
-from components.serving_check.contract import input_name
-from components.serving_check.exchange import Kind, Request
-from components.serving_check.limits import ServingLimits
-from registry.signatures import EXAMPLES, NORMALIZE, PIXELS, SERVING_DEFAULT
+from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_WIDTH, NUM_CLASSES
+from registry.signatures import EXAMPLES, PIXELS, required_signatures
 
-NUM_TIMED_REQUESTS = 100
-"""Enough for a 99th percentile that one hiccup of the machine does not decide."""
+SIGNATURES = required_signatures(IMAGE_HEIGHT, IMAGE_WIDTH, NUM_CLASSES)
+
+
+class Kind(StrEnum):
+    """The purpose of a request, which is also the metric of its finding."""
+
+    GOOD = "good request"
+    ALONE = "one image alone"
+    EMPTY = "empty batch"
+    HUGE = "huge batch"
+    MALFORMED = "malformed request"
+    AFTERWARDS = "good request after a malformed one"
+    LATENCY = "latency"
+    PYTHON = "same as in Python"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to a signature.
+
+    Attributes:
+        signature: Name of the signature.
+        kind: What the request tests.
+        values: The input of the signature; bytes as an array of objects.
+        name: Distinguishes malformed requests.
+    """
+
+    signature: str
+    kind: Kind
+    values: np.ndarray
+    name: str = ""
 
 
 def encode_images(signature: str, images: np.ndarray) -> np.ndarray:
-    """Puts images into the form that a signature takes.
+    """Converts images to the input of a signature.
 
     Args:
-        signature: One of those of the contract.
+        signature: Name of the signature.
         images: uint8[n,28,28], 0 background to 255 ink.
 
     Returns:
         PNG bytes object[n], pixels float32[n,28,28] or serialized raw tf.Examples object[n].
     """
-    return _ENCODERS[signature](images)
-
-
-def build_requests(images: np.ndarray, signatures: Iterable[str], limits: ServingLimits) -> tuple[Request, ...]:
-    """Makes the requests in the order in which they are sent.
-
-    Args:
-        images: uint8[n,28,28], at least one.
-        signatures: Those to ask, of the contract.
-        limits: Size of the huge batch.
-
-    Returns:
-        Per signature the good request first: without an answer to it the others show nothing.
-    """
-    return tuple(
-        Request(signature, kind, input_name(signature), values, name, NUM_TIMED_REQUESTS if kind == Kind.LATENCY else 1)
-        for signature in signatures
-        for kind, name, values in _requests(signature, images, limits.huge_batch)
-    )
-
-
-def _requests(signature: str, images: np.ndarray, huge_batch: int) -> Iterator[tuple[Kind, str, np.ndarray]]:
-    good = encode_images(signature, images)
-    alone = good[:1]
-    yield Kind.GOOD, "", good
-    yield Kind.ALONE, "", alone
-    yield Kind.EMPTY, "", good[:0]
-    yield Kind.HUGE, "", np.resize(good, (huge_batch, *good.shape[1:]))
-    for name, values in _MALFORMED[signature](images[:1]).items():
-        yield Kind.MALFORMED, name, values
-        yield Kind.AFTERWARDS, name, alone
-    yield Kind.LATENCY, "", alone
-
-
-def _pngs(images: np.ndarray) -> np.ndarray:
+    if signature == PIXELS:
+        return images.astype(np.float32)
+    if signature == EXAMPLES:
+        return _strings([_example({IMAGE_KEY: image}) for image in images])
     return _strings([tf.io.encode_png(image[..., np.newaxis]).numpy() for image in images])
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32)
+def build_requests(signature: str, images: np.ndarray, huge_batch: int) -> Iterator[Request]:
+    """Builds the requests to a signature, the good one first: if it fails, the others show nothing.
+
+    Args:
+        signature: Name of the signature.
+        images: uint8[n,28,28], at least one.
+        huge_batch: Number of images in the huge request.
+    """
+    good = encode_images(signature, images)
+    alone = good[:1]
+    yield Request(signature, Kind.GOOD, good)
+    yield Request(signature, Kind.ALONE, alone)
+    yield Request(signature, Kind.EMPTY, good[:0])
+    yield Request(signature, Kind.HUGE, np.resize(good, (huge_batch, *good.shape[1:])))
+    for name, values in _malformed(signature, images[:1]).items():
+        yield Request(signature, Kind.MALFORMED, values, name)
+        yield Request(signature, Kind.AFTERWARDS, alone, name)
+    yield Request(signature, Kind.LATENCY, alone)
 
 
-def _examples(images: np.ndarray) -> np.ndarray:
-    return _strings([_example({IMAGE_KEY: image}) for image in images])
-
-
-def _malformed_pngs(image: np.ndarray) -> dict[str, np.ndarray]:
-    (png,) = _pngs(image)
+def _malformed(signature: str, image: np.ndarray) -> dict[str, np.ndarray]:
+    good = encode_images(signature, image)
+    extra_dimension = {"an extra dimension": good[np.newaxis]}
+    if signature == PIXELS:
+        not_a_number = good.copy()
+        not_a_number[:, 14, 14] = np.nan
+        return {"27 rows": good[:, :-1], "27 columns": good[:, :, :-1], "a NaN pixel": not_a_number, **extra_dimension}
+    if signature == EXAMPLES:
+        # TensorFlow's message quotes what it cannot parse. Python cannot decode the quotation of a whole image.
+        short_example = _example({IMAGE_KEY: np.zeros(3, np.uint8)})
+        return {
+            "a truncated tf.Example": _strings([short_example[:-1]]),
+            "a tf.Example without image": _strings([_example({})]),
+            "a tf.Example of 27 rows": _strings([_example({IMAGE_KEY: image[0, :-1]})]),
+            **extra_dimension,
+        }
     return {
         "a text file": _strings([b"three, or maybe a seven\n"]),
-        "a truncated PNG": _strings([png[: len(png) // 2]]),
-        "a PNG of 30000 x 30000 pixels": _strings([_resized_header(png, 30_000)]),
-        "a dimension too many": _strings([png])[np.newaxis],
+        "a truncated PNG": _strings([good[0][: len(good[0]) // 2]]),
+        "a PNG of 30000 x 30000 pixels": _strings([_with_size_in_header(good[0], 30_000)]),
+        **extra_dimension,
     }
 
 
-def _resized_header(png: bytes, side: int) -> bytes:
-    """Writes another size into the header of a PNG, and its checksum."""
+def _with_size_in_header(png: bytes, side: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">2I", side, side) + png[24:29]
     return png[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
-
-
-def _malformed_pixels(image: np.ndarray) -> dict[str, np.ndarray]:
-    pixels = _pixels(image)
-    blotted = pixels.copy()
-    blotted[:, 14, 14] = np.nan
-    return {
-        "27 rows": pixels[:, :-1],
-        "27 columns": pixels[:, :, :-1],
-        "a dimension too many": pixels[np.newaxis],
-        "a pixel that is no number": blotted,
-    }
-
-
-def _malformed_examples(image: np.ndarray) -> dict[str, np.ndarray]:
-    (example,) = _examples(image)
-    # TensorFlow's message quotes what it cannot parse; of a whole image Python could not read the quotation.
-    short_example = _example({IMAGE_KEY: np.zeros(3, np.uint8)})
-    return {
-        "a truncated tf.Example": _strings([short_example[:-1]]),
-        "a tf.Example without image": _strings([_example({})]),
-        "a tf.Example of 27 rows": _strings([_example({IMAGE_KEY: image[0, :-1]})]),
-        "a dimension too many": _strings([example])[np.newaxis],
-    }
 
 
 def _example(features: Mapping[str, np.ndarray]) -> bytes:
@@ -121,20 +119,5 @@ def _example(features: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _strings(values: Sequence[bytes]) -> np.ndarray:
-    # NumPy's own type for bytes would drop zeros at their end.
+    # NumPy's own bytes type drops trailing zeros.
     return np.array(values, dtype=object)
-
-
-_ENCODERS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    SERVING_DEFAULT: _pngs,
-    PIXELS: _pixels,
-    EXAMPLES: _examples,
-    NORMALIZE: _pngs,
-}
-
-_MALFORMED: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
-    SERVING_DEFAULT: _malformed_pngs,
-    PIXELS: _malformed_pixels,
-    EXAMPLES: _malformed_examples,
-    NORMALIZE: _malformed_pngs,
-}

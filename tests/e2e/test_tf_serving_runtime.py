@@ -10,13 +10,10 @@ import numpy as np
 import pytest
 
 from components.serving_check import probe
-from components.serving_check.answer_judgement import judge_answers
-from components.serving_check.contract import SIGNATURES
-from components.serving_check.exchange import Answer, Plan, Report, read_report, write_plan
-from components.serving_check.export import read_export
-from components.serving_check.judgement import judge_process
+from components.serving_check.check import check_answers, check_process, read_export
 from components.serving_check.limits import ServingLimits
-from components.serving_check.requests import build_requests
+from components.serving_check.probe import Answer, Plan, Report, read_report, write_plan
+from components.serving_check.requests import SIGNATURES
 
 PROJECT_ROOT = Path(__file__).parents[2]
 RUNTIME = PROJECT_ROOT / ".tf-serving-runtime" / "bin" / "python"
@@ -36,7 +33,7 @@ def test_the_environment_is_the_one_of_tf_serving() -> None:
 def test_every_signature_answers_every_request_as_it_should(reports: dict[str, Report], plan: Plan) -> None:
     report = reports["tf-serving"]
     assert {answer.signature for answer in report.answers} == set(SIGNATURES)
-    findings = judge_process(report, len(plan.ops)) + judge_answers(report, NUM_IMAGES, ServingLimits())
+    findings = check_process(report, len(plan.ops)) + check_answers(report.answers, NUM_IMAGES, ServingLimits())
     assert [finding for finding in findings if not finding.passed] == []
 
 
@@ -54,29 +51,29 @@ def test_the_answers_are_those_of_the_tensorflow_that_trained_it(reports: dict[s
 
 @pytest.fixture(scope="module")
 def plan(first_run: Any) -> Plan:
-    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
-        images = arrays["x_test"][:NUM_IMAGES]
     model = first_run.result["model"]
-    return Plan(model, tuple(sorted(read_export(model).ops)), build_requests(images, SIGNATURES, ServingLimits()))
+    return Plan(model, sorted(read_export(model).ops), list(SIGNATURES), ServingLimits().huge_batch)
 
 
 @pytest.fixture(scope="module")
 def reports(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
     """What both runtimes report of the same plan."""
-    folder = tmp_path_factory.mktemp("runtimes")
-    write_plan(plan, folder / "plan.json")
-    return {
-        name: _report(python, folder) for name, python in (("tf-serving", str(RUNTIME)), ("trained", sys.executable))
-    }
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
+        images = arrays["x_test"][:NUM_IMAGES]
+    reports = {}
+    for name, python in (("tf-serving", str(RUNTIME)), ("trained", sys.executable)):
+        folder = tmp_path_factory.mktemp(name)
+        write_plan(plan, images, folder)
+        reports[name] = _report(python, folder)
+    return reports
 
 
 def _report(python: str, folder: Path) -> Report:
-    report = folder / f"{Path(python).parents[1].name}.jsonl"
-    command = [python, "-P", "-m", probe.__name__, str(folder / "plan.json"), str(report)]
+    command = [python, "-P", "-m", probe.__name__, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
-    return read_report(report)
+    return read_report(folder)
 
 
 def _place(answer: Answer) -> str:

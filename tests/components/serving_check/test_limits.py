@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from components.serving_check.limits import ServingLimits
 
 
-def test_they_survive_their_way_to_the_executor() -> None:
+def test_limits_survive_serialization() -> None:
     limits = ServingLimits(huge_batch=7, tolerance=1e-5)
     assert ServingLimits.model_validate_json(limits.model_dump_json()) == limits
 
@@ -21,6 +21,6 @@ def test_they_survive_their_way_to_the_executor() -> None:
         ("retries", 3, "Extra inputs are not permitted"),
     ],
 )
-def test_what_is_no_limit_is_refused(name: str, value: float, message: str) -> None:
+def test_invalid_limits_are_refused(name: str, value: float, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ServingLimits.model_validate({name: value})

@@ -7,113 +7,163 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-from components.serving_check.contract import SIGNATURES
-from components.serving_check.exchange import Kind, Plan, Report, Request, read_report
-from components.serving_check.limits import ServingLimits
-from components.serving_check.probe import probe
-from components.serving_check.requests import build_requests
+from components.serving_check.probe import (
+    NUM_TIMED_REQUESTS,
+    Plan,
+    Report,
+    foreign_ops,
+    last_words,
+    read_report,
+    run_probe,
+)
+from components.serving_check.requests import SIGNATURES, Kind, build_requests
 from registry.signatures import ANSWER_OUTPUTS
+from tests.components.serving_check.tiny_model import TinyModel
+
+Probe = Callable[[Plan, np.ndarray], Report]
 
 
-@pytest.fixture
-def report_of(tmp_path: Path) -> Any:
-    def follow(plan: Plan) -> Report:
-        with (tmp_path / "report").open("w", buffering=1) as report:
-            probe(plan, report)
-        return read_report(tmp_path / "report")
-
-    return follow
+def plan(export: Path, *signatures: str, ops: tuple[str, ...] = ("MatMul",)) -> Plan:
+    return Plan(str(export), ops, signatures, huge_batch=24)
 
 
-def test_every_request_is_answered(
-    report_of: Any, good_export: Path, images: np.ndarray, limits: ServingLimits
-) -> None:
-    requests = build_requests(images, ["pixels", "examples"], limits)
-    report = report_of(Plan(str(good_export), ("MatMul",), requests))
-    assert (report.foreign_ops, report.load_error) == ((), "")
-    asked = [(request.signature, request.kind, request.name, request.times) for request in requests]
-    assert [(answer.signature, answer.kind, answer.name) for answer in report.answers] == [key[:3] for key in asked]
-    for answer, (*_, times) in zip(report.answers, asked, strict=True):
-        assert (answer.error == "") == (answer.kind != Kind.MALFORMED)
+def test_every_request_is_answered(probe_here: Probe, good_export: Path, images: np.ndarray) -> None:
+    report = probe_here(plan(good_export, *SIGNATURES), images)
+    assert (report.foreign_ops, report.load_error, report.python_load_error, report.ended) == ([], "", "", True)
+    sent = [request for name in SIGNATURES for request in build_requests(name, images, 24)]
+    expected = [(request.signature, request.kind, request.name) for request in sent]
+    expected += [(name, Kind.PYTHON, "") for name in SIGNATURES]
+    assert [(answer.signature, answer.kind, answer.name) for answer in report.answers] == expected
+    for answer in report.answers:
+        times = NUM_TIMED_REQUESTS if answer.kind == Kind.LATENCY else 1
+        assert bool(answer.error) == (answer.kind == Kind.MALFORMED)
         assert len(answer.milliseconds) == (0 if answer.error else times)
-
-
-def test_the_python_loader_is_asked_the_good_requests(
-    report_of: Any, good_export: Path, images: np.ndarray, limits: ServingLimits
-) -> None:
-    report = report_of(Plan(str(good_export), (), build_requests(images, SIGNATURES, limits)))
-    expected = tf.saved_model.load(str(good_export)).signatures["pixels"](image=tf.constant(images, tf.float32))
-    assert report.python_load_error == ""
-    *answers, normalized = report.python_answers
-    assert [(answer.signature, answer.kind) for answer in report.python_answers] == [
-        (name, Kind.GOOD) for name in SIGNATURES
-    ]
-    np.testing.assert_array_equal(normalized.outputs["image"], images)
-    for answer in answers:
-        np.testing.assert_allclose(answer.outputs["probabilities"], expected["probabilities"], atol=1e-6)
-        assert answer.outputs["status"].tolist() == expected["status"].numpy().tolist()
+    by_key = {(answer.signature, answer.kind, answer.name): answer for answer in report.answers}
+    # Python's own check would have said "Cannot feed value of shape".
+    assert by_key["pixels", Kind.MALFORMED, "27 rows"].error == (
+        "InvalidArgumentError: Shape of tensor _arg_pixels_image_0_0 [1,27,28] is not compatible with expected shape "
+        "[?,28,28]"
+    )
+    served = tf.saved_model.load(str(good_export)).signatures["pixels"](image=tf.constant(images, tf.float32))
+    for kind in (Kind.GOOD, Kind.PYTHON):
+        outputs = by_key["pixels", kind, ""].outputs
+        np.testing.assert_allclose(outputs["probabilities"], served["probabilities"], atol=1e-6)
+        assert outputs["status"].tolist() == served["status"].numpy().tolist()
+        np.testing.assert_array_equal(by_key["normalize", kind, ""].outputs["image"], images)
 
 
 def test_only_the_outputs_of_the_contract_are_reported(
-    report_of: Any, tiny_model: Any, save_export: Callable[[Any], Path], images: np.ndarray
+    probe_here: Probe, save_export: Callable[[Any], Path], images: np.ndarray
 ) -> None:
-    class Talkative(tiny_model):
+    class Talkative(TinyModel):
         def answer(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
             return {**super().answer(pixels), "noise": tf.random.uniform([3])}
 
-    good = Request("pixels", Kind.GOOD, "image", images.astype(np.float32))
-    report = report_of(Plan(str(save_export(Talkative())), (), (good,)))
-    for (answer,) in (report.answers, report.python_answers):
-        assert (set(answer.outputs), answer.error) == (set(ANSWER_OUTPUTS), "")
+    answers = probe_here(plan(save_export(Talkative()), "pixels"), images).answers
+    assert {frozenset(answer.outputs) for answer in answers if not answer.error} == {frozenset(ANSWER_OUTPUTS)}
 
 
-def test_the_graph_sees_values_of_a_wrong_shape(report_of: Any, good_export: Path) -> None:
-    wrong = Request("pixels", Kind.MALFORMED, "image", np.zeros((1, 27, 28), np.float32))
-    (answer,) = report_of(Plan(str(good_export), (), (wrong,))).answers
-    # Python's own check would have said "Cannot feed value of shape".
-    assert (answer.error, answer.message) == (
-        "InvalidArgumentError",
-        "Shape of tensor _arg_pixels_image_0_0 [1,27,28] is not compatible with expected shape [?,28,28]",
-    )
+def test_a_foreign_op_ends_it_before_it_loads(probe_here: Probe, images: np.ndarray) -> None:
+    report = probe_here(plan(Path("no such folder"), ops=("Abs", "DecodeDigits")), images)
+    assert (report.foreign_ops, report.load_error, report.ended) == (["DecodeDigits"], None, True)
 
 
-def test_a_foreign_op_ends_it_before_it_loads(report_of: Any) -> None:
-    assert report_of(Plan("no such folder", ("Abs", "DecodeDigits"), ())) == Report(foreign_ops=("DecodeDigits",))
-
-
-def test_what_the_loader_refuses(report_of: Any, tmp_path: Path) -> None:
-    report = report_of(Plan(str(tmp_path), (), ()))
+def test_what_the_loader_refuses(probe_here: Probe, images: np.ndarray, tmp_path: Path) -> None:
+    report = probe_here(plan(tmp_path), images)
+    assert report.load_error is not None
     assert report.load_error.startswith("OSError: SavedModel file does not exist at")
     assert report.doing == "session-based loader"
 
 
-def test_a_signature_that_fails_the_good_request_is_asked_nothing_more(
-    report_of: Any, good_export: Path, images: np.ndarray, limits: ServingLimits
-) -> None:
-    broken = Request("pixels", Kind.GOOD, "image", np.zeros((1, 27, 28), np.float32))
-    requests = (broken, *build_requests(images, ["pixels"], limits)[1:], *build_requests(images, ["examples"], limits))
-    report = report_of(Plan(str(good_export), (), requests))
-    answers = report.answers
-    assert [answer.kind for answer in answers if answer.signature == "pixels"] == [Kind.GOOD]
-    assert len([answer for answer in answers if answer.signature == "examples"]) > 5
-    assert [answer.signature for answer in report.python_answers] == ["examples"]
-
-
-def test_a_signature_that_points_at_a_missing_tensor(
-    report_of: Any, good_export: Path, edit_export: Any, images: np.ndarray, limits: ServingLimits
+def test_a_signature_that_fails_the_good_request_is_not_tested_further(
+    probe_here: Probe, good_export: Path, edit_export: Any, images: np.ndarray
 ) -> None:
     def edit(graph: MetaGraphDef) -> None:
         graph.signature_def["pixels"].outputs["digit"].name = "no_such_tensor:0"
 
-    requests = build_requests(images, ["serving_default", "pixels", "examples"], limits)
-    answers = report_of(Plan(str(edit_export(good_export, edit)), (), requests)).answers
+    broken = edit_export(good_export, edit)
+    answers = probe_here(plan(broken, "serving_default", "pixels", "examples"), images).answers
     (answer,) = (answer for answer in answers if answer.signature == "pixels")
-    assert (answer.kind, answer.error) == (Kind.GOOD, "InvalidArgumentError")
-    assert "no_such_tensor" in answer.message
-    assert [answer.signature for answer in answers if answer.kind == Kind.LATENCY] == ["serving_default", "examples"]
+    assert answer.kind == Kind.GOOD
+    assert answer.error.startswith("InvalidArgumentError: ")
+    assert "no_such_tensor" in answer.error
+    assert [answer.signature for answer in answers if answer.kind == Kind.PYTHON] == ["serving_default", "examples"]
+    assert probe_here(plan(broken, "pixels"), images).python_load_error is None
 
 
-def test_without_an_answer_the_python_loader_is_not_asked(report_of: Any, good_export: Path) -> None:
-    broken = Request("pixels", Kind.GOOD, "image", np.zeros((1, 27, 28), np.float32))
-    report = report_of(Plan(str(good_export), (), (broken,)))
-    assert (report.python_load_error, report.python_answers) == (None, ())
+def test_foreign_ops_are_unknown_or_call_python() -> None:
+    ops = ["Conv2D", "VarHandleOp", "RestoreV2", "PyFunc", "EagerPyFunc", "PyFuncStateless", "DecodeDigits"]
+    assert foreign_ops(ops) == ["DecodeDigits", "EagerPyFunc", "PyFunc", "PyFuncStateless"]
+
+
+def test_a_report_without_an_end(tmp_path: Path) -> None:
+    assert read_report(tmp_path) == Report(answers=[])
+    (tmp_path / "events.jsonl").write_text('{"foreign_ops": []}\n{"doing": "loading"}\n{"load_err')
+    assert read_report(tmp_path) == Report(foreign_ops=[], doing="loading", answers=[])
+
+
+def test_it_does_not_import_from_the_working_directory(
+    good_export: Path, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "components").mkdir()
+    (tmp_path / "components" / "__init__.py").write_text("raise ImportError('not ours')")
+    monkeypatch.chdir(tmp_path)
+    report = run_probe(plan(good_export, "pixels"), images, 120, tmp_path / "log")
+    assert (report.failure, report.ended) == ("", True)
+
+
+def test_an_export_that_ends_the_process_without_an_error(
+    save_export: Callable[[Any], Path], images: np.ndarray, tmp_path: Path
+) -> None:
+    class Ending(TinyModel):
+        def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.control_dependencies([tf.raw_ops.Abort(exit_without_error=True)]):
+                return super().from_pixels(tf.identity(image))
+
+    report = run_probe(plan(save_export(Ending()), "pixels"), images, 120, tmp_path / "log")
+    assert report.failure == "it ended before it was done"
+    assert (report.doing, report.doing_on) == ("good request", "pixels")
+
+
+def test_an_export_that_kills_only_the_python_loader(
+    save_export: Callable[[Any], Path], edit_export: Any, images: np.ndarray, tmp_path: Path
+) -> None:
+    class Ink(tf.saved_model.experimental.TrackableResource):
+        def _create_resource(self) -> tf.Tensor:
+            return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[])
+
+        def _initialize(self) -> None:
+            with tf.control_dependencies([tf.raw_ops.Abort(error_msg="no ink")]):
+                tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=tf.constant(0.0))
+
+    class Deadly(TinyModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ink = Ink()
+
+    def edit(graph: MetaGraphDef) -> None:
+        # Python initializes resources itself; the session runs what these entries name.
+        del graph.signature_def["__saved_model_init_op"]
+        graph.collection_def.clear()
+
+    report = run_probe(plan(edit_export(save_export(Deadly()), edit), "pixels"), images, 120, tmp_path / "log")
+    assert report.failure == "it was ended by signal 6 (Aborted): Abort_op intentional failure; no ink"
+    assert (report.doing, report.doing_on) == ("Python loader", "")
+    assert Kind.LATENCY in {answer.kind for answer in report.answers}
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", ""),
+        ("Traceback (most recent call last):\n  File x\nImportError: no module\n\n", "ImportError: no module"),
+        (
+            "W0000 00:00:17 1 port.cc:1] noise\nF0000 00:00:17.57 12 ops.cc:737] Abort; boom\n"
+            "*** Check failure stack trace: ***\n    @     0x7fa  tensorflow::AbortOp::Compute()\n",
+            "Abort; boom",
+        ),
+        ("WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:17 1 port.cc:1] oneDNN\n", ""),
+    ],
+)
+def test_the_last_words_of_a_process(log: str, words: str) -> None:
+    assert last_words(log) == words
