@@ -57,19 +57,18 @@ class Executor(BaseBeamExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Reads, splits and writes the data; TFX calls this.
-
-        Args:
-            input_dict: Empty.
-            output_dict: The artifact `examples` to fill.
-            exec_properties: See the component.
+        """Reads, splits and writes the data to `examples`; TFX calls this.
 
         Raises:
             DataError: The data is missing, damaged, or not in a supported format.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
-        data = _data_version(exec_properties)
+        data = DataVersion(*(exec_properties[key] for key in (URI_KEY, SPAN_KEY, FINGERPRINT_KEY)))
+        if not data.fingerprint:
+            # Kubeflow Pipelines has no driver that finds the data before the step.
+            data = find_data(data.uri, None if data.span == _NEWEST_SPAN else data.span)
+            _log.info("reading %s, span %d, fingerprint %s", data.uri, data.span, data.fingerprint)
         shares = open_source(data.uri).shares()
         fractions = SplitFractions(
             eval=exec_properties[EVAL_FRACTION_KEY],
@@ -78,12 +77,12 @@ class Executor(BaseBeamExecutor):
         )
         num_shards = exec_properties[NUM_SHARDS_KEY]
         with self._make_beam_pipeline() as pipeline:
-            shards, sizes = (
+            records = (
                 pipeline
                 | "Shares" >> beam.Create(shares, reshuffle=True)
-                | "Read" >> beam.FlatMap(lambda share: share.read())
-                | "Split" >> SplitRecords(fractions, exec_properties[SEED_KEY], num_shards)
+                | "Read" >> beam.FlatMap(lambda share: share())
             )
+            shards, sizes = _split(records, fractions, exec_properties[SEED_KEY], num_shards)
             _ = (
                 shards
                 | "Write" >> beam.Map(write_shard, examples.uri, num_shards)
@@ -97,56 +96,51 @@ class Executor(BaseBeamExecutor):
         examples_utils.set_payload_format(examples, PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
-class SplitRecords(beam.PTransform):
-    """Converts records to shards of splits, as a pair of collections.
+def _split(
+    records: beam.PCollection, fractions: SplitFractions, seed: int, num_shards: int
+) -> tuple[beam.PCollection, beam.PCollection]:
+    """Returns the shards as ((split, number), [(order, tf.Example), ...]), and the sizes of the splits per stratum."""
+    ordered = records | "Order" >> beam.Map(lambda record: (record_order(seed, record.key), record))
+    strata = ordered | "Stratum" >> beam.MapTuple(lambda order, record: (record.stratum, order))
+    sizes = (
+        strata
+        | "Count" >> beam.combiners.Count.PerKey()
+        | "Counts" >> beam.combiners.ToDict()
+        | "Sizes" >> beam.Map(split_sizes, fractions)
+    )
+    bounds = (
+        strata
+        | "Orders" >> beam.GroupByKey()
+        | "Bounds"
+        >> beam.MapTuple(
+            lambda stratum, orders, sizes: (stratum, split_bounds(orders, sizes[stratum])),
+            beam.pvalue.AsSingleton(sizes),
+        )
+    )
+    shards = (
+        ordered
+        | "Assign" >> beam.FlatMap(_assign, beam.pvalue.AsDict(bounds), num_shards)
+        | "Shards" >> beam.GroupByKey()
+    )
+    return shards, sizes
 
-    The first has the shards: ((split, shard number), [(order, serialized tf.Example), ...]); the second has one
-    element, the sizes of the splits per stratum.
-    """
 
-    def __init__(self, fractions: SplitFractions, seed: int, num_shards: int) -> None:
-        super().__init__()
-        self._fractions = fractions
-        self._seed = seed
-        self._num_shards = num_shards
-
-    def expand(self, records: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        """Beam calls this; `records` are `Record`s."""
-        ordered = records | "Order" >> beam.Map(
-            lambda record, seed: (record_order(seed, record.key), record), self._seed
-        )
-        strata = ordered | "Stratum" >> beam.MapTuple(lambda order, record: (_stratum(record), order))
-        sizes = (
-            strata
-            | "Count" >> beam.combiners.Count.PerKey()
-            | "Counts" >> beam.combiners.ToDict()
-            | "Sizes" >> beam.Map(split_sizes, self._fractions)
-        )
-        bounds = (
-            strata
-            | "Orders" >> beam.GroupByKey()
-            | "Bounds" >> beam.Map(_stratum_bounds, beam.pvalue.AsSingleton(sizes))
-        )
-        shards = (
-            ordered
-            | "Assign" >> beam.FlatMap(_assign, beam.pvalue.AsDict(bounds), self._num_shards)
-            | "Shards" >> beam.GroupByKey()
-        )
-        return shards, sizes
+def _assign(
+    ordered_record: tuple[int, Record], bounds: Mapping[Stratum, Bounds], num_shards: int
+) -> Iterator[tuple[ShardKey, tuple[int, bytes]]]:
+    order, record = ordered_record
+    split = assign_split(order, bounds[record.stratum])
+    if split is not None:
+        yield (split, order % num_shards), (order, encode_example(record))
 
 
 def write_shard(
     shard: tuple[ShardKey, Iterable[tuple[int, bytes]]], directory: str, num_shards: int
 ) -> tuple[ShardKey, int]:
-    """Writes one shard in the order of its records: shuffled, and reproducible.
-
-    Args:
-        shard: Split and number, and the orders and serialized tf.Examples.
-        directory: Folder of the Examples artifact.
-        num_shards: Shards of the split.
+    """Writes one shard, of orders and serialized tf.Examples, in that order: shuffled, and reproducible.
 
     Returns:
-        Split and number, and the number of records written.
+        Its split and number, and the number of records.
     """
     (split, number), ordered_examples = shard
     path = os.path.join(directory, f"Split-{split}", f"data_tfrecord-{number:05d}-of-{num_shards:05d}.gz")
@@ -180,33 +174,3 @@ def encode_example(record: Record) -> bytes:
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
-
-
-def _data_version(exec_properties: Mapping[str, Any]) -> DataVersion:
-    uri, span, fingerprint = (exec_properties[key] for key in (URI_KEY, SPAN_KEY, FINGERPRINT_KEY))
-    if fingerprint:
-        return DataVersion(uri, span, fingerprint)
-    # Kubeflow Pipelines has no driver that finds the data before the step.
-    data = find_data(uri, None if span == _NEWEST_SPAN else span)
-    _log.info("reading %s, span %d, fingerprint %s", data.uri, data.span, data.fingerprint)
-    return data
-
-
-def _stratum(record: Record) -> Stratum:
-    return record.origin, record.label
-
-
-def _stratum_bounds(
-    stratum_orders: tuple[Stratum, Iterable[int]], sizes: Mapping[Stratum, Mapping[str, int]]
-) -> tuple[Stratum, Bounds]:
-    stratum, orders = stratum_orders
-    return stratum, split_bounds(orders, sizes[stratum])
-
-
-def _assign(
-    ordered_record: tuple[int, Record], bounds: Mapping[Stratum, Bounds], num_shards: int
-) -> Iterator[tuple[ShardKey, tuple[int, bytes]]]:
-    order, record = ordered_record
-    split = assign_split(order, bounds[_stratum(record)])
-    if split is not None:
-        yield (split, order % num_shards), (order, encode_example(record))

@@ -42,14 +42,10 @@ def record_order(seed: int, key: str) -> int:
 
 
 def split_sizes(counts: Mapping[Stratum, int], fractions: SplitFractions) -> dict[Stratum, dict[str, int]]:
-    """Returns how many records of each stratum go into each split.
+    """Divides the number of records of each stratum among the splits.
 
     The totals are exact: with an eval fraction of 1/12, exactly 5,000 of 60,000 images become eval, and each label has
     its share of them to within one image.
-
-    Args:
-        counts: Number of records per stratum.
-        fractions: How much of the data each split takes.
 
     Returns:
         For each stratum the size of each split, in the order in which the splits take their records.
@@ -83,15 +79,7 @@ def split_sizes(counts: Mapping[Stratum, int], fractions: SplitFractions) -> dic
 
 
 def split_bounds(orders: Iterable[int], sizes: Mapping[str, int]) -> Bounds:
-    """Finds the bounds of the splits of one stratum.
-
-    Args:
-        orders: The orders of all its records.
-        sizes: Size of each split, in the order in which the splits take their records.
-
-    Returns:
-        The splits that are not empty, each with its highest order.
-    """
+    """Finds the bounds of the splits that are not empty from the orders of all records of a stratum."""
     ascending = sorted(orders)
     bounds, taken = [], 0
     for split, size in sizes.items():

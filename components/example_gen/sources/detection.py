@@ -12,7 +12,7 @@ from components.example_gen.sources.errors import DataError, listed, quoted
 from components.example_gen.sources.idx import MAGICS, idx_data_sets, idx_source, is_complete, sibling_names
 from components.example_gen.sources.image_folder import CLASS_NAMES, ORIGINS, image_folder_source
 from components.example_gen.sources.kaggle_csv import HEAD, csv_source
-from components.example_gen.sources.npz import NpzSource
+from components.example_gen.sources.npz import npz_source
 from components.example_gen.sources.source import Source, fingerprint
 from components.example_gen.sources.storage import Entry, decompressed, exists, full_uri, is_folder, list_folder
 
@@ -49,11 +49,7 @@ class DataVersion:
 
 
 def find_data(uri: str, span: int | None) -> DataVersion:
-    """Finds data and fingerprints it, so that changed data always reruns the pipeline.
-
-    Args:
-        uri: Path or URI of the data, may have `{SPAN}`.
-        span: The span to read; the newest if None.
+    """Finds and fingerprints data, so that changed data always reruns the pipeline; see `resolve_span`.
 
     Raises:
         DataError: There is no such data, or its format is unknown.
@@ -114,13 +110,7 @@ def _find_spans(uri: str, match: re.Match[str]) -> dict[int, str]:
 
 
 def open_source(uri: str) -> Source:
-    """Detects the format of the data at a path and makes the source that reads it.
-
-    Args:
-        uri: Local path or URI of a file or folder, of any scheme that fsspec supports.
-
-    Returns:
-        The source, of which no more was read than the detection requires.
+    """Detects the format of a file or folder, at a path or any URI that fsspec supports, and makes its source.
 
     Raises:
         DataError: The path does not exist or cannot be reached, its format is unknown or ambiguous, or a file of the
@@ -140,7 +130,7 @@ def _open_file(uri: str) -> Source:
         head = stream.read(_HEAD_SIZE)
     # The name counts as well, so that the reader of the format can describe the damage of a damaged file.
     if head.startswith(_ZIP_MAGIC) or name.endswith(".npz"):
-        return NpzSource((uri,))
+        return npz_source(uri)
     if head.startswith(MAGICS) or sibling_names(name):
         siblings = [Entry(sibling, f"{folder}/{sibling}", is_folder=False) for sibling in sibling_names(name)]
         data_sets = idx_data_sets(entry for entry in siblings if exists(entry.uri))
@@ -155,16 +145,6 @@ def _open_file(uri: str) -> Source:
 
 def _open_folder(uri: str) -> Source:
     entries = list_folder(uri)
-    layouts = _find_layouts(uri, entries)
-    if not layouts:
-        raise DataError(uri, f"a folder with {listed([entry.name for entry in entries])}", _LAYOUTS, _FIX)
-    if len(layouts) > 1:
-        raise DataError(uri, " and ".join(layouts), "one data set", "keep each in its own folder")
-    (open_layout,) = layouts.values()
-    return open_layout()
-
-
-def _find_layouts(uri: str, entries: list[Entry]) -> dict[str, Callable[[], Source]]:
     files = [entry for entry in entries if not entry.is_folder]
     layouts: dict[str, Callable[[], Source]] = {}
     data_sets = idx_data_sets(files)
@@ -175,7 +155,12 @@ def _find_layouts(uri: str, entries: list[Entry]) -> dict[str, Callable[[], Sour
         layouts["folders of images"] = partial(image_folder_source, uri, entries)
     if train := _csv_file(uri, "train", files):
         layouts["train.csv"] = partial(csv_source, train, _csv_file(uri, "test", files))
-    return layouts
+    if not layouts:
+        raise DataError(uri, f"a folder with {listed([entry.name for entry in entries])}", _LAYOUTS, _FIX)
+    if len(layouts) > 1:
+        raise DataError(uri, " and ".join(layouts), "one data set", "keep each in its own folder")
+    (open_layout,) = layouts.values()
+    return open_layout()
 
 
 def _csv_file(folder: str, stem: str, files: list[Entry]) -> str | None:

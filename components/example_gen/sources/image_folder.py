@@ -8,7 +8,8 @@ import io
 import posixpath
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from PIL import Image
 
@@ -37,38 +38,33 @@ _MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 # Pillow silently reduces 16-bit color to 8 bits; this byte of a PNG file has the depth
 # (https://www.w3.org/TR/png-3/#11IHDR).
 _PNG_DEPTH_OFFSET = 24
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
-class ImageFolderSource(Source, Share):
-    """PNG or JPEG images of 28 x 28 pixels in folders named 0 to 9; its shares are sources of some of its files.
+class ImageFolderSource(Source):
+    """PNG or JPEG images of 28 x 28 pixels in folders named 0 to 9.
 
-    Attributes:
-        origins: Origin of each file.
-        folder: URI that the keys of records are relative to.
+    `origins` has the origin of each file; keys of records are paths relative to `folder`.
     """
 
-    format = "image folder"
     origins: tuple[str, ...]
     folder: str
 
     def shares(self, records_per_share: int = RECORDS_PER_SHARE) -> list[Share]:
         """See the base class."""
         return [
-            replace(self, files=self.files[start:stop], origins=self.origins[start:stop])
+            partial(_read_images, self.files[start:stop], self.origins[start:stop], self.folder)
             for start, stop in ranges(len(self.files), records_per_share)
         ]
 
-    def read(self) -> Iterator[Record]:
-        """See the base class."""
-        contents = in_parallel(_read_file, self.files)
-        for uri, origin, content in zip(self.files, self.origins, contents, strict=True):
-            label = int(posixpath.basename(posixpath.dirname(uri)))
-            key = plain_path(uri).removeprefix(f"{plain_path(self.folder)}/")
-            yield Record(origin, key, _pixels(content, uri), label)
+
+def _read_images(files: tuple[str, ...], origins: tuple[str, ...], folder: str) -> Iterator[Record]:
+    for uri, origin, content in zip(files, origins, in_parallel(_read_file, files), strict=True):
+        label = int(posixpath.basename(posixpath.dirname(uri)))
+        key = plain_path(uri).removeprefix(f"{plain_path(folder)}/")
+        yield Record(origin, key, _pixels(content, uri), label)
 
 
 def image_folder_source(folder: str, entries: list[Entry]) -> ImageFolderSource:
@@ -90,9 +86,9 @@ def image_folder_source(folder: str, entries: list[Entry]) -> ImageFolderSource:
             raise DataError(folder, found, expected, "rename, add or remove folders")
         files = {ORIGINS[entry.name]: _class_files(entry.uri, list_folder(entry.uri)) for entry in sets}
         train, test = files[TRAIN], files[TEST]
-        return ImageFolderSource((*train, *test), (TRAIN,) * len(train) + (TEST,) * len(test), folder)
+        return ImageFolderSource("image folder", (*train, *test), (TRAIN,) * len(train) + (TEST,) * len(test), folder)
     everything = _class_files(folder, entries)
-    return ImageFolderSource(tuple(everything), (ALL,) * len(everything), folder)
+    return ImageFolderSource("image folder", tuple(everything), (ALL,) * len(everything), folder)
 
 
 def _class_files(folder: str, entries: list[Entry]) -> list[str]:
@@ -132,7 +128,7 @@ def _pixels(content: bytes, uri: str) -> bytes:
             image.verify()
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             check_image_size(uri, image.height, image.width)
-            is_deep = content.startswith(_PNG_MAGIC) and content[_PNG_DEPTH_OFFSET] > 8
+            is_deep = image.format == "PNG" and content[_PNG_DEPTH_OFFSET] > 8
             if is_deep or image.mode not in _MODES:
                 found = f"mode {image.mode}{' of 16 bits' if is_deep else ''}"
                 raise DataError(uri, found, "8-bit grayscale, palette, RGB or RGBA", "convert it to 8-bit grayscale")

@@ -7,6 +7,7 @@ https://www.kaggle.com/datasets/oddrationale/mnist-in-csv (label, 1x1 to 28x28).
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -50,13 +51,8 @@ class _Header(NamedTuple):
 
 @dataclass(frozen=True)
 class CsvSource(Source):
-    """CSV files with a label and 784 pixels in each row.
+    """CSV files with a label and 784 pixels in each row; `origins` has the origin of each file."""
 
-    Attributes:
-        origins: Origin of the rows of each file.
-    """
-
-    format = "CSV"
     origins: tuple[str, ...]
 
     def shares(self, records_per_share: int = RECORDS_PER_SHARE) -> list[Share]:
@@ -68,76 +64,49 @@ class CsvSource(Source):
                 if _LABEL not in header.columns:
                     raise DataError(uri, "no column label", _EXPECTED_HEADER, "provide a file that has labels")
                 offsets = _row_offsets(stream)
-            num_rows = len(offsets) - 1
-            if not num_rows:
+            if len(offsets) == 1:
                 raise DataError(uri, "no rows", "at least one row after the header", "provide data")
-            for start, stop in ranges(num_rows, records_per_share):
-                offset = offsets[start]
-                shares.append(CsvShare(uri, origin, header, start, offset, offsets[stop] - offset))
+            for start, stop in ranges(len(offsets) - 1, records_per_share):
+                size = offsets[stop] - offsets[start]
+                shares.append(partial(_read_rows, uri, origin, header, start, offsets[start], size))
         return shares
 
 
-@dataclass(frozen=True)
-class CsvShare(Share):
-    """Consecutive rows of a file.
-
-    Attributes:
-        uri: The file.
-        origin: Origin of its rows.
-        header: Its header.
-        start: Index of the first row.
-        offset: Position of that row in the decompressed file, in bytes.
-        num_bytes: Size of the rows.
-    """
-
-    uri: str
-    origin: str
-    header: _Header
-    start: int
-    offset: int
-    num_bytes: int
-
-    def read(self) -> Iterator[Record]:
-        """See the base class."""
-        with decompressed(self.uri) as stream:
-            stream.seek(self.offset)
-            text = read_exactly(stream, self.num_bytes, self.uri)
-        columns, delimiter = self.header
-        try:
-            table = csv.read_csv(
-                pa.BufferReader(text),
-                csv.ReadOptions(column_names=columns, use_threads=False),
-                csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=False),
-                csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.uint8()), null_values=[]),
-            )
-        except pa.ArrowInvalid as error:
-            raise self._explain(error, text) from error
-        labels, *pixels = (column.to_numpy() for column in table.columns)
-        images = np.stack(pixels, axis=1).tobytes()
-        yield from numbered_records(
-            self.origin, self.start, images, labels, lambda index: f"{self._row(index)}, column {_LABEL}"
+def _read_rows(uri: str, origin: str, header: _Header, start: int, offset: int, num_bytes: int) -> Iterator[Record]:
+    with decompressed(uri) as stream:
+        stream.seek(offset)
+        text = read_exactly(stream, num_bytes, uri)
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(text),
+            csv.ReadOptions(column_names=header.columns, use_threads=False),
+            csv.ParseOptions(delimiter=header.delimiter, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types=dict.fromkeys(header.columns, pa.uint8()), null_values=[]),
         )
+    except pa.ArrowInvalid as error:
+        raise _wrong_cell(text, header, uri, start) or DataError(
+            f"{uri}, row {start + 1} and following", f"text that cannot be parsed ({error})", "CSV"
+        ) from error
+    labels, *pixels = (column.to_numpy() for column in table.columns)
+    images = np.stack(pixels, axis=1).tobytes()
+    yield from numbered_records(origin, start, images, labels, lambda index: f"{uri}, row {index + 1}, column {_LABEL}")
 
-    def _row(self, index: int) -> str:
-        return f"{self.uri}, row {index + 1}"
 
-    def _explain(self, error: pa.ArrowInvalid, text: bytes) -> DataError:
-        """Finds the first wrong cell, because pyarrow names its row only within a block, and no column names."""
-        columns, delimiter = self.header
-        for index, line in enumerate(text.decode("utf-8", "replace").split("\n"), self.start):
-            cells = line.removesuffix("\r").split(delimiter)
-            if len(cells) != len(columns):
-                found = f"{len(cells)} columns" if line.strip() else "a blank line"
-                expected = f"{len(columns)} columns as in the header"
-                return DataError(self._row(index), found, expected, "complete or remove the row")
-            for column, cell in zip(columns, cells, strict=True):
-                match = re.fullmatch('"?0*([0-9]{1,3})"?', cell.strip())
-                if not match or int(match[1]) > MAX_PIXEL:
-                    where, found = f"{self._row(index)}, column {column}", quoted(cell) if cell else "an empty cell"
-                    expected = f"a whole number from 0 to {MAX_PIXEL}"
-                    return DataError(where, found, expected, "correct the cell or remove the row")
-        where = f"{self._row(self.start)} and following"
-        return DataError(where, f"text that cannot be parsed ({error})", "rows of whole numbers", "correct the file")
+def _wrong_cell(text: bytes, header: _Header, uri: str, start: int) -> DataError | None:
+    """Finds the first wrong cell, because pyarrow counts rows from the start of the text and columns without names."""
+    for row, line in enumerate(text.decode("utf-8", "replace").removesuffix("\n").split("\n"), start + 1):
+        where = f"{uri}, row {row}"
+        cells = line.removesuffix("\r").split(header.delimiter)
+        if len(cells) != len(header.columns):
+            found = f"{len(cells)} columns" if line.strip() else "a blank line"
+            expected = f"{len(header.columns)} columns as in the header"
+            return DataError(where, found, expected, "complete or remove the row")
+        for column, cell in zip(header.columns, cells, strict=True):
+            match = re.fullmatch('"?0*([0-9]{1,3})"?', cell.strip())
+            if not match or int(match[1]) > MAX_PIXEL:
+                found, expected = quoted(cell) if cell else "an empty cell", f"a whole number from 0 to {MAX_PIXEL}"
+                return DataError(f"{where}, column {column}", found, expected, "correct the cell or remove the row")
+    return None
 
 
 def csv_source(train: str, test: str | None = None) -> CsvSource:
@@ -153,8 +122,8 @@ def csv_source(train: str, test: str | None = None) -> CsvSource:
     if test:
         with decompressed(test) as stream:
             if _LABEL in _read_header(stream, test).columns:
-                return CsvSource((train, test), (TRAIN, TEST))
-    return CsvSource((train,), (ALL,))
+                return CsvSource("CSV", (train, test), (TRAIN, TEST))
+    return CsvSource("CSV", (train,), (ALL,))
 
 
 def _read_header(stream: IO[bytes], uri: str) -> _Header:

@@ -22,19 +22,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from components.example_gen.sources.errors import DataError, corrupt, listed
-from components.example_gen.sources.source import (
-    RECORDS_PER_SHARE,
-    TEST,
-    TRAIN,
-    Record,
-    Share,
-    Source,
-    check_counts,
-    check_image_size,
-    numbered,
-    numbered_records,
-    ranges,
-)
+from components.example_gen.sources.source import TEST, TRAIN, Array, ArraySource, check_image_size, numbered, ranges
 from components.example_gen.sources.storage import lacks_ranges, opened, read_exactly
 
 # Records read at a time when all of them are not needed at once.
@@ -47,119 +35,98 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFErro
 
 
 @dataclass(frozen=True)
-class NpzSource(Source):
-    """An npz file with uint8[n,28,28] in `x_train` and `x_test` and integers [n] in `y_train` and `y_test`."""
-
-    format = "npz"
-
-    def shares(self, records_per_share: int = RECORDS_PER_SHARE) -> list[Share]:
-        """See the base class."""
-        (uri,) = self.files
-        shares: list[Share] = []
-        for origin in (TRAIN, TEST):
-            images, labels = f"x_{origin}", f"y_{origin}"
-            count = _validated_count(uri, images)
-            check_counts(f"{uri}, {images}", count, f"{uri}, {labels}", _validated_count(uri, labels))
-            shares += [NpzShare(uri, origin, start, stop) for start, stop in ranges(count, records_per_share)]
-        return shares
-
-
-@dataclass(frozen=True)
-class NpzShare(Share):
-    """The records `start` to `stop` (exclusive) of an origin."""
+class NpzArray(Array):
+    """One array: uint8[n,28,28] if its key is `x_train` or `x_test`, integers [n] if it is `y_train` or `y_test`."""
 
     uri: str
-    origin: str
-    start: int
-    stop: int
+    key: str
 
-    def read(self) -> Iterator[Record]:
+    def __str__(self) -> str:
+        return f"{self.uri}, {self.key}"
+
+    def count(self) -> int:
         """See the base class."""
-        key = f"y_{self.origin}"
-        images, labels = self._read_range(f"x_{self.origin}").tobytes(), self._read_range(key)
-        yield from numbered_records(
-            self.origin, self.start, images, labels, lambda index: f"{self.uri}, {numbered(index)}, {key}"
-        )
+        is_images = self.key.startswith("x_")
+        with self._opened() as member:
+            if len(member.shape) != (3 if is_images else 1):
+                raise self._unusable(f"shape {member.shape}", "[n,28,28]" if is_images else "[n]")
+            if is_images:
+                check_image_size(str(self), *member.shape[1:])
+            expected = "uint8 from 0 to 255" if is_images else "an integer dtype"
+            if member.dtype.kind == "f":
+                self._check_nan(member, expected)
+            if not (member.dtype == np.uint8 if is_images else member.dtype.kind in "iu"):
+                raise self._unusable(f"dtype {member.dtype}", expected)
+            size = math.prod(member.shape) * member.dtype.itemsize
+            if member.size != size:
+                found = f"{member.size} bytes after the header"
+                raise corrupt(str(self), found, f"{size} by its shape {member.shape}")
+        return member.shape[0]
 
-    def _read_range(self, key: str) -> NDArray[Any]:
-        with _opened_array(self.uri, key) as array:
+    def read(self, start: int, stop: int) -> NDArray[np.integer]:
+        """See the base class."""
+        with self._opened() as member:
             # zipfile verifies the checksum of an array only if all of it is read, without seeking.
-            for start, stop in ranges(self.start, _RECORDS_PER_BLOCK):
-                array.read(stop - start)
-            return array.read(self.stop - self.start)
+            for first, end in ranges(start, _RECORDS_PER_BLOCK):
+                self._read_next(member, end - first)
+            return self._read_next(member, stop - start)
+
+    def _read_next(self, member: "_Member", num_records: int) -> NDArray[Any]:
+        size = num_records * math.prod(member.shape[1:]) * member.dtype.itemsize
+        return np.frombuffer(read_exactly(member.stream, size, str(self)), member.dtype)
+
+    def _check_nan(self, member: "_Member", expected: str) -> None:
+        for start, stop in ranges(member.shape[0], _RECORDS_PER_BLOCK):
+            is_nan = np.isnan(self._read_next(member, stop - start)).reshape(stop - start, -1).any(axis=1)
+            if is_nan.any():
+                where = f"{self}, {numbered(start + int(is_nan.argmax()))}"
+                raise DataError(where, "NaN", expected, "correct that record, then convert the array")
+
+    def _unusable(self, found: str, expected: str) -> DataError:
+        return DataError(str(self), found, expected, "convert the array and write it again with numpy.savez_compressed")
+
+    @contextmanager
+    def _opened(self) -> Iterator["_Member"]:
+        name = f"{self.key}.npy"
+        with opened(self.uri) as file:
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    names = archive.namelist()
+                    if name not in names:
+                        found = f"{listed(names)}, but no array {self.key!r}"
+                        fix = "write them with numpy.savez_compressed, or extract the archive and pass what is in it"
+                        raise DataError(self.uri, found, "x_train, y_train, x_test, y_test", fix)
+                    with archive.open(name) as stream:
+                        yield self._read_header(stream, archive.getinfo(name).file_size)
+            except DataError:
+                raise
+            except _DAMAGE as error:
+                # A damaged directory makes zipfile seek to impossible places; other OSErrors are those of the storage.
+                if lacks_ranges(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
+                    raise
+                raise corrupt(self.uri, f"a damaged zip archive ({error})", "an intact npz file") from error
+
+    def _read_header(self, stream: IO[bytes], size: int) -> "_Member":
+        try:
+            shape, is_fortran_order, dtype = _HEADER_READERS[npy.read_magic(stream)](stream)
+        except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as error:
+            expected = "an npy header of version 1.0 or 2.0"
+            raise corrupt(str(self), f"a header that is not npy ({error})", expected) from error
+        if is_fortran_order:
+            raise self._unusable("columns first (Fortran order)", "rows first (C order)")
+        return _Member(stream, shape, dtype, size - stream.tell())
 
 
-class _Array(NamedTuple):
+class _Member(NamedTuple):
+    """A member of an archive at its first record: its header, and its size in bytes without the header."""
+
     stream: IO[bytes]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    num_bytes: int
-    where: str
-
-    def read(self, num_records: int) -> NDArray[Any]:
-        size = num_records * math.prod(self.shape[1:]) * self.dtype.itemsize
-        return np.frombuffer(read_exactly(self.stream, size, self.where), self.dtype)
+    size: int
 
 
-def _validated_count(uri: str, key: str) -> int:
-    is_images = key.startswith("x_")
-    with _opened_array(uri, key) as array:
-        if len(array.shape) != (3 if is_images else 1):
-            raise _unusable(array, f"shape {array.shape}", "[n,28,28]" if is_images else "[n]")
-        if is_images:
-            check_image_size(array.where, *array.shape[1:])
-        expected = "uint8 from 0 to 255" if is_images else "an integer dtype"
-        if array.dtype.kind == "f":
-            _check_nan(array, expected)
-        if not (array.dtype == np.uint8 if is_images else array.dtype.kind in "iu"):
-            raise _unusable(array, f"dtype {array.dtype}", expected)
-        size = math.prod(array.shape) * array.dtype.itemsize
-        if array.num_bytes != size:
-            expected = f"{size} by its shape {array.shape}"
-            raise corrupt(array.where, f"{array.num_bytes} bytes after the header", expected)
-    return array.shape[0]
-
-
-def _check_nan(array: _Array, expected: str) -> None:
-    for start, stop in ranges(array.shape[0], _RECORDS_PER_BLOCK):
-        is_nan = np.isnan(array.read(stop - start)).reshape(stop - start, -1).any(axis=1)
-        if is_nan.any():
-            where = f"{array.where}, {numbered(start + int(is_nan.argmax()))}"
-            raise DataError(where, "NaN", expected, "correct that record, then convert the array")
-
-
-def _unusable(array: _Array, found: str, expected: str) -> DataError:
-    return DataError(array.where, found, expected, "convert the array and write it again with numpy.savez_compressed")
-
-
-@contextmanager
-def _opened_array(uri: str, key: str) -> Iterator[_Array]:
-    """Opens an array and reads its header; the stream is then at the first record."""
-    with opened(uri) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                names = archive.namelist()
-                if f"{key}.npy" not in names:
-                    found = f"{listed(names)}, but no array {key!r}"
-                    fix = "write them with numpy.savez_compressed, or extract the archive and pass what is in it"
-                    raise DataError(uri, found, "x_train, y_train, x_test, y_test", fix)
-                with archive.open(f"{key}.npy") as stream:
-                    yield _read_header(stream, archive.getinfo(f"{key}.npy").file_size, f"{uri}, {key}")
-        except DataError:
-            raise
-        except _DAMAGE as error:
-            # A damaged directory makes zipfile seek to impossible places; other OSErrors are those of the storage.
-            if lacks_ranges(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
-                raise
-            raise corrupt(uri, f"a damaged zip archive ({error})", "an intact npz file") from error
-
-
-def _read_header(stream: IO[bytes], member_size: int, where: str) -> _Array:
-    try:
-        shape, is_fortran_order, dtype = _HEADER_READERS[npy.read_magic(stream)](stream)
-    except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError) as error:
-        raise corrupt(where, f"a header that is not npy ({error})", "an npy header of version 1.0 or 2.0") from error
-    array = _Array(stream, shape, dtype, member_size - stream.tell(), where)
-    if is_fortran_order:
-        raise _unusable(array, "columns first (Fortran order)", "rows first (C order)")
-    return array
+def npz_source(uri: str) -> ArraySource:
+    """Makes the source of an npz file; see `NpzArray`."""
+    arrays = [(origin, NpzArray(uri, f"x_{origin}"), NpzArray(uri, f"y_{origin}")) for origin in (TRAIN, TEST)]
+    return ArraySource("npz", (uri,), tuple(arrays))

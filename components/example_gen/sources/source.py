@@ -5,7 +5,8 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +41,14 @@ class Record(NamedTuple):
     image: bytes
     label: int
 
+    @property
+    def stratum(self) -> tuple[str, int]:
+        """Origin and label."""
+        return self.origin, self.label
 
-class Share(ABC):
-    """The part of a source that one worker reads: small, picklable and independent of the source."""
 
-    @abstractmethod
-    def read(self) -> Iterator[Record]:
-        """Yields the records of the share in a fixed order.
-
-        Raises:
-            DataError: A record is damaged or out of range.
-        """
+Share = Callable[[], Iterator[Record]]
+"""Reads the records that one worker reads, in a fixed order; small, picklable, and raises DataError."""
 
 
 @dataclass(frozen=True)
@@ -62,37 +60,73 @@ class Source(ABC):
         files: Full URIs of all files, in a fixed order.
     """
 
-    format: ClassVar[str]
+    format: str
     files: tuple[str, ...]
 
     @abstractmethod
     def shares(self, records_per_share: int = RECORDS_PER_SHARE) -> list[Share]:
         """Validates headers, counts and sizes, and divides the records into shares.
 
-        Args:
-            records_per_share: Largest number of records in a share, at least 1.
-
         Returns:
-            Shares that together contain every record once, in a fixed order.
+            Shares of at most `records_per_share` records that together contain every record once, in a fixed order.
 
         Raises:
             DataError: A file is missing, damaged, or has a wrong shape or type.
         """
 
 
+class Array(ABC):
+    """The images or the labels of one origin; as text, their place."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Validates header and size, and returns the number of records."""
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> NDArray[np.integer]:
+        """Returns a range of records: images uint8[n,28,28] or labels [n]."""
+
+
+@dataclass(frozen=True)
+class ArraySource(Source):
+    """Images and labels in separate arrays.
+
+    Attributes:
+        arrays: Origin, images and labels of each set.
+    """
+
+    arrays: tuple[tuple[str, Array, Array], ...]
+
+    def shares(self, records_per_share: int = RECORDS_PER_SHARE) -> list[Share]:
+        """See the base class."""
+        shares: list[Share] = []
+        for origin, images, labels in self.arrays:
+            num_images, num_labels = images.count(), labels.count()
+            if num_images < 1:
+                raise DataError(str(images), "no images", "at least one", "provide data")
+            if num_images != num_labels:
+                found = f"{num_labels} labels for the {num_images} images of {images}"
+                fix = "use images and labels of the same data set"
+                raise DataError(str(labels), found, "one label per image", fix)
+            for start, stop in ranges(num_images, records_per_share):
+                shares.append(partial(_read_arrays, origin, images, labels, start, stop))
+        return shares
+
+
+def _read_arrays(origin: str, images: Array, labels: Array, start: int, stop: int) -> Iterator[Record]:
+    yield from numbered_records(
+        origin,
+        start,
+        images.read(start, stop).tobytes(),
+        labels.read(start, stop),
+        lambda index: f"{labels}, {numbered(index)}",
+    )
+
+
 def ranges(num_records: int, records_per_share: int) -> list[tuple[int, int]]:
     """Divides records into consecutive ranges of (start, stop)."""
     starts = range(0, num_records, records_per_share)
     return [(start, min(start + records_per_share, num_records)) for start in starts]
-
-
-def check_counts(images: str, num_images: int, labels: str, num_labels: int) -> None:
-    """Raises a DataError unless there are images, and as many labels; `images` and `labels` name their places."""
-    if num_images < 1:
-        raise DataError(images, "no images", "at least one", "provide data")
-    if num_images != num_labels:
-        found = f"{num_labels} labels for the {num_images} images of {images}"
-        raise DataError(labels, found, "one label per image", "use images and labels of the same data set")
 
 
 def check_image_size(where: str, height: int, width: int) -> None:
@@ -105,17 +139,14 @@ def check_image_size(where: str, height: int, width: int) -> None:
 def numbered_records(
     origin: str, start: int, images: bytes, labels: NDArray[np.integer], where: Callable[[int], str]
 ) -> Iterator[Record]:
-    """Checks labels and makes records whose key is their index.
+    """Makes records whose key is their index.
 
     Args:
         origin: Origin of all records.
-        start: Index of the first record within the origin.
-        images: uint8[n,28,28] as n * 784 bytes.
+        start: Index of the first record.
+        images: uint8[n,28,28] as bytes.
         labels: Integers [n].
-        where: Returns the place of the label of the record at an index within the origin.
-
-    Yields:
-        The n records.
+        where: Returns the place of the label of the record at an index.
 
     Raises:
         DataError: A label is not from 0 to 9.
@@ -134,10 +165,7 @@ def numbered(index: int) -> str:
 
 
 def fingerprint(source: Source) -> str:
-    """Identifies data by the names, sizes and contents of its files, wherever they are stored.
-
-    Returns:
-        SHA-256 as 64 hexadecimal digits. Names count relative to the common folder of the files.
+    """Returns the hex SHA-256 of the names, sizes and contents of the files, the same wherever they are stored.
 
     Raises:
         DataError: A file cannot be read.
@@ -164,17 +192,11 @@ class Summary:
     """The content of a source.
 
     Attributes:
-        format: Name of the format.
-        files: Full URIs of all files.
-        fingerprint: SHA-256 of names, sizes and contents.
         counts: The number of records of each of the ten classes, by origin.
         min_pixel: Smallest pixel value, 0 to 255.
         max_pixel: Largest pixel value, 0 to 255.
     """
 
-    format: str
-    files: tuple[str, ...]
-    fingerprint: str
     counts: dict[str, list[int]]
     min_pixel: int
     max_pixel: int
@@ -189,9 +211,9 @@ def verify(source: Source) -> Summary:
     counts: dict[str, list[int]] = {}
     min_pixel, max_pixel = MAX_PIXEL, 0
     for share in source.shares():
-        records = list(share.read())
+        records = list(share())
         for record in records:
             counts.setdefault(record.origin, [0] * NUM_CLASSES)[record.label] += 1
         pixels = np.frombuffer(b"".join(record.image for record in records), np.uint8)
         min_pixel, max_pixel = min(min_pixel, int(pixels.min())), max(max_pixel, int(pixels.max()))
-    return Summary(source.format, source.files, fingerprint(source), counts, min_pixel, max_pixel)
+    return Summary(counts, min_pixel, max_pixel)

@@ -22,7 +22,6 @@ _DRIVERS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "google"}
 # Threads mostly wait for an object store, so there may be more of them than processors.
 _NUM_THREADS = 16
 
-_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -47,10 +46,10 @@ def plain_path(uri: str) -> str:
 
 
 @contextmanager
-def access(uri: str) -> Iterator[None]:
-    """Converts every failure to reach the file or folder at a URI to a DataError."""
+def access(uri: str) -> Iterator[tuple[Any, str]]:
+    """Yields the file system of a URI and the path in it; converts every failure to reach that to a DataError."""
     try:
-        yield
+        yield _locate(uri)
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -74,26 +73,19 @@ def lacks_ranges(error: Exception) -> bool:
 
 def is_folder(uri: str) -> bool:
     """Returns whether there is a folder at a URI."""
-    file_system, path = _locate(uri)
-    with access(uri):
+    with access(uri) as (file_system, path):
         return bool(file_system.isdir(path))
 
 
 def exists(uri: str) -> bool:
     """Returns whether there is a file or folder at a URI."""
-    file_system, path = _locate(uri)
-    with access(uri):
+    with access(uri) as (file_system, path):
         return bool(file_system.exists(path))
 
 
 def list_folder(uri: str) -> list[Entry]:
-    """Lists the files and folders in a folder by name, except hidden ones.
-
-    Raises:
-        DataError: The folder cannot be listed.
-    """
-    file_system, path = _locate(uri)
-    with access(uri):
+    """Lists the files and folders in a folder by name, except hidden ones."""
+    with access(uri) as (file_system, path):
         # fsspec caches listings for the life of the process, which would hide new files of an object store.
         file_system.invalidate_cache(path)
         found = [info for info in file_system.ls(path, detail=True) if info["name"].rstrip("/") != path.rstrip("/")]
@@ -104,13 +96,8 @@ def list_folder(uri: str) -> list[Entry]:
 
 @contextmanager
 def opened(uri: str) -> Iterator[IO[bytes]]:
-    """Opens a file for reading; it is seekable.
-
-    Raises:
-        DataError: The file cannot be opened, or not be read while it is open.
-    """
-    file_system, path = _locate(uri)
-    with access(uri), file_system.open(path, "rb") as file:
+    """Opens a file for reading; failures while it is open are DataErrors as well."""
+    with access(uri) as (file_system, path), file_system.open(path, "rb") as file:
         yield file
 
 
@@ -119,7 +106,7 @@ def decompressed(uri: str) -> Iterator[IO[bytes]]:
     """Opens a plain or gzipped file for reading; its first bytes decide, since names are not reliable.
 
     Yields:
-        Its content, seekable: a `gzip.GzipFile` if the file is gzipped, else the file itself.
+        A `gzip.GzipFile` if the file is gzipped, else the file itself.
 
     Raises:
         DataError: The file cannot be read, or its gzip data is incomplete or corrupt.
@@ -147,10 +134,10 @@ def read_exactly(stream: IO[bytes], num_bytes: int, where: str) -> bytes:
     return data
 
 
-def in_parallel(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Applies a function that waits for storage in threads; yields the results, and raises errors, in order."""
+def in_parallel(function: Callable[[str], _Result], uris: Iterable[str]) -> Iterator[_Result]:
+    """Reads files in threads; yields the results, and raises errors, in order."""
     with ThreadPoolExecutor(_NUM_THREADS) as executor:
-        yield from executor.map(function, items)
+        yield from executor.map(function, uris)
 
 
 def _locate(uri: str) -> tuple[Any, str]:

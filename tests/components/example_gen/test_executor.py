@@ -133,7 +133,7 @@ def test_a_wrong_label_stops_the_step(data: Path, tmp_path: Path) -> None:
         broken: dict[str, Any] = dict(arrays)
     broken["y_train"][17] = 10
     np.savez_compressed(data, **broken)
-    with pytest.raises(DataError, match=r"data\.npz, record 17 .*y_train.*: found label 10, expected"):
+    with pytest.raises(DataError, match=r"data\.npz, y_train, record 17 .*: found label 10, expected"):
         run(data, tmp_path / "out")
 
 

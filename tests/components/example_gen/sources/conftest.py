@@ -48,7 +48,7 @@ def read_all() -> Callable[..., list[Record]]:
 
     def read(source: Source, records_per_share: int = 1000) -> list[Record]:
         shares = pickle.loads(pickle.dumps(source.shares(records_per_share)))
-        return [record for share in shares for record in share.read()]
+        return [record for share in shares for record in share()]
 
     return read
 

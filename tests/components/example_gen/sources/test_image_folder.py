@@ -28,7 +28,7 @@ def test_reads_class_folders(write_images: Write, read_all: ReadAll, arrays: dic
     assert [record.key for record in records[:3]] == ["0/00.png", "0/10.png", "1/01.png"]
     assert {record.origin for record in records} == {"all"}
     assert read_all(source, 5) == records
-    assert [len(list(share.read())) for share in source.shares(5)] == [5, 5, 2]
+    assert [len(list(share())) for share in source.shares(5)] == [5, 5, 2]
 
 
 @pytest.mark.parametrize(("train", "test"), [("train", "test"), ("training", "testing")])

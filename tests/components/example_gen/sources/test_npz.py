@@ -65,7 +65,7 @@ def images_with_nan() -> Any:
         *(
             (
                 {"y_train": np.array([0] * 8 + [label] * 4)},
-                rf", record 8 \(counted from 0\), y_train: found label {label}, expected a class from 0 to 9",
+                rf", y_train, record 8 \(counted from 0\): found label {label}, expected a class from 0 to 9",
             )
             for label in (10, -1)
         ),
