@@ -99,26 +99,8 @@ def localize(
     inputs, outputs = local.setdefault("inputs", {}), local["outputs"]
     # The launcher fills this output, and TFX has no class for its type.
     outputs.get("artifacts", {}).pop(_LOGS_OUTPUT, None)
-    # TFX adds an input _STEP.KEY for a condition of the graph; it is no input of the executor.
-    inputs["artifacts"] = {
-        key: found for key, found in inputs.get("artifacts", {}).items() if not (key.startswith("_") and "." in key)
-    }
-    for key, artifact in _artifacts(local, "inputs"):
-        # The metadata store of KFP loses the types of inputs.
-        artifact["type"] = inputs_spec["artifacts"][key]["artifactType"]
-        metadata = {name: _unwrapped(value) for name, value in artifact.get("metadata", {}).items()}
-        artifact["metadata"] = {**metadata, ORIGINAL_URI_KEY: artifact["uri"]}
-    uris = {}
-    for _, artifact in [*_artifacts(local, "inputs"), *_artifacts(local, "outputs")]:
-        uri = artifact["uri"]
-        if type_title(artifact) == _VERDICT_TITLE:
-            artifact["type"] = {"schemaTitle": _VERDICT_CLASS}
-        # The step writes its verdict itself, to a local folder.
-        elif keep_gs_uris and uri.startswith("gs://"):
-            continue
-        # TFX cannot open minio:// and s3://.
-        artifact["uri"] = str(_pod_path(uri, pod_root))
-        uris[artifact["uri"]] = uri
+    _restore_inputs(local, inputs_spec)
+    uris = _localize_uris(local, pod_root, keep_gs_uris)
     output_file = Path(outputs["outputFile"])
     if not output_file.is_relative_to(pod_root):
         outputs["outputFile"] = str(pod_root / output_file.relative_to("/"))
@@ -227,6 +209,35 @@ def _replaced(properties: Json, name: str, keys: list[str], value: Any, override
 def _artifacts(executor_input: Json, side: str) -> list[tuple[str, Json]]:
     lists: Json = executor_input.get(side, {}).get("artifacts", {})
     return [(key, artifact) for key, found in lists.items() for artifact in found.get("artifacts", [])]
+
+
+def _restore_inputs(local: Json, inputs_spec: Json) -> None:
+    # TFX adds an input _STEP.KEY for a condition of the graph, which the executor does not expect.
+    local["inputs"]["artifacts"] = {
+        key: found
+        for key, found in local["inputs"].get("artifacts", {}).items()
+        if not (key.startswith("_") and "." in key)
+    }
+    for key, artifact in _artifacts(local, "inputs"):
+        # The metadata store of KFP loses the types of inputs.
+        artifact["type"] = inputs_spec["artifacts"][key]["artifactType"]
+        metadata = {name: _unwrapped(value) for name, value in artifact.get("metadata", {}).items()}
+        artifact["metadata"] = {**metadata, ORIGINAL_URI_KEY: artifact["uri"]}
+
+
+def _localize_uris(local: Json, pod_root: Path, keep_gs_uris: bool) -> dict[str, str]:
+    """Replaces the URIs, because TFX cannot open minio:// and s3://; returns the URI for each path."""
+    uris = {}
+    for _, artifact in [*_artifacts(local, "inputs"), *_artifacts(local, "outputs")]:
+        uri = artifact["uri"]
+        if type_title(artifact) == _VERDICT_TITLE:
+            # A step writes its verdict itself, to a local folder.
+            artifact["type"] = {"schemaTitle": _VERDICT_CLASS}
+        elif keep_gs_uris and uri.startswith("gs://"):
+            continue
+        artifact["uri"] = str(_pod_path(uri, pod_root))
+        uris[artifact["uri"]] = uri
+    return uris
 
 
 def _unwrapped(value: Any) -> Any:
