@@ -1,9 +1,9 @@
 #!/bin/bash
-# Says whether a model answers, with nothing but bash: TF Serving's image has no curl. Arguments: model, REST port.
+# Checks that a model is loaded, with bash alone: TF Serving's image has no curl. Arguments: model, REST port.
 set -euo pipefail
 
 exec 3<>"/dev/tcp/127.0.0.1/$2"
-# Of what TF Serving answers to GET, this alone needs a version that is loaded.
+# The only GET request that succeeds only with a loaded version.
 printf 'GET /v1/models/%s/metadata HTTP/1.0\r\n\r\n' "$1" >&3
 read -r -t 5 status <&3
 [[ $status == HTTP/1.?" 200 "* ]]

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Starts TF Serving in its container: with the labels of `digits label` where there are any, else with models.config
-# beside this file. TF Serving has no handler for SIGTERM (tensorflow/serving#1853), which as the first process of a
-# container it would never notice; here it gets it DRAIN_SECONDS later, when no load balancer sends requests any more.
+# Starts TF Serving in its container, with the models.config of `digits label` if there is one, otherwise with the one
+# beside this file. TF Serving does not handle SIGTERM (tensorflow/serving#1853), so as the first process of a container
+# it would ignore it. This script passes the signal on after DRAIN_SECONDS, when load balancers send no more requests.
 set -euo pipefail
 
 configuration=${BASH_SOURCE[0]%/*}
@@ -26,5 +26,5 @@ tensorflow_model_server \
   --monitoring_config_file="$configuration/monitoring.config" \
   "${batching[@]}" "$@" &
 
-# A signal ends the first `wait`, but not the server.
+# A signal interrupts the first `wait`, but not the server.
 wait "$!" || wait "$!"

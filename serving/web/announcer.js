@@ -1,11 +1,11 @@
-// Speaks through a live region, once things have come to rest: screen readers read out each change.
+// Updates a live region after a pause, because screen readers read out every change.
 
 export class Announcer {
   #region;
   #pause;
   #timer;
 
-  /** `pause` is in milliseconds; what is said within it takes the place of what was to be said. */
+  /** `pause` is in milliseconds; a new text within the pause replaces the pending one. */
   constructor(region, pause) {
     this.#region = region;
     this.#pause = pause;

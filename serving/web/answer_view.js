@@ -1,4 +1,4 @@
-// The answer, in a digit, in words, in bars, and as what the model saw.
+// Shows the answer: digit, sentence, probabilities, and the image that the model sees.
 
 import { showPixels } from "./painting.js";
 
@@ -13,7 +13,7 @@ function percent(share) {
   return (share * 100).toFixed(1) + UNIT;
 }
 
-/** Says a status and what is behind it: [sentence, detail]. */
+/** Describes an answer: [sentence, detail]. */
 function describe({ digit, confidence, status, probabilities }) {
   if (status === "blank") {
     return ["Nothing to read.", "There is no ink in this picture."];
@@ -34,7 +34,7 @@ function createBar(digit) {
   for (const [key, text] of [["label", `Probability of ${digit}`], ["valuemin", 0], ["valuemax", 1]]) {
     meter.setAttribute(`aria-${key}`, text);
   }
-  // The meter says both of them.
+  // The meter has both as labels.
   name.ariaHidden = value.ariaHidden = "true";
   bar.append(name, meter, value);
   return { bar, meter, value };
@@ -65,14 +65,14 @@ export class AnswerView {
     this.#parts.root.ariaBusy = String(isBusy);
   }
 
-  /** Shows that nothing has been asked, or that there is no answer to it. */
+  /** Clears the answer: nothing has been sent yet, or the request failed. */
   showNothing(sentence, detail) {
     this.#show({ status: "none", digit: "", sentence, detail, probabilities: DIGITS.map(() => null) });
     this.#showSeen([], "nothing yet");
     this.#parts.latency.textContent = "–";
   }
 
-  /** Shows the result of ModelClient.recognize; returns it in words. */
+  /** Shows the result of ModelClient.recognize and returns its description. */
   showAnswer({ answer, pixels, version, milliseconds }) {
     const [sentence, detail] = describe(answer);
     const isBlank = answer.status === "blank";

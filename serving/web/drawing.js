@@ -1,12 +1,12 @@
-// What is on the sheet, and what was on it before: strokes, or a picture, with undo.
+// The content of the sheet, strokes or a picture, with an undo history.
 
 // A point is {x, y} in the unit square, a stroke a list of points. A sheet holds a picture or strokes, never both:
-// ink on a photograph would be of another kind than what is in it.
+// ink on a photo would not look like the ink in it.
 const EMPTY_SHEET = Object.freeze({ picture: null, strokes: [] });
 
 /**
- * Events: `ink`, points were added; `settled`, there is something new to be read or nothing more;
- * `replaced`, what was there before is gone, and with it any answer to it.
+ * Events: `ink`, points were added; `settled`, the content is complete and can be recognized;
+ * `replaced`, the previous content is gone, and its answer no longer applies.
  */
 export class Drawing extends EventTarget {
   #sheets = [EMPTY_SHEET];
@@ -39,7 +39,7 @@ export class Drawing extends EventTarget {
     this.#tell(...(replacesPicture ? ["replaced", "ink"] : ["ink"]));
   }
 
-  /** Does nothing once the stroke has ended, as it also does when it is undone under the pen. */
+  /** Does nothing after the stroke has ended, for example because it was undone while being drawn. */
   extendStroke(points) {
     if (this.#isStrokeOpen && points.length > 0) {
       this.strokes.at(-1).push(...points);

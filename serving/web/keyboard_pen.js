@@ -1,4 +1,4 @@
-// Drawing with the keyboard, told to those who do not see the pen.
+// Drawing with the keyboard, announced to screen readers.
 
 const NUM_SQUARES = 20;
 const FINE_STEP = 0.25;
@@ -14,7 +14,7 @@ export class KeyboardPen {
   #squares = { x: NUM_SQUARES / 2, y: NUM_SQUARES / 2 };
   #isDown = false;
 
-  /** Lets keys draw while the paper has the focus; `mark` shows where the pen is. */
+  /** Draws with keys while the paper has the focus; `mark` shows the pen position. */
   constructor(paper, drawing, mark, announcer) {
     this.#drawing = drawing;
     this.#mark = mark;
@@ -42,7 +42,7 @@ export class KeyboardPen {
     if (event.key in DIRECTIONS) {
       return () => this.#move(event.key, event.shiftKey ? FINE_STEP : 1);
     }
-    // Held down, a key repeats: that is meant for the arrows only.
+    // A held key repeats; only the arrows may.
     const actions = {
       " ": () => event.repeat || (this.#isDown ? this.#lift("Pen up.") : this.#putDown()),
       Escape: () => this.#lift("Pen up."),

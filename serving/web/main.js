@@ -1,4 +1,4 @@
-// Puts the page together: what is drawn or given is asked about, and what comes back is shown.
+// Connects the parts of the page: sends drawings and pictures to the model and shows its answers.
 
 import { Announcer } from "./announcer.js";
 import { AnswerView } from "./answer_view.js";
@@ -18,7 +18,7 @@ const INVITATION = ["Draw a digit.", "The answer appears here."];
 const element = (id) => document.getElementById(id);
 const address = new URLSearchParams(location.search);
 const server = address.get("server") ?? ".";
-// What is no URL is kept as it is: it will be named as a server that does not answer.
+// An invalid URL is kept, so that the error message names it.
 const client = new ModelClient(URL.parse(server, location.href)?.href ?? server, address.get("model") ?? "digits");
 
 const drawing = new Drawing();
@@ -78,7 +78,7 @@ drawing.addEventListener("settled", () => {
   }
 });
 
-// First, so that the stroke that keys have begun is ended before a pointer begins one.
+// First, so that a keyboard stroke ends before a pointer starts another.
 new KeyboardPen(paper, drawing, element("pen"), new Announcer(element("pen-heard"), PAUSE_BEFORE_PEN_MS));
 attachPointerPen(paper, drawing);
 attachPictureSources({

@@ -1,4 +1,4 @@
-// Asks a model through TF Serving's REST API; `digits serve` and TF Serving answer alike.
+// Client of TF Serving's REST API, which `digits serve` provides, too.
 
 import {
   answerIsForeign,
@@ -27,7 +27,7 @@ async function toBase64(blob) {
 export class ModelClient {
   #version = null;
 
-  /** `server` is the URL below which `/v1/models` lies. */
+  /** `server` is the base URL of the API, without `/v1/models`. */
   constructor(server, model) {
     this.server = server.replace(/\/+$/, "");
     this.model = model;
@@ -35,9 +35,9 @@ export class ModelClient {
   }
 
   /**
-   * Asks which version of the model answers; it stays the one that is asked until the server drops it.
+   * Finds the newest available version; requests use it until the server unloads it.
    *
-   * @throws {Problem} if the server does not answer or has no version that is ready
+   * @throws {Problem} if the server does not answer or has no available version
    */
   async findVersion(signal) {
     const response = await this.#fetch("", { signal });
@@ -55,12 +55,12 @@ export class ModelClient {
   }
 
   /**
-   * Asks what an image shows and how the model sees it, both from the same version.
+   * Returns the prediction for an image and the image that the model sees, both from the same version.
    *
    * @param {Blob} image a PNG, JPEG, GIF or BMP
    * @returns {Promise<{answer: {probabilities: number[], digit: number, confidence: number, status: string},
-   *   pixels: number[][], version: BigInt, milliseconds: number}>} `milliseconds` is how long the answer took
-   * @throws {Problem} if there is no answer
+   *   pixels: number[][], version: BigInt, milliseconds: number}>} `milliseconds` is the time of the prediction
+   * @throws {Problem} if the request fails
    */
   async recognize(image, signal) {
     const instances = [{ b64: await toBase64(image) }];
@@ -78,7 +78,7 @@ export class ModelClient {
     throw modelIsNotReady(this.model, `version ${this.#version} has just been replaced`);
   }
 
-  /** Returns null if the server does not have the version any more. */
+  /** Returns null if the server no longer has the version. */
   async #askVersion(instances, signal) {
     const version = this.#version;
     const start = performance.now();
@@ -95,8 +95,8 @@ export class ModelClient {
   }
 
   async #predict(signature, instances, signal) {
-    // A string without a type of its own is text/plain: so a server elsewhere is asked without a preflight request,
-    // which TF Serving does not answer.
+    // The type of a string body is text/plain, which needs no preflight request to another origin: TF Serving
+    // does not answer those.
     const body = JSON.stringify({ signature_name: signature, instances });
     const response = await this.#fetch(`/versions/${this.#version}:predict`, { method: "POST", body, signal });
     return response.status === NOT_FOUND ? null : (await contentOf(response)).predictions[0];
@@ -122,7 +122,7 @@ async function contentOf(response) {
   try {
     content = JSON.parse(text);
   } catch {
-    // A proxy's error page says nothing that the status does not.
+    // An error page of a proxy is not JSON; the status is enough.
   }
   if (!response.ok || content === null) {
     throw requestIsRefused(response.status, content?.error);

@@ -1,6 +1,6 @@
-// How a drawing looks: on the screen in the colours of the page, in a request always dark on white.
+// Paints drawings: on screen in the colors of the page, in requests always dark on white.
 
-// As wide for a digit that fills most of the sheet as the strokes of MNIST are.
+// Matches the strokes of MNIST for a digit that fills most of the sheet.
 const LINE_WIDTH = 0.075;
 const EXPORT_SIDE = 280;
 
@@ -9,7 +9,7 @@ function tracePath(context, stroke, side) {
   context.moveTo(first.x * side, first.y * side);
   let previous = first;
   for (const point of rest) {
-    // Curves through the middles, with the points as controls, hide that a pointer reports corners.
+    // Curves through the midpoints, with the points as controls, smooth the corners that a pointer reports.
     const middle = { x: (previous.x + point.x) / 2, y: (previous.y + point.y) / 2 };
     context.quadraticCurveTo(previous.x * side, previous.y * side, middle.x * side, middle.y * side);
     previous = point;
@@ -18,7 +18,7 @@ function tracePath(context, stroke, side) {
 }
 
 function paintStroke(context, stroke, side) {
-  // A stroke of one point has no length: canvases draw no line for it.
+  // A canvas draws no line for a stroke of one point.
   context.beginPath();
   context.arc(stroke[0].x * side, stroke[0].y * side, context.lineWidth / 2, 0, 2 * Math.PI);
   context.fill();
@@ -39,7 +39,7 @@ function paintPicture(context, surface, side) {
   context.drawImage(surface, (side - width) / 2, (side - height) / 2, width, height);
 }
 
-/** Paints what is on the sheet onto a square canvas as large as it is shown, in the text colour of the canvas. */
+/** Paints the sheet onto a square canvas at its displayed size, in the text color of the canvas. */
 export function show(drawing, canvas) {
   const side = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
   if (canvas.width !== side) {
@@ -53,7 +53,7 @@ export function show(drawing, canvas) {
   paintStrokes(context, drawing.strokes, side, getComputedStyle(canvas).color);
 }
 
-/** Returns what is sent, a Blob: the picture that was given, or the strokes as a PNG of a fixed size. */
+/** Returns the Blob to send: the picture, or the strokes as a PNG of a fixed size. */
 export async function encode(drawing) {
   if (drawing.picture) {
     return drawing.picture.blob;
@@ -66,7 +66,7 @@ export async function encode(drawing) {
   return surface.convertToBlob({ type: "image/png" });
 }
 
-/** Shows rows of pixels, 0 background to 255 ink, as MNIST is shown: light on dark. Without rows nothing is shown. */
+/** Shows rows of pixels, 0 background to 255 ink, light on dark like MNIST; without rows it shows nothing. */
 export function showPixels(rows, canvas) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);

@@ -1,4 +1,4 @@
-// Pictures from files, the camera, the clipboard or another window, in a form that every model can decode.
+// Reads pictures from files, the camera, the clipboard or another window, in a format that the model can decode.
 
 import { Problem } from "./problem.js";
 
@@ -6,8 +6,8 @@ const MAX_SIDE = 1024;
 const JPEG_QUALITY = 0.92;
 
 /**
- * Draws a file anew: the browser knows more formats than the model, turns photographs upright, and spares the server
- * their size. What is transparent becomes white, as the model has it.
+ * Redraws a file: the browser supports more formats than the model, applies EXIF rotation, and shrinks large photos.
+ * Transparent pixels become white, as in the model.
  *
  * @returns {{surface: OffscreenCanvas, blob: Blob}} upright, at most 1024 pixels on its longest side
  * @throws {Problem} if the browser cannot open the file
@@ -23,7 +23,7 @@ export async function readPicture(file) {
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, ...sides);
   bitmap.close();
-  // What was larger is a photograph, and as a PNG many times the size.
+  // A large picture is a photo, which is many times larger as a PNG.
   const type = scale < 1 ? "image/jpeg" : "image/png";
   return { surface, blob: await surface.convertToBlob({ type, quality: JPEG_QUALITY }) };
 }
@@ -42,7 +42,7 @@ export function attachPictureSources({ inputs, dropMark, take, refuse }) {
   for (const input of inputs) {
     input.addEventListener("change", () => {
       const [file] = input.files;
-      // Otherwise the same file, chosen again, would be no change.
+      // Otherwise choosing the same file again would fire no event.
       input.value = "";
       if (file) {
         take(file);
@@ -59,7 +59,7 @@ export function attachPictureSources({ inputs, dropMark, take, refuse }) {
 
 function acceptDrops(dropMark, take, refuse) {
   const mark = (isOver) => dropMark.classList.toggle("drop", isOver);
-  // A browser would leave the page for the picture unless all of these are prevented.
+  // Without preventDefault the browser would open the picture instead of the page.
   addEventListener("dragover", (event) => {
     event.preventDefault();
     mark(true);

@@ -1,11 +1,11 @@
-// Drawing with mouse, finger or pen.
+// Drawing with a mouse, finger or pen.
 
 function pointOf(event, paper) {
   const bounds = paper.getBoundingClientRect();
   return { x: (event.clientX - bounds.left) / bounds.width, y: (event.clientY - bounds.top) / bounds.height };
 }
 
-/** Lets pointers draw on the paper. Of several fingers only the first one draws. */
+/** Draws with pointers on the paper; of several fingers only the first one draws. */
 export function attachPointerPen(paper, drawing) {
   let pointer = null;
 
@@ -19,7 +19,7 @@ export function attachPointerPen(paper, drawing) {
 
   paper.addEventListener("pointermove", (event) => {
     if (event.pointerId === pointer) {
-      // Browsers hand over one event per frame; the points between are what makes a quick stroke round.
+      // Browsers fire one event per frame; the coalesced points in between keep fast strokes round.
       const events = event.getCoalescedEvents?.() ?? [];
       drawing.extendStroke((events.length > 0 ? events : [event]).map((each) => pointOf(each, paper)));
     }

@@ -1,7 +1,7 @@
-// What goes wrong, in sentences for the person who draws.
+// Errors as sentences for the user.
 
 export class Problem extends Error {
-  /** `sentence` says what is wrong, `remedy` what to do about it. */
+  /** `sentence` says what is wrong, `remedy` how to fix it. */
   constructor(sentence, remedy) {
     super(sentence);
     this.remedy = remedy;

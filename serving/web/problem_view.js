@@ -1,4 +1,4 @@
-// What has gone wrong, and what to do about it.
+// Shows what is wrong and how to fix it.
 
 import { Problem } from "./problem.js";
 
@@ -11,7 +11,7 @@ export class ProblemView {
     root.querySelector("#try-again").addEventListener("click", retry);
   }
 
-  /** Shows a Problem; any other error is a fault of this page, and goes on to the browser's console too. */
+  /** Shows a Problem; any other error is a bug of this page and also goes to the browser's console. */
   show(error) {
     const isKnown = error instanceof Problem;
     this.#say(
@@ -29,7 +29,7 @@ export class ProblemView {
   }
 
   #say(sentence, remedy) {
-    // An alert that is set to the same words would be read out again with every stroke.
+    // Screen readers would read out an unchanged alert again with every stroke.
     if (this.#shown !== sentence) {
       this.#shown = sentence;
       this.#root.querySelector("#problem-sentence").textContent = sentence;

@@ -1,4 +1,4 @@
-// When the model is asked: soon after a stroke, now and then during one, never twice at once.
+// Decides when to send a request: soon after a stroke, now and then during one, never two at once.
 
 const AFTER_STROKE_MS = 120;
 const DURING_STROKE_MS = 400;
@@ -11,7 +11,7 @@ export class Recognizer {
   #running = null;
 
   /**
-   * @param {(signal: AbortSignal) => Promise} ask reads what is on the sheet at that moment
+   * @param {(signal: AbortSignal) => Promise} ask sends the current content of the sheet
    * @param listener its `onAnswer(answer, isLast)`, `onProblem(error)` and `onBusy(isBusy)` are called
    */
   constructor(ask, listener) {
@@ -19,19 +19,19 @@ export class Recognizer {
     this.#listener = listener;
   }
 
-  /** Asks after a short while, which begins anew with each call. */
+  /** Sends a request after a short delay, which restarts with each call. */
   askSoon() {
     this.#schedule(AFTER_STROKE_MS);
   }
 
-  /** Asks within a while: for what is still growing. */
+  /** Sends a request within a longer delay, while a stroke is still growing. */
   askWhileGrowing() {
     if (this.#timer === null && !this.#isDue) {
       this.#schedule(DURING_STROKE_MS);
     }
   }
 
-  /** Drops what is due and what is under way: its answer would be to something that is gone. */
+  /** Cancels the pending and the running request: their content is gone. */
   forget() {
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -59,7 +59,7 @@ export class Recognizer {
     this.#running = running;
     this.#listener.onBusy(true);
     const tell = await this.#outcome(running.signal);
-    // Another one has taken its place if it was forgotten.
+    // After `forget` another request may be running.
     if (this.#running === running) {
       this.#running = null;
       this.#listener.onBusy(false);
