@@ -1,8 +1,7 @@
-"""Trains with several seeds and holds the mean test accuracy and the memory to their limits: luck is no result."""
+"""Trains with several seeds and checks the mean test accuracy and the peak memory against their limits."""
 
 import json
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.bounds import NO_BASELINE, set_options
-from benchmarks.processes import DIGITS, run_process
+from benchmarks.processes import NO_BASELINE, exit_with, run_pipeline
+from components.verdict import render_table
 from pipeline.settings.settings import Profile
 
 MIN_MEAN_ACCURACY = 0.995
@@ -24,13 +20,13 @@ MAX_PEAK_BYTES = 4 * 2**30
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What came of one seed.
+    """The result of one seed.
 
     Attributes:
         seed: The seed.
-        accuracy: Of the pushed model on the test split, 0 to 1.
-        lowest_digit: The digit that it knows least.
-        lowest_accuracy: Its accuracy on that digit, 0 to 1.
+        accuracy: Test accuracy of the pushed model, 0 to 1.
+        lowest_digit: The digit with the lowest accuracy.
+        lowest_accuracy: The accuracy of that digit, 0 to 1.
         seconds: Wall time of the whole process.
         peak_bytes: Peak memory of its process tree.
     """
@@ -47,64 +43,57 @@ def _parse_seeds(_context: click.Context, _parameter: click.Parameter, text: str
     try:
         return [int(seed) for seed in text.split(",")]
     except ValueError as error:
-        raise click.BadParameter(f"{text!r}: expected whole numbers with commas between, such as 0,1,2.") from error
+        raise click.BadParameter(f"{text!r}: expected whole numbers separated by commas, such as 0,1,2.") from error
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--seeds", default="0,1,2", callback=_parse_seeds, help="Seeds of the training, with commas between.")
+@click.option("--seeds", default="0,1,2", callback=_parse_seeds, help="Seeds of the training, separated by commas.")
 @click.option("--profile", type=click.Choice(get_args(Profile)), default="default", help="Profile of the pipeline.")
 def main(seeds: list[int], profile: Profile) -> None:
     """Run the pipeline once per seed; exit with 1 if the mean accuracy is too low or a run took too much memory."""
     with TemporaryDirectory(prefix="accuracy-") as workspace:
         results = [_run(seed, profile, Path(workspace)) for seed in seeds]
-    _print_results(results, profile)
-    failures = list(limit_failures(results))
-    for failure in failures:
-        click.echo(f"Error: {failure}", err=True)
-    sys.exit(1 if failures else 0)
+    click.echo(f"Profile {profile}; data steps ran once, for the first seed\n\n{_table(results)}")
+    exit_with(limit_failures(results))
 
 
 def limit_failures(results: Sequence[SeedResult]) -> Iterator[str]:
-    """Says which limits the results break, one sentence each."""
+    """Yields each limit that the results break, as a sentence."""
     mean = statistics.fmean(result.accuracy for result in results)
     if mean < MIN_MEAN_ACCURACY:
-        yield f"the mean test accuracy is {mean:.3%}, at least {MIN_MEAN_ACCURACY:.3%} is wanted."
+        yield f"the mean test accuracy is {mean:.3%}, expected at least {MIN_MEAN_ACCURACY:.3%}."
     for result in results:
         if result.peak_bytes > MAX_PEAK_BYTES:
             peak, limit = _gibibytes(result.peak_bytes), _gibibytes(MAX_PEAK_BYTES)
-            yield f"seed {result.seed} took {peak} of memory, at most {limit} is allowed."
+            yield f"seed {result.seed} took {peak} of memory, expected at most {limit}."
 
 
 def _run(seed: int, profile: Profile, workspace: Path) -> SeedResult:
     click.echo(f"seed {seed}", err=True)
-    command = [DIGITS, "run", "--workspace", str(workspace), "--profile", profile, "--json"]
-    # The runs share a workspace: a seed must be judged on its own, not against the seed before it.
-    process = run_process([*command, *set_options({"trainer.seed": seed, **NO_BASELINE})])
+    # The runs share a workspace, but no seed is compared with the one before.
+    process = run_pipeline(workspace, profile, {"trainer.seed": seed, **NO_BASELINE})
     run = json.loads(process.stdout)
     digit, accuracy = min(run["digit_accuracy"].items(), key=lambda item: item[1])
     return SeedResult(seed, run["test_accuracy"], digit, accuracy, process.seconds, process.peak_bytes)
 
 
-def _print_results(results: Sequence[SeedResult], profile: Profile) -> None:
-    title = f"Profile {profile}; data steps run once, for the first seed"
-    table = Table("seed", "test accuracy", "lowest digit", "wall time", "peak memory", title=title, box=box.SIMPLE_HEAD)
-    for result in results:
-        table.add_row(
+def _table(results: Sequence[SeedResult]) -> str:
+    rows = [
+        (
             str(result.seed),
             f"{result.accuracy:.2%}",
             f"{result.lowest_digit}, {result.lowest_accuracy:.2%}",
             f"{result.seconds:.0f} s",
             _gibibytes(result.peak_bytes),
         )
-    table.add_section()
-    table.add_row(
-        "mean",
-        f"{statistics.fmean(result.accuracy for result in results):.2%}",
-        f"{statistics.fmean(result.lowest_accuracy for result in results):.2%}",
-        f"{statistics.fmean(result.seconds for result in results):.0f} s",
-        _gibibytes(statistics.fmean(result.peak_bytes for result in results)),
-    )
-    Console(highlight=False).print(table)
+        for result in results
+    ]
+    means = [
+        statistics.fmean(values)
+        for values in zip(*((r.accuracy, r.lowest_accuracy, r.seconds, r.peak_bytes) for r in results), strict=True)
+    ]
+    mean = ("mean", f"{means[0]:.2%}", f"{means[1]:.2%}", f"{means[2]:.0f} s", _gibibytes(means[3]))
+    return render_table(("seed", "test accuracy", "lowest digit", "wall time", "peak memory"), [*rows, mean])
 
 
 def _gibibytes(num_bytes: float) -> str:

@@ -1,20 +1,18 @@
 """Compares our pipeline with TFX's own MNIST example on the same images: time, memory, and the pushed models."""
 
 import json
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import get_args
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import tfx_example
-from benchmarks.comparison import Figures, accuracy_figures, medians, process_figures, table_rows
-from benchmarks.processes import DIGITS, FinishedProcess, run_module, run_process
+from benchmarks.processes import FinishedProcess, measure_model, run_module, run_pipeline
+from components.verdict import render_table
 from pipeline.local.metadata import list_runs
 from pipeline.settings.settings import Profile, load_settings
 from registry.versions import list_versions
@@ -22,10 +20,22 @@ from registry.versions import list_versions
 EXAMPLE = "tfx_example"
 OURS = "ours"
 
+NUM_TEST_IMAGES = 10_000
+TOTAL = "whole process (s)"
+REST = "imports and the rest (s)"
+MEMORY = "peak memory (GiB)"
+ACCURACY = "test accuracy (%)"
+WRONG = f"wrong of {NUM_TEST_IMAGES:,} (images)"
+SERVING_ACCURACY = "the same in TF Serving (%)"
+
+_MISSING = "-"
+
+Figures = Mapping[str, float]
+
 
 @dataclass(frozen=True)
 class _Repetition:
-    """One run of one pipeline: its figures, and what TF Serving's loader says if it cannot run the pushed model."""
+    """One run of one pipeline: its figures, and the error of TF Serving's loader if it cannot run the model."""
 
     figures: Figures
     serving_error: str | None
@@ -41,7 +51,13 @@ def main(repetitions: int, profile: Profile, json_file: Path | None) -> None:
         results = _measure(Path(directory), repetitions, profile)
     figures = {name: medians([each.figures for each in runs]) for name, runs in results.items()}
     errors = {name: next((each.serving_error for each in runs), None) for name, runs in results.items()}
-    _print_comparison(figures, errors, profile, repetitions)
+    click.echo(f"TFX's MNIST example against ours, profile {profile}, median of {repetitions}\n")
+    rows = table_rows(figures[EXAMPLE], figures[OURS])
+    click.echo(render_table(("", "TFX's example", "ours", "example / ours"), rows))
+    for name, error in errors.items():
+        if error:
+            click.echo(f"The model that {name} pushed does not run in TF Serving's loader: {error}")
+    click.echo("\n- ".join(["Changed in TFX's example:", *tfx_example.CHANGES]))
     if json_file:
         repeated = {name: [each.figures for each in runs] for name, runs in results.items()}
         report = {"profile": profile, "repetitions": repeated, "medians": figures, "serving_errors": errors}
@@ -50,7 +66,7 @@ def main(repetitions: int, profile: Profile, json_file: Path | None) -> None:
 
 def _measure(directory: Path, repetitions: int, profile: Profile) -> dict[str, list[_Repetition]]:
     data = directory / "data"
-    _say("writing MNIST as TFX's example reads it (not measured)")
+    click.echo("writing MNIST as TFX's example reads it (not measured)", err=True)
     run_module("benchmarks.tfx_example", "write-data", str(data))
     pipelines: dict[str, Callable[[Path], _Repetition]] = {
         EXAMPLE: lambda folder: _repeat_example(data, folder),
@@ -58,9 +74,9 @@ def _measure(directory: Path, repetitions: int, profile: Profile) -> dict[str, l
     }
     results: dict[str, list[_Repetition]] = {name: [] for name in pipelines}
     for repetition in range(repetitions):
-        # In turn, so that a machine that grows slower or faster meanwhile does so to both.
+        # In turn, so that a change in the speed of the machine affects both.
         for name, repeat in pipelines.items():
-            _say(f"{name}, repetition {repetition + 1} of {repetitions}")
+            click.echo(f"{name}, repetition {repetition + 1} of {repetitions}", err=True)
             results[name].append(repeat(directory / f"{name}-{repetition}"))
     return results
 
@@ -71,48 +87,74 @@ def _repeat_example(data: Path, folder: Path) -> _Repetition:
 
 
 def _repeat_ours(profile: Profile, folder: Path) -> _Repetition:
-    process = run_process([DIGITS, "run", "--workspace", str(folder), "--profile", profile])
-    settings = load_settings({"workspace": folder})
+    process = run_pipeline(folder, profile, {})
+    settings = load_settings({"workspace": folder, "profile": profile})
     return _examine(OURS, process, settings.metadata_file, settings.serving_directory)
 
 
 def _examine(name: str, process: FinishedProcess, metadata_file: Path, serving_directory: Path) -> _Repetition:
     step_seconds = {step.name: step.seconds for step in list_runs(metadata_file)[-1].steps}
     model = str(list_versions(serving_directory)[-1].directory)
-    in_python, in_session = (_ask(name, loader, model) for loader in ("python", "session"))
-    figures = {
-        **process_figures(step_seconds, process.seconds, process.peak_bytes),
-        **accuracy_figures(in_python["accuracy"], in_session.get("accuracy")),
-    }
+    in_python, in_session = (measure_model("accuracy", name, loader, model) for loader in ("python", "session"))
+    figures = run_figures(step_seconds, process, in_python["accuracy"], in_session.get("accuracy"))
     return _Repetition(figures, in_session.get("error"))
 
 
-def _ask(name: str, loader: str, model: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(run_module("benchmarks.pushed_model", name, loader, model).stdout)
-    return answer
+def run_figures(
+    step_seconds: Mapping[str, float], process: FinishedProcess, accuracy: float, serving_accuracy: float | None
+) -> dict[str, float]:
+    """Returns the figures of a run by name, with the unit in parentheses.
+
+    Args:
+        step_seconds: Wall time of each step, in seconds.
+        process: The whole process.
+        accuracy: On the test images, 0 to 1.
+        serving_accuracy: The same through the loader of TF Serving; None if it cannot run the model.
+    """
+    served = {} if serving_accuracy is None else {SERVING_ACCURACY: 100 * serving_accuracy}
+    return {
+        **{f"{_common_step_name(name)} (s)": value for name, value in step_seconds.items()},
+        REST: process.seconds - sum(step_seconds.values()),
+        TOTAL: process.seconds,
+        MEMORY: process.peak_bytes / 2**30,
+        ACCURACY: 100 * accuracy,
+        **served,
+        WRONG: float(round((1 - accuracy) * NUM_TEST_IMAGES)),
+    }
 
 
-def _print_comparison(
-    figures: Mapping[str, Figures], errors: Mapping[str, str | None], profile: Profile, repetitions: int
-) -> None:
-    title = f"TFX's MNIST example against ours, profile {profile}, median of {repetitions}"
-    table = Table("", "TFX's example", "ours", "example / ours", title=title, box=box.SIMPLE_HEAD)
-    for row in table_rows(figures[EXAMPLE], figures[OURS]):
-        table.add_row(*row)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    console = Console(highlight=False)
-    console.print(table)
-    for name, error in errors.items():
-        if error:
-            console.print(f"The model that {name} pushed does not run in TF Serving's loader: {error}", markup=False)
-    console.print("Changed in TFX's example:")
-    for change in tfx_example.CHANGES:
-        console.print(f"- {change}")
+def _common_step_name(name: str) -> str:
+    # ImportExampleGen and MnistExampleGen, Trainer.mnist and Trainer do the same work.
+    return name.partition(".")[0].removeprefix("Import").removeprefix("Mnist")
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+def medians(repetitions: Sequence[Figures]) -> dict[str, float]:
+    """Returns the median of each figure over the repetitions that have it, in the order of first mention."""
+    names = dict.fromkeys(name for figures in repetitions for name in figures)
+    return {name: statistics.median(figures[name] for figures in repetitions if name in figures) for name in names}
+
+
+def table_rows(example: Figures, ours: Figures) -> list[tuple[str, str, str, str]]:
+    """Returns a row per figure: its name, the example's value, ours, and the ratio of the two; a dash if missing."""
+    return [
+        (name, _text(name, example.get(name)), _text(name, ours.get(name)), _ratio(name, example, ours))
+        for name in dict.fromkeys([*ours, *example])
+    ]
+
+
+def _text(name: str, value: float | None) -> str:
+    if value is None:
+        return _MISSING
+    decimals = {"s": 1, "images": 0}.get(name.rpartition("(")[2].rstrip(")"), 2)
+    return f"{value:,.{decimals}f}"
+
+
+def _ratio(name: str, example: Figures, ours: Figures) -> str:
+    # 99 % is not "1.04 times" 95 %: the ratio is that of the wrong answers.
+    is_accuracy = name in (ACCURACY, SERVING_ACCURACY)
+    if is_accuracy or name not in example or not ours.get(name):
+        return _MISSING
+    return f"{example[name] / ours[name]:.2f}"
 
 
 if __name__ == "__main__":

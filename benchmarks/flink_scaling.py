@@ -16,7 +16,7 @@ import click
 import numpy as np
 import psutil
 
-from benchmarks.mnist_examples import Split, load_mnist
+from benchmarks.mnist import Split, load_mnist
 from tests.support.flink_cluster import FlinkCluster, find_job_server, find_libraries, standalone_cluster
 
 # One pixel in eight directions, two in one, and none: the margins of MNIST's images are wide enough.

@@ -1,30 +1,55 @@
-"""Runs commands as whole processes and says what each took, which is what a user of the command waits and pays for."""
+"""Runs commands as whole processes and measures the time and the memory that a user of the command pays for."""
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import click
 import psutil
+
+from registry.versions import list_versions
 
 # The command of the environment whose Python runs the benchmark, whatever PATH says.
 DIGITS = str(Path(sys.executable).with_name("digits"))
 
-# Often enough for what grows over seconds; taking one sample costs about a millisecond.
+NO_BASELINE: Mapping[str, float] = {
+    "evaluation.max_accuracy_drop": 1,
+    "evaluation.max_digit_drop": 1,
+    "evaluation.max_log_loss_rise": 100,
+    "evaluation.max_calibration_error_rise": 1,
+    "robustness.max_mean_drop": 1,
+    "robustness.max_drop": 1,
+}
+"""Settings with which the gates ignore the previous model."""
+
+NO_BOUNDS: Mapping[str, float] = {
+    **NO_BASELINE,
+    "evaluation.min_accuracy": 0,
+    "evaluation.min_digit_accuracy": 0,
+    "evaluation.max_log_loss": 100,
+    "evaluation.max_calibration_error": 1,
+    "robustness.min_mean_accuracy": 0,
+    "robustness.min_accuracy": 0,
+}
+"""Settings with which the gates measure a model and never refuse it."""
+
 _SAMPLE_SECONDS = 0.1
 _NUM_ERROR_LINES = 30
 
 
 @dataclass(frozen=True)
 class FinishedProcess:
-    """A process that ended well.
+    """A process that succeeded.
 
     Attributes:
         seconds: Wall time from its start to its end.
         peak_bytes: Highest sum of the resident memory of the process and all its descendants.
-        stdout: All that it wrote to standard output.
+        stdout: All of its standard output.
     """
 
     seconds: float
@@ -33,35 +58,21 @@ class FinishedProcess:
 
 
 class ProcessFailedError(RuntimeError):
-    """A process ended with an exit code other than zero; the message holds the end of its output.
-
-    Attributes:
-        exit_code: The exit code, or minus the number of the signal that ended it.
-    """
-
-    def __init__(self, command: Sequence[str], exit_code: int, output: str) -> None:
-        """Tells which command failed, how, and what it said last."""
-        lines = output.strip().splitlines()[-_NUM_ERROR_LINES:]
-        super().__init__("\n".join([f"{' '.join(command)}: exit code {exit_code}; the end of its output:", *lines]))
-        self.exit_code = exit_code
+    """A process ended with an exit code other than zero; the message holds the end of its output."""
 
 
 def run_process(command: Sequence[str]) -> FinishedProcess:
     """Runs a command to its end.
 
-    Memory is sampled, not taken from the kernel's `ru_maxrss`: that is the peak of the largest single process of the
-    tree, not of their sum, and starts from the memory of whoever forked it. A sample can miss a peak shorter than a
-    tenth of a second. Memory that processes of the tree share is counted once for each.
+    Memory is sampled: the kernel's `ru_maxrss` is the peak of the largest single process, not of their sum. A sample
+    can miss a peak shorter than a tenth of a second, and counts memory that processes share once for each.
 
     Args:
         command: The program and its arguments.
 
-    Returns:
-        Its wall time in seconds, its peak memory in bytes, and its standard output.
-
     Raises:
         ProcessFailedError: Its exit code is not zero.
-        OSError: It could not be started.
+        OSError: It cannot be started.
     """
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -75,13 +86,51 @@ def run_process(command: Sequence[str]) -> FinishedProcess:
         raise
     seconds = time.perf_counter() - start
     if process.returncode:
-        raise ProcessFailedError(command, process.returncode, stdout + stderr)
+        lines = (stdout + stderr).strip().splitlines()[-_NUM_ERROR_LINES:]
+        failure = f"{' '.join(command)}: exit code {process.returncode}; the end of its output:"
+        raise ProcessFailedError("\n".join([failure, *lines]))
     return FinishedProcess(seconds, peak_bytes, stdout)
 
 
 def run_module(name: str, *arguments: str) -> FinishedProcess:
-    """Runs a module of this project, such as `benchmarks.tfx_example`, as `python -m` does; see `run_process`."""
+    """Runs a module of this project, such as `benchmarks.tfx_example`; see `run_process`."""
     return run_process([sys.executable, "-m", name, *arguments])
+
+
+def measure_model(*arguments: str) -> dict[str, Any]:
+    """Runs a command of `benchmarks.pushed_model` and returns the JSON that it prints."""
+    # Libraries may print before it.
+    values: dict[str, Any] = json.loads(run_module("benchmarks.pushed_model", *arguments).stdout.splitlines()[-1])
+    return values
+
+
+def run_pipeline(workspace: Path, profile: str, settings: Mapping[str, Any]) -> FinishedProcess:
+    """Runs `digits run --json` in a workspace; see `run_process`."""
+    options = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
+    return run_process([DIGITS, "run", "--workspace", str(workspace), "--profile", profile, "--json", *options])
+
+
+def newest_version() -> Path:
+    """Returns the folder of the newest version that the default workspace has.
+
+    Raises:
+        click.UsageError: There is none.
+    """
+    serving_directory = Path("workspace", "serving", "digits")
+    versions = list_versions(serving_directory)
+    if not versions:
+        raise click.UsageError(
+            f"no version has been pushed to {serving_directory}; run `digits run` first, or name a folder with --model."
+        )
+    return versions[-1].directory
+
+
+def exit_with(failures: Iterable[str]) -> None:
+    """Prints the missed targets and exits with 1 if there is any, else with 0."""
+    missed = list(failures)
+    for failure in missed:
+        click.echo(f"Error: {failure}", err=True)
+    sys.exit(1 if missed else 0)
 
 
 def _watch(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
@@ -90,7 +139,7 @@ def _watch(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     while True:
         peak_bytes = max(peak_bytes, _tree_bytes(root))
         try:
-            # Unlike `wait`, it empties the pipes, and returns the moment that they close.
+            # Unlike `wait`, it empties the pipes, and returns as soon as they close.
             stdout, stderr = process.communicate(timeout=_SAMPLE_SECONDS)
         except subprocess.TimeoutExpired:
             continue
@@ -108,5 +157,4 @@ def _resident_bytes(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
-        # It ended since it was listed.
         return 0

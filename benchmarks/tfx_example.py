@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
-    from benchmarks.mnist_examples import Split
+    from benchmarks.mnist import Split
 
 CHANGES = (
     "The module_file arguments became run_fn and preprocessing_fn, which name the same installed functions: "
@@ -51,7 +51,7 @@ def write_data(data: Path) -> None:
     """Write MNIST into the folder DATA as the TFRecords that the example reads."""
     import tensorflow as tf
 
-    from benchmarks.mnist_examples import load_mnist, tfx_example
+    from benchmarks.mnist import load_mnist, tfx_example
 
     for split, name in _SPLITS:
         directory = data / name

@@ -1,60 +1,80 @@
-"""Measures `digits serve` under load and holds it to its targets."""
+"""Measures `digits serve` under load and checks it against its targets."""
 
 import asyncio
-import json
-import sys
+from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from rich.console import Console
 
-from benchmarks.newest_version import SERVING_DIRECTORY, newest_version
-from benchmarks.serving.measurement import PARTS, Extent, measure
+from benchmarks.processes import exit_with, newest_version
+from benchmarks.serving.measurements import (
+    measure_throughput,
+    send_large_messages,
+    swap_under_load,
+    time_first_requests,
+    warm_up,
+)
 from benchmarks.serving.report import Report
-from benchmarks.serving.server_process import ServerError
+from benchmarks.serving.server import LoopProcess, ServerError, make_two_models, run_server
+from benchmarks.serving.traffic import INPUTS
+from registry.signatures import DEFAULT_MODEL_NAME
+
+PARTS = ("throughput", "first", "swaps", "memory")
 
 
 @click.command()
 @click.option(
     "--model",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help=f"Folder of a pushed version.  [default: the newest in {SERVING_DIRECTORY}]",
+    help="Folder of a pushed version.  [default: the newest in workspace/serving/digits]",
 )
-@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Measure this only; repeatable.")
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Measure only this; repeatable.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Per measurement.")
 @click.option("--repetitions", type=click.IntRange(min=1), default=3, show_default=True, help="Of each measurement.")
 @click.option(
-    "--swaps", "num_swaps", type=click.IntRange(min=1), default=20, show_default=True, help="Versions pushed."
+    "--swaps", "num_swaps", type=click.IntRange(min=1), default=20, show_default=True, help="Versions to push."
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Also write the figures to this file.")
-def main(
-    model: Path | None,
-    parts: tuple[str, ...],
-    seconds: float,
-    repetitions: int,
-    num_swaps: int,
-    json_file: str | None,
-) -> None:
+def main(model: Path | None, parts: tuple[str, ...], seconds: float, repetitions: int, num_swaps: int) -> None:
     """Measure throughput, swaps, first requests and memory of `digits serve`; exit with 1 if a target is missed."""
-    extent = Extent(parts or PARTS, seconds, repetitions, num_swaps)
     try:
-        report = asyncio.run(_measure(model or newest_version(), extent))
+        with TemporaryDirectory(prefix="serving-") as directory:
+            version = model or newest_version()
+            report = asyncio.run(_measure(version, Path(directory), parts or PARTS, seconds, repetitions, num_swaps))
     except ServerError as error:
         raise click.ClickException(str(error)) from None
-    report.print_tables(Console(highlight=False))
-    if json_file:
-        Path(json_file).write_text(json.dumps(report.values(), indent=2) + "\n", encoding="utf-8")
-    failures = list(report.missed_targets())
-    for failure in failures:
-        click.echo(f"Error: {failure}", err=True)
-    sys.exit(1 if failures else 0)
+    for table in report.tables():
+        click.echo(table)
+    exit_with(report.missed_targets())
 
 
-async def _measure(model: Path, extent: Extent) -> Report:
-    # In its own folder: versions that were pushed elsewhere are left alone.
-    with TemporaryDirectory(prefix="serving-") as directory:
-        return await measure(model, Path(directory), extent)
+async def _measure(
+    model: Path, workspace: Path, parts: Collection[str], seconds: float, repetitions: int, num_swaps: int
+) -> Report:
+    report = Report()
+    version = 1
+    with closing(LoopProcess(model)) as loop:
+        expected = {signature: await loop.expected(signature) for signature in INPUTS}
+        models = make_two_models(model, workspace)
+        models.push(version, workspace / "serving" / DEFAULT_MODEL_NAME)
+        async with run_server(workspace, version) as server:
+            await warm_up(server, expected)
+            if "throughput" in parts:
+                report.throughputs = await measure_throughput(
+                    server, loop, expected, version, seconds=seconds, num_repetitions=repetitions
+                )
+            if "first" in parts:
+                versions = range(version + 1, version + 1 + num_swaps)
+                report.first_requests = await time_first_requests(server, models, expected, versions)
+                version = versions[-1]
+            if "swaps" in parts:
+                versions = range(version + 1, version + 1 + num_swaps)
+                report.swaps = await swap_under_load(server, models, expected, versions)
+                version = versions[-1]
+            if "memory" in parts:
+                report.large_messages = await send_large_messages(server, expected, version)
+    return report
 
 
 if __name__ == "__main__":

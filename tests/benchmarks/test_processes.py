@@ -1,8 +1,21 @@
+import os
 import sys
+from pathlib import Path
 
+import click
 import pytest
 
-from benchmarks.processes import FinishedProcess, ProcessFailedError, run_module, run_process
+from benchmarks.processes import (
+    NO_BOUNDS,
+    FinishedProcess,
+    ProcessFailedError,
+    exit_with,
+    newest_version,
+    run_module,
+    run_process,
+)
+from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
+from pipeline.settings.settings import load_settings, parse_assignments
 
 MEGABYTE = 1_000_000
 ALLOCATE = f"import time; block = b'x' * {200 * MEGABYTE}; time.sleep(0.5)"
@@ -12,48 +25,64 @@ def run_python(code: str) -> FinishedProcess:
     return run_process([sys.executable, "-c", code])
 
 
-def test_time_is_that_of_the_whole_process() -> None:
-    assert 0.5 <= run_python("import time; time.sleep(0.5)").seconds < 5
+def test_time_and_output_of_a_process() -> None:
+    code = "import sys, time; time.sleep(0.5); print('a' * 1_000_000); print('progress', file=sys.stderr)"
+    process = run_python(code)
+    assert 0.5 <= process.seconds < 10
+    assert process.stdout == "a" * 1_000_000 + "\n"
 
 
-def test_output_longer_than_a_pipe_holds_is_kept() -> None:
-    assert run_python("print('a' * 1_000_000)").stdout == "a" * 1_000_000 + "\n"
-
-
-def test_standard_error_is_not_mixed_into_the_output() -> None:
-    assert run_python("import sys; print('progress', file=sys.stderr); print('{}')").stdout == "{}\n"
-
-
-def test_memory_of_the_process() -> None:
-    assert 200 * MEGABYTE <= run_python(ALLOCATE).peak_bytes < 400 * MEGABYTE
-
-
-def test_memory_of_a_child_counts() -> None:
-    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALLOCATE!r}])"
+def test_peak_memory_includes_children_and_memory_that_was_freed() -> None:
+    freed = f"{ALLOCATE}; del block; time.sleep(0.5)"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {freed!r}])"
     assert 200 * MEGABYTE <= run_python(child).peak_bytes < 400 * MEGABYTE
 
 
-def test_memory_given_back_before_the_end_counts() -> None:
-    assert run_python(f"{ALLOCATE}; del block; time.sleep(0.5)").peak_bytes >= 200 * MEGABYTE
-
-
-def test_failure_holds_the_exit_code_and_the_end_of_the_output() -> None:
-    code = "import sys; print('\\n'.join(map(str, range(500)))); sys.exit('no such digit')"
-    with pytest.raises(ProcessFailedError, match="exit code 1; the end of its output:\n471\n") as failure:
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "print('\\n'.join(map(str, range(500)))); raise SystemExit('why')",
+            r"exit code 1; .*:\n471\n(.|\n)*499\nwhy$",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", "exit code -9"),
+    ],
+)
+def test_a_failed_process_is_an_error_with_the_end_of_its_output(code: str, message: str) -> None:
+    with pytest.raises(ProcessFailedError, match=message):
         run_python(code)
-    assert failure.value.exit_code == 1
-    assert str(failure.value).endswith("\n499\nno such digit")
 
 
-def test_death_by_a_signal_is_a_failure() -> None:
-    with pytest.raises(ProcessFailedError, match="exit code -9"):
-        run_python("import os; os.kill(os.getpid(), 9)")
-
-
-def test_missing_program() -> None:
-    with pytest.raises(FileNotFoundError, match="no-such-program"):
-        run_process(["no-such-program"])
-
-
-def test_module() -> None:
+def test_a_module_of_this_environment() -> None:
     assert run_module("json.tool", "--help").stdout.startswith("usage:")
+
+
+def test_newest_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(click.UsageError, match="no version has been pushed to workspace/serving/digits; run `digits"):
+        newest_version()
+    for name in ("9", "10", ".publishing-11"):
+        (tmp_path / "workspace" / "serving" / "digits" / name).mkdir(parents=True)
+        (tmp_path / "workspace" / "serving" / "digits" / name / "saved_model.pb").touch()
+    assert newest_version() == Path("workspace", "serving", "digits", "10")
+
+
+@pytest.mark.parametrize(("failures", "exit_code"), [([], 0), (["it is slow."], 1)])
+def test_exit_code_tells_whether_a_target_is_missed(failures: list[str], exit_code: int) -> None:
+    with pytest.raises(SystemExit) as end:
+        exit_with(failures)
+    assert end.value.code == exit_code
+
+
+def test_no_bounds_lifts_every_bound_of_the_model_gates() -> None:
+    assignments = tuple(f"{name}={value}" for name, value in NO_BOUNDS.items())
+    settings = load_settings(parse_assignments(assignments), file=Path(os.devnull))
+    fields = [
+        f"{section}.{name}"
+        for section, kind in (("evaluation", EvaluationSettings), ("robustness", RobustnessSettings))
+        for name in kind.model_fields
+    ]
+    assert set(NO_BOUNDS) == {name for name in fields if name.partition(".")[2].startswith(("min_", "max_"))}
+    for bound, value in NO_BOUNDS.items():
+        section, name = bound.split(".")
+        assert getattr(getattr(settings, section), name) == value

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from benchmarks.serving.large_messages import large_png
+from benchmarks.serving.measurements import large_png
 from tests.support.serve_process import digits_serve
 
 PROJECT_ROOT = Path(__file__).parents[2]

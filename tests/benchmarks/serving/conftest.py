@@ -8,30 +8,24 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
-from benchmarks.serving.clients import Exchange, Reply
-from benchmarks.serving.messages import Api, Expected, Request
-
-MakeExchange = Callable[..., Exchange]
+from benchmarks.serving.traffic import Answer, Exchange, Request
+from serving.server.metrics import Api
 
 
-def expected(*digits: int) -> Expected:
-    return Expected(np.array(digits, np.int64), np.array([b"ok"] * len(digits)))
-
-
-def reply(api: Api, digits: tuple[int, ...], version: int, status: str) -> bytes:
-    if api is Api.REST:
-        return orjson.dumps({"predictions": [{"digit": digit, "status": status} for digit in digits]})
+def response_content(api: Api, digits: tuple[int, ...], version: int) -> bytes:
+    if api == "REST":
+        return orjson.dumps({"predictions": [{"digit": digit, "status": "ok"} for digit in digits]})
     response = PredictResponse()
     response.model_spec.version.value = version
     response.outputs["digit"].CopyFrom(tf.make_tensor_proto(np.array(digits, np.int64)))
-    response.outputs["status"].CopyFrom(tf.make_tensor_proto([status] * len(digits)))
+    response.outputs["status"].CopyFrom(tf.make_tensor_proto(["ok"] * len(digits)))
     content: bytes = response.SerializeToString()
     return content
 
 
 @pytest.fixture
-def make_exchange() -> MakeExchange:
-    """Records an answer to a request with a nine and a three."""
+def make_exchange() -> Callable[..., Exchange]:
+    """Records a response to a request with a nine and a three."""
 
     def make(
         api: Api,
@@ -40,11 +34,11 @@ def make_exchange() -> MakeExchange:
         sent: float = 0.0,
         answered: float = 1.0,
         client: int = 0,
-        status: str = "ok",
         error: str = "",
+        content: bytes = b"",
     ) -> Exchange:
-        request = Request(api, "pixels", b"", expected(9, 3))
-        content = b"" if error else reply(api, digits, version, status)
-        return Exchange(client, request, Reply(content, error), sent, answered)
+        expected = Answer(np.array([9, 3]), np.array([b"ok", b"ok"]))
+        content = content or (b"" if error else response_content(api, digits, version))
+        return Exchange(client, Request(api, "pixels", b"", expected), content, error, sent, answered)
 
     return make

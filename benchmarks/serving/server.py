@@ -1,0 +1,250 @@
+"""What the clients talk to: `digits serve` as a process, the models it serves, and the loop it is compared with."""
+
+import asyncio
+import multiprocessing
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import numpy as np
+import psutil
+
+from benchmarks.serving.traffic import INPUTS, NUM_IMAGES, Address, Answer, make_images
+from components.features import NUM_CLASSES
+from registry.publishing import new_folder, sole_writer, write_files
+from registry.signatures import DEFAULT_MODEL_NAME, DIGIT_OUTPUT, STATUS_OUTPUT
+
+if TYPE_CHECKING:
+    from serving.server.model import LoadedModel
+
+# Loading TensorFlow and a version, on a busy machine.
+_START_SECONDS = 180.0
+_SWAP_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_NUM_LOG_LINES = 30
+_WARM_UP_SECONDS = 0.3
+
+# Only set in the process of the loop.
+_model: "LoadedModel"
+
+
+class ServerError(RuntimeError):
+    """The server failed; the message holds the end of its output."""
+
+
+class ServerProcess:
+    """A running server.
+
+    Attributes:
+        serving_directory: Folder of the version folders that it watches.
+        address: Its ports.
+        process: The process, to measure its memory.
+    """
+
+    def __init__(self, workspace: Path, address: Address) -> None:
+        """Starts it; use `run_server`.
+
+        Args:
+            workspace: Its workspace; `serving/digits` in it holds at least one version.
+            address: Free ports.
+        """
+        self.serving_directory = workspace / "serving" / DEFAULT_MODEL_NAME
+        self.address = address
+        self._log_file = workspace / "serve.log"
+        command = [sys.executable, "-m", "pipeline.cli.main", "serve", "--workspace", str(workspace)]
+        ports = ["--rest-port", str(address.rest_port), "--grpc-port", str(address.grpc_port)]
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen([*command, *ports], stdout=log, stderr=subprocess.STDOUT)
+        self.process = psutil.Process(self._process.pid)
+
+    async def wait_until_serves(self, number: int, seconds: float = _SWAP_SECONDS) -> None:
+        """Waits until the server reports that it serves this version and no other.
+
+        Raises:
+            ServerError: It does not within `seconds`, or has ended.
+        """
+        url = f"http://127.0.0.1:{self.address.rest_port}/v1/models/{DEFAULT_MODEL_NAME}"
+        try:
+            async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
+                while await _live_versions(session, url) != {number: "AVAILABLE"}:
+                    self._require_alive()
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise self._error(f"does not serve version {number} alone after {seconds:.0f} s") from None
+
+    def stop(self) -> None:
+        """Ends the server with SIGTERM and waits for its end.
+
+        Raises:
+            ServerError: It does not end in time, or with another exit code than 0.
+        """
+        self._require_alive()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            exit_code = self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise self._error(f"has not ended {_STOP_SECONDS:.0f} s after SIGTERM") from None
+        if exit_code:
+            raise self._error(f"ended with exit code {exit_code} after SIGTERM")
+
+    def kill(self) -> None:
+        """Ends the server at once, if it still runs."""
+        self._process.kill()
+        self._process.wait()
+
+    def _require_alive(self) -> None:
+        if self._process.poll() is not None:
+            raise self._error(f"ended with exit code {self._process.returncode}")
+
+    def _error(self, what: str) -> ServerError:
+        lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_NUM_LOG_LINES:]
+        return ServerError("\n".join([f"digits serve {what}; the end of its output:", *lines]))
+
+
+@asynccontextmanager
+async def run_server(workspace: Path, number: int) -> AsyncIterator[ServerProcess]:
+    """Runs a server whose workspace has one version, which is loaded when the context starts.
+
+    Raises:
+        ServerError: It does not start, or does not end well.
+    """
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        address = Address(*(listener.getsockname()[1] for listener in listeners))
+    server = ServerProcess(workspace, address)
+    try:
+        await server.wait_until_serves(number, _START_SECONDS)
+        yield server
+        server.stop()
+    finally:
+        server.kill()
+
+
+async def _live_versions(session: aiohttp.ClientSession, url: str) -> dict[int, str]:
+    try:
+        async with session.get(url) as response:
+            body = await response.json()
+    except aiohttp.ClientConnectionError:
+        return {}
+    # An unloaded version stays in the list.
+    statuses = body.get("model_version_status", [])
+    return {int(each["version"]): each["state"] for each in statuses if each["state"] != "END"}
+
+
+@dataclass(frozen=True)
+class TwoModels:
+    """A model, and one that answers the next digit: seven if the first answers six, zero after nine.
+
+    Attributes:
+        original: Folder of the SavedModel; pushed under odd numbers.
+        shifted: Folder of the other; pushed under even numbers.
+    """
+
+    original: Path
+    shifted: Path
+
+    def push(self, number: int, serving_directory: Path) -> float:
+        """Publishes the model of a version number.
+
+        Returns:
+            A time before any server could see the version, in seconds of `time.perf_counter`.
+        """
+        model = self.shifted if digit_shift(number) else self.original
+        files = {str(file.relative_to(model)): file for file in model.rglob("*") if file.is_file()}
+        with sole_writer(serving_directory):
+            started = time.perf_counter()
+            with new_folder(serving_directory / str(number)) as folder:
+                write_files(folder, files)
+        return started
+
+
+def digit_shift(number: int) -> int:
+    """Returns how much higher the digits of a version are than those of the original model: 1 or 0."""
+    return 0 if number % 2 else 1
+
+
+def make_two_models(model: Path, directory: Path) -> TwoModels:
+    """Copies a model into a folder, and creates the other one by moving the weights of its last layer by one class.
+
+    The graph stays the same, so both models cost the same.
+
+    Args:
+        model: Folder of a SavedModel of which only the last layer has ten outputs.
+        directory: Where to write the two.
+    """
+    import tensorflow as tf
+
+    original = Path(shutil.copytree(model, directory / "original"))
+    shifted = Path(shutil.copytree(model, directory / "shifted"))
+    checkpoint = str(shifted / "variables" / "variables")
+    reader = tf.train.load_checkpoint(checkpoint)
+    names = sorted(reader.get_variable_to_shape_map())
+    tensors = [_shifted(reader.get_tensor(name)) for name in names]
+    del reader
+    tf.raw_ops.SaveV2(prefix=checkpoint, tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
+    return TwoModels(original, shifted)
+
+
+def _shifted(tensor: np.ndarray | bytes) -> np.ndarray | bytes:
+    is_last_layer = isinstance(tensor, np.ndarray) and tensor.ndim and tensor.shape[-1] == NUM_CLASSES
+    return np.roll(tensor, 1, axis=-1) if is_last_layer else tensor
+
+
+class LoopProcess:
+    """A process that loads the same model and only calls it in a loop; it also computes the expected answers."""
+
+    def __init__(self, model: Path) -> None:
+        """Starts it; call `close` at the end."""
+        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _load, (model,))
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._executor.shutdown(cancel_futures=True)
+
+    async def expected(self, signature: str) -> Answer:
+        """Returns the answer of the model to the images of `make_images`."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _expected, signature)
+
+    async def calls_per_second(self, signature: str, batch_size: int, seconds: float) -> float:
+        """Calls the model for some seconds, with batches of a size, and returns the rate."""
+        arguments = (signature, batch_size, seconds)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _calls_per_second, *arguments)
+
+
+def _load(model: Path) -> None:
+    from serving.server.model import LoadedModel
+
+    global _model
+    _model = LoadedModel(model)
+    _model.warm_up()
+
+
+def _expected(signature: str) -> Answer:
+    answers = _model.run(signature, {INPUTS[signature]: make_images(signature)})
+    return Answer(answers[DIGIT_OUTPUT], answers[STATUS_OUTPUT].astype(np.bytes_))
+
+
+def _calls_per_second(signature: str, batch_size: int, seconds: float) -> float:
+    batches = np.split(make_images(signature), NUM_IMAGES // batch_size)
+
+    def call(until: float) -> int:
+        num_calls = 0
+        while time.perf_counter() < until:
+            _model.run(signature, {INPUTS[signature]: batches[num_calls % len(batches)]})
+            num_calls += 1
+        return num_calls
+
+    call(time.perf_counter() + _WARM_UP_SECONDS)
+    started = time.perf_counter()
+    return call(started + seconds) / (time.perf_counter() - started)
