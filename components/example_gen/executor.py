@@ -109,13 +109,7 @@ def _split(
         | "Sizes" >> beam.Map(split_sizes, fractions)
     )
     bounds = (
-        strata
-        | "Orders" >> beam.GroupByKey()
-        | "Bounds"
-        >> beam.MapTuple(
-            lambda stratum, orders, sizes: (stratum, split_bounds(orders, sizes[stratum])),
-            beam.pvalue.AsSingleton(sizes),
-        )
+        strata | "Orders" >> beam.GroupByKey() | "Bounds" >> beam.Map(_stratum_bounds, beam.pvalue.AsSingleton(sizes))
     )
     shards = (
         ordered
@@ -123,6 +117,13 @@ def _split(
         | "Shards" >> beam.GroupByKey()
     )
     return shards, sizes
+
+
+def _stratum_bounds(
+    stratum_orders: tuple[Stratum, Iterable[int]], sizes: Mapping[Stratum, Mapping[str, int]]
+) -> tuple[Stratum, Bounds]:
+    stratum, orders = stratum_orders
+    return stratum, split_bounds(orders, sizes[stratum])
 
 
 def _assign(
