@@ -1,1 +1,1 @@
-"""DataGate: whether the data may be learnt from, compared with its contract, among its splits and with earlier data."""
+"""DataGate: whether data may be used for training, by its schema, its splits and earlier data."""

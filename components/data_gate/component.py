@@ -1,34 +1,44 @@
-"""DataGate: the component that lets data pass to the steps that learn from it, or does not."""
+"""DataGate: the component that decides whether data may be used for training."""
 
+import hashlib
 from pathlib import Path
 from typing import ClassVar
 
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
 
-from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY
-from components.data_gate.driver import Driver
+from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
 from components.data_gate.executor import (
     ANOMALIES_KEY,
     LIMITS_KEY,
     SCHEMA_KEY,
     STATISTICS_KEY,
     Executor,
+    find_baseline,
 )
 from components.data_gate.limits import DataLimits
 from components.verdict_artifact import VERDICT_KEY, VerdictArtifact
+
+
+class Driver(BaselineDriver):
+    """Keys the cache with the last data that passed."""
+
+    def baseline_identity(self, execution_info: ExecutionInfo) -> str:
+        """Returns the hex SHA-256 of the statistics of the baseline."""
+        [statistics] = execution_info.input_dict[STATISTICS_KEY]
+        found = find_baseline(statistics, execution_info.exec_properties[SERVING_DIRECTORY_KEY])
+        return hashlib.sha256(found[1]).hexdigest() if found else ""
 
 
 class DataGateSpec(ComponentSpec):
     """Contract of DataGate."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        LIMITS_KEY: ExecutionParameter(type=str),
-        SERVING_DIRECTORY_KEY: ExecutionParameter(type=str),
-        BASELINE_KEY: ExecutionParameter(type=str),
+        key: ExecutionParameter(type=str) for key in (LIMITS_KEY, SERVING_DIRECTORY_KEY, BASELINE_KEY)
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         STATISTICS_KEY: ChannelParameter(type=ExampleStatistics),
@@ -39,15 +49,14 @@ class DataGateSpec(ComponentSpec):
 
 
 class DataGate(BaseComponent):
-    """Decides whether the data may be learnt from.
+    """Decides whether data may be used for training.
 
-    TFX's ExampleValidator records anomalies and stops nothing; its DistributionValidator takes its baseline from the
-    metadata of the runner, knows one threshold per feature for all splits and neither counts classes nor stops anything
-    either.
+    TFX's ExampleValidator records anomalies but stops nothing. Its DistributionValidator takes its baseline from the
+    runner's metadata, has one threshold per feature for all splits, does not count classes, and stops nothing either.
 
-    Refuses what ExampleValidator found, too few examples in a split or of a class, images that are not light ink on a
-    background of 0, splits that are too far from train, and train where it is too far from the last data that passed.
-    Its output, `verdict`, says which and why. It succeeds when it refuses: what comes next has to ask the verdict.
+    Refuses anomalies, too few examples in a split or of a class, images that are not light ink on a background of 0,
+    splits that differ too much from train, and a train split that differs too much from the last data that passed. The
+    output `verdict` contains the reasons. The step also succeeds if it refuses, so conditions must check the verdict.
     """
 
     SPEC_CLASS = DataGateSpec
@@ -66,22 +75,19 @@ class DataGate(BaseComponent):
 
         Args:
             statistics: Statistics of train, eval and test, computed with the schema.
-            schema: The contract of the examples; its comparators say how far data may be from other data.
-            anomalies: What ExampleValidator found in the statistics.
-            limits: The bounds that need nothing to compare with.
-            serving_directory: Folder of the pushed versions, which ship the statistics of what they learnt from.
+            schema: Schema of the examples; its comparators limit the distance from other data.
+            anomalies: Anomalies by ExampleValidator.
+            limits: Limits that need no other data.
+            serving_directory: Folder of the pushed versions, which contain the statistics of their data.
         """
         super().__init__(
             DataGateSpec(
-                **{
-                    STATISTICS_KEY: statistics,
-                    SCHEMA_KEY: schema,
-                    ANOMALIES_KEY: anomalies,
-                    LIMITS_KEY: limits.model_dump_json(),
-                    SERVING_DIRECTORY_KEY: str(serving_directory),
-                    # The driver fills it in when the step starts.
-                    BASELINE_KEY: "",
-                    VERDICT_KEY: Channel(type=VerdictArtifact),
-                }
+                statistics=statistics,
+                schema=schema,
+                anomalies=anomalies,
+                limits=limits.model_dump_json(),
+                serving_directory=str(serving_directory),
+                baseline="",
+                verdict=Channel(type=VerdictArtifact),
             )
         )

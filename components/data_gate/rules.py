@@ -1,64 +1,144 @@
-"""The rules that a split of the data is held to by itself: statistics and anomalies to findings."""
+"""The rules of DataGate: converts statistics and anomalies of the data to findings."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies, AnomalyInfo
+import tfx.components  # noqa: F401 (TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.)
+
+# isort: split
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies, AnomalyInfo, DriftSkewInfo
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
-from tensorflow_metadata.proto.v0.statistics_pb2 import (
-    DatasetFeatureStatistics,
-    DatasetFeatureStatisticsList,
-    FeatureNameStatistics,
-)
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList, FeatureNameStatistics
 
 from components.data_gate.limits import DataLimits
-from components.features import IMAGE_KEY, LABEL_KEY
+from components.features import IMAGE_KEY, LABEL_KEY, TRAIN_SPLIT
 from components.verdict import Finding
 
-_SCHEMA_RULE = "schema"
-_EXAMPLES_RULE = "examples"
-_RAREST_CLASS_RULE = "examples of the rarest label"
-_BACKGROUND_RULE = "share of zeros (background)"
-_INK_RULE = "brightest pixel (ink)"
-
 _NO_ANOMALY = "no anomaly"
+_NOT_MEASURED = "cannot be measured: one side has no values, or the types differ"
+
+_MEASUREMENTS: Mapping[str, tuple[int, str]] = {
+    "infinity_norm": (DriftSkewInfo.Measurement.L_INFTY, "L-infinity"),
+    "jensen_shannon_divergence": (DriftSkewInfo.Measurement.JENSEN_SHANNON_DIVERGENCE, "Jensen-Shannon"),
+    "normalized_abs_difference": (DriftSkewInfo.Measurement.NORMALIZED_ABSOLUTE_DIFFERENCE, "absolute difference"),
+}
+"""TFDV's measurements and their display names, by field of FeatureComparator in the schema."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The last data that passed: the version trained on it, and the statistics of its train split."""
+
+    version: int
+    statistics: DatasetFeatureStatisticsList
 
 
 def check_split(
     split: str, statistics: DatasetFeatureStatisticsList, anomalies: Anomalies, schema: Schema, limits: DataLimits
 ) -> list[Finding]:
-    """Applies all rules that need nothing but the split.
+    """Applies all rules for a split by itself.
 
     Args:
-        split: Its name.
-        statistics: What StatisticsGen computed of it, with the schema, so that labels were counted.
-        anomalies: What ExampleValidator found in it.
-        schema: The contract of the examples, from which the classes are taken.
-        limits: The bounds.
+        split: Name of the split.
+        statistics: Statistics by StatisticsGen with the schema, so that labels are counted.
+        anomalies: Anomalies by ExampleValidator.
+        schema: Schema of the examples, which defines the classes.
+        limits: The limits.
 
     Returns:
-        A finding per rule, and where a rule is broken in several ways, one for each.
+        A finding for each rule, or several refusals if a rule is broken in several ways.
 
     Raises:
-        ValueError: The schema does not say which labels there are.
+        ValueError: The schema does not define the labels.
     """
     dataset = statistics.datasets[0]
+    features = {".".join(feature.path.step): feature for feature in dataset.features}
+    label = features.get(LABEL_KEY, FeatureNameStatistics())
+    pixels = features.get(IMAGE_KEY, FeatureNameStatistics()).num_stats
+    num_pixels = pixels.common_stats.tot_num_values
     return [
-        *_schema(split, anomalies),
-        _examples(split, dataset, limits.min_examples(split)),
-        *_class_examples(split, dataset, _labels(schema), limits.min_class_examples(split)),
-        _background(split, dataset, limits.min_background),
-        _ink(split, dataset, limits.min_ink),
+        *_schema_findings(split, anomalies),
+        _at_least("examples", split, dataset.num_examples, limits.min_examples(split), "too few examples"),
+        *_class_findings(split, label, _labels(schema), limits.min_class_examples(split)),
+        _at_least(
+            "share of zeros (background)",
+            split,
+            pixels.num_zeros / num_pixels if num_pixels else None,
+            limits.min_background,
+            "0 is background: the images are inverted, or a constant was added to them",
+            IMAGE_KEY,
+        ),
+        _at_least(
+            "brightest pixel (ink)",
+            split,
+            pixels.max if num_pixels else None,
+            limits.min_ink,
+            "255 is ink: the images are blank or darkened, or their pixels have another range",
+            IMAGE_KEY,
+        ),
     ]
 
 
-def _class_rule(label: str) -> str:
-    return f"examples of label {label}"
+def compare_split(
+    split: str, statistics: DatasetFeatureStatisticsList, train: DatasetFeatureStatisticsList, schema: Schema
+) -> list[Finding]:
+    """Measures the distance of a split from train with TFDV.
+
+    Args:
+        split: Name of the split.
+        statistics: Statistics of the split.
+        train: Statistics of train.
+        schema: Schema of the examples.
+
+    Returns:
+        A finding for each `skew_comparator` of the schema.
+    """
+    anomalies = tfdv.validate_statistics(train, schema, serving_statistics=statistics)
+    reason = f"the distribution in {split} differs from {TRAIN_SPLIT}"
+    return list(_distances("skew", split, anomalies, schema, reason))
 
 
-def _schema(split: str, anomalies: Anomalies) -> list[Finding]:
+def compare_with_baseline(
+    train: DatasetFeatureStatisticsList, baseline: Baseline | str, schema: Schema
+) -> list[Finding]:
+    """Measures the distance of train from the last data that passed with TFDV.
+
+    Args:
+        train: Statistics of train.
+        baseline: The last data that passed, or the reason why there is none.
+        schema: Schema of the examples.
+
+    Returns:
+        A finding for each `drift_comparator` of the schema; without a baseline it passes, without a value. Also a
+        refusal if the number of examples breaks the `num_examples_drift_comparator`, which TFDV does not measure.
+    """
+    if isinstance(baseline, str):
+        unmeasured = _distances("drift", TRAIN_SPLIT, Anomalies(), schema, "")
+        return [replace(finding, passed=True, reason=baseline) for finding in unmeasured]
+    anomalies = tfdv.validate_statistics(train, schema, previous_statistics=baseline.statistics)
+    reason = f"the distribution differs from the data of version {baseline.version}, the last that passed"
+    findings = list(_distances("drift", TRAIN_SPLIT, anomalies, schema, reason))
+    for cause in anomalies.dataset_anomaly_info.reason:
+        # ExampleValidator finds these without earlier data.
+        if cause.type not in (AnomalyInfo.DATASET_LOW_NUM_EXAMPLES, AnomalyInfo.DATASET_HIGH_NUM_EXAMPLES):
+            reason = cause.description.rstrip(".")
+            num_examples = train.datasets[0].num_examples
+            findings.append(Finding("drift, number of examples", TRAIN_SPLIT, False, reason, value=num_examples))
+    return findings
+
+
+def _schema_findings(split: str, anomalies: Anomalies) -> list[Finding]:
+    infos: list[tuple[str | None, AnomalyInfo]] = [
+        (".".join(info.path.step) or name, info) for name, info in sorted(anomalies.anomaly_info.items())
+    ]
+    if anomalies.HasField("dataset_anomaly_info"):
+        infos.append((None, anomalies.dataset_anomaly_info))
     refused = [
         Finding(
-            _SCHEMA_RULE,
+            "schema",
             split,
             passed=False,
             reason=reason.description.rstrip("."),
@@ -66,88 +146,68 @@ def _schema(split: str, anomalies: Anomalies) -> list[Finding]:
             expected=_NO_ANOMALY,
             feature=feature,
         )
-        for feature, reason in _anomaly_reasons(anomalies)
+        for feature, info in infos
+        # Some anomalies have no reasons.
+        for reason in info.reason or [info]
     ]
-    return refused or [Finding(_SCHEMA_RULE, split, passed=True, value=_NO_ANOMALY, expected=_NO_ANOMALY)]
+    return refused or [Finding("schema", split, passed=True, value=_NO_ANOMALY, expected=_NO_ANOMALY)]
 
 
-def _anomaly_reasons(anomalies: Anomalies) -> Iterator[tuple[str | None, AnomalyInfo.Reason]]:
-    for name, info in sorted(anomalies.anomaly_info.items()):
-        for reason in _reasons(info):
-            yield ".".join(info.path.step) or name, reason
-    if anomalies.HasField("dataset_anomaly_info"):
-        for reason in _reasons(anomalies.dataset_anomaly_info):
-            yield None, reason
-
-
-def _reasons(info: AnomalyInfo) -> Iterable[AnomalyInfo.Reason]:
-    # An anomaly is one, even if it gives no reasons.
-    whole = AnomalyInfo.Reason(short_description=info.short_description, description=info.description)
-    return info.reason or [whole]
-
-
-def _examples(split: str, dataset: DatasetFeatureStatistics, least: int) -> Finding:
-    passed = dataset.num_examples >= least
-    reason = "" if passed else "too few examples"
-    return Finding(_EXAMPLES_RULE, split, passed, reason, value=dataset.num_examples, lower_bound=least)
-
-
-def _class_examples(split: str, dataset: DatasetFeatureStatistics, labels: list[str], least: int) -> list[Finding]:
-    counts = {label: _label_counts(dataset).get(label, 0) for label in labels}
-    refused = [
-        Finding(
-            _class_rule(label),
-            split,
-            passed=False,
-            reason="too few examples of this label" if count else "no example of this label",
-            value=count,
-            lower_bound=least,
-            feature=LABEL_KEY,
-        )
-        for label, count in counts.items()
-        if count < least
+def _class_findings(split: str, label: FeatureNameStatistics, labels: list[str], least: int) -> list[Finding]:
+    buckets = label.string_stats.rank_histogram.buckets
+    counts = dict.fromkeys(labels, 0) | {bucket.label: int(bucket.sample_count) for bucket in buckets}
+    refused = []
+    for name in labels:
+        reason = "too few examples of this label" if counts[name] else "no example of this label"
+        refused.append(_at_least(f"examples of label {name}", split, counts[name], least, reason, LABEL_KEY))
+    rarest = min(counts[name] for name in labels)
+    return [finding for finding in refused if not finding.passed] or [
+        _at_least("examples of the rarest label", split, rarest, least, "", LABEL_KEY)
     ]
-    rarest = min(counts.values())
-    passed = Finding(_RAREST_CLASS_RULE, split, passed=True, value=rarest, lower_bound=least, feature=LABEL_KEY)
-    return refused or [passed]
-
-
-def _background(split: str, dataset: DatasetFeatureStatistics, least: float) -> Finding:
-    pixels = _features(dataset).get(IMAGE_KEY, FeatureNameStatistics()).num_stats
-    num_pixels = pixels.common_stats.tot_num_values
-    share = pixels.num_zeros / num_pixels if num_pixels else None
-    reason = "0 is background: the images are inverted, or a constant was added to them"
-    return _pixel_finding(_BACKGROUND_RULE, split, share, least, reason)
-
-
-def _ink(split: str, dataset: DatasetFeatureStatistics, least: int) -> Finding:
-    pixels = _features(dataset).get(IMAGE_KEY, FeatureNameStatistics()).num_stats
-    brightest = pixels.max if pixels.common_stats.tot_num_values else None
-    reason = "255 is ink: the images are blank or darkened, or their pixels are of another range"
-    return _pixel_finding(_INK_RULE, split, brightest, least, reason)
-
-
-def _pixel_finding(rule: str, split: str, value: float | None, least: float, reason: str) -> Finding:
-    passed = value is not None and value >= least
-    if value is None:
-        reason = "there are no pixels"
-    return Finding(rule, split, passed, "" if passed else reason, value=value, lower_bound=least, feature=IMAGE_KEY)
-
-
-def _features(dataset: DatasetFeatureStatistics) -> Mapping[str, FeatureNameStatistics]:
-    return {".".join(feature.path.step): feature for feature in dataset.features}
-
-
-def _label_counts(dataset: DatasetFeatureStatistics) -> Mapping[str, int]:
-    histogram = _features(dataset).get(LABEL_KEY, FeatureNameStatistics()).string_stats.rank_histogram
-    return {bucket.label: int(bucket.sample_count) for bucket in histogram.buckets}
 
 
 def _labels(schema: Schema) -> list[str]:
     domains = [feature.int_domain for feature in schema.feature if feature.name == LABEL_KEY]
     if not domains or not domains[0].is_categorical:
         raise ValueError(
-            f"The schema does not say which labels there are: feature {LABEL_KEY!r} needs an int_domain with min, max "
-            "and is_categorical: true, as in data/schema.pbtxt."
+            f"The schema does not define the labels: feature {LABEL_KEY!r} needs an int_domain with min, max and "
+            "is_categorical: true, as in data/schema.pbtxt."
         )
     return [str(label) for label in range(domains[0].min, domains[0].max + 1)]
+
+
+def _at_least(
+    rule: str, split: str, value: float | None, least: float, reason: str, feature: str | None = None
+) -> Finding:
+    passed = value is not None and value >= least
+    if value is None:
+        reason = "there are no pixels"
+    return Finding(rule, split, passed, "" if passed else reason, value=value, lower_bound=least, feature=feature)
+
+
+def _distances(
+    comparison: Literal["skew", "drift"], split: str, anomalies: Anomalies, schema: Schema, reason: str
+) -> Iterator[Finding]:
+    """Yields a finding for each comparator of the schema; what TFDV did not measure is refused."""
+    measured = {
+        (".".join(info.path.step), measurement.type): measurement.value
+        for info in anomalies.drift_skew_info
+        for measurement in getattr(info, f"{comparison}_measurements")
+        if math.isfinite(measurement.value)
+    }
+    rule = "skew from train" if comparison == "skew" else "drift"
+    for feature in schema.feature:
+        for field, bound in getattr(feature, f"{comparison}_comparator").ListFields():
+            measurement, name = _MEASUREMENTS[field.name]
+            value = measured.get((feature.name, measurement))
+            passed = value is not None and value <= bound.threshold
+            refusal = reason if value is not None else _NOT_MEASURED
+            yield Finding(
+                f"{rule}, {name}",
+                split,
+                passed,
+                "" if passed else refusal,
+                value=value,
+                upper_bound=bound.threshold,
+                feature=feature.name,
+            )

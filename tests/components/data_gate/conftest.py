@@ -1,4 +1,4 @@
-"""Data as StatisticsGen and ExampleValidator leave it, made from a few real images."""
+"""Outputs of StatisticsGen and ExampleValidator for a few real images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def schema() -> schema_pb2.Schema:
 
 @pytest.fixture(scope="session")
 def good_splits() -> Splits:
-    """uint8[n,28,28] images and uint8[n] labels of each split, with equally many of each digit."""
+    """uint8[n,28,28] images and uint8[n] labels of each split, with the same number of each digit."""
     with np.load(PROJECT_ROOT / "data" / "mnist.npz", allow_pickle=False) as arrays:
         images, labels = arrays["x_train"], arrays["y_train"]
     of_digit = [np.flatnonzero(labels == digit) for digit in range(10)]
@@ -46,7 +46,7 @@ def good_splits() -> Splits:
 
 @pytest.fixture(scope="session")
 def describe_examples(schema: schema_pb2.Schema) -> DescribeExamples:
-    """Statistics of examples, as StatisticsGen computes them; an image is what its feature holds, or missing."""
+    """Computes statistics like StatisticsGen; an image is the value of its feature, or None."""
 
     def describe_features(images: Sequence[np.ndarray | None], labels: Labels) -> Statistics:
         frame = pd.DataFrame({"image": list(images), "label": labels.astype(np.int64)})
@@ -57,7 +57,7 @@ def describe_examples(schema: schema_pb2.Schema) -> DescribeExamples:
 
 @pytest.fixture(scope="session")
 def describe(describe_examples: DescribeExamples) -> Describe:
-    """The same of images and labels as they should be."""
+    """Computes statistics of valid images and labels."""
 
     def describe_images(images: Images, labels: Labels) -> Statistics:
         values = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype(np.int64)
@@ -73,7 +73,7 @@ def good_statistics(good_splits: Splits, describe: Describe) -> dict[str, Statis
 
 @pytest.fixture
 def make_inputs(tmp_path: Path) -> MakeInputs:
-    """Writes the inputs of DataGate; anomalies are what ExampleValidator finds."""
+    """Writes the inputs of DataGate, with the anomalies that ExampleValidator finds."""
 
     def make(statistics: Mapping[str, Statistics]) -> dict[str, list[Artifact]]:
         inputs: dict[str, Artifact] = {
@@ -100,7 +100,7 @@ def make_inputs(tmp_path: Path) -> MakeInputs:
 
 @pytest.fixture
 def push(tmp_path: Path) -> Callable[[int, Statistics | None], Path]:
-    """Pretends that a version was pushed that has learnt from data with these statistics; returns its folder."""
+    """Writes a version with the given train statistics and returns its folder."""
 
     def push_version(number: int, statistics: Statistics | None) -> Path:
         version = tmp_path / "serving" / str(number)

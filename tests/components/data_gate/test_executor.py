@@ -1,4 +1,4 @@
-"""Each kind of bad data is refused for its own reason, and only for it."""
+"""Each kind of bad data is refused for its own reason only, and the right version is the baseline."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ def artifact(tmp_path: Path) -> VerdictArtifact:
 def judge(
     describe: Any, good_statistics: Any, make_inputs: Any, artifact: VerdictArtifact, tmp_path: Path
 ) -> Callable[..., Verdict]:
-    """Runs the gate; splits that are not given are good."""
+    """Runs the gate on good data with the given splits replaced."""
 
     def run(splits: Mapping[str, Split], limits: DataLimits = DataLimits()) -> Verdict:  # noqa: B008 (frozen)
         changed = {split: describe(*images_and_labels) for split, images_and_labels in splits.items()}
@@ -124,7 +124,7 @@ def test_good_data_passes(judge: Callable[..., Verdict], artifact: VerdictArtifa
     assert values["skew from train, Jensen-Shannon", "eval"] == pytest.approx(0.0005, abs=0.0005)
 
 
-def test_good_data_passes_also_beside_earlier_data(
+def test_good_data_passes_next_to_similar_earlier_data(
     judge: Callable[..., Verdict], push: Any, good_statistics: Any
 ) -> None:
     push(17, good_statistics["eval"])
@@ -135,12 +135,35 @@ def test_good_data_passes_also_beside_earlier_data(
     assert drift["image"] == pytest.approx(0.0005, abs=0.0005)
 
 
-def test_without_earlier_data_drift_is_not_measured(judge: Callable[..., Verdict]) -> None:
+@pytest.mark.parametrize(
+    ("pushed", "reason"),
+    [
+        pytest.param([], "no earlier data to compare with", id="nothing pushed"),
+        pytest.param(["train"], "no earlier data to compare with", id="only this data"),
+        pytest.param(["train", None], "no earlier data to compare with", id="this data and unknown data"),
+        pytest.param([None], "no pushed version has statistics of its data", id="only unknown data"),
+    ],
+)
+def test_without_earlier_data_drift_passes_and_says_why(
+    pushed: list[str | None], reason: str, judge: Callable[..., Verdict], push: Any, good_statistics: Any
+) -> None:
+    for number, split in enumerate(pushed):
+        push(number, good_statistics[split] if split else None)
     drift = [finding for finding in judge({}).findings if finding.metric.startswith("drift")]
-    assert {(finding.feature, finding.value, finding.reason) for finding in drift} == {
-        ("image", None, "no earlier data to compare with"),
-        ("label", None, "no earlier data to compare with"),
+    assert {(finding.feature, finding.passed, finding.value, finding.reason) for finding in drift} == {
+        ("image", True, None, reason),
+        ("label", True, None, reason),
     }
+
+
+@pytest.mark.parametrize("content", [b"", b"not statistics"])
+def test_damaged_statistics_of_a_version_are_named(
+    content: bytes, judge: Callable[..., Verdict], push: Any, good_statistics: Any
+) -> None:
+    file = push(3, good_statistics["eval"]) / "assets.extra" / "train_statistics.pb"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"3/assets.extra/train_statistics.pb: damaged: expected the statistics of"):
+        judge({})
 
 
 @pytest.mark.parametrize(
@@ -158,11 +181,11 @@ def test_without_earlier_data_drift_is_not_measured(judge: Callable[..., Verdict
         pytest.param(labels_from_one, {LABEL_DOMAIN, ("examples of label 0", "label")}, {LABEL_DRIFT}, id="1 to 10"),
         pytest.param(twice_the_ones, set(), {LABEL_DRIFT}, id="label distribution drifted"),
         pytest.param(fashion_like, set(), {PIXEL_DRIFT}, id="like Fashion-MNIST"),
-        pytest.param(labels_shuffled, set(), set(), id="labels shuffled: for the gate of the model to see"),
+        pytest.param(labels_shuffled, set(), set(), id="labels shuffled: only the gates of the model see it"),
     ],
 )
 @pytest.mark.parametrize("has_baseline", [False, True], ids=["first run", "later run"])
-def test_what_is_wrong_everywhere(
+def test_errors_in_all_splits(
     change: Change,
     own_rules: set[Rule],
     drifts: set[Rule],
@@ -194,7 +217,7 @@ def test_what_is_wrong_everywhere(
         pytest.param(without_seven, {("examples of label 7", "label"), LABEL_SKEW}, id="no 7"),
     ],
 )
-def test_what_is_wrong_in_one_split(
+def test_errors_in_one_split(
     change: Change,
     rules: set[Rule],
     split: str,
@@ -212,7 +235,7 @@ def test_what_is_wrong_in_one_split(
         pytest.param(without_seven, {("examples of label 7", "label")}, LABEL_SKEW, id="no 7"),
     ],
 )
-def test_what_is_wrong_in_train_alone_makes_the_others_differ_from_it(
+def test_errors_in_train_make_the_other_splits_differ_from_it(
     change: Change,
     own_rules: set[Rule],
     skew: Rule,
@@ -235,7 +258,7 @@ def test_too_few_examples(split: str, judge: Callable[..., Verdict], good_splits
     assert finding.reason == "too few examples"
 
 
-def test_the_table_tells_people_what_is_wrong(
+def test_the_table_of_a_refusal(
     judge: Callable[..., Verdict], push: Any, good_splits: Mapping[str, Split], good_statistics: Any, tmp_path: Path
 ) -> None:
     push(17, good_statistics["train"])
@@ -248,6 +271,6 @@ def test_the_table_tells_people_what_is_wrong(
     reason = "0 is background: the images are inverted, or a constant was added to them"
     assert any(re.fullmatch(rf"image test {rule} 0\.00\d\d ≥ 0\.2500 REFUSE {reason}", row) for row in rows)
     assert "label eval skew from train, L-infinity 0 ≤ 0.0800 pass" in rows
-    reason = "the distribution is not that of the data of version 17, the last that passed"
+    reason = "the distribution differs from the data of version 17, the last that passed"
     assert any(row.startswith("image train drift, Jensen-Shannon 0.49") and row.endswith(reason) for row in rows)
     assert "digits verify-data" in verdict.advice

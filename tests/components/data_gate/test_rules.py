@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 
 from components.data_gate.limits import DataLimits
-from components.data_gate.rules import check_split
+from components.data_gate.rules import Baseline, check_split, compare_split, compare_with_baseline
 from components.verdict import Finding
 
 ANOMALIES = """
@@ -37,6 +37,14 @@ ANOMALIES = """
       reason { type: DATASET_LOW_NUM_EXAMPLES short_description: "Low num examples" description: "Four." }
     }
 """
+
+
+def without(feature: str, statistics: DatasetFeatureStatisticsList) -> DatasetFeatureStatisticsList:
+    kept = DatasetFeatureStatisticsList()
+    kept.CopyFrom(statistics)
+    features = kept.datasets[0].features
+    del features[[one.path.step[0] for one in features].index(feature)]
+    return kept
 
 
 @pytest.fixture
@@ -65,7 +73,7 @@ def test_each_reason_of_an_anomaly_is_a_finding(check: Any) -> None:
     assert {(finding.metric, finding.bound, finding.slice) for finding in refused} == {("schema", "no anomaly", "eval")}
 
 
-def test_an_anomaly_of_all_data_that_gives_no_reason_is_a_finding(check: Any) -> None:
+def test_an_anomaly_of_the_data_set_without_reasons_is_a_finding(check: Any) -> None:
     text = 'dataset_anomaly_info { short_description: "Odd" description: "All of it is odd." }'
     [refused] = [finding for finding in check(anomalies=text_format.Parse(text, Anomalies())) if not finding.passed]
     assert (refused.metric, refused.feature, refused.value) == ("schema", None, "Odd")
@@ -96,7 +104,7 @@ def test_an_anomaly_of_all_data_that_gives_no_reason_is_a_finding(check: Any) ->
         ),
     ],
 )
-def test_what_tfdv_finds_in_images_that_break_the_schema(
+def test_images_that_break_the_schema_are_refused(
     spoil: Callable[[int, np.ndarray], np.ndarray | None],
     anomalies: set[str],
     others: set[str],
@@ -124,7 +132,7 @@ def test_what_tfdv_finds_in_images_that_break_the_schema(
         ("min_ink", 255, None, "brightest pixel (ink)"),
     ],
 )
-def test_a_limit_is_the_least_that_passes(limit: str, kept: float, broken: float | None, rule: str, check: Any) -> None:
+def test_a_limit_is_the_minimum(limit: str, kept: float, broken: float | None, rule: str, check: Any) -> None:
     assert all(finding.passed for finding in check(**{limit: kept}))
     if broken is not None:
         refused = [finding for finding in check(**{limit: broken}) if not finding.passed]
@@ -132,7 +140,7 @@ def test_a_limit_is_the_least_that_passes(limit: str, kept: float, broken: float
         assert refused[0].lower_bound == broken
 
 
-def test_a_rare_label_is_counted_and_a_missing_one_counts_0(good_splits: Any, describe: Any, check: Any) -> None:
+def test_rare_and_missing_labels_are_counted(good_splits: Any, describe: Any, check: Any) -> None:
     images, labels = good_splits["eval"]
     threes = labels == 3
     chosen = (labels != 7) & (~threes | (threes.cumsum() <= 4))
@@ -143,19 +151,15 @@ def test_a_rare_label_is_counted_and_a_missing_one_counts_0(good_splits: Any, de
     ]
 
 
-def test_data_without_pixels_is_not_let_pass(good_statistics: Any, check: Any) -> None:
-    statistics = DatasetFeatureStatisticsList()
-    statistics.CopyFrom(good_statistics["eval"])
-    features = statistics.datasets[0].features
-    del features[[feature.path.step[0] for feature in features].index("image")]
-    refused = [finding for finding in check(statistics) if not finding.passed]
+def test_data_without_pixels_is_refused(good_statistics: Any, check: Any) -> None:
+    refused = [finding for finding in check(without("image", good_statistics["eval"])) if not finding.passed]
     assert [(finding.metric, finding.value, finding.reason) for finding in refused] == [
         ("share of zeros (background)", None, "there are no pixels"),
         ("brightest pixel (ink)", None, "there are no pixels"),
     ]
 
 
-def test_labels_that_were_not_counted_are_not_let_pass(good_statistics: Any, check: Any) -> None:
+def test_labels_without_counts_are_refused(good_statistics: Any, check: Any) -> None:
     statistics = DatasetFeatureStatisticsList()
     statistics.CopyFrom(good_statistics["eval"])
     for feature in statistics.datasets[0].features:
@@ -164,14 +168,98 @@ def test_labels_that_were_not_counted_are_not_let_pass(good_statistics: Any, che
     assert refused == [f"examples of label {digit}" for digit in range(10)]
 
 
-def test_the_schema_has_to_say_which_labels_there_are(check: Any) -> None:
+def test_the_schema_must_define_the_labels(check: Any) -> None:
     with pytest.raises(ValueError, match="feature 'label' needs an int_domain with min, max and is_categorical"):
         check(schema=text_format.Parse('feature { name: "label" int_domain { min: 0 max: 9 } }', Schema()))
-    with pytest.raises(ValueError, match="does not say which labels there are"):
+    with pytest.raises(ValueError, match="does not define the labels"):
         check(schema=Schema())
 
 
-def test_the_labels_are_those_of_the_schema(check: Any) -> None:
+def test_the_labels_come_from_the_schema(check: Any) -> None:
     wider = 'feature { name: "label" int_domain { min: 0 max: 11 is_categorical: true } }'
     refused = [finding.metric for finding in check(schema=text_format.Parse(wider, Schema())) if not finding.passed]
     assert refused == ["examples of label 10", "examples of label 11"]
+
+
+Statistics = Mapping[str, DatasetFeatureStatisticsList]
+
+
+def by_feature(findings: list[Finding]) -> dict[str | None, Finding]:
+    assert len(findings) == 2
+    return {finding.feature: finding for finding in findings}
+
+
+def test_distances_and_thresholds_are_stated_even_if_they_pass(good_statistics: Statistics, schema: Schema) -> None:
+    findings = by_feature(compare_split("eval", good_statistics["eval"], good_statistics["train"], schema))
+    label, image = findings["label"], findings["image"]
+    assert (label.metric, label.slice, label.value, label.upper_bound) == (
+        "skew from train, L-infinity",
+        "eval",
+        0,
+        0.08,
+    )
+    assert (image.metric, image.upper_bound) == ("skew from train, Jensen-Shannon", 0.005)
+    assert image.value == pytest.approx(0.0002, abs=0.0003)
+    assert all(finding.passed and not finding.reason for finding in findings.values())
+
+
+def test_the_distance_of_labels_is_the_largest_difference_of_shares(
+    good_splits: Any, good_statistics: Statistics, describe: Any, schema: Schema
+) -> None:
+    images, labels = good_splits["train"]
+    chosen = labels != 7
+    statistics = describe(images[chosen], labels[chosen])
+    skew = by_feature(compare_split("test", statistics, good_statistics["train"], schema))["label"]
+    drift = by_feature(compare_with_baseline(statistics, Baseline(4, good_statistics["train"]), schema))["label"]
+    assert (skew.value, drift.value) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert (skew.passed, skew.reason) == (False, "the distribution in test differs from train")
+    assert (drift.metric, drift.passed, drift.upper_bound) == ("drift, L-infinity", False, 0.05)
+    assert drift.reason == "the distribution differs from the data of version 4, the last that passed"
+
+
+@pytest.mark.parametrize(
+    ("train", "earlier", "direction"),
+    [("eval", "train", "below the threshold"), ("train", "eval", "above the threshold")],
+)
+def test_a_drift_of_the_number_of_examples_is_refused_if_the_schema_limits_it(
+    train: str, earlier: str, direction: str, good_statistics: Statistics, schema: Schema
+) -> None:
+    limited = Schema()
+    limited.CopyFrom(schema)
+    limited.dataset_constraints.num_examples_drift_comparator.min_fraction_threshold = 0.5
+    limited.dataset_constraints.num_examples_drift_comparator.max_fraction_threshold = 2
+    # This is not drift, but an anomaly that ExampleValidator finds.
+    limited.dataset_constraints.min_examples_count = 10_000
+    findings = compare_with_baseline(good_statistics[train], Baseline(4, good_statistics[earlier]), limited)
+    [refused] = [finding for finding in findings if not finding.passed]
+    assert (refused.metric, refused.slice, refused.feature) == ("drift, number of examples", "train", None)
+    assert refused.value == good_statistics[train].datasets[0].num_examples
+    assert refused.reason.startswith("The ratio of num examples in the current dataset versus the previous span is ")
+    assert direction in refused.reason
+    same = compare_with_baseline(good_statistics[train], Baseline(4, good_statistics[train]), limited)
+    assert all(finding.passed for finding in same)
+
+
+@pytest.mark.parametrize(("feature", "other"), [("image", "label"), ("label", "image")])
+def test_a_distance_that_cannot_be_measured_is_refused(
+    feature: str, other: str, good_statistics: Statistics, schema: Schema
+) -> None:
+    train = good_statistics["train"]
+    for findings in (
+        by_feature(compare_split("eval", without(feature, train), train, schema)),
+        by_feature(compare_with_baseline(train, Baseline(4, without(feature, train)), schema)),
+        by_feature(compare_with_baseline(without(feature, train), Baseline(4, train), schema)),
+    ):
+        assert (findings[feature].passed, findings[feature].value) == (False, None)
+        assert findings[feature].reason.startswith("cannot be measured")
+        assert findings[other].passed
+
+
+def test_a_split_without_examples_is_refused(good_statistics: Statistics, schema: Schema) -> None:
+    empty = DatasetFeatureStatisticsList()
+    empty.datasets.add()
+    assert not any(finding.passed for finding in compare_split("eval", empty, good_statistics["train"], schema))
+
+
+def test_a_schema_without_comparators_compares_nothing(good_statistics: Statistics) -> None:
+    assert compare_split("eval", good_statistics["eval"], good_statistics["train"], Schema()) == []
