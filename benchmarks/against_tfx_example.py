@@ -57,7 +57,6 @@ def main(repetitions: int, profile: Profile, json_file: Path | None) -> None:
     for name, error in errors.items():
         if error:
             click.echo(f"The model that {name} pushed does not run in TF Serving's loader: {error}")
-    click.echo("\n- ".join(["Changed in TFX's example:", *tfx_example.CHANGES]))
     if json_file:
         repeated = {name: [each.figures for each in runs] for name, runs in results.items()}
         report = {"profile": profile, "repetitions": repeated, "medians": figures, "serving_errors": errors}

@@ -1,4 +1,4 @@
-"""Runs the MNIST example that TFX installs, changed no further than it takes to compare it with our pipeline."""
+"""Runs the MNIST example that TFX installs, with the few changes that benchmarks/README.md lists."""
 
 import os
 from functools import partial
@@ -13,20 +13,9 @@ if TYPE_CHECKING:
 
     from benchmarks.mnist import Split
 
-CHANGES = (
-    "The module_file arguments became run_fn and preprocessing_fn, which name the same installed functions: "
-    "module_file builds and installs a wheel with pip, which an environment made by uv does not have.",
-    "ImportExampleGen was told to take MNIST's own 60,000 train images as train and its 10,000 test images as eval; "
-    "stock mixes all of them and learns on test images too.",
-    "LocalDagRunner runs the steps, as in our pipeline. Stock's BeamDagRunner works too, but has Beam download and "
-    "start Prism, a binary, where the network lets it, so that times would depend on the network.",
-    "Beam runs in one process, in memory, as in our pipeline; stock asks for one process per core, of which each "
-    "first repeats the imports.",
-)
-
 _PIPELINE_NAME = "mnist_native_keras"
 _USER_CODE = "tfx.examples.mnist.mnist_utils_native_keras"
-# MNIST's own splits, and what the example calls them.
+# MNIST's own splits and their names in the example.
 _SPLITS: tuple[tuple["Split", str], ...] = (("train", "train"), ("test", "eval"))
 
 
@@ -36,7 +25,7 @@ def metadata_file(folder: Path) -> Path:
 
 
 def serving_directory(folder: Path) -> Path:
-    """Returns where an example that ran in `folder` pushed its model: one sub-folder per version."""
+    """Returns the folder with the pushed versions of an example that ran in `folder`."""
     return folder / "serving"
 
 
@@ -48,7 +37,7 @@ def main() -> None:
 @main.command("write-data")
 @click.argument("data", type=click.Path(path_type=Path))
 def write_data(data: Path) -> None:
-    """Write MNIST into the folder DATA as the TFRecords that the example reads."""
+    """Write MNIST to the folder DATA, as the TFRecords that the example reads."""
     import tensorflow as tf
 
     from benchmarks.mnist import load_mnist, tfx_example
@@ -65,7 +54,7 @@ def write_data(data: Path) -> None:
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.argument("folder", type=click.Path(path_type=Path))
 def run(data: Path, folder: Path) -> None:
-    """Run the example on what `write-data` wrote into DATA; all that it writes goes into FOLDER."""
+    """Run the example on the output of `write-data` in DATA; all output goes to FOLDER."""
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
     folder.mkdir(parents=True)
@@ -73,7 +62,7 @@ def run(data: Path, folder: Path) -> None:
 
 
 def _create_pipeline(data: Path, folder: Path) -> "Pipeline":
-    # The example reads it when it is imported, for paths that none of the arguments below leave in use.
+    # The example needs it at import, for paths that the arguments below replace.
     os.environ.setdefault("HOME", str(folder))
     from tfx.examples.mnist import mnist_pipeline_native_keras as example
     from tfx.proto import example_gen_pb2

@@ -58,7 +58,7 @@ async def _measure(
         expected = {signature: await loop.expected(signature) for signature in INPUTS}
         models = make_two_models(model, workspace)
         models.push(version, workspace / "serving" / DEFAULT_MODEL_NAME)
-        async with run_server(workspace, version) as server:
+        with run_server(workspace) as server:
             await warm_up(server, expected)
             if "throughput" in parts:
                 report.throughputs = await measure_throughput(

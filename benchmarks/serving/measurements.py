@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-from benchmarks.serving.server import LoopProcess, ServerError, ServerProcess, TwoModels, digit_shift
+from benchmarks.serving.server import LoopProcess, Server, ServerError, TwoModels, digit_shift
 from benchmarks.serving.traffic import (
     APIS,
     NUM_CLIENTS,
@@ -177,7 +177,7 @@ class Throughput:
 
 
 async def measure_throughput(
-    server: ServerProcess,
+    server: Server,
     loop: LoopProcess,
     expected: Mapping[str, Answer],
     version: int,
@@ -211,7 +211,7 @@ async def measure_throughput(
     return measured
 
 
-async def _send_for(server: ServerProcess, requests: Sequence[Request], seconds: float) -> tuple[list[Exchange], float]:
+async def _send_for(server: Server, requests: Sequence[Request], seconds: float) -> tuple[list[Exchange], float]:
     stop = asyncio.Event()
     # Each client starts with another request, so that not all send the same at the same time.
     of_clients = [[*requests[start:], *requests[:start]] for start in (i % len(requests) for i in range(NUM_CLIENTS))]
@@ -282,7 +282,7 @@ class SwapsUnderLoad:
     memory: MemoryUse
 
 
-async def warm_up(server: ServerProcess, expected: Mapping[str, Answer]) -> None:
+async def warm_up(server: Server, expected: Mapping[str, Answer]) -> None:
     """Sends requests for some seconds: what the first ones allocate is no leak."""
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(_SERVER_WARM_UP_SECONDS, stop.set)
@@ -290,7 +290,7 @@ async def warm_up(server: ServerProcess, expected: Mapping[str, Answer]) -> None
 
 
 async def swap_under_load(
-    server: ServerProcess, models: TwoModels, expected: Mapping[str, Answer], versions: range
+    server: Server, models: TwoModels, expected: Mapping[str, Answer], versions: range
 ) -> SwapsUnderLoad:
     """Pushes versions while clients send requests to both signatures over both APIs.
 
@@ -339,7 +339,7 @@ FirstRequestsByKind = dict[tuple[Api, str], FirstRequests]
 
 
 async def time_first_requests(
-    server: ServerProcess, models: TwoModels, expected: Mapping[str, Answer], versions: range
+    server: Server, models: TwoModels, expected: Mapping[str, Answer], versions: range
 ) -> FirstRequestsByKind:
     """Pushes versions while a single client sends one request after the other; see `swap_under_load`.
 
@@ -413,9 +413,7 @@ class LargeMessage:
         return all(error.startswith(REFUSALS[self.api]) for error in self.errors)
 
 
-async def send_large_messages(
-    server: ServerProcess, expected: Mapping[str, Answer], version: int
-) -> list[LargeMessage]:
+async def send_large_messages(server: Server, expected: Mapping[str, Answer], version: int) -> list[LargeMessage]:
     """Sends a 100 MB body and an image of 30,000 by 30,000 pixels over both APIs, each several times.
 
     Args:

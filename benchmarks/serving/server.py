@@ -3,14 +3,10 @@
 import asyncio
 import multiprocessing
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,16 +19,13 @@ from benchmarks.serving.traffic import INPUTS, NUM_IMAGES, Address, Answer, make
 from components.features import NUM_CLASSES
 from registry.publishing import new_folder, sole_writer, write_files
 from registry.signatures import DEFAULT_MODEL_NAME, DIGIT_OUTPUT, STATUS_OUTPUT
+from tests.support.serve_process import ServeProcess, digits_serve
 
 if TYPE_CHECKING:
     from serving.server.model import LoadedModel
 
-# Loading TensorFlow and a version, on a busy machine.
-_START_SECONDS = 180.0
 _SWAP_SECONDS = 60.0
-_STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
-_NUM_LOG_LINES = 30
 _WARM_UP_SECONDS = 0.3
 
 # Only set in the process of the loop.
@@ -40,95 +33,50 @@ _model: "LoadedModel"
 
 
 class ServerError(RuntimeError):
-    """The server failed; the message holds the end of its output."""
+    """The server did not answer as expected."""
 
 
-class ServerProcess:
-    """A running server.
+class Server:
+    """A running `digits serve`.
 
     Attributes:
         serving_directory: Folder of the version folders that it watches.
-        address: Its ports.
+        address: Where it listens.
         process: The process, to measure its memory.
     """
 
-    def __init__(self, workspace: Path, address: Address) -> None:
-        """Starts it; use `run_server`.
+    def __init__(self, workspace: Path, served: ServeProcess) -> None:
+        """Describes a process that has started.
 
         Args:
-            workspace: Its workspace; `serving/digits` in it holds at least one version.
-            address: Free ports.
+            workspace: Its workspace.
+            served: The process.
         """
         self.serving_directory = workspace / "serving" / DEFAULT_MODEL_NAME
-        self.address = address
-        self._log_file = workspace / "serve.log"
-        command = [sys.executable, "-m", "pipeline.cli.main", "serve", "--workspace", str(workspace)]
-        ports = ["--rest-port", str(address.rest_port), "--grpc-port", str(address.grpc_port)]
-        with self._log_file.open("wb") as log:
-            self._process = subprocess.Popen([*command, *ports], stdout=log, stderr=subprocess.STDOUT)
-        self.process = psutil.Process(self._process.pid)
+        self.address = Address(served.address("REST"), served.address("gRPC"))
+        self.process = psutil.Process(served.process.pid)
 
-    async def wait_until_serves(self, number: int, seconds: float = _SWAP_SECONDS) -> None:
+    async def wait_until_serves(self, number: int) -> None:
         """Waits until the server reports that it serves this version and no other.
 
         Raises:
-            ServerError: It does not within `seconds`, or has ended.
+            ServerError: It does not within a minute, or has ended.
         """
-        url = f"http://127.0.0.1:{self.address.rest_port}/v1/models/{DEFAULT_MODEL_NAME}"
         try:
-            async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
-                while await _live_versions(session, url) != {number: "AVAILABLE"}:
-                    self._require_alive()
+            async with asyncio.timeout(_SWAP_SECONDS), aiohttp.ClientSession() as session:
+                while await _live_versions(session, self.address.model_url) != {number: "AVAILABLE"}:
+                    if self.process.status() == psutil.STATUS_ZOMBIE:
+                        raise ServerError("digits serve has ended.")
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
-            raise self._error(f"does not serve version {number} alone after {seconds:.0f} s") from None
-
-    def stop(self) -> None:
-        """Ends the server with SIGTERM and waits for its end.
-
-        Raises:
-            ServerError: It does not end in time, or with another exit code than 0.
-        """
-        self._require_alive()
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            exit_code = self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise self._error(f"has not ended {_STOP_SECONDS:.0f} s after SIGTERM") from None
-        if exit_code:
-            raise self._error(f"ended with exit code {exit_code} after SIGTERM")
-
-    def kill(self) -> None:
-        """Ends the server at once, if it still runs."""
-        self._process.kill()
-        self._process.wait()
-
-    def _require_alive(self) -> None:
-        if self._process.poll() is not None:
-            raise self._error(f"ended with exit code {self._process.returncode}")
-
-    def _error(self, what: str) -> ServerError:
-        lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_NUM_LOG_LINES:]
-        return ServerError("\n".join([f"digits serve {what}; the end of its output:", *lines]))
+            raise ServerError(f"version {number} is not served alone after {_SWAP_SECONDS:.0f} s.") from None
 
 
-@asynccontextmanager
-async def run_server(workspace: Path, number: int) -> AsyncIterator[ServerProcess]:
-    """Runs a server whose workspace has one version, which is loaded when the context starts.
-
-    Raises:
-        ServerError: It does not start, or does not end well.
-    """
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
-        address = Address(*(listener.getsockname()[1] for listener in listeners))
-    server = ServerProcess(workspace, address)
-    try:
-        await server.wait_until_serves(number, _START_SECONDS)
-        yield server
-        server.stop()
-    finally:
-        server.kill()
+@contextmanager
+def run_server(workspace: Path) -> Iterator[Server]:
+    """Runs a server whose workspace has a version; it serves that version when the context starts."""
+    with digits_serve(workspace) as served:
+        yield Server(workspace, served)
 
 
 async def _live_versions(session: aiohttp.ClientSession, url: str) -> dict[int, str]:

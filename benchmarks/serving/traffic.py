@@ -50,10 +50,10 @@ _CHANNEL_OPTIONS = [
 
 
 class Address(NamedTuple):
-    """Ports of the server on this machine."""
+    """URL of the model over REST, and target of the gRPC API."""
 
-    rest_port: int
-    grpc_port: int
+    model_url: str
+    grpc_target: str
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def decode(api: Api, content: bytes) -> Answer:
 async def connect(api: Api, address: Address) -> AsyncIterator[Send]:
     """Opens a connection and yields the function that sends over it."""
     if api == "GRPC":
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{address.grpc_port}", options=_CHANNEL_OPTIONS) as channel:
+        async with grpc.aio.insecure_channel(address.grpc_target, options=_CHANNEL_OPTIONS) as channel:
             predict = channel.unary_unary(_PREDICT)
 
             async def send_message(content: bytes) -> tuple[bytes, str]:
@@ -208,13 +208,12 @@ async def connect(api: Api, address: Address) -> AsyncIterator[Send]:
 
             yield send_message
         return
-    url = f"http://127.0.0.1:{address.rest_port}/v1/models/{DEFAULT_MODEL_NAME}:predict"
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout, headers={"Content-Type": "application/json"}) as session:
 
         async def send_body(content: bytes) -> tuple[bytes, str]:
             try:
-                async with session.post(url, data=content) as response:
+                async with session.post(f"{address.model_url}:predict", data=content) as response:
                     body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 return b"", f"{type(error).__name__}: {error}"
