@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV; may hold {SPAN}.  [default: MNIST]")
+@click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV; may contain {SPAN}.  [default: MNIST]")
 @workspace_option
 @profile_option
 @config_option

@@ -1,4 +1,4 @@
-"""Every setting of the pipeline, typed and validated before anything runs.
+"""All settings of the pipeline, typed and validated before anything runs.
 
 Values come, in increasing priority, from the defaults below, the profile, a TOML file, the environment
 (`DIGITS_SECTION__KEY`) and the command line.
@@ -30,8 +30,8 @@ ENVIRONMENT_PREFIX = "DIGITS_"
 Profile = Literal["smoke", "fast", "default"]
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
-    # Seconds of work: enough to test every step, too little for a good model. The name separates its versions from
-    # those of the model in production.
+    # Seconds of work: enough to test every step, too little for a good model. Its own name keeps its versions apart
+    # from those of the model in production.
     "smoke": {
         "name": "digits-smoke",
         "data": {"sample_fraction": 0.06, "num_shards": 2},
@@ -74,13 +74,13 @@ class DataSettings(Section):
     uri: str = Field(
         str(PROJECT_ROOT / "data" / "mnist.npz"),
         min_length=1,
-        description="npz, IDX, image folder or CSV; local, s3://, gs:// or http(s)://; may hold {SPAN}.",
+        description="npz, IDX, image folder or CSV; local, s3://, gs:// or http(s)://; may contain {SPAN}.",
     )
-    span: int | None = Field(None, ge=0, description="Span to read where the URI holds {SPAN}; newest if not set.")
+    span: int | None = Field(None, ge=0, description="Span to read if the URI contains {SPAN}; default: the newest.")
     schema_file: FilePath = Field(PROJECT_ROOT / "data" / "schema.pbtxt", description="The curated schema.")
-    eval_fraction: float = Field(1 / 12, gt=0, lt=1, description="Share of the training images that is kept for eval.")
-    test_fraction: float = Field(1 / 7, gt=0, lt=1, description="Share for test, of data without a test set.")
-    sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use at all, stratified.")
+    eval_fraction: float = Field(1 / 12, gt=0, lt=1, description="Share of the training images for eval.")
+    test_fraction: float = Field(1 / 7, gt=0, lt=1, description="Share for test if the data has no test set.")
+    sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use, stratified by digit.")
     num_shards: int = Field(8, ge=1, le=100_000, description="TFRecord files per split.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of splitting, sampling and order.")
 
