@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import config_option, errors_to_exit_codes, settings_from_options
+from pipeline.cli.options import (
+    config_option,
+    errors_to_exit_codes,
+    profile_option,
+    set_option,
+    settings_from_options,
+)
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.compile.parameters import CompileTarget
@@ -30,9 +36,9 @@ _SUFFIXES = {"kfp": (".yaml", ".yml"), "vertex": (".json",)}
     "--target", type=click.Choice(list(_DEFAULT_FILES)), default="kfp", show_default=True, help="Where it will run."
 )
 @click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV; may contain {SPAN}.  [default: MNIST]")
-@click.option("--profile", metavar="P", help="smoke (seconds), fast or default.")
+@profile_option
 @config_option
-@click.option("--set", "assignments", metavar="SECTION.KEY=VALUE", multiple=True, help="Set one setting; repeatable.")
+@set_option
 def compile_pipeline(
     output: Path | None,
     image: str | None,
@@ -99,7 +105,7 @@ def _print_summary(settings: "Settings", target: "CompileTarget", output: Path) 
     parameters = parameters_of(settings, target)
     for parameter in parameters.values():
         click.echo(f"  {parameter.name}={parameter.default}")
-    if note := _data_note(settings, str(parameters["data_uri"].default)):
+    if note := _data_note(settings, parameters["data_uri"].default):
         click.echo(f"Note: {note}")
     if target == "kfp":
         click.echo(f"Next: digits deploy --host URL --file {output}")

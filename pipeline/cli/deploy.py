@@ -1,7 +1,6 @@
 """`digits deploy`: uploads the pipeline to Kubeflow Pipelines and starts a run now or on a schedule."""
 
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,17 @@ from pipeline.cli.options import (
     errors_to_exit_codes,
     json_option,
     print_json,
+    profile_option,
+    set_option,
     settings_from_options,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.kubeflow.compile.compiled_pipeline import CompiledPipeline
-    from pipeline.kubeflow.compile.parameters import PipelineParameter
     from pipeline.kubeflow.deploy.client import KubeflowClient
     from pipeline.kubeflow.deploy.deployment import Deployment
     from pipeline.kubeflow.deploy.follower import FollowedRun
-    from pipeline.settings.settings import Settings
 
 
 @click.command()
@@ -48,9 +46,9 @@ if TYPE_CHECKING:
 )
 @click.option("--image", metavar="REF", help="Image in which the steps run.")
 @click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV, as the pods see it.  [default: MNIST]")
-@click.option("--profile", metavar="P", help="smoke (seconds), fast or default.")
+@profile_option
 @config_option
-@click.option("--set", "assignments", metavar="SECTION.KEY=VALUE", multiple=True, help="Set one setting; repeatable.")
+@set_option
 @click.option("--wait", is_flag=True, help="Show the steps until the run has ended.")
 @json_option
 def deploy(
@@ -83,22 +81,24 @@ def deploy(
     with errors_to_exit_codes():
         from rich.console import Console
 
-        from pipeline.kubeflow.compile.parameters import parse_arguments
+        from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled, read_compiled
+        from pipeline.kubeflow.compile.parameters import parameters_of, parse_arguments
         from pipeline.kubeflow.deploy.deployment import deploy as deploy_pipeline
         from pipeline.kubeflow.deploy.deployment import kubeflow_cron
 
         cron = None if schedule is None else kubeflow_cron(schedule)
         if image is not None:
             assignments += (f"kubeflow.image={image}",)
-        known_parameters, compiled = (
-            _from_settings(settings_from_options(config, assignments, profile=profile, data_uri=data))
-            if file is None
-            else _from_file(file)
-        )
-        arguments = parse_arguments(parameters, known_parameters)
-        # Before the pipeline is compiled, which takes half a minute.
-        client = _connect(host, token_file, namespace)
-        pipeline = compiled()
+        # All checks come before compiling, which takes half a minute.
+        if file is not None:
+            pipeline = read_compiled(file)
+            arguments = parse_arguments(parameters, pipeline.parameters)
+            client = _connect(host, token_file, namespace)
+        else:
+            settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
+            arguments = parse_arguments(parameters, parameters_of(settings))
+            client = _connect(host, token_file, namespace)
+            pipeline = parse_compiled(compile_quietly(settings, "kfp").encode(), settings.name)
         deployment = deploy_pipeline(client, pipeline, arguments, experiment or pipeline.name, cron)
         console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, markup=False)
         _show_deployment(console, deployment)
@@ -107,20 +107,6 @@ def deploy(
             print_json(_json_values(deployment, run))
         if run is not None and _show_end(console, client, deployment, run) == "refused":
             sys.exit(EXIT_REFUSED)
-
-
-def _from_file(file: Path) -> "tuple[Mapping[str, PipelineParameter], Callable[[], CompiledPipeline]]":
-    from pipeline.kubeflow.compile.compiled_pipeline import read_compiled
-
-    compiled = read_compiled(file)
-    return compiled.parameters, lambda: compiled
-
-
-def _from_settings(settings: "Settings") -> "tuple[Mapping[str, PipelineParameter], Callable[[], CompiledPipeline]]":
-    from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled
-    from pipeline.kubeflow.compile.parameters import parameters_of
-
-    return parameters_of(settings), lambda: parse_compiled(compile_quietly(settings, "kfp").encode(), settings.name)
 
 
 def _connect(host: str, token_file: Path | None, namespace: str | None) -> "KubeflowClient":

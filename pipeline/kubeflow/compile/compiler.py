@@ -43,7 +43,7 @@ def compile_pipeline(settings: Settings, target: CompileTarget) -> str:
     settings = settings.model_copy(update={"workspace": workspace})
     parameters = parameters_of(settings, target)
     beam_arguments = beam_args(settings)
-    data = DataVersion(str(parameters["data_uri"].default), int(parameters["data_span"].default or 0), fingerprint="")
+    data = DataVersion(parameters["data_uri"].default, parameters["data_span"].default, fingerprint="")
     pipeline = create_pipeline(settings, data, beam_arguments)
     config = KubeflowV2DagRunnerConfig(
         default_image=settings.kubeflow.image, default_commands=list(ENTRY_POINT), use_pipeline_spec_2_1=True

@@ -26,19 +26,6 @@ class WrongDeploymentError(ValueError):
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where the value of a parameter goes.
-
-    Attributes:
-        step: Id of the step.
-        path: The execution property and, if it is JSON, the keys below it, joined by dots.
-    """
-
-    step: str
-    path: str
-
-
-@dataclass(frozen=True)
 class PipelineParameter:
     """A parameter of a compiled pipeline.
 
@@ -46,15 +33,18 @@ class PipelineParameter:
         name: Its name.
         type: Its type in the pipeline spec of KFP, such as `STRING`, `NUMBER_INTEGER` or `NUMBER_DOUBLE`.
         setting: The setting that it stands for, such as `trainer.epochs`; empty if it was read from a compiled file.
-        targets: Where its value goes. The image has no targets: it goes into all containers.
+        step: Id of the step that gets its value. The image goes into the containers of all steps.
+        paths: Where the value goes: an execution property of the step and, if it is JSON, the keys below it, joined by
+            dots.
         default: Its value in runs that do not set it; None if it has no default.
     """
 
     name: str
     type: str
     setting: str = ""
-    targets: tuple[Target, ...] = ()
-    default: Value | None = None
+    step: str = ""
+    paths: tuple[str, ...] = ()
+    default: Any = None
 
     @property
     def description(self) -> str:
@@ -109,16 +99,16 @@ def _thresholds(
     section: str, step: str, bounds: Mapping[str, tuple[str, ...]], prefix: str = ""
 ) -> Iterator[PipelineParameter]:
     for key, paths in bounds.items():
-        targets = tuple(Target(step, f"bounds.{path}") for path in paths)
-        yield PipelineParameter(f"{prefix}{key}", "NUMBER_DOUBLE", f"{section}.{key}", targets)
+        properties = tuple(f"bounds.{path}" for path in paths)
+        yield PipelineParameter(f"{prefix}{key}", "NUMBER_DOUBLE", f"{section}.{key}", step, properties)
 
 
 PARAMETERS: tuple[PipelineParameter, ...] = (
-    PipelineParameter("data_uri", "STRING", "data.uri", (Target("MnistExampleGen", "uri"),)),
-    PipelineParameter("data_span", "NUMBER_INTEGER", "data.span", (Target("MnistExampleGen", "span"),)),
+    PipelineParameter("data_uri", "STRING", "data.uri", "MnistExampleGen", ("uri",)),
+    PipelineParameter("data_span", "NUMBER_INTEGER", "data.span", "MnistExampleGen", ("span",)),
     PipelineParameter(IMAGE_PARAMETER, "STRING", "kubeflow.image"),
     PipelineParameter(
-        "epochs", "NUMBER_INTEGER", "trainer.epochs", (Target("Trainer", "custom_config.hyperparameters.epochs"),)
+        "epochs", "NUMBER_INTEGER", "trainer.epochs", "Trainer", ("custom_config.hyperparameters.epochs",)
     ),
     *_thresholds("evaluation", "Evaluator", _EVALUATION_BOUNDS),
     *_thresholds("robustness", "RobustnessEvaluator", _ROBUSTNESS_BOUNDS, "robustness_"),

@@ -80,14 +80,15 @@ def add_parameters(spec: Spec, parameters: Iterable[PipelineParameter]) -> None:
             "description": parameter.description,
             "isOptional": True,
         }
-        for target in parameter.targets:
-            _add_input(spec, target.step, parameter)
-            add_arguments(spec, [target.step], f"--override={target.path}={parameter.name}")
         if parameter.name == IMAGE_PARAMETER:
             for step in tasks(spec):
                 # KFP's driver resolves the placeholder from the inputs of the task.
                 _add_input(spec, step, parameter)
                 container(spec, step)["image"] = IMAGE_PLACEHOLDER
+        else:
+            _add_input(spec, parameter.step, parameter)
+            overrides = (f"--override={path}={parameter.name}" for path in parameter.paths)
+            add_arguments(spec, [parameter.step], *overrides)
 
 
 def add_run_id(spec: Spec, step: str) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
@@ -98,14 +98,14 @@ class KubeflowClient:
                 "omit --namespace."
             )
 
-    def find_pipeline(self, name: str) -> Json | None:
-        """Returns the pipeline of this name, or None."""
-        found = self._list("/pipelines", "pipelines", name, **self._scope)
+    def find(self, kind: Literal["pipelines", "experiments"], name: str) -> Json | None:
+        """Returns the pipeline or experiment of this name, or None."""
+        found = self._list(kind, name, **self._scope)
         return found[0] if found else None
 
-    def create_pipeline(self, name: str) -> Json:
-        """Creates a pipeline without versions."""
-        return self._call("POST", "/pipelines", json={"display_name": name, **self._scope})
+    def create(self, kind: Literal["pipelines", "experiments"], name: str) -> Json:
+        """Creates a pipeline without versions, or an experiment."""
+        return self._call("POST", f"/{kind}", json={"display_name": name, **self._scope})
 
     def delete_pipeline(self, pipeline_id: str) -> None:
         """Deletes a pipeline without versions."""
@@ -123,15 +123,6 @@ class KubeflowClient:
         query = {"name": name, "pipelineid": pipeline_id}
         return self._call("POST", "/pipelines/upload_version", params=query, files=files)
 
-    def find_experiment(self, name: str) -> Json | None:
-        """Returns the experiment of this name, or None."""
-        found = self._list("/experiments", "experiments", name, **self._scope)
-        return found[0] if found else None
-
-    def create_experiment(self, name: str) -> Json:
-        """Creates an experiment."""
-        return self._call("POST", "/experiments", json={"display_name": name, **self._scope})
-
     def create_run(self, values: Json) -> Json:
         """Starts a run with the fields `values`."""
         return self._call("POST", "/runs", json=values)
@@ -142,7 +133,7 @@ class KubeflowClient:
 
     def find_recurring_runs(self, experiment_id: str, name: str) -> list[Json]:
         """Returns all recurring runs of this name: names are not unique."""
-        return self._list("/recurringruns", "recurringRuns", name, experiment_id=experiment_id)
+        return self._list("recurringRuns", name, experiment_id=experiment_id)
 
     def create_recurring_run(self, values: Json) -> Json:
         """Creates a recurring run with the fields `values`."""
@@ -152,12 +143,12 @@ class KubeflowClient:
         """Deletes a recurring run; a run that it has started continues."""
         self._call("DELETE", f"/recurringruns/{recurring_run_id}", params={"propagation_policy": "ORPHAN"})
 
-    def _list(self, path: str, key: str, name: str, **query: str) -> list[Json]:
+    def _list(self, kind: str, name: str, **query: str) -> list[Json]:
         found: list[Json] = []
         page: str | None = ""
         while page is not None:
-            response = self._call("GET", path, params=query | _named(name) | {"page_token": page})
-            found += response.get(key, [])
+            response = self._call("GET", f"/{kind.lower()}", params=query | _named(name) | {"page_token": page})
+            found += response.get(kind, [])
             page = response.get("next_page_token") or None
         return found
 
@@ -224,7 +215,12 @@ def clean_host(text: str) -> str:
     expected = "expected the address of Kubeflow Pipelines, such as http://localhost:8080"
     if "@" in host:
         raise WrongDeploymentError(f"host: {expected}, without user and password; set KFP_TOKEN or use --token-file.")
-    if re.fullmatch(r"https?://[^\s/?]+(/[^\s?]*)?", host) and _has_valid_port(host):
+    try:
+        address = urlsplit(host)
+        is_valid = bool(address.scheme in ("http", "https") and address.hostname and address.port != 0)
+    except ValueError:
+        is_valid = False  # A wrong port, or a wrong address in brackets.
+    if is_valid and not re.search(r"[\s?]", host):
         return host
     hint = f" Did you mean http://{host}?" if re.fullmatch(r"[\w.-]+(:\d{1,5})?(/[^\s?]*)?", host) else ""
     raise WrongDeploymentError(f"host {text!r}: {expected} or https://kubeflow.example.com/pipeline.{hint}")
@@ -269,14 +265,6 @@ def _header_value(source: str, text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         raise WrongDeploymentError(f"{source}: expected one line of ASCII characters, as HTTP headers require.")
     return text
-
-
-def _has_valid_port(host: str) -> bool:
-    try:
-        address = urlsplit(host)
-        return bool(address.hostname) and address.port != 0
-    except ValueError:
-        return False  # A wrong port, or a wrong address in brackets.
 
 
 def _named(name: str) -> dict[str, str]:

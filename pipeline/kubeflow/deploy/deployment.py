@@ -68,12 +68,12 @@ def deploy(
     Raises:
         KubeflowError: The server refuses, or one of the names is in use for something else.
     """
-    pipeline = client.find_pipeline(compiled.name)
+    pipeline = client.find("pipelines", compiled.name)
     version = None
     if pipeline is not None and (newest := client.find_version(pipeline["pipeline_id"])) is not None:
         _check_same_pipeline(client, compiled, newest)
         version = client.find_version(pipeline["pipeline_id"], compiled.version)
-    found = client.find_experiment(experiment)
+    found = client.find("experiments", experiment)
     if found is not None and found.get("storage_state") == "ARCHIVED":
         raise KubeflowError(
             f"{client.host}: the experiment {experiment} is archived; restore it in the UI, or set another with "
@@ -88,7 +88,7 @@ def deploy(
         ]
     uploaded = version or _upload(client, compiled, pipeline)
     values = {
-        "experiment_id": (found or client.create_experiment(experiment))["experiment_id"],
+        "experiment_id": (found or client.create("experiments", experiment))["experiment_id"],
         "pipeline_version_reference": {key: uploaded[key] for key in ("pipeline_id", "pipeline_version_id")},
         "runtime_config": {"parameters": dict(arguments)},
     }
@@ -154,7 +154,7 @@ def _check_same_pipeline(client: KubeflowClient, compiled: CompiledPipeline, new
 
 
 def _upload(client: KubeflowClient, compiled: CompiledPipeline, pipeline: Mapping[str, Any] | None) -> dict[str, Any]:
-    pipeline_id = (pipeline or client.create_pipeline(compiled.name))["pipeline_id"]
+    pipeline_id = (pipeline or client.create("pipelines", compiled.name))["pipeline_id"]
     try:
         return client.upload_version(pipeline_id, compiled.version, compiled.content)
     except KubeflowError:

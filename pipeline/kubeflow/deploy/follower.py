@@ -50,7 +50,7 @@ def follow_run(
     Raises:
         KubeflowError: The run cannot be read any more.
     """
-    shown: dict[str, _StepState] = dict.fromkeys(steps, "waiting")
+    states: dict[str, _StepState] = dict.fromkeys(steps, "waiting")
     silence = 0.0
     while True:
         try:
@@ -62,33 +62,33 @@ def follow_run(
             silence += _POLL_SECONDS
         else:
             silence = 0.0
-            has_ended = run.get("state") in _ENDED
-            tasks = {task.get("display_name"): task for task in run.get("run_details", {}).get("task_details", [])}
-            for name in steps:
-                state, seconds = _step_state(name, tasks)
-                if state == "waiting" and has_ended:
-                    state = "not run"
-                if state != shown[name]:
-                    shown[name] = state
-                    _show(display, name, state, seconds)
-            running = [name for name, state in shown.items() if state == "running"]
-            if running and not has_ended:
-                display.step_started(", ".join(running))
-            if has_ended:
-                failed, not_run = (
-                    tuple(name for name, state in shown.items() if state == each) for each in ("failed", "not run")
-                )
+            _show_changes(display, run, states)
+            if run.get("state") in _ENDED:
+                failed = tuple(name for name in steps if states[name] == "failed")
+                not_run = tuple(name for name in steps if states[name] == "not run")
                 return FollowedRun(run["state"], failed, not_run)
         sleep(_POLL_SECONDS)
 
 
-def _show(display: RunDisplay, name: str, state: _StepState, seconds: float) -> None:
-    if state == "ran":
-        display.step_finished(name, seconds, cached=False)
-    elif state == "failed":
-        display.step_failed(name, seconds)
-    elif state == "not run":
-        display.step_not_run(name)
+def _show_changes(display: RunDisplay, run: Mapping[str, Any], states: dict[str, _StepState]) -> None:
+    has_ended = run.get("state") in _ENDED
+    tasks = {task.get("display_name"): task for task in run.get("run_details", {}).get("task_details", [])}
+    for name, before in states.items():
+        state, seconds = _step_state(name, tasks)
+        if state == "waiting" and has_ended:
+            state = "not run"
+        states[name] = state
+        if state == before:
+            continue
+        if state == "ran":
+            display.step_finished(name, seconds, cached=False)
+        elif state == "failed":
+            display.step_failed(name, seconds)
+        elif state == "not run":
+            display.step_not_run(name)
+    running = [name for name, state in states.items() if state == "running"]
+    if running and not has_ended:
+        display.step_started(", ".join(running))
 
 
 def _step_state(name: str, tasks: Mapping[str | None, Mapping[str, Any]]) -> tuple[_StepState, float]:
