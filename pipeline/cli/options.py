@@ -87,8 +87,10 @@ def _failures() -> tuple[type[Exception], ...]:
     from registry.labels import LabelError
     from registry.provenance import DamagedVersionError
     from registry.publishing import PublishingError
+    from serving.client.client import ClientError
 
     return (
+        ClientError,
         DamagedVersionError,
         DataError,
         KubeflowError,

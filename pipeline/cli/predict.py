@@ -1,12 +1,12 @@
-"""`digits predict`: asks the model which digits images show."""
+"""`digits predict`: classifies images and records with a pushed or served model."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -19,14 +19,21 @@ from pipeline.cli.options import (
     settings_from_options,
     workspace_option,
 )
+from registry.signatures import STATUS_BLANK, STATUS_LOW_CONFIDENCE
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pipeline.settings.settings import Settings
-    from registry.versions import Version
-    from serving.client.client import Client
+    from serving.client.client import Answer, Client, Result
     from serving.client.inputs import Inputs
 
 _BATCH_SIZE = 32
+_NOTES = {STATUS_BLANK: "blank: there is no ink in it", STATUS_LOW_CONFIDENCE: "unsure"}
+_SHADES = " ░▒▓█"
+_MAX_INK = 255
+# A character is about twice as high as wide.
+_CHARACTERS_PER_PIXEL = 2
 
 
 @click.command()
@@ -34,15 +41,15 @@ _BATCH_SIZE = 32
 @click.option("--url", metavar="URL", help="Ask a REST server, such as http://localhost:8501.")
 @click.option("--grpc", "grpc_address", metavar="HOST:PORT", help="Ask a gRPC server, such as localhost:8500.")
 @model_option
-@click.option("--model-version", metavar="V", type=click.IntRange(min=0), help="Version of it.  [default: the newest]")
+@click.option("--model-version", metavar="V", type=click.IntRange(min=0), help="Version.  [default: newest]")
 @click.option("--probabilities", is_flag=True, help="Print the probabilities of all ten digits.")
-@click.option("--show", is_flag=True, help="Draw what the model saw, 28x28.")
+@click.option("--show", is_flag=True, help="Draw the image as the model sees it, 28x28.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.option(
     "--output",
     metavar="FILE.csv",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the answers to a CSV file, of any number of images or TFRecords.",
+    help="Write the answers to a CSV file, for any number of images or TFRecords.",
 )
 @workspace_option
 @config_option
@@ -59,27 +66,28 @@ def predict(
     workspace: str | None,
     config: Path | None,
 ) -> None:
-    """Say which digits images show.
+    """Classify images of digits.
 
     FILE is an image (PNG, JPEG, GIF, BMP, WebP or TIFF of any size, dark on light or light on dark), a folder, which is
     searched for images, or - for standard input. With --output it may also be a TFRecord of raw tf.Examples
     (*.tfrecord*, *.gz), as the pipeline writes them; rows are in the order of the arguments, images first, and by name
     in a folder.
 
-    Without --url and --grpc the newest version in the workspace is asked. Exit codes: 0 all answered, 1 an image or the
-    model is bad, 2 wrong use.
+    Without --url and --grpc the newest version in the workspace answers. Exit codes: 0 all answered, 1 an image or the
+    model failed, 2 wrong use.
     """
-    from pipeline.beam.engine import beam_args
-
     _refuse_conflicts(url, grpc_address, show=show, as_json=as_json, output=output)
-    with errors_to_exit_codes(), _client_errors_to_exit_codes():
+    with errors_to_exit_codes():
         inputs = _find_inputs(files, output)
         settings = settings_from_options(config, workspace=workspace)
-        open_client = _client_opener(settings, url, grpc_address, model, model_version)
-        if output is not None:
-            num_errors = _predict_to_file(inputs, output, open_client, probabilities, beam_args(settings))
-        else:
+        # TensorFlow would repeat the error of each image on the terminal.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with _libraries_silenced():
+            open_client = _client_opener(settings, url, grpc_address, model, model_version)
+        if output is None:
             num_errors = _predict_to_terminal(inputs, open_client, probabilities, show=show, as_json=as_json)
+        else:
+            num_errors = _predict_to_file(inputs, output, open_client, probabilities, settings)
     if num_errors:
         sys.exit(EXIT_FAILURE)
 
@@ -88,7 +96,7 @@ def _refuse_conflicts(
     url: str | None, grpc_address: str | None, *, show: bool, as_json: bool, output: Path | None
 ) -> None:
     if url is not None and grpc_address is not None:
-        raise click.UsageError("--url and --grpc name two servers; give one of them.")
+        raise click.UsageError("--url and --grpc name two servers; use one of them.")
     if url is not None and not url.startswith(("http://", "https://")):
         raise click.BadParameter(
             f"{url!r}: expected http://HOST:PORT, such as http://localhost:8501.", param_hint="--url"
@@ -98,21 +106,11 @@ def _refuse_conflicts(
             f"{grpc_address!r}: expected HOST:PORT without http://, such as localhost:8500.", param_hint="--grpc"
         )
     if show and (as_json or output is not None):
-        raise click.UsageError("--show draws on the terminal; it does not go with --json or --output.")
+        raise click.UsageError("--show draws on the terminal; do not use it with --json or --output.")
     if as_json and output is not None:
-        raise click.UsageError("--json prints, and --output writes a CSV file; give one of them.")
+        raise click.UsageError("--json prints, and --output writes a CSV file; use one of them.")
     if output is not None and not output.absolute().parent.is_dir():
         raise click.BadParameter(f"{output}: there is no folder {output.parent}.", param_hint="--output")
-
-
-@contextmanager
-def _client_errors_to_exit_codes() -> Iterator[None]:
-    from serving.client.errors import ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _find_inputs(files: tuple[str, ...], output: Path | None) -> "Inputs":
@@ -133,78 +131,101 @@ def _find_inputs(files: tuple[str, ...], output: Path | None) -> "Inputs":
 def _client_opener(
     settings: "Settings", url: str | None, grpc_address: str | None, model: str | None, version: int | None
 ) -> "Callable[[], Client]":
-    from serving.client.opening import open_grpc, open_local, open_rest
-
+    """Returns a picklable function that opens a client; imports what it needs, which may be TensorFlow."""
     name = model or settings.name
     if url is not None:
-        return partial(open_rest, url, name, version)
+        from serving.client.rest_client import RestClient
+
+        return partial(RestClient, url, name, version)
     if grpc_address is not None:
-        return partial(open_grpc, grpc_address, name, version)
-    return partial(open_local, _pushed_version(settings.serving_root / name, version).directory)
+        from serving.client.grpc_client import GrpcClient
+
+        return partial(GrpcClient, grpc_address, name, version)
+    directory = _version_directory(settings.serving_root / name, version)
+    from serving.client.local_client import LocalClient
+
+    return partial(LocalClient, directory)
 
 
-def _pushed_version(serving_directory: Path, number: int | None) -> "Version":
+def _version_directory(serving_directory: Path, number: int | None) -> Path:
     from registry.versions import list_versions, no_versions
 
-    versions = list_versions(serving_directory)
-    if not versions:
+    directories = {version.number: version.directory for version in list_versions(serving_directory)}
+    if not directories:
         raise click.ClickException(
             f"{no_versions(serving_directory)} Run `digits run`, name a model with --model, or a server with --url."
         )
-    if number is None:
-        return versions[-1]
-    found = next((version for version in versions if version.number == number), None)
-    if found is None:
-        known = ", ".join(str(version.number) for version in versions)
+    number = max(directories) if number is None else number
+    if number not in directories:
+        known = ", ".join(map(str, directories))
         raise click.BadParameter(
             f"{number} is not in {serving_directory}; there are {known}.", param_hint="--model-version"
         )
-    return found
+    return directories[number]
 
 
 def _predict_to_terminal(
     inputs: "Inputs", open_client: "Callable[[], Client]", probabilities: bool, *, show: bool, as_json: bool
 ) -> int:
-    """Returns how many images got no answer."""
-    from serving.client.batches import answer_inputs, read_inputs
-    from serving.client.rendering import render
-    from serving.client.report import answer_line, probabilities_line, result_values
+    """Returns the number of images without an answer."""
+    from serving.client.client import predict_inputs
+    from serving.client.inputs import read_images
 
     width = max(len(source) for source in inputs.images)
     values = []
     num_errors = 0
-    # What TensorFlow says of each image that it refuses, it says to the command as well.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _libraries_silenced():
         client = open_client()
     with closing(client):
-        for result in answer_inputs(read_inputs(inputs.images), client.predict, _BATCH_SIZE):
+        for result in predict_inputs(read_images(inputs.images), client.predict, _BATCH_SIZE):
             if result.answer is None:
                 num_errors += 1
                 click.echo(f"Error: {result.item.source}: {result.error}", err=True)
             if as_json:
-                values.append(result_values(result, with_probabilities=probabilities))
+                values.append(_json_values(result, probabilities))
             elif result.answer is not None:
-                click.echo(answer_line(result.item.source, result.answer, width))
+                click.echo(f"{result.item.source:<{width}}  {_describe(result.answer)}")
                 if probabilities:
-                    click.echo(probabilities_line(result.answer))
+                    shares = enumerate(result.answer.probabilities)
+                    click.echo("   ".join(f"{digit}: {100 * share:.1f} %" for digit, share in shares))
                 if show:
-                    click.echo(render(client.normalize([result.item.content])[0]))
+                    click.echo(_draw(client.normalize([result.item.content])[0]))
     if as_json:
         print_json(values)
     return num_errors
 
 
+def _describe(answer: "Answer") -> str:
+    if answer.status == STATUS_BLANK:
+        return f"-  {_NOTES[STATUS_BLANK]}"
+    return f"{answer.digit}  {100 * answer.confidence:5.1f} %  {_NOTES.get(answer.status, '')}".rstrip()
+
+
+def _draw(image: "np.ndarray") -> str:
+    """Draws an image in characters, framed; numbers [height,width], 0 background to 255 ink."""
+    steps = len(_SHADES) - 1
+    rows = [[round(min(max(pixel, 0), _MAX_INK) / _MAX_INK * steps) for pixel in row] for row in image.tolist()]
+    edge = "─" * (_CHARACTERS_PER_PIXEL * len(rows[0]))
+    lines = ["".join(_CHARACTERS_PER_PIXEL * _SHADES[step] for step in row) for row in rows]
+    return "\n".join([f"┌{edge}┐", *(f"│{line}│" for line in lines), f"└{edge}┘"])
+
+
+def _json_values(result: "Result", with_probabilities: bool) -> dict[str, Any]:
+    answer = result.answer
+    if answer is None:
+        return {"source": result.item.source, "error": result.error}
+    values = {"source": result.item.source, **vars(answer)}
+    return values if with_probabilities else {key: value for key, value in values.items() if key != "probabilities"}
+
+
 def _predict_to_file(
-    inputs: "Inputs",
-    output: Path,
-    open_client: "Callable[[], Client]",
-    probabilities: bool,
-    beam_arguments: Sequence[str],
+    inputs: "Inputs", output: Path, open_client: "Callable[[], Client]", probabilities: bool, settings: "Settings"
 ) -> int:
-    """Returns how many images or records got no answer."""
+    """Returns the number of images or records without an answer."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    from pipeline.beam.engine import beam_args
 
     with _libraries_silenced() as terminal:
         from serving.client.bulk import predict_to_csv
@@ -215,7 +236,7 @@ def _predict_to_file(
             task = progress.add_task("", total=None, start=False, rate="")
 
             def show_progress(num_results: int) -> None:
-                # Loading Beam and the model is no part of the rate.
+                # The rate leaves out the time to load Beam and the model.
                 if num_results and not progress.tasks[task].started:
                     progress.start_task(task)
                 rate = f"{progress.tasks[task].speed or 0:.0f} per second"
@@ -226,7 +247,7 @@ def _predict_to_file(
                 output.absolute(),
                 open_client,
                 with_probabilities=probabilities,
-                beam_arguments=beam_arguments,
+                beam_arguments=beam_args(settings),
                 on_progress=show_progress,
             )
     click.echo(f"{output}: {summary.num_results} rows, {summary.num_errors} without an answer")
@@ -235,13 +256,13 @@ def _predict_to_file(
 
 @contextmanager
 def _libraries_silenced() -> Iterator[TextIO]:
-    """Keeps off the terminal what TensorFlow and Beam say from Python and C++, which no setting of theirs does.
+    """Hides output of TensorFlow and Beam from Python and C++, which none of their settings does.
 
     Yields:
         Standard error.
     """
     from pipeline.local.display import library_output_to
 
-    # click's own for tests are no files.
+    # Under click's test runner `sys.stderr` is not a file.
     with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr) as terminal:
         yield terminal

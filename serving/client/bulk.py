@@ -1,40 +1,48 @@
 """Predicts any number of images or records through Beam, into one CSV file; imports Beam.
 
-Own code and not TFX's BulkInferrer or the RunInference of tfx_bsl under it: that fails on an output of texts, one per
-example, such as `status` ("'bytes' object has no attribute 'dtype'", tfx_bsl 1.21.0), and one wrong record ends it.
+TFX's BulkInferrer and the RunInference of tfx_bsl 1.21.0 under it fail on a string output with one value per example,
+such as `status` ("'bytes' object has no attribute 'dtype'"), and stop at one wrong record.
 
-Each part of the inputs is read, predicted and written within one step, in batches: nothing but the names
-of files is kept between steps, so memory hardly grows with the number of inputs, and the parts put together are in the
-order of the inputs.
+One step reads, predicts and writes a part of the inputs in batches. Only file names pass between steps, so memory
+hardly grows with the number of inputs, and the merged parts are in the order of the inputs.
 """
 
+import csv
+import gzip
 import os
 import re
-import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
+from typing import BinaryIO, Literal, TextIO
 
 import apache_beam as beam
+
+# Private, but TensorFlow's own reader accepts a file that ends between two records or is not a TFRecord.
+from apache_beam.io.tfrecordio import _TFRecordUtil
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from serving.client.answers import Input, Result
-from serving.client.batches import answer_inputs, read_inputs
-from serving.client.client import Client
-from serving.client.csv_rows import PART_PATTERN, count_results, header, watched, write_rows
-from serving.client.errors import ClientError
-from serving.client.inputs import Inputs
-from serving.client.records import read_records
+from serving.client.client import Client, ClientError, Input, Result, predict_inputs
+from serving.client.inputs import Inputs, read_images
 
 IMAGES_PER_PART = 1024
 IMAGES_PER_BATCH = 32
 RECORDS_PER_BATCH = 256
 
+_COLUMNS = ("source", "index", "digit", "confidence", "status", "error")
+_ERROR_COLUMN = _COLUMNS.index("error")
+_PROBABILITY_COLUMNS = tuple(f"p{digit}" for digit in range(10))
+_PART_PATTERN = "part-*.csv"
+
 _NUM_READ = "num_read"
-_NAMESPACE = "digits_predict"
 _STEP = "Predict"
+_GZIP_MAGIC = b"\x1f\x8b"
+_WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class Summary:
     """What was written.
 
     Attributes:
-        num_results: Rows, one for each image or record.
-        num_errors: How many of them say why there is no answer.
+        num_results: Rows, one per image or record.
+        num_errors: Rows with an error instead of an answer.
     """
 
     num_results: int
@@ -52,13 +60,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some of the images, or one file of records.
-
-    Attributes:
-        number: Its place in the order of all.
-        images: Paths; empty for records.
-        record_file: Path; empty for images.
-    """
+    """Some of the images, or one file of records."""
 
     number: int
     images: tuple[str, ...] = ()
@@ -74,53 +76,77 @@ def predict_to_csv(
     beam_arguments: Sequence[str],
     on_progress: Callable[[int], None],
 ) -> Summary:
-    """Predicts all inputs into one file, which is there when it is complete, and not before.
+    """Predicts all inputs into one file, which appears only when it is complete.
 
     Args:
-        inputs: What to predict; images come first.
-        output: CSV file to write; one that is there is replaced. Columns: source, index, digit, confidence, status,
-            error, and, if wanted, p0 to p9.
-        open_client: Makes a client; each worker of Beam calls it once, so it has to be picklable.
-        with_probabilities: Whether all ten probabilities are written.
+        inputs: Images and records; images come first.
+        output: CSV file to write or replace. Columns: source, index, digit, confidence, status, error, and optionally
+            p0 to p9.
+        open_client: Makes a client; picklable, because each worker of Beam calls it.
+        with_probabilities: Whether to write all ten probabilities.
         beam_arguments: Options of the Beam pipeline.
-        on_progress: Called now and then with the number of rows written so far, from another thread.
+        on_progress: Called from another thread with the number of rows written so far.
 
     Raises:
         ClientError: The model cannot be asked, a file of records is damaged, or the answers cannot be written.
-        OSError: No file can be made there.
+        OSError: The folder of the output is not writable.
     """
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as folder:
-        with watched(Path(folder), on_progress):
-            num_read = _run(_parts(inputs), folder, open_client, with_probabilities, beam_arguments)
-        merged = Path(folder, output.name)
-        _merge(sorted(Path(folder).glob(PART_PATTERN)), merged, with_probabilities)
-        num_results, num_errors = count_results(merged)
-        if num_results != num_read:
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as name:
+        folder = Path(name)
+        with _watched(folder, on_progress):
+            num_read = _run(_parts(inputs), _PredictPart(folder, open_client, with_probabilities), beam_arguments)
+        summary = _merge(folder, folder / output.name, with_probabilities)
+        if summary.num_results != num_read:
             raise ClientError(
-                f"{num_read} images or records were read, but {num_results} rows written; {output} is left as it was. "
-                "Look for a full disk or a second command that writes there, and try again."
+                f"{num_read} images or records were read, but {summary.num_results} rows written; {output} is "
+                "unchanged. Check for a full disk or a second command that writes there, and try again."
             )
-        merged.replace(output)
-    on_progress(num_results)
-    return Summary(num_results, num_errors)
+        (folder / output.name).replace(output)
+    on_progress(summary.num_results)
+    return summary
+
+
+def read_records(file: str) -> Iterator[Input]:
+    """Reads the records of a TFRecord file, plain or gzipped.
+
+    Raises:
+        ClientError: The file cannot be read, is damaged or is not a TFRecord, so that records would be lost.
+    """
+    index = 0
+    try:
+        with _open_records(file) as stream:
+            while (record := _TFRecordUtil.read_record(stream)) is not None:
+                yield Input(file, index, record)
+                index += 1
+    except (EOFError, ValueError, gzip.BadGzipFile, zlib.error) as error:
+        # Beam ends its sentences with the record itself.
+        reason = str(error).partition(": b'")[0]
+        raise ClientError(
+            f"{file}: damaged after {index} record(s), or not a TFRecord: {reason}. Get the file again, or leave it "
+            "out."
+        ) from error
+    except OSError as error:
+        raise ClientError(f"{file}: cannot be read: {error.strerror}.") from error
 
 
 class _PredictPart(beam.DoFn):
     """Reads, predicts and writes one part; Beam calls it."""
 
-    def __init__(self, folder: str, open_client: Callable[[], Client], with_probabilities: bool) -> None:
+    def __init__(self, folder: Path, open_client: Callable[[], Client], with_probabilities: bool) -> None:
         self._folder = folder
         self._open_client = open_client
         self._with_probabilities = with_probabilities
-        self._num_read = Metrics.counter(_NAMESPACE, _NUM_READ)
+        self._num_read = Metrics.counter(_STEP, _NUM_READ)
 
     def setup(self) -> None:
         self._client = self._open_client()
 
     def process(self, part: _Part) -> None:
-        file = Path(self._folder, PART_PATTERN.replace("*", f"{part.number:08}"))
+        file = self._folder / _PART_PATTERN.replace("*", f"{part.number:08}")
         try:
-            write_rows(self._results(part), file, with_probabilities=self._with_probabilities)
+            with _open_csv(file, "w") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerows(_row(result, self._with_probabilities) for result in self._results(part))
         except OSError as error:
             raise ClientError(f"{self._folder}: {error.strerror}; check the disk, and try again.") from error
 
@@ -130,8 +156,8 @@ class _PredictPart(beam.DoFn):
     def _results(self, part: _Part) -> Iterator[Result]:
         if part.record_file:
             records = self._counted(read_records(part.record_file))
-            return answer_inputs(records, self._client.predict_examples, RECORDS_PER_BATCH)
-        return answer_inputs(self._counted(read_inputs(part.images)), self._client.predict, IMAGES_PER_BATCH)
+            return predict_inputs(records, self._client.predict_examples, RECORDS_PER_BATCH)
+        return predict_inputs(self._counted(read_images(part.images)), self._client.predict, IMAGES_PER_BATCH)
 
     def _counted(self, inputs: Iterator[Input]) -> Iterator[Input]:
         for item in inputs:
@@ -146,42 +172,82 @@ def _parts(inputs: Inputs) -> list[_Part]:
     return images + records
 
 
-def _run(
-    parts: Sequence[_Part],
-    folder: str,
-    open_client: Callable[[], Client],
-    with_probabilities: bool,
-    beam_arguments: Sequence[str],
-) -> int:
+def _run(parts: Sequence[_Part], predict: _PredictPart, beam_arguments: Sequence[str]) -> int:
     """Returns how many images and records were read."""
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_arguments)))
-    predict = _PredictPart(folder, open_client, with_probabilities)
     _ = pipeline | "Parts" >> beam.Create(parts) | _STEP >> beam.ParDo(predict)
     try:
         result = pipeline.run()
         result.wait_until_finish()
-    except ClientError as error:
-        raise ClientError(_without_step(str(error))) from error
     except RuntimeError as error:
-        # From engines with workers elsewhere comes the text of a traceback.
-        told = re.search(rf"{ClientError.__name__}: (.+)", str(error))
-        reason = told[1] if told else f"The Beam engine failed: {str(error).partition(os.linesep)[0]}"
-        raise ClientError(_without_step(reason)) from error
-    counters = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE).with_name(_NUM_READ))["counters"]
+        # Engines with remote workers raise the text of a traceback.
+        found = re.search(rf"{ClientError.__name__}: (.+)", str(error))
+        reason = found[1] if found else f"The Beam engine failed: {str(error).partition(os.linesep)[0]}"
+        message = str(error) if isinstance(error, ClientError) else reason
+        # The user does not know the steps of Beam.
+        raise ClientError(message.removesuffix(f" [while running '{_STEP}']")) from error
+    counters = result.metrics().query(MetricsFilter().with_namespace(_STEP).with_name(_NUM_READ))["counters"]
     return sum(counter.committed for counter in counters)
 
 
-def _without_step(message: str) -> str:
-    # Beam says which of its steps it was, which is of no use to the person who reads it.
-    return message.removesuffix(f" [while running '{_STEP}']")
+def _open_records(file: str) -> gzip.GzipFile | BinaryIO:
+    with Path(file).open("rb") as stream:
+        is_gzip = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    return gzip.open(file) if is_gzip else Path(file).open("rb")
 
 
-def _merge(parts: Sequence[Path], merged: Path, with_probabilities: bool) -> None:
-    with merged.open("wb") as target:
-        target.write(header(with_probabilities).encode())
-        for part in parts:
-            with part.open("rb") as source:
-                shutil.copyfileobj(source, target)
+def _open_csv(file: Path, mode: Literal["r", "w"]) -> TextIO:
+    # File names may not be UTF-8.
+    return file.open(mode, newline="", encoding="utf-8", errors="surrogateescape")
+
+
+def _row(result: Result, with_probabilities: bool) -> list[object]:
+    answer = result.answer
+    if answer is None:
+        row = [result.item.source, result.item.index, "", "", "", result.error]
+        return row + [""] * len(_PROBABILITY_COLUMNS) if with_probabilities else row
+    row = [result.item.source, result.item.index, answer.digit, f"{answer.confidence:.6f}", answer.status, ""]
+    return row + [f"{value:.6f}" for value in answer.probabilities] if with_probabilities else row
+
+
+def _merge(folder: Path, merged: Path, with_probabilities: bool) -> Summary:
+    num_results = num_errors = 0
+    with _open_csv(merged, "w") as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(_COLUMNS + _PROBABILITY_COLUMNS if with_probabilities else _COLUMNS)
+        for part in sorted(folder.glob(_PART_PATTERN)):
+            with _open_csv(part, "r") as source:
+                for row in csv.reader(source):
+                    writer.writerow(row)
+                    num_results += 1
+                    num_errors += bool(row[_ERROR_COLUMN])
             part.unlink()
         target.flush()
         os.fsync(target.fileno())
+    return Summary(num_results, num_errors)
+
+
+@contextmanager
+def _watched(folder: Path, on_progress: Callable[[int], None]) -> Iterator[None]:
+    """Reports the number of rows in the parts, from another thread; any process may write them."""
+    done = Event()
+    thread = Thread(target=_watch, args=(folder, on_progress, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _watch(folder: Path, on_progress: Callable[[int], None], done: Event) -> None:
+    read_to: dict[Path, int] = {}
+    num_rows = 0
+    while not done.wait(_WATCH_SECONDS):
+        for part in folder.glob(_PART_PATTERN):
+            with part.open("rb") as stream:
+                stream.seek(read_to.get(part, 0))
+                for block in iter(lambda: stream.read(1 << 20), b""):
+                    num_rows += block.count(b"\n")
+                read_to[part] = stream.tell()
+        on_progress(num_rows)

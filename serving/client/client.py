@@ -1,67 +1,90 @@
-"""Asks a served model, wherever it runs, in the terms of its contract."""
+"""The interface to a model wherever it runs: a request per call, or any number of inputs in batches."""
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from registry.signatures import (
+    CONFIDENCE_OUTPUT,
+    DIGIT_OUTPUT,
     EXAMPLES,
-    EXAMPLES_INPUT,
-    IMAGE_BYTES_INPUT,
     NORMALIZE,
     NORMALIZED_IMAGE_OUTPUT,
+    PROBABILITIES_OUTPUT,
     SERVING_DEFAULT,
+    STATUS_OUTPUT,
 )
-from serving.client.answers import Answer, answers_from_outputs
-from serving.client.errors import ClientError
+
+MAX_BATCH_BYTES = 8 * 1024**2
+"""Far below the limits of servers, and enough that the overhead of a request does not matter."""
+
+
+class ClientError(RuntimeError):
+    """The model cannot be reached or does not work; the message says what to do."""
+
+
+class RejectedInputError(ClientError):
+    """The model refuses an input; in a request with several, one may be wrong."""
 
 
 @dataclass(frozen=True)
-class ServedOutputs:
-    """What a signature has answered.
+class Answer:
+    """The prediction for one image.
 
     Attributes:
-        outputs: Arrays by name.
-        version: Version of the model that answered, or None where the server does not say.
+        digit: 0 to 9, or -1 for an image without ink.
+        confidence: Probability of the digit, 0 to 1.
+        probabilities: Probabilities of the digits 0 to 9, which sum to 1.
+        status: `ok`, `blank` or `low_confidence`.
+        model_version: Version that answered, or None if unknown: TF Serving's REST API does not return it.
     """
 
-    outputs: Mapping[str, np.ndarray]
-    version: int | None
+    digit: int
+    confidence: float
+    probabilities: tuple[float, ...]
+    status: str
+    model_version: int | None
 
 
-class Endpoint(Protocol):
-    """A place where a model can be asked."""
+@dataclass(frozen=True)
+class Input:
+    """One image or record, or the reason why it could not be read.
 
-    def ask(self, signature: str, input_name: str, values: Sequence[bytes]) -> ServedOutputs:
-        """Sends one request.
+    Attributes:
+        source: File name; `-` is standard input.
+        index: Number of the record in its file.
+        content: Encoded image or serialized tf.Example.
+        error: Why there is no content; empty if there is.
+    """
 
-        Args:
-            signature: Name of the signature.
-            input_name: Name of its only input.
-            values: What to send, string[n].
-
-        Raises:
-            RejectedInputError: The model refuses the values; of several it may be a single one that is wrong.
-            ClientError: The model cannot be asked.
-        """
-        ...
-
-    def close(self) -> None:
-        """Gives back what it holds."""
-        ...
+    source: str
+    index: int
+    content: bytes
+    error: str = ""
 
 
-class Client:
-    """Answers to images and records, each call being one request."""
+@dataclass(frozen=True)
+class Result:
+    """The answer to one input, or the reason why there is none.
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Asks at `endpoint`."""
-        self._endpoint = endpoint
+    Attributes:
+        item: The input.
+        answer: The prediction, or None.
+        error: Why there is no answer; empty if there is.
+    """
+
+    item: Input
+    answer: Answer | None
+    error: str = ""
+
+
+class Client(ABC):
+    """Asks one model; each call is one request."""
 
     def predict(self, images: Sequence[bytes]) -> list[Answer]:
-        """Asks which digits encoded images show.
+        """Classifies encoded images.
 
         Args:
             images: PNG, JPEG, GIF or BMP, of any size, polarity and position of the digit.
@@ -70,42 +93,123 @@ class Client:
             One answer per image, in their order.
 
         Raises:
-            RejectedInputError: The model refuses the images; of several it may be a single one that is wrong.
+            RejectedInputError: The model refuses an image.
             ClientError: The model cannot be asked.
         """
-        return self._answers(SERVING_DEFAULT, IMAGE_BYTES_INPUT, images)
+        return self._answers(SERVING_DEFAULT, images)
 
     def predict_examples(self, examples: Sequence[bytes]) -> list[Answer]:
-        """Asks which digits serialized raw tf.Examples show; as `predict`."""
-        return self._answers(EXAMPLES, EXAMPLES_INPUT, examples)
+        """Classifies serialized raw tf.Examples; otherwise like `predict`."""
+        return self._answers(EXAMPLES, examples)
 
     def normalize(self, images: Sequence[bytes]) -> np.ndarray:
-        """Asks what the model sees of encoded images.
+        """Returns encoded images as the network sees them.
 
         Args:
-            images: As for `predict`, which accepts them.
+            images: Images that `predict` accepts.
 
         Returns:
             float32[n,28,28], 0 background to 255 ink.
 
         Raises:
-            ClientError: The model cannot be asked, or was pushed before it could tell.
+            ClientError: The model cannot be asked, or is older than the signature `normalize`.
         """
         try:
-            served = self._endpoint.ask(NORMALIZE, IMAGE_BYTES_INPUT, images)
-            return np.asarray(served.outputs[NORMALIZED_IMAGE_OUTPUT], dtype=np.float32)
+            outputs, _ = self._ask(NORMALIZE, images)
+            return np.asarray(outputs[NORMALIZED_IMAGE_OUTPUT], dtype=np.float32)
         except (ClientError, KeyError) as error:
             raise ClientError(
-                f"the model does not tell what it sees ({error}). One that was pushed before there was a signature "
-                f"`{NORMALIZE}` cannot; `digits run` pushes a new one."
+                f"the model does not show what it sees ({error}). If it is older than the signature `{NORMALIZE}`, "
+                "push a new version with `digits run`."
             ) from error
 
+    @abstractmethod
     def close(self) -> None:
-        """Gives back what the endpoint holds."""
-        self._endpoint.close()
+        """Releases connections and memory."""
 
-    def _answers(self, signature: str, input_name: str, values: Sequence[bytes]) -> list[Answer]:
+    @abstractmethod
+    def _ask(self, signature: str, values: Sequence[bytes]) -> tuple[Mapping[str, np.ndarray], int | None]:
+        """Sends one request.
+
+        Args:
+            signature: Name of the signature.
+            values: Its input, string[n].
+
+        Returns:
+            Its outputs by name, and the version that answered, or None if unknown.
+
+        Raises:
+            RejectedInputError: The model refuses a value.
+            ClientError: The model cannot be asked.
+        """
+
+    def _answers(self, signature: str, values: Sequence[bytes]) -> list[Answer]:
         if not values:
             return []
-        served = self._endpoint.ask(signature, input_name, values)
-        return answers_from_outputs(served.outputs, len(values), served.version)
+        outputs, version = self._ask(signature, values)
+        names = (DIGIT_OUTPUT, CONFIDENCE_OUTPUT, PROBABILITIES_OUTPUT, STATUS_OUTPUT)
+        lengths = {name: len(outputs[name]) for name in names if name in outputs}
+        if lengths != dict.fromkeys(names, len(values)):
+            found = ", ".join(f"{length} {name}" for name, length in lengths.items()) or "none of its outputs"
+            raise ClientError(
+                f"this model is not a digit classifier: for {len(values)} input(s) it returned {found}, expected "
+                f"{len(values)} each of {', '.join(names)}."
+            )
+        return [
+            Answer(
+                digit=int(digit),
+                confidence=float(confidence),
+                probabilities=tuple(map(float, probabilities)),
+                status=status.decode() if isinstance(status, bytes) else str(status),
+                model_version=version,
+            )
+            for digit, confidence, probabilities, status in zip(*(outputs[name] for name in names), strict=True)
+        ]
+
+
+Predict = Callable[[Sequence[bytes]], list[Answer]]
+"""`Client.predict` or `Client.predict_examples`."""
+
+
+def predict_inputs(inputs: Iterable[Input], predict: Predict, batch_size: int) -> Iterator[Result]:
+    """Predicts inputs in batches; a wrong input does not affect the others.
+
+    Args:
+        inputs: Any number; only one batch is in memory at a time.
+        predict: Sends one request.
+        batch_size: Largest number of inputs per request.
+
+    Yields:
+        One result per input, in their order.
+
+    Raises:
+        ClientError: The model cannot be asked at all.
+    """
+    for batch in _batches(inputs, batch_size):
+        outcomes = iter(_outcomes([item.content for item in batch if not item.error], predict))
+        for item in batch:
+            outcome = item.error or next(outcomes)
+            yield Result(item, outcome) if isinstance(outcome, Answer) else Result(item, None, outcome)
+
+
+def _batches(inputs: Iterable[Input], batch_size: int) -> Iterator[list[Input]]:
+    batch: list[Input] = []
+    num_bytes = 0
+    for item in inputs:
+        if batch and (len(batch) == batch_size or num_bytes + len(item.content) > MAX_BATCH_BYTES):
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(item)
+        num_bytes += len(item.content)
+    if batch:
+        yield batch
+
+
+def _outcomes(contents: Sequence[bytes], predict: Predict) -> Sequence[Answer | str]:
+    """Returns an answer or an error for each input; sends the inputs of a rejected batch one by one."""
+    try:
+        return predict(contents)
+    except RejectedInputError as error:
+        if len(contents) == 1:
+            return [next(iter(str(error).strip().splitlines()), "the model refuses it without a reason")]
+    return [outcome for content in contents for outcome in _outcomes([content], predict)]

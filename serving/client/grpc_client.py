@@ -1,18 +1,18 @@
-"""Asks over TF Serving's gRPC API, which `digits serve` speaks as well; imports TensorFlow, whose protos it needs."""
+"""Asks a server with TF Serving's gRPC API, such as `digits serve`; imports TensorFlow for its messages."""
 
 import json
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.client.client import ServedOutputs
-from serving.client.errors import ClientError, RejectedInputError
+from registry.signatures import INPUTS
+from serving.client.client import Client, ClientError, RejectedInputError
 
 _TIMEOUT_SECONDS = 60.0
-# A server that restarts is back after a second or so.
+# A restarting server is back after about a second.
 _RETRY = {
     "methodConfig": [
         {
@@ -30,19 +30,19 @@ _RETRY = {
 _UNLIMITED = -1
 
 
-class GrpcEndpoint:
+class GrpcClient(Client):
     """A model behind TF Serving's PredictionService."""
 
     def __init__(
         self, address: str, model: str, version: int | None = None, timeout_seconds: float = _TIMEOUT_SECONDS
     ) -> None:
-        """Asks the server at `address`.
+        """Opens a channel; nothing is sent yet.
 
         Args:
-            address: Such as `localhost:8500`.
+            address: Server, such as `localhost:8500`.
             model: Name of the model.
-            version: Version to ask; the server's own choice if None.
-            timeout_seconds: How long to wait for an answer, retries included.
+            version: Version to ask, or None for the choice of the server.
+            timeout_seconds: Longest time to wait for an answer, retries included.
         """
         self._address = address
         self._model = model
@@ -56,42 +56,40 @@ class GrpcEndpoint:
         self._channel = grpc.insecure_channel(address, options)
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def ask(self, signature: str, input_name: str, values: Sequence[bytes]) -> ServedOutputs:
-        """Sends one request; see `Endpoint.ask`."""
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+    def _ask(self, signature: str, values: Sequence[bytes]) -> tuple[Mapping[str, np.ndarray], int | None]:
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model
         request.model_spec.signature_name = signature
         if self._version is not None:
             request.model_spec.version.value = self._version
-        request.inputs[input_name].CopyFrom(tf.make_tensor_proto(values, dtype=tf.string, shape=[len(values)]))
+        tensor = tf.make_tensor_proto(values, dtype=tf.string, shape=[len(values)])
+        request.inputs[INPUTS[signature]].CopyFrom(tensor)
         try:
             response = self._service.Predict(request, timeout=self._timeout)
         except grpc.RpcError as error:
-            self._refuse(error)
-        outputs = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
-        version = response.model_spec.version.value if response.model_spec.HasField("version") else None
-        return ServedOutputs(outputs, version)
+            raise self._client_error(error.code(), error.details()) from error
+        outputs = {name: tf.make_ndarray(output) for name, output in response.outputs.items()}
+        return outputs, response.model_spec.version.value if response.model_spec.HasField("version") else None
 
-    def close(self) -> None:
-        """Closes the channel."""
-        self._channel.close()
-
-    def _refuse(self, error: grpc.RpcError) -> NoReturn:
-        code, message = error.code(), error.details()
+    def _client_error(self, code: grpc.StatusCode, message: str) -> ClientError:
         if code == grpc.StatusCode.INVALID_ARGUMENT:
-            raise RejectedInputError(message) from error
+            return RejectedInputError(message)
         if code == grpc.StatusCode.NOT_FOUND:
             version = "" if self._version is None else f", version {self._version}"
-            raise ClientError(
+            return ClientError(
                 f"{self._address} does not serve {self._model!r}{version}: {message}. Check the name and the version."
-            ) from error
+            )
         if code == grpc.StatusCode.UNAVAILABLE:
-            raise ClientError(
+            return ClientError(
                 f"{self._address} cannot be reached; start a server with `digits serve`, or check host and port "
                 f"(TF Serving's gRPC API is at 8500): {message}"
-            ) from error
+            )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise ClientError(
-                f"{self._address} has not answered within {self._timeout:g} s; look at the server, or try again."
-            ) from error
-        raise ClientError(f"{self._address} failed with {code.name}: {message}") from error
+            return ClientError(
+                f"{self._address} has not answered within {self._timeout:g} s; check the server, or try again."
+            )
+        return ClientError(f"{self._address} failed with {code.name}: {message}")

@@ -1,27 +1,48 @@
-"""Finds what is to be predicted: images and TFRecords, by themselves or in folders."""
+"""Finds the images and TFRecords to predict, and reads the images into bytes that the model decodes."""
 
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from io import BytesIO
 from pathlib import Path
 
-from serving.client.images import STANDARD_INPUT
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from serving.client.client import Input
+
+STANDARD_INPUT = "-"
+MAX_FILE_BYTES = 32 * 1024**2
+"""Half of the default limit of `digits serve`: base64 makes four bytes of three."""
+MAX_PIXELS = 16_000_000
+"""The limit of the model."""
 
 _IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _RECORD_PATTERNS = ("*.tfrecord*", "*.gz")
 
+_EXPECTED = "expected PNG, JPEG, GIF, BMP, WebP or TIFF"
+# Pillow calls the JPEG of a phone with a second picture MPO. TensorFlow lacks some kinds of BMP.
+_DECODED_BY_THE_MODEL = ("PNG", "JPEG", "MPO", "GIF")
+_UPRIGHT = 1
+_JPEG_QUALITY = 95
+
 
 class NoInputError(ValueError):
-    """An argument names nothing that could be predicted; the message says what was expected."""
+    """An argument does not name anything to predict."""
+
+
+class ImageError(Exception):
+    """A file is not an image that can be sent; the message says what was expected."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was found, in the order of the arguments, and by name in each folder.
+    """Files in the order of the arguments, sorted by name within a folder.
 
     Attributes:
-        images: Paths of image files; `-` is standard input.
-        record_files: Paths of TFRecords of raw tf.Examples.
+        images: Image files; `-` is standard input.
+        record_files: TFRecords of raw tf.Examples.
     """
 
     images: tuple[str, ...]
@@ -29,20 +50,65 @@ class Inputs:
 
 
 def find_inputs(arguments: Sequence[str]) -> Inputs:
-    """Finds the files that arguments mean.
+    """Finds the files to predict.
 
     Args:
-        arguments: Image files, whatever their names; TFRecords (`*.tfrecord*`, `*.gz`); folders, which are searched
-            for both with all that is below, hidden files left out; `-` for an image from standard input.
+        arguments: Image files of any name; TFRecords (`*.tfrecord*`, `*.gz`); folders, which are searched recursively
+            for both without hidden files; `-` for an image from standard input.
 
     Raises:
-        NoInputError: There is no such file, or a folder holds neither images nor TFRecords.
+        NoInputError: A file does not exist, or a folder has neither images nor TFRecords.
     """
     sources = [source for argument in dict.fromkeys(arguments) for source in _sources(argument)]
     return Inputs(
         images=tuple(source for source in sources if not _holds_records(source)),
         record_files=tuple(source for source in sources if _holds_records(source)),
     )
+
+
+def read_images(sources: Iterable[str]) -> Iterator[Input]:
+    """Reads image files, one at a time; an input without content says why a file could not be read."""
+    for source in sources:
+        try:
+            yield Input(source, 0, read_image(source))
+        except ImageError as error:
+            yield Input(source, 0, b"", str(error))
+
+
+def read_image(source: str) -> bytes:
+    """Reads an image, and encodes it again if the model could not decode it or would see it rotated.
+
+    TensorFlow, and so the model, ignores the orientation that cameras write into EXIF.
+
+    Args:
+        source: Path of the file, or `-` for standard input.
+
+    Raises:
+        ImageError: The file cannot be read, is not an image, is damaged or too large; the message omits its name.
+    """
+    content = _read(source)
+    try:
+        with warnings.catch_warnings():
+            # Pillow's limit is far above ours.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(BytesIO(content))
+        if image.format in _DECODED_BY_THE_MODEL and _orientation(image) == _UPRIGHT:
+            return content
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(
+                f"{image.width} x {image.height} pixels; the model accepts up to {MAX_PIXELS / 1e6:g} megapixels. Make "
+                "the image smaller, and try again."
+            )
+        return _encode(ImageOps.exif_transpose(image), image.format)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"this is not an image; {_EXPECTED}.") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"this image is far too large: {error} Make it smaller, and try again.") from error
+    except ImageError:
+        raise
+    # Pillow's plugins raise any exception on a damaged file.
+    except Exception as error:
+        raise ImageError(f"this image is damaged: {error}.") from error
 
 
 def _sources(argument: str) -> Iterable[str]:
@@ -72,3 +138,38 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 def _holds_records(source: str) -> bool:
     return any(fnmatch(Path(source).name.lower(), pattern) for pattern in _RECORD_PATTERNS)
+
+
+def _read(source: str) -> bytes:
+    try:
+        if source == STANDARD_INPUT:
+            content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}.") from error
+    if not content:
+        raise ImageError(f"this file is empty; {_EXPECTED}.")
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageError(f"more than {MAX_FILE_BYTES // 1024**2} MiB; make the image smaller, and try again.")
+    return content
+
+
+def _orientation(image: Image.Image) -> int:
+    # To look for EXIF behind the pixels of a PNG, where nobody writes it, Pillow would decode them all.
+    if image.format == "PNG" and "exif" not in image.info:
+        return _UPRIGHT
+    return image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+
+
+def _encode(image: Image.Image, original_format: str | None) -> bytes:
+    encoded = BytesIO()
+    # A photo as a PNG would be ten times as large and take seconds.
+    if original_format in ("JPEG", "MPO"):
+        image = image if image.mode in ("L", "RGB") else image.convert("RGB")
+        image.save(encoded, "JPEG", quality=_JPEG_QUALITY)
+    else:
+        image = image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else image.convert("RGB")
+        image.save(encoded, "PNG")
+    return encoded.getvalue()

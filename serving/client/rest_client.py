@@ -1,7 +1,7 @@
-"""Asks over TF Serving's REST API, which `digits serve` speaks as well."""
+"""Asks a server with TF Serving's REST API, such as `digits serve`."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -10,13 +10,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from registry.signatures import NORMALIZED_IMAGE_OUTPUT
-from serving.client.client import ServedOutputs
-from serving.client.errors import ClientError, RejectedInputError
+from registry.signatures import INPUTS, NORMALIZED_IMAGE_OUTPUT
+from serving.client.client import Client, ClientError, RejectedInputError
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _READ_TIMEOUT_SECONDS = 60.0
-# A server that restarts is back after a second or so. What it may have begun to answer is not sent again.
+# A restarting server is back after about a second. A request that it may be working on is not repeated.
 _RETRY = Retry(
     total=3,
     read=False,
@@ -25,10 +24,9 @@ _RETRY = Retry(
     backoff_factor=0.2,
     raise_on_status=False,
 )
-_REJECTED = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
-class RestEndpoint:
+class RestClient(Client):
     """A model behind TF Serving's REST API.
 
     Source: https://www.tensorflow.org/tfx/serving/api_rest
@@ -37,13 +35,13 @@ class RestEndpoint:
     def __init__(
         self, url: str, model: str, version: int | None = None, timeout_seconds: float = _READ_TIMEOUT_SECONDS
     ) -> None:
-        """Asks the server at `url`.
+        """Prepares requests; nothing is sent yet.
 
         Args:
-            url: Such as `http://localhost:8501`.
+            url: Server, such as `http://localhost:8501`.
             model: Name of the model.
-            version: Version to ask; the server's own choice if None.
-            timeout_seconds: How long to wait for an answer.
+            version: Version to ask, or None for the choice of the server.
+            timeout_seconds: Longest time to wait for an answer.
         """
         self._server = url.rstrip("/")
         self._model = model
@@ -53,24 +51,26 @@ class RestEndpoint:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=_RETRY))
 
-    def ask(self, signature: str, input_name: str, values: Sequence[bytes]) -> ServedOutputs:
-        """Sends one request in the column format; see `Endpoint.ask`."""
-        encoded = [{"b64": base64.b64encode(value).decode("ascii")} for value in values]
-        response = self._post({"signature_name": signature, "inputs": {input_name: encoded}})
-        body = self._json(response)
-        if response.status_code != HTTPStatus.OK:
-            self._refuse(response.status_code, str(body.get("error", response.reason)))
-        try:
-            outputs = body["outputs"]
-        except KeyError:
-            self._foreign(f"its answer has {', '.join(body) or 'nothing'}, expected `outputs`")
-        # TF Serving leaves the name of a single output away; of the contract's signatures, `normalize` has one.
-        named = outputs if isinstance(outputs, dict) else {NORMALIZED_IMAGE_OUTPUT: outputs}
-        return ServedOutputs({name: np.asarray(output) for name, output in named.items()}, self._version)
-
     def close(self) -> None:
         """Closes the connections."""
         self._session.close()
+
+    def _ask(self, signature: str, values: Sequence[bytes]) -> tuple[Mapping[str, np.ndarray], int | None]:
+        encoded = [{"b64": base64.b64encode(value).decode("ascii")} for value in values]
+        response = self._post({"signature_name": signature, "inputs": {INPUTS[signature]: encoded}})
+        try:
+            body = response.json()
+        except requests.JSONDecodeError:
+            self._refuse_api(f"it answers HTTP {response.status_code} without JSON")
+        body = body if isinstance(body, dict) else {}
+        if response.status_code != HTTPStatus.OK:
+            self._refuse(response.status_code, str(body.get("error", response.reason)))
+        if "outputs" not in body:
+            self._refuse_api(f"its answer has {', '.join(body) or 'nothing'}, expected `outputs`")
+        outputs = body["outputs"]
+        # TF Serving omits the name of a single output, which only `normalize` has.
+        named = outputs if isinstance(outputs, dict) else {NORMALIZED_IMAGE_OUTPUT: outputs}
+        return {name: np.asarray(output) for name, output in named.items()}, self._version
 
     def _post(self, request: dict[str, Any]) -> requests.Response:
         version = "" if self._version is None else f"/versions/{self._version}"
@@ -79,7 +79,7 @@ class RestEndpoint:
             return self._session.post(url, json=request, timeout=self._timeouts)
         except requests.Timeout as error:
             raise ClientError(
-                f"{self._server} has not answered within {self._timeouts[1]:g} s; look at the server, or try again."
+                f"{self._server} has not answered within {self._timeouts[1]:g} s; check the server, or try again."
             ) from error
         except requests.ConnectionError as error:
             raise ClientError(
@@ -89,23 +89,16 @@ class RestEndpoint:
         except requests.RequestException as error:
             raise ClientError(f"{self._server}: {error}; expected a URL such as http://localhost:8501.") from error
 
-    def _json(self, response: requests.Response) -> dict[str, Any]:
-        try:
-            body = response.json()
-        except requests.JSONDecodeError:
-            self._foreign(f"it answers HTTP {response.status_code} without JSON")
-        return body if isinstance(body, dict) else {}
-
-    def _foreign(self, what: str) -> NoReturn:
-        raise ClientError(f"{self._server} does not speak TF Serving's REST API: {what}. Check host and port.")
+    def _refuse_api(self, reason: str) -> NoReturn:
+        raise ClientError(f"{self._server} does not have TF Serving's REST API: {reason}. Check host and port.")
 
     def _refuse(self, status: int, message: str) -> NoReturn:
-        if status in _REJECTED:
+        if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             raise RejectedInputError(message)
         if status == HTTPStatus.NOT_FOUND:
             version = "" if self._version is None else f", version {self._version}"
             raise ClientError(
                 f"{self._server} does not serve {self._model!r}{version}: {message}. Check the name and the version; "
-                f"{self._server}/v1/models/{self._model} says which versions there are."
+                f"{self._server}/v1/models/{self._model} lists the versions."
             )
         raise ClientError(f"{self._server} failed with HTTP {status}: {message}")

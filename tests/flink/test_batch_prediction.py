@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from serving.client.bulk import Summary, predict_to_csv
-from serving.client.errors import ClientError
+from serving.client.client import ClientError
 from serving.client.inputs import Inputs
-from serving.client.opening import open_local
+from serving.client.local_client import LocalClient
 from tests.support.flink_cluster import EngineRun
 
 pytestmark = pytest.mark.flink
@@ -29,7 +29,7 @@ def predict(inputs: Inputs, output: Path, direct: EngineRun, run: EngineRun) -> 
     version = output.parent / "1"
     if not version.exists():
         version.symlink_to(direct.folder / "Trainer" / "model" / "Format-Serving")
-    open_client = partial(open_local, version)
+    open_client = partial(LocalClient, version)
     return predict_to_csv(
         inputs,
         output,
@@ -55,6 +55,6 @@ def test_damaged_file_is_reported_in_one_line(
 ) -> None:
     damaged = tmp_path / "damaged.gz"
     damaged.write_bytes(Path(inputs.record_files[0]).read_bytes()[:-100])
-    with pytest.raises(ClientError, match=r"damaged\.gz: damaged after \d+ record\(s\), or no TFRecord: [^\n]*$"):
+    with pytest.raises(ClientError, match=r"damaged\.gz: damaged after \d+ record\(s\), or not a TFRecord: [^\n]*$"):
         predict(Inputs((), (str(damaged),)), tmp_path / "answers.csv", direct, flink)
     assert not (tmp_path / "answers.csv").exists()

@@ -1,5 +1,3 @@
-"""`digits predict` against a version in the workspace; what asks servers is tested in tests/serving/client."""
-
 import csv
 import json
 import subprocess
@@ -18,7 +16,7 @@ Publish = Callable[[int], None]
 
 
 class Model(tf.Module):
-    """Takes every image for the last digit of its version, and is not sure of it."""
+    """Classifies every image as the last digit of its version, with low confidence."""
 
     def __init__(self, version: int) -> None:
         super().__init__()
@@ -74,7 +72,7 @@ def predict(*arguments: str, given: bytes | None = None) -> Result:
     return CliRunner().invoke(main, ["predict", *arguments], input=given)
 
 
-def test_a_line_for_each_image(publish: Publish) -> None:
+def test_each_image_has_a_line(publish: Publish) -> None:
     publish(17)
     publish(18)
     result = predict("images/longer.png", "images/a.png")
@@ -83,12 +81,12 @@ def test_a_line_for_each_image(publish: Publish) -> None:
     assert predict("images/a.png", "--model-version", "17").stdout == "images/a.png  7   32.5 %  unsure\n"
 
 
-def test_an_image_that_is_none_costs_no_other_answer(publish: Publish) -> None:
+def test_a_wrong_image_does_not_affect_the_others(publish: Publish) -> None:
     publish(17)
     result = predict("images")
     assert result.exit_code == 1
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["images/a.png", "images/longer.png"]
-    assert result.stderr.startswith("Error: images/text.png: this is no image that can be read; expected PNG")
+    assert result.stderr.startswith("Error: images/text.png: this is not an image; expected PNG")
 
 
 def test_probabilities_and_a_drawing(publish: Publish) -> None:
@@ -136,7 +134,7 @@ def test_an_output_file(publish: Publish) -> None:
     ]
 
 
-def test_libraries_say_nothing_on_the_terminal(publish: Publish) -> None:
+def test_libraries_do_not_write_to_the_terminal(publish: Publish) -> None:
     publish(17)
     Path("cut.png").write_bytes(Path("images/a.png").read_bytes()[:60])
     command = [sys.executable, "-m", "pipeline.cli.main", "predict", "images/a.png", "cut.png"]
@@ -147,15 +145,15 @@ def test_libraries_say_nothing_on_the_terminal(publish: Publish) -> None:
     assert process.stderr.startswith("Error: cut.png: ")
 
 
-def test_a_model_from_before_there_was_a_view(publish: Callable[..., None]) -> None:
+def test_a_model_without_normalized_images(publish: Callable[..., None]) -> None:
     publish(17, with_normalize=False)
     result = predict("images/a.png", "--show")
     assert result.exit_code == 1
-    assert "Error: the model does not tell what it sees (" in result.stderr
-    assert "`digits run` pushes a new one." in result.stderr
+    assert "Error: the model does not show what it sees (" in result.stderr
+    assert "push a new version with `digits run`." in result.stderr
 
 
-def test_nothing_has_been_pushed(tmp_path: Path) -> None:
+def test_no_version_has_been_pushed(tmp_path: Path) -> None:
     result = predict("images/a.png")
     assert result.exit_code == 1
     assert result.stderr == (
@@ -164,7 +162,7 @@ def test_nothing_has_been_pushed(tmp_path: Path) -> None:
     )
 
 
-def test_a_version_that_is_not_there(publish: Publish) -> None:
+def test_a_missing_version(publish: Publish) -> None:
     publish(17)
     result = predict("images/a.png", "--model-version", "3")
     assert result.exit_code == 2
@@ -172,7 +170,7 @@ def test_a_version_that_is_not_there(publish: Publish) -> None:
     assert "there are 17." in result.stderr
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_server_that_cannot_be_reached() -> None:
     result = predict("images/a.png", "--url", "http://127.0.0.1:9")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: http://127.0.0.1:9 cannot be reached; start a server with `digits serve`")

@@ -1,4 +1,4 @@
-"""Servers of TF Serving's two APIs that answer as a test says, and write down what they were asked."""
+"""Servers with TF Serving's two APIs that answer what a test sets, and record their requests."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from registry import signatures as contract
 
 @dataclass
 class RestServer:
-    """A REST server; `respond` gives status and body of the next answer."""
+    """A REST server; `respond` returns status and body of the next answer."""
 
     url: str = ""
     respond: Callable[[dict[str, Any]], tuple[int, Any]] = lambda request: (500, {})
@@ -32,7 +32,7 @@ class RestServer:
 
 @dataclass
 class GrpcServer(PredictionServiceServicer):
-    """A gRPC server; `respond` gives the next answer, or ends the call through the context."""
+    """A gRPC server; `respond` returns the next answer, or aborts the call."""
 
     address: str = ""
     respond: Callable[[PredictRequest, grpc.ServicerContext], PredictResponse] = lambda request, context: (
@@ -85,7 +85,7 @@ def grpc_server() -> Iterator[GrpcServer]:
 
 @pytest.fixture
 def column_outputs() -> dict[str, list[Any]]:
-    """TF Serving's answer to two images, the second without ink, as REST writes it."""
+    """TF Serving's REST answer to two images, the second without ink."""
     return {
         contract.PROBABILITIES_OUTPUT: [[0.0] * 7 + [0.75, 0.25, 0.0], [0.1] * 10],
         contract.DIGIT_OUTPUT: [7, -1],
@@ -96,7 +96,7 @@ def column_outputs() -> dict[str, list[Any]]:
 
 @pytest.fixture
 def grpc_response(column_outputs: dict[str, list[Any]]) -> PredictResponse:
-    """The same as gRPC writes it, of version 17."""
+    """The same as a gRPC answer, of version 17."""
     response = PredictResponse()
     response.model_spec.version.value = 17
     for name, values in column_outputs.items():

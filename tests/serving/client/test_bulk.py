@@ -1,20 +1,20 @@
-"""Many images and records through Beam into one CSV file."""
-
 import csv
+import gzip
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
 from serving.client import bulk
-from serving.client.answers import Result
-from serving.client.bulk import Summary, predict_to_csv
-from serving.client.client import Client
-from serving.client.errors import ClientError
+from serving.client.bulk import Summary, predict_to_csv, read_records
+from serving.client.client import Client, ClientError, Result
 from serving.client.inputs import Inputs
-from serving.client.opening import open_local, open_rest
+from serving.client.local_client import LocalClient
+from serving.client.rest_client import RestClient
 
 ONE_PROCESS = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
 
@@ -22,12 +22,12 @@ ONE_PROCESS = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--di
 @pytest.fixture
 def open_client(tiny_model: Callable[..., Path], tmp_path: Path) -> Callable[[], Client]:
     (tmp_path / "digits").mkdir()
-    return partial(open_local, tiny_model(tmp_path / "digits", 17))
+    return partial(LocalClient, tiny_model(tmp_path / "digits", 17))
 
 
 @pytest.fixture
 def inputs(tmp_path: Path, png: bytes) -> Inputs:
-    """Five images, of which the second is none, and two files of records, of which one record is none."""
+    """Five images, the second damaged, and two files of records, one record damaged."""
     images = [tmp_path / f"{number}.png" for number in range(5)]
     for image in images:
         image.write_bytes(png)
@@ -63,7 +63,7 @@ def test_every_image_and_record_gets_its_row_in_order(
     assert [row["index"] for row in rows] == ["0"] * 5 + ["0", "1", "2"] * 2
     failed = {row["source"]: row["error"] for row in rows if row["error"]}
     assert list(failed) == [inputs.images[1], inputs.record_files[1]]
-    assert "no image" in failed[inputs.images[1]]
+    assert "not an image" in failed[inputs.images[1]]
     assert "Could not parse example" in failed[inputs.record_files[1]]
     answered = [row for row in rows if not row["error"]]
     assert {(row["digit"], row["status"], row["p7"], row["p0"]) for row in answered} == {
@@ -78,7 +78,7 @@ def test_nothing_is_written_when_the_model_cannot_be_asked(inputs: Inputs, tmp_p
     output = tmp_path / "results.csv"
     output.write_text("what was there before")
     with pytest.raises(ClientError, match=r"^http://127\.0\.0\.1:9 cannot be reached; .* at 8501\)\.$"):
-        predict(inputs, output, partial(open_rest, "http://127.0.0.1:9", "digits"))
+        predict(inputs, output, partial(RestClient, "http://127.0.0.1:9", "digits"))
     assert output.read_text() == "what was there before"
     assert not list(tmp_path.glob(".results*"))
 
@@ -86,28 +86,39 @@ def test_nothing_is_written_when_the_model_cannot_be_asked(inputs: Inputs, tmp_p
 def test_lost_rows_are_noticed(
     inputs: Inputs, tmp_path: Path, open_client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_rows = bulk.write_rows
+    predict_inputs = bulk.predict_inputs
 
-    def write_all_but_one(results: Iterable[Result], file: Path, *, with_probabilities: bool) -> None:
-        write_rows(list(results)[1:], file, with_probabilities=with_probabilities)
+    def lose_one(*arguments: Any) -> Iterable[Result]:
+        return list(predict_inputs(*arguments))[1:]
 
-    monkeypatch.setattr(bulk, "write_rows", write_all_but_one)
+    monkeypatch.setattr(bulk, "predict_inputs", lose_one)
     with pytest.raises(
-        ClientError, match=r"^11 images or records were read, but 8 rows written; .*results\.csv is left"
+        ClientError, match=r"^11 images or records were read, but 8 rows written; .*results\.csv is unchanged"
     ):
         predict(inputs, tmp_path / "results.csv", open_client)
     assert not list(tmp_path.glob("*results*"))
 
 
-def test_a_full_disk_is_said(
+def test_a_full_disk_is_reported(
     inputs: Inputs, tmp_path: Path, open_client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_space(*_: object, **__: object) -> None:
+    def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bulk, "write_rows", no_space)
+    monkeypatch.setattr(bulk, "_open_csv", no_space)
     with pytest.raises(ClientError, match=r": No space left on device; check the disk, and try again\.$"):
         predict(inputs, tmp_path / "results.csv", open_client)
+
+
+def test_rows_keep_special_characters(
+    tmp_path: Path, png: bytes, open_client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = 'a, "b"\n\udcff.png'
+    Path(name).write_bytes(png)
+    predict(Inputs((name,), ()), tmp_path / "results.csv", open_client)
+    expected = 'source,index,digit,confidence,status,error\n"a, ""b""\n\udcff.png",0,7,17.000000,ok,\n'
+    assert (tmp_path / "results.csv").read_text("utf-8", "surrogateescape") == expected
 
 
 @pytest.mark.parametrize(
@@ -115,13 +126,13 @@ def test_a_full_disk_is_said(
     [
         (
             "Error received from SDK harness: Traceback (most recent call last):\n  File ...\n"
-            "serving.client.errors.ClientError: a.gz: damaged. Get it. [while running 'Predict']\n\n\tat org.apache",
+            "serving.client.client.ClientError: a.gz: damaged. Get it. [while running 'Predict']\n\n\tat org.apache",
             r"^a\.gz: damaged\. Get it\.$",
         ),
         ("Connection refused\n\tat org.apache", "^The Beam engine failed: Connection refused$"),
     ],
 )
-def test_what_workers_elsewhere_say_is_told_in_one_line(
+def test_errors_of_remote_workers_become_one_line(
     text: str,
     message: str,
     inputs: Inputs,
@@ -135,3 +146,72 @@ def test_what_workers_elsewhere_say_is_told_in_one_line(
     monkeypatch.setattr("apache_beam.Pipeline.run", fail)
     with pytest.raises(ClientError, match=message):
         predict(inputs, tmp_path / "results.csv", open_client)
+
+
+def test_progress_counts_the_rows_of_all_parts(
+    inputs: Inputs, tmp_path: Path, open_client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    reported = {2: Event(), 5: Event()}
+
+    def on_progress(num_rows: int) -> None:
+        seen.append(num_rows)
+        reported.get(num_rows, Event()).set()
+
+    def write_by_hand(parts: object, predict_part: Any, beam_arguments: object) -> int:
+        folder = predict_part._folder
+        (folder / "other.csv").write_text("one\n")
+        (folder / "part-0.csv").write_text("a.png,0,7,1,ok,\n" * 2)
+        assert reported[2].wait(10)
+        with (folder / "part-0.csv").open("a") as part:
+            part.write("a.png,0,7,1,ok,\n")
+        (folder / "part-1.csv").write_text("a.png,0,7,1,ok,\n" * 2)
+        assert reported[5].wait(10)
+        return 5
+
+    monkeypatch.setattr(bulk, "_run", write_by_hand)
+    assert predict(inputs, tmp_path / "results.csv", open_client, on_progress=on_progress).num_results == 5
+    assert seen == sorted(seen)
+
+
+RECORDS = [b"one", b"", b"three" * 100]
+
+
+@pytest.fixture(params=["GZIP", ""])
+def record_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "examples.tfrecord"
+    with tf.io.TFRecordWriter(str(path), request.param) as writer:
+        for record in RECORDS:
+            writer.write(record)
+    return path
+
+
+def test_records_have_their_index(record_file: Path) -> None:
+    items = list(read_records(str(record_file)))
+    assert [item.content for item in items] == RECORDS
+    assert [(item.source, item.index) for item in items] == [(str(record_file), index) for index in range(3)]
+
+
+@pytest.mark.parametrize("num_missing", [10, 508])
+def test_a_truncated_record_file_is_refused(record_file: Path, num_missing: int) -> None:
+    """In the last record, and in its header, which TensorFlow's own reader would not notice."""
+    is_gzip = record_file.read_bytes().startswith(b"\x1f\x8b")
+    content = gzip.decompress(record_file.read_bytes()) if is_gzip else record_file.read_bytes()
+    cut = content[: len(content) - num_missing]
+    record_file.write_bytes(gzip.compress(cut) if is_gzip else cut)
+    with pytest.raises(ClientError, match=r"damaged after 2 record\(s\), or not a TFRecord: [^']*\. Get the file"):
+        list(read_records(str(record_file)))
+
+
+def test_files_that_are_not_tfrecords(tmp_path: Path) -> None:
+    file = tmp_path / "examples.gz"
+    with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
+        writer.write(RECORDS[0])
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(ClientError, match=r"damaged after 1 record\(s\).* ended before the end-of-stream marker was"):
+        list(read_records(str(file)))
+    file.write_text("notes, and many of them")
+    with pytest.raises(ClientError, match=r"after 0 record\(s\), or not a TFRecord: .* Mismatch of length mask\."):
+        list(read_records(str(file)))
+    with pytest.raises(ClientError, match=rf"^{tmp_path}: cannot be read: Is a directory\.$"):
+        list(read_records(str(tmp_path)))

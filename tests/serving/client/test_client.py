@@ -1,72 +1,121 @@
-"""What a client makes of what an endpoint answers."""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving.client.answers import Answer
-from serving.client.client import Client, ServedOutputs
-from serving.client.errors import ClientError, RejectedInputError
+from serving.client import client
+from serving.client.client import Answer, Client, ClientError, Input, RejectedInputError, predict_inputs
 
 
-class Endpoint:
-    """Answers as it is told."""
-
+class FakeClient(Client):
     def __init__(self, outputs: dict[str, Any] | Exception) -> None:
         self.outputs = outputs
-        self.requests: list[tuple[str, str, Sequence[bytes]]] = []
-        self.closed = False
-
-    def ask(self, signature: str, input_name: str, values: Sequence[bytes]) -> ServedOutputs:
-        self.requests.append((signature, input_name, values))
-        if isinstance(self.outputs, Exception):
-            raise self.outputs
-        return ServedOutputs({name: np.asarray(value) for name, value in self.outputs.items()}, 17)
+        self.requests: list[tuple[str, Sequence[bytes]]] = []
 
     def close(self) -> None:
-        self.closed = True
+        pass
+
+    def _ask(self, signature: str, values: Sequence[bytes]) -> tuple[Mapping[str, np.ndarray], int | None]:
+        self.requests.append((signature, values))
+        if isinstance(self.outputs, Exception):
+            raise self.outputs
+        return {name: np.asarray(value) for name, value in self.outputs.items()}, 17
 
 
-def test_answers_of_images_and_of_records(column_outputs: dict[str, Any]) -> None:
-    endpoint = Endpoint(column_outputs)
-    client = Client(endpoint)
+def test_images_and_records_are_answered(column_outputs: dict[str, Any]) -> None:
+    fake = FakeClient(column_outputs)
     expected = [
         Answer(7, 0.75, (0.0,) * 7 + (0.75, 0.25, 0.0), "ok", 17),
         Answer(-1, 0.1, (0.1,) * 10, "blank", 17),
     ]
-    assert client.predict([b"a", b"b"]) == expected
-    assert client.predict_examples([b"c", b"d"]) == expected
-    assert endpoint.requests == [
-        ("serving_default", "image_bytes", [b"a", b"b"]),
-        ("examples", "examples", [b"c", b"d"]),
-    ]
-    client.close()
-    assert endpoint.closed
+    assert fake.predict([b"a", b"b"]) == expected
+    assert fake.predict_examples([b"c", b"d"]) == expected
+    assert fake.predict([]) == []
+    assert fake.requests == [("serving_default", [b"a", b"b"]), ("examples", [b"c", b"d"])]
 
 
-def test_nothing_is_asked_about_nothing() -> None:
-    endpoint = Endpoint(ClientError("asked"))
-    assert Client(endpoint).predict([]) == []
-    assert not endpoint.requests
+def test_a_model_that_is_not_a_digit_classifier(column_outputs: dict[str, Any]) -> None:
+    with pytest.raises(ClientError, match=r"for 3 input\(s\) it returned 2 digit, .* expected 3 each of digit, conf"):
+        FakeClient(column_outputs).predict([b"a", b"b", b"c"])
+    with pytest.raises(ClientError, match=r"not a digit classifier: .* returned none of its outputs"):
+        FakeClient({"scores": [[0.5]]}).predict([b"a"])
 
 
-def test_another_model_is_told_apart(column_outputs: dict[str, Any]) -> None:
-    with pytest.raises(ClientError, match=r"to 3 image\(s\) it answered 2 × probabilities, .* expected 3 × prob"):
-        Client(Endpoint(column_outputs)).predict([b"a", b"b", b"c"])
-    with pytest.raises(ClientError, match=r"not a model of the digit classifier: .* nothing that it should"):
-        Client(Endpoint({"scores": [[0.5]]})).predict([b"a"])
-
-
-def test_what_the_model_sees() -> None:
-    endpoint = Endpoint({"image": np.full((1, 28, 28), 3)})
-    seen = Client(endpoint).normalize([b"a"])
+def test_normalized_images() -> None:
+    fake = FakeClient({"image": np.full((1, 28, 28), 3)})
+    seen = fake.normalize([b"a"])
     assert (seen.dtype, seen.shape, seen.min()) == (np.float32, (1, 28, 28), 3)
-    assert endpoint.requests == [("normalize", "image_bytes", [b"a"])]
+    assert fake.requests == [("normalize", [b"a"])]
 
 
 @pytest.mark.parametrize("outputs", [RejectedInputError("no such signature"), {"scores": [0.5]}])
-def test_a_model_that_cannot_tell_what_it_sees(outputs: Any) -> None:
-    with pytest.raises(ClientError, match=r"does not tell what it sees \(.*\). One that was pushed before there was a"):
-        Client(Endpoint(outputs)).normalize([b"a"])
+def test_a_model_without_normalized_images(outputs: Any) -> None:
+    with pytest.raises(ClientError, match=r"does not show what it sees \(.*\). If it is older than the signature"):
+        FakeClient(outputs).normalize([b"a"])
+
+
+class Model:
+    """Answers with the first byte, and rejects batches with an `x` in them."""
+
+    def __init__(self) -> None:
+        self.requests: list[list[bytes]] = []
+
+    def predict(self, contents: Sequence[bytes]) -> list[Answer]:
+        self.requests.append(list(contents))
+        if b"x" in contents:
+            raise RejectedInputError("this is an x\nand a stack trace")
+        return [Answer(content[0], 1.0, (), "ok", None) for content in contents]
+
+
+def inputs(text: str) -> list[Input]:
+    return [Input("file", index, letter.encode()) for index, letter in enumerate(text)]
+
+
+def test_batches_are_full_and_results_in_order() -> None:
+    model = Model()
+    results = list(predict_inputs(inputs("abcde"), model.predict, batch_size=2))
+    assert model.requests == [[b"a", b"b"], [b"c", b"d"], [b"e"]]
+    assert [chr(result.answer.digit) for result in results if result.answer] == list("abcde")
+    assert [result.item.index for result in results] == [0, 1, 2, 3, 4]
+
+
+def test_batches_are_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MAX_BATCH_BYTES", 5)
+    model = Model()
+    contents = (b"aa", b"bbb", b"c", b"dddddddd", b"e")
+    list(predict_inputs([Input("file", 0, content) for content in contents], model.predict, batch_size=10))
+    assert model.requests == [[b"aa", b"bbb"], [b"c"], [b"dddddddd"], [b"e"]]
+
+
+def test_only_the_wrong_inputs_of_a_batch_fail() -> None:
+    model = Model()
+    unreadable = Input("text.png", 0, b"", "this is not an image")
+    results = list(predict_inputs([unreadable, *inputs("axb")], model.predict, batch_size=4))
+    assert [(result.answer is not None, result.error) for result in results] == [
+        (False, "this is not an image"),
+        (True, ""),
+        (False, "this is an x"),
+        (True, ""),
+    ]
+    assert model.requests == [[b"a", b"x", b"b"], [b"a"], [b"x"], [b"b"]]
+
+
+def test_inputs_are_read_as_they_are_sent() -> None:
+    read = []
+
+    def reading() -> Iterator[Input]:
+        for item in inputs("abcdef"):
+            read.append(item)
+            yield item
+
+    next(predict_inputs(reading(), Model().predict, batch_size=2))
+    assert len(read) == 3
+
+
+def test_a_model_that_cannot_be_asked_ends_the_predictions() -> None:
+    def predict(_contents: Sequence[bytes]) -> list[Answer]:
+        raise ClientError("connection refused")
+
+    with pytest.raises(ClientError, match=r"^connection refused$"):
+        list(predict_inputs(inputs("ab"), predict, batch_size=1))
