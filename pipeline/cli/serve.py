@@ -1,4 +1,4 @@
-"""The command of `digits` that serves the pushed models, for development."""
+"""Serves the pushed models on the command line, for development."""
 
 import ipaddress
 import logging
@@ -26,13 +26,25 @@ _port = click.IntRange(0, 65535)
 @workspace_option
 @config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
-@click.option("--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="0: any.")
-@click.option("--grpc-port", type=_port, default=DEFAULT_GRPC_PORT, show_default=True, help="0: any.")
+@click.option("--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="0 for any free port.")
+@click.option("--grpc-port", type=_port, default=DEFAULT_GRPC_PORT, show_default=True, help="0 for any free port.")
 @click.option(
-    "--max-body", type=click.IntRange(1, 1024), default=64, show_default=True, help="Largest request, in MiB."
+    "--max-body", type=click.IntRange(1, 1024), default=64, show_default=True, help="Maximum size of a request, in MiB."
 )
-@click.option("--max-batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Most images in one.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="Seconds.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Images per request.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Seconds per request.",
+)
 def serve(
     workspace: str | None,
     config: Path | None,
@@ -43,10 +55,10 @@ def serve(
     max_batch: int,
     timeout: float,
 ) -> None:
-    """Serve the pushed models over REST and gRPC, as TF Serving does, with a web page to draw on.
+    """Serve the pushed models over REST and gRPC, like TF Serving, with a web page to draw on.
 
-    A server for development: it needs no Docker, follows what is pushed, and speaks TF Serving's APIs. For production
-    use TF Serving itself: docs/serving.md.
+    A server for development: it needs no Docker, loads new versions as they are pushed, and provides TF Serving's
+    APIs. For production use TF Serving itself: docs/serving.md.
     """
     limits = {
         "max_body_bytes": max_body * _MEBIBYTE,
@@ -60,9 +72,9 @@ def serve(
         log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
         click.echo("This is a server for development. For production use TF Serving: see docs/serving.md.")
         if not _is_loopback(host):
-            click.echo(f"Warning: {host} is open to other machines, without a password or encryption.", err=True)
-        click.echo(f"Loading what is in {settings.serving_root} (Ctrl+C stops; log: {log_file})")
-        # A folder that is not there cannot be watched; the first run will need it, too.
+            click.echo(f"Warning: {host} is open to other machines, without authentication or encryption.", err=True)
+        click.echo(f"Loading models from {settings.serving_root} (Ctrl+C stops; log: {log_file})")
+        # A missing folder cannot be watched, and the first run needs it anyway.
         settings.serving_root.mkdir(parents=True, exist_ok=True)
         with library_output_to(log_file, sys.stdout) as terminal:
             _serve(settings, limits, (host, rest_port, grpc_port), terminal)
@@ -79,7 +91,7 @@ def _serve(settings: "Settings", limits: Mapping[str, Any], address: tuple[str, 
         try:
             click.echo(line, file=terminal)
         except OSError:
-            # Nobody is there to read it any more; neither this nor what follows may end the server.
+            # The terminal is gone, which must not stop the server, now or with later lines.
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), terminal.fileno())
 

@@ -102,7 +102,8 @@ class LoadedModel:
             The number of warm-up requests.
 
         Raises:
-            ModelLoadError: A request cannot be read or fails; TF Serving does not serve such a model either.
+            ModelLoadError: A request cannot be read or fails; TF Serving does not serve such a model either. The model
+                is closed.
         """
         file = self._directory / _WARM_UP_FILE
         num_requests = 0
@@ -120,6 +121,7 @@ class LoadedModel:
         except Exception as error:
             is_damaged = isinstance(error, tf.errors.DataLossError | DecodeError)
             reason = f"{file} is damaged: {error}" if is_damaged else error
+            self.close()
             raise ModelLoadError(f"{self._directory}: warm-up request {num_requests}: {reason}") from error
         return num_requests
 

@@ -72,8 +72,6 @@ _HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.UNIMPLEMENTED: HTTPStatus.NOT_IMPLEMENTED,
 }
-# TF Serving's status of a cancelled request.
-_CLIENT_CLOSED_REQUEST = 499
 
 _logger = logging.getLogger(__name__)
 
@@ -120,8 +118,8 @@ class RestApi:
                 response.force_close()
             return response
         except ConnectionError:
-            # The client has disconnected and gets no response.
-            return web.Response(status=_CLIENT_CLOSED_REQUEST)
+            # The client has disconnected and gets no response: TF Serving's status of a cancelled request.
+            return web.Response(status=499)
         except Exception:
             _logger.exception("%s %s failed.", request.method, path)
             return _error_response(grpc.StatusCode.INTERNAL, "Internal error; see the log of the server.")

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
@@ -21,8 +21,6 @@ _MAX_VERSION = 2**63 - 1
 
 OnVersionChange = Callable[[str, ModelVersionStatus], None]
 """Called with the name of a model and the new status of one of its versions."""
-
-_Result = TypeVar("_Result")
 
 _logger = logging.getLogger(__name__)
 
@@ -241,12 +239,14 @@ class ModelWatcher:
             await self.models[name].follow({})
 
     async def _load(self, directory: Path) -> LoadedModel:
-        return await self._in_thread(_load_and_warm_up, directory)
+        model = await self._in_thread(LoadedModel, directory)
+        await self._in_thread(model.warm_up)
+        return model
 
     async def _close(self, model: LoadedModel) -> None:
         await self._in_thread(model.close)
 
-    def _in_thread(self, function: Callable[..., _Result], *arguments: object) -> Awaitable[_Result]:
+    def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
     def _log_new(self, problems: set[str]) -> None:
@@ -318,22 +318,8 @@ def _choose_versions(config: ModelConfig, versions: Mapping[int, Path]) -> dict[
             return {number: versions[number] for number in newest}
 
 
-def _load_and_warm_up(directory: Path) -> LoadedModel:
-    model = LoadedModel(directory)
-    try:
-        model.warm_up()
-    except BaseException:
-        model.close()
-        raise
-    return model
-
-
 def _file_states(directory: Path) -> frozenset:
-    states = set()
-    # Files may disappear in the meantime.
+    # A file may disappear in the meantime; then the files have changed anyway.
     with suppress(OSError):
-        for path in directory.rglob("*"):
-            with suppress(OSError):
-                state = path.stat()
-                states.add((path, state.st_mtime_ns, state.st_size, state.st_ino))
-    return frozenset(states)
+        return frozenset((path, path.stat().st_mtime_ns, path.stat().st_size) for path in directory.rglob("*"))
+    return frozenset()

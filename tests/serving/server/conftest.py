@@ -1,6 +1,7 @@
 """A development server with both APIs on free ports."""
 
 import asyncio
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import pytest
 from serving.server.interface import ServerOptions
 from serving.server.run import Addresses, running_server
 
+TIMEOUT_SECONDS = 300
+
 MODELS_CONFIG = """
 model_config_list { config {
   name: "digits"
@@ -20,6 +23,16 @@ model_config_list { config {
   version_labels { key: "stable" value: 1 }
 } }
 """
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs tests that are coroutines."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), TIMEOUT_SECONDS))
+    return True
 
 
 @dataclass(frozen=True)

@@ -66,10 +66,6 @@ def test_the_default_signature(model: LoadedModel, png: bytes) -> None:
     assert model.run("", {"image_bytes": images})["confidence"].tolist() == [7, 7]
 
 
-def test_an_empty_batch(model: LoadedModel) -> None:
-    assert model.run("pixels", {"image": np.zeros((0, 28, 28), np.float32)})["probabilities"].shape == (0, 10)
-
-
 @pytest.mark.parametrize(
     ("signature", "inputs", "message"),
     [

@@ -46,48 +46,44 @@ async def answering(server: ModelServer, images: np.ndarray, **fields: Any) -> i
     return answered.version.value
 
 
-def test_an_answer_names_its_version_and_signature(root: Path, serve: Serve, tiny_model: Publish, png: bytes) -> None:
+async def test_an_answer_names_its_version_and_signature(
+    root: Path, serve: Serve, tiny_model: Publish, png: bytes
+) -> None:
     tiny_model(root / "digits", 5)
 
-    async def scenario() -> None:
-        async with serve(root) as (server, _):
-            inputs = {"image_bytes": np.array([png, png, png], object)}
-            answered, outputs = await server.predict(spec(signature=""), inputs, api="GRPC")
-            assert answered == spec(5, signature="serving_default")
-            assert outputs["digit"].tolist() == [5, 5, 5]
-            page = server.metrics.page().decode()
-            assert ':tensorflow:serving:request_count{model_name="digits",status="OK"} 1.0' in page
-            assert ':tensorflow:serving:request_example_counts_sum{model="digits"} 3.0' in page
-            assert 'API="Predict",entrypoint="GRPC",model_name="digits"} 1.0' in page
-
-    asyncio.run(scenario())
+    async with serve(root) as (server, _):
+        inputs = {"image_bytes": np.array([png, png, png], object)}
+        answered, outputs = await server.predict(spec(signature=""), inputs, api="GRPC")
+        assert answered == spec(5, signature="serving_default")
+        assert outputs["digit"].tolist() == [5, 5, 5]
+        page = server.metrics.page().decode()
+        assert ':tensorflow:serving:request_count{model_name="digits",status="OK"} 1.0' in page
+        assert ':tensorflow:serving:request_example_counts_sum{model="digits"} 3.0' in page
+        assert 'API="Predict",entrypoint="GRPC",model_name="digits"} 1.0' in page
 
 
-def test_versions_and_labels_of_models_config(
+async def test_versions_and_labels_of_models_config(
     root: Path, serve: Serve, tiny_model: Publish, pixels: np.ndarray
 ) -> None:
     for version in (1, 2):
         tiny_model(root / "digits", version)
     (root / "models.config").write_text(TWO_VERSIONS)
 
-    async def scenario() -> None:
-        async with serve(root) as (server, _):
-            choices: list[tuple[dict[str, Any], int]] = [
-                ({}, 2),
-                ({"version": 1}, 1),
-                ({"label": "stable"}, 1),
-                ({"label": "canary"}, 2),
-            ]
-            for choice, expected in choices:
-                assert await answering(server, pixels, **choice) == expected
-            assert server.signatures(spec(label="stable"))[0] == 1
-            number, signatures = server.signatures(spec())
-            assert (number, set(signatures)) == (2, {"serving_default", "pixels", "examples", "normalize"})
-            assert [status.version for status in server.statuses(spec())] == [2, 1]
-            (status,) = server.statuses(spec(label="stable"))
-            assert (status.version, status.state) == (1, ModelVersionStatus.AVAILABLE)
-
-    asyncio.run(scenario())
+    async with serve(root) as (server, _):
+        choices: list[tuple[dict[str, Any], int]] = [
+            ({}, 2),
+            ({"version": 1}, 1),
+            ({"label": "stable"}, 1),
+            ({"label": "canary"}, 2),
+        ]
+        for choice, expected in choices:
+            assert await answering(server, pixels, **choice) == expected
+        assert server.signatures(spec(label="stable"))[0] == 1
+        number, signatures = server.signatures(spec())
+        assert (number, set(signatures)) == (2, {"serving_default", "pixels", "examples", "normalize"})
+        assert [status.version for status in server.statuses(spec())] == [2, 1]
+        (status,) = server.statuses(spec(label="stable"))
+        assert (status.version, status.state) == (1, ModelVersionStatus.AVAILABLE)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +100,7 @@ def test_versions_and_labels_of_models_config(
         (spec(), None, ("logits",), "INVALID_ARGUMENT", "^output tensor alias not found in signature: logits"),
     ],
 )
-def test_bad_requests_are_refused_and_counted(
+async def test_bad_requests_are_refused_and_counted(
     root: Path,
     serve: Serve,
     tiny_model: Publish,
@@ -118,39 +114,16 @@ def test_bad_requests_are_refused_and_counted(
     tiny_model(root / "digits", 2)
     (root / "models.config").write_text(TWO_VERSIONS)
 
-    async def scenario() -> None:
-        async with serve(root, max_batch_size=2) as (server, _):
-            images = pixels if inputs is None else np.zeros((inputs, 28, 28), np.float32)
-            with pytest.raises(ServingError, match=message) as error:
-                await server.predict(target, {"image": images}, outputs)
-            assert error.value.code.name == code
-            # Clients cannot create metrics by inventing names.
-            name = "" if target.name == "none" else "digits"
-            counted = f':tensorflow:serving:request_count{{model_name="{name}",status="{code}"}} 1.0'
-            assert counted in server.metrics.page().decode()
-            assert await answering(server, pixels) == 2
-
-    asyncio.run(scenario())
-
-
-def test_missing_models_and_versions_have_no_status_and_no_signatures(
-    root: Path, serve: Serve, tiny_model: Publish
-) -> None:
-    tiny_model(root / "digits", 2)
-
-    async def scenario() -> None:
-        async with serve(root) as (server, _):
-            with pytest.raises(ServingError, match="^Could not find any versions of model none$") as error:
-                server.statuses(spec(name="none"))
-            assert error.value.code is grpc.StatusCode.NOT_FOUND
-            with pytest.raises(ServingError, match="^Could not find version 3 of model digits$"):
-                server.statuses(spec(3))
-            with pytest.raises(ServingError, match="^Unrecognized servable version label: stable$"):
-                server.statuses(spec(label="stable"))
-            with pytest.raises(ServingError, match=r"^Servable not found for request: Specific\(digits, 3\)$"):
-                server.signatures(spec(3))
-
-    asyncio.run(scenario())
+    async with serve(root, max_batch_size=2) as (server, _):
+        images = pixels if inputs is None else np.zeros((inputs, 28, 28), np.float32)
+        with pytest.raises(ServingError, match=message) as error:
+            await server.predict(target, {"image": images}, outputs)
+        assert error.value.code.name == code
+        # Clients cannot create metrics by inventing names.
+        name = "" if target.name == "none" else "digits"
+        counted = f':tensorflow:serving:request_count{{model_name="{name}",status="{code}"}} 1.0'
+        assert counted in server.metrics.page().decode()
+        assert await answering(server, pixels) == 2
 
 
 class Gate:
@@ -182,7 +155,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(monkeypatch)
 
 
-def test_swaps_under_load_fail_no_request_and_mix_no_versions(
+async def test_swaps_under_load_fail_no_request_and_mix_no_versions(
     root: Path, serve: Serve, tiny_model: Publish, pixels: np.ndarray
 ) -> None:
     num_swaps = 20
@@ -197,87 +170,75 @@ def test_swaps_under_load_fail_no_request_and_mix_no_versions(
             newest = version
             answers[newest] += 1
 
-    async def scenario() -> None:
-        async with serve(root) as (server, changes):
-            is_over = asyncio.Event()
-            clients = [asyncio.create_task(client(server, is_over)) for _ in range(8)]
-            for version in range(2, num_swaps + 2):
-                await asyncio.to_thread(tiny_model, root / "digits", version)
-                await changes.wait_for(version - 1, "END")
-            is_over.set()
-            await asyncio.gather(*clients)
-            status = server.statuses(spec())[0]
-            assert (status.version, status.state) == (num_swaps + 1, ModelVersionStatus.AVAILABLE)
-
-    asyncio.run(scenario())
+    async with serve(root) as (server, changes):
+        is_over = asyncio.Event()
+        clients = [asyncio.create_task(client(server, is_over)) for _ in range(8)]
+        for version in range(2, num_swaps + 2):
+            await asyncio.to_thread(tiny_model, root / "digits", version)
+            await changes.wait_for(version - 1, "END")
+        is_over.set()
+        await asyncio.gather(*clients)
+        status = server.statuses(spec())[0]
+        assert (status.version, status.state) == (num_swaps + 1, ModelVersionStatus.AVAILABLE)
     assert set(answers) >= set(range(2, num_swaps + 1))
 
 
-def test_a_version_is_unloaded_after_its_running_requests(
+async def test_a_version_is_unloaded_after_its_running_requests(
     root: Path, serve: Serve, tiny_model: Publish, pixels: np.ndarray, gate: Gate
 ) -> None:
     tiny_model(root / "digits", 1, warm_up=False)
 
-    async def scenario() -> None:
-        async with serve(root) as (server, changes):
-            session = weakref.ref(server._watcher.models["digits"].find(None).model._session)
-            running = asyncio.create_task(answering(server, pixels[:1]))
-            await gate.wait_for_arrival()
-            tiny_model(root / "digits", 2, warm_up=False)
-            await changes.wait_for(1, "UNLOADING")
-            assert await answering(server, pixels) == 2
-            with pytest.raises(ServingError, match=r"Specific\(digits, 1\)"):
-                await answering(server, pixels, version=1)
-            assert session() is not None
-            assert ("digits", 1, "END") not in changes.reached
-            gate.open()
-            assert await running == 1
-            await changes.wait_for(1, "END")
-            async with asyncio.timeout(60):
-                while session():
-                    await asyncio.sleep(0.01)
-
-    asyncio.run(scenario())
+    async with serve(root) as (server, changes):
+        session = weakref.ref(server._watcher.models["digits"].find(None).model._session)
+        running = asyncio.create_task(answering(server, pixels[:1]))
+        await gate.wait_for_arrival()
+        tiny_model(root / "digits", 2, warm_up=False)
+        await changes.wait_for(1, "UNLOADING")
+        assert await answering(server, pixels) == 2
+        with pytest.raises(ServingError, match=r"Specific\(digits, 1\)"):
+            await answering(server, pixels, version=1)
+        assert session() is not None
+        assert ("digits", 1, "END") not in changes.reached
+        gate.open()
+        assert await running == 1
+        await changes.wait_for(1, "END")
+        async with asyncio.timeout(60):
+            while session():
+                await asyncio.sleep(0.01)
 
 
-def test_a_stopping_server_answers_running_requests_only(
+async def test_a_stopping_server_answers_running_requests_only(
     root: Path, serve: Serve, tiny_model: Publish, pixels: np.ndarray, gate: Gate
 ) -> None:
     tiny_model(root / "digits", 1, warm_up=False)
 
-    async def scenario() -> None:
-        async with serve(root, grace_seconds=60) as (server, _):
-            running = asyncio.create_task(answering(server, pixels[:1]))
-            await gate.wait_for_arrival()
-            stopping = asyncio.create_task(server.stop())
-            await asyncio.sleep(0)
-            with pytest.raises(ServingError, match="is stopping") as error:
-                await answering(server, pixels)
-            assert error.value.code is grpc.StatusCode.UNAVAILABLE
-            gate.open()
-            assert await running == 1
-            await stopping
-            (status,) = server.statuses(spec())
-            assert status.state == ModelVersionStatus.END
-
-    asyncio.run(scenario())
+    async with serve(root, grace_seconds=60) as (server, _):
+        running = asyncio.create_task(answering(server, pixels[:1]))
+        await gate.wait_for_arrival()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(ServingError, match="is stopping") as error:
+            await answering(server, pixels)
+        assert error.value.code is grpc.StatusCode.UNAVAILABLE
+        gate.open()
+        assert await running == 1
+        await stopping
+        (status,) = server.statuses(spec())
+        assert status.state == ModelVersionStatus.END
 
 
-def test_a_request_that_outlasts_the_grace_period_fails(
+async def test_a_request_that_outlasts_the_grace_period_fails(
     root: Path, serve: Serve, tiny_model: Publish, pixels: np.ndarray, gate: Gate
 ) -> None:
     tiny_model(root / "digits", 1, warm_up=False)
 
-    async def scenario() -> None:
-        async with serve(root, grace_seconds=0) as (server, changes):
-            running = asyncio.create_task(answering(server, pixels[:1]))
-            await gate.wait_for_arrival()
-            stopping = asyncio.create_task(server.stop())
-            await changes.wait_for(1, "END")
-            gate.open()
-            with pytest.raises(ServingError, match="closed") as error:
-                await running
-            assert error.value.code is grpc.StatusCode.UNAVAILABLE
-            await stopping
-
-    asyncio.run(scenario())
+    async with serve(root, grace_seconds=0) as (server, changes):
+        running = asyncio.create_task(answering(server, pixels[:1]))
+        await gate.wait_for_arrival()
+        stopping = asyncio.create_task(server.stop())
+        await changes.wait_for(1, "END")
+        gate.open()
+        with pytest.raises(ServingError, match="closed") as error:
+            await running
+        assert error.value.code is grpc.StatusCode.UNAVAILABLE
+        await stopping

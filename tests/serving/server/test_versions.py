@@ -2,7 +2,8 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -118,68 +119,55 @@ def loader(tmp_path: Path) -> Loader:
     return Loader(tmp_path)
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), timeout=60))
-
-
 def states(model: ServedModel) -> list[str]:
     return [f"{status.version} {state_name(status.state)}" for status in model.statuses()]
 
 
-def test_the_old_version_is_unloaded_when_the_new_one_is_available(loader: Loader) -> None:
-    async def scenario() -> None:
-        assert await loader.follow(7) == ["7 START", "7 LOADING", "7 AVAILABLE"]
-        assert await loader.follow(8) == [
-            "8 START",
-            "8 LOADING",
-            "8 AVAILABLE",
-            "7 UNLOADING",
-            "free 7",
-            "7 END",
-        ]
-        assert loader.model.find(None).number == 8
-        assert states(loader.model) == ["8 AVAILABLE", "7 END"]
-        assert await loader.follow(8) == []
-
-    run(scenario)
+async def test_the_old_version_is_unloaded_when_the_new_one_is_available(loader: Loader) -> None:
+    assert await loader.follow(7) == ["7 START", "7 LOADING", "7 AVAILABLE"]
+    assert await loader.follow(8) == [
+        "8 START",
+        "8 LOADING",
+        "8 AVAILABLE",
+        "7 UNLOADING",
+        "free 7",
+        "7 END",
+    ]
+    assert loader.model.find(None).number == 8
+    assert states(loader.model) == ["8 AVAILABLE", "7 END"]
+    assert await loader.follow(8) == []
 
 
-def test_a_version_is_freed_after_its_last_request_and_does_not_delay_others(loader: Loader) -> None:
-    async def scenario() -> None:
-        await loader.follow(7)
-        busy = loader.model.find(None)
-        busy.acquire()
-        busy.acquire()
-        await loader.follow(8)
-        await loader.follow(9)
-        busy.release()
-        await asyncio.sleep(0)
-        assert states(loader.model) == ["9 AVAILABLE", "8 END", "7 UNLOADING"]
-        assert "free 7" not in loader.events
-        busy.release()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert loader.events[-2:] == ["free 7", "7 END"]
-
-    run(scenario)
+async def test_a_version_is_freed_after_its_last_request_and_does_not_delay_others(loader: Loader) -> None:
+    await loader.follow(7)
+    busy = loader.model.find(None)
+    busy.acquire()
+    busy.acquire()
+    await loader.follow(8)
+    await loader.follow(9)
+    busy.release()
+    await asyncio.sleep(0)
+    assert states(loader.model) == ["9 AVAILABLE", "8 END", "7 UNLOADING"]
+    assert "free 7" not in loader.events
+    busy.release()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert loader.events[-2:] == ["free 7", "7 END"]
 
 
-def test_the_old_version_stays_until_a_broken_one_is_fixed(loader: Loader) -> None:
-    async def scenario() -> None:
-        await loader.follow(7)
-        loader.broken = {8}
-        assert await loader.follow(8) == ["8 START", "8 LOADING", "8 END"]
-        newest = loader.model.statuses()[0]
-        error = newest.status
-        assert (error.error_code, error.error_message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "8 is broken")
-        assert loader.model.find(None).number == 7
-        assert await loader.follow(8) == []
-        loader.broken.clear()
-        os.utime(loader.folder(8) / "saved_model.pb", (1, 1))
-        assert "8 AVAILABLE" in await loader.follow(8)
-        assert states(loader.model) == ["8 AVAILABLE", "7 END"]
-
-    run(scenario)
+async def test_the_old_version_stays_until_a_broken_one_is_fixed(loader: Loader) -> None:
+    await loader.follow(7)
+    loader.broken = {8}
+    assert await loader.follow(8) == ["8 START", "8 LOADING", "8 END"]
+    newest = loader.model.statuses()[0]
+    error = newest.status
+    assert (error.error_code, error.error_message) == (grpc.StatusCode.INVALID_ARGUMENT.value[0], "8 is broken")
+    assert loader.model.find(None).number == 7
+    assert await loader.follow(8) == []
+    loader.broken.clear()
+    os.utime(loader.folder(8) / "saved_model.pb", (1, 1))
+    assert "8 AVAILABLE" in await loader.follow(8)
+    assert states(loader.model) == ["8 AVAILABLE", "7 END"]
 
 
 @pytest.mark.parametrize(
@@ -196,58 +184,38 @@ def test_the_old_version_stays_until_a_broken_one_is_fixed(loader: Loader) -> No
         ([], ["8 UNLOADING", "free 8", "8 END"]),
     ],
 )
-def test_following_other_versions(loader: Loader, numbers: Iterable[int], done: list[str]) -> None:
-    async def scenario() -> None:
-        await loader.follow(8)
-        assert await loader.follow(*numbers) == done
-
-    run(scenario)
+async def test_following_other_versions(loader: Loader, numbers: Iterable[int], done: list[str]) -> None:
+    await loader.follow(8)
+    assert await loader.follow(*numbers) == done
 
 
-def test_versions_that_are_not_served(loader: Loader) -> None:
-    async def scenario() -> None:
-        with pytest.raises(ServingError, match=r"Servable not found for request: Latest\(digits\)") as error:
-            loader.model.find(None)
-        assert error.value.code is grpc.StatusCode.NOT_FOUND
-        await loader.follow(7)
-        with pytest.raises(ServingError, match=r"Servable not found for request: Specific\(digits, 8\)"):
-            loader.model.find(8)
-
-    run(scenario)
+async def test_close_frees_versions_in_use(loader: Loader) -> None:
+    await loader.follow(7)
+    loader.model.find(None).acquire()
+    await loader.follow(8)
+    await loader.model.close()
+    assert {"free 7", "free 8"} <= set(loader.events)
+    assert states(loader.model) == ["8 END", "7 END"]
 
 
-def test_close_frees_versions_in_use(loader: Loader) -> None:
-    async def scenario() -> None:
-        await loader.follow(7)
-        loader.model.find(None).acquire()
-        await loader.follow(8)
-        await loader.model.close()
-        assert {"free 7", "free 8"} <= set(loader.events)
-        assert states(loader.model) == ["8 END", "7 END"]
-
-    run(scenario)
-
-
-def watch(root: Path, changes: Any, scenario: Callable[[ModelWatcher], Awaitable[None]]) -> None:
-    async def inside() -> None:
-        watcher = ModelWatcher(ServerOptions(root, poll_seconds=0.01), changes)
-        await watcher.start()
-        try:
-            await scenario(watcher)
-        finally:
-            await watcher.stop()
-
-    asyncio.run(inside())
+@asynccontextmanager
+async def watching(root: Path, changes: Any) -> AsyncIterator[ModelWatcher]:
+    watcher = ModelWatcher(ServerOptions(root, poll_seconds=0.01), changes)
+    await watcher.start()
+    try:
+        yield watcher
+    finally:
+        await watcher.stop()
 
 
 def newest(watcher: ModelWatcher) -> int:
     return watcher.models["digits"].find(None).number
 
 
-def test_new_versions_and_models_are_loaded_and_removed_ones_unloaded(
+async def test_new_versions_and_models_are_loaded_and_removed_ones_unloaded(
     root: Path, tiny_model: Publish, changes: Any
 ) -> None:
-    async def scenario(watcher: ModelWatcher) -> None:
+    async with watching(root, changes) as watcher:
         with pytest.raises(ServingError, match="Servable not found"):
             newest(watcher)
         tiny_model(root / "digits", 1)
@@ -261,16 +229,15 @@ def test_new_versions_and_models_are_loaded_and_removed_ones_unloaded(
         await changes.wait_for(2, "END")
         assert newest(watcher) == 1
 
-    watch(root, changes, scenario)
 
-
-def test_models_config_may_change_and_is_ignored_while_it_is_wrong(
+async def test_models_config_may_change_and_is_ignored_while_it_is_wrong(
     root: Path, tiny_model: Publish, changes: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_model(root / "digits", 1)
     tiny_model(root / "digits", 2)
 
-    async def scenario(watcher: ModelWatcher) -> None:
+    caplog.set_level(logging.ERROR)
+    async with watching(root, changes) as watcher:
         assert newest(watcher) == 2
         (root / "models.config").write_text("models: digits")
         async with asyncio.timeout(60):
@@ -280,9 +247,6 @@ def test_models_config_may_change_and_is_ignored_while_it_is_wrong(
         write_config(root, 'name: "digits" model_version_policy { specific { versions: 1 } }')
         await changes.wait_for(2, "END")
         assert newest(watcher) == 1
-
-    with caplog.at_level(logging.ERROR):
-        watch(root, changes, scenario)
     assert "models.config: not a ModelServerConfig" in caplog.messages[0]
 
 
@@ -293,44 +257,37 @@ def test_models_config_may_change_and_is_ignored_while_it_is_wrong(
         ("saved_model.pb", "digits/1: "),
     ],
 )
-def test_a_version_that_does_not_load_or_warm_up_is_not_served(
+async def test_a_version_that_does_not_load_or_warm_up_is_not_served(
     root: Path, tiny_model: Publish, changes: Any, file: str, message: str
 ) -> None:
     version = tiny_model(root / "digits", 1)
     (version / file).write_bytes(b"damaged" * 9)
 
-    async def scenario(watcher: ModelWatcher) -> None:
+    async with watching(root, changes) as watcher:
         (status,) = watcher.models["digits"].statuses()
         assert message in status.status.error_message
         with pytest.raises(ServingError, match="Servable not found"):
             newest(watcher)
 
-    watch(root, changes, scenario)
 
-
-def test_a_model_without_a_folder_is_logged_once_and_the_others_are_served(
+async def test_a_model_without_a_folder_is_logged_once_and_the_others_are_served(
     root: Path, tiny_model: Publish, changes: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_model(root / "digits", 1)
     write_config(root, 'name: "clothes" } config { name: "digits"')
 
-    async def scenario(watcher: ModelWatcher) -> None:
+    caplog.set_level(logging.ERROR)
+    async with watching(root, changes) as watcher:
         assert newest(watcher) == 1
         tiny_model(root / "digits", 2)
         await changes.wait_for(1, "END")
-
-    with caplog.at_level(logging.ERROR):
-        watch(root, changes, scenario)
     (message,) = caplog.messages
     assert "clothes: [Errno 2] No such file or directory" in message
 
 
-def test_a_serving_folder_that_cannot_be_read_at_the_start(tmp_path: Path, changes: Any) -> None:
-    async def scenario(watcher: ModelWatcher) -> None:
-        pytest.fail("The watcher has started.")
-
+async def test_a_serving_folder_that_cannot_be_read_at_the_start(tmp_path: Path, changes: Any) -> None:
     with pytest.raises(FileNotFoundError, match="none"):
-        watch(tmp_path / "none", changes, scenario)
+        await ModelWatcher(ServerOptions(tmp_path / "none"), changes).start()
     (tmp_path / "models.config").write_text("models: digits")
     with pytest.raises(LabelError, match="models.config"):
-        watch(tmp_path, changes, scenario)
+        await ModelWatcher(ServerOptions(tmp_path), changes).start()
