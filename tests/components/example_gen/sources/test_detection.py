@@ -9,38 +9,35 @@ import pytest
 
 from components.example_gen.sources.detection import find_data, open_source, resolve_span
 from components.example_gen.sources.errors import DataError
-from components.example_gen.sources.source import Record
+from tests.support.image_data import RECORDS, csv_text, read_all, refuse, write_csv, write_idx, write_images, write_npz
 
-Write = Callable[..., Path]
-ReadAll = Callable[..., list[Record]]
-Refuse = Callable[..., None]
 LAYOUTS = r"expected an npz file .*, a folder of four IDX files .*, a folder of class folders 0 to 9 .*, or a CSV file"
 
 
-def test_detects_a_file_by_content(write_npz: Write, csv_text: Callable[..., str], tmp_path: Path) -> None:
-    assert open_source(str(write_npz().rename(tmp_path / "a"))).format == "npz"
+def test_detects_a_file_by_content(tmp_path: Path) -> None:
+    assert open_source(str(write_npz(tmp_path).rename(tmp_path / "a"))).format == "npz"
     (tmp_path / "b").write_bytes(gzip.compress(csv_text().encode("utf-8-sig")))
     assert open_source(str(tmp_path / "b")).format == "CSV"
 
 
-def test_files_have_full_uris(write_npz: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_npz()
+def test_files_have_full_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_npz(tmp_path)
     monkeypatch.chdir(path.parent)
     assert open_source("mnist.npz").files == open_source(f"file://{path}").files == (f"file://{path}",)
 
 
-@pytest.mark.parametrize("layout", ["npz", "idx", "images", "csv"])
-def test_reads_other_file_systems(read_all: ReadAll, layout: str, request: pytest.FixtureRequest) -> None:
-    path = request.getfixturevalue(f"write_{layout}")()
+@pytest.mark.parametrize("write", [write_npz, write_idx, write_images, write_csv])
+def test_reads_other_file_systems(tmp_path: Path, write: Callable[[Path], Path]) -> None:
+    path = write(tmp_path / write.__name__)
     memory = fsspec.filesystem("memory")
     memory.makedirs("/digits", exist_ok=True)
     memory.put(str(path), "/digits/", recursive=True)
-    remote = open_source(f"memory://digits/{path.name}/")
-    assert all(uri.startswith("memory://") for uri in remote.files)
-    assert read_all(remote, 5) == read_all(open_source(str(path)))
+    remote = f"memory://digits/{path.name}"
+    assert all(uri.startswith("memory://") for uri in open_source(remote).files)
+    assert read_all(f"{remote}/", 5) == read_all(path)
 
 
-def test_refuses_a_missing_path(tmp_path: Path, refuse: Refuse) -> None:
+def test_refuses_a_missing_path(tmp_path: Path) -> None:
     refuse(tmp_path / "none.npz", f"^{tmp_path}/none.npz: found nothing at this path, {LAYOUTS}.*; correct the path")
 
 
@@ -52,12 +49,12 @@ def test_refuses_a_missing_path(tmp_path: Path, refuse: Refuse) -> None:
         (b"\x1f\x8b broken, " * 9, "corrupt gzip data"),
     ],
 )
-def test_refuses_another_file(tmp_path: Path, refuse: Refuse, content: bytes, found: str) -> None:
+def test_refuses_another_file(tmp_path: Path, content: bytes, found: str) -> None:
     (tmp_path / "a.bin").write_bytes(content)
     refuse(tmp_path / "a.bin", f"a.bin: found {found}")
 
 
-def test_refuses_another_folder(tmp_path: Path, refuse: Refuse) -> None:
+def test_refuses_another_folder(tmp_path: Path) -> None:
     refuse(tmp_path, f": found a folder with nothing, {LAYOUTS}")
     (tmp_path / "notes.txt").touch()
     (tmp_path / "mnist.npz").touch()
@@ -66,22 +63,22 @@ def test_refuses_another_folder(tmp_path: Path, refuse: Refuse) -> None:
     refuse(tmp_path, f": found a folder with 'cats', 'mnist.npz', 'notes.txt', {LAYOUTS}")
 
 
-def test_refuses_two_complete_idx_data_sets(write_idx: Write, refuse: Refuse) -> None:
-    write_idx(prefix="emnist-digits-", test="test")
-    folder = write_idx(prefix="emnist-mnist-", test="test")
+def test_refuses_two_complete_idx_data_sets(tmp_path: Path) -> None:
+    write_idx(tmp_path / "idx", prefix="emnist-digits-", test="test")
+    folder = write_idx(tmp_path / "idx", prefix="emnist-mnist-", test="test")
     refuse(folder, r"idx: found IDX files emnist-\w+-\* and IDX files emnist-\w+-\*, expected one data set; keep each")
 
 
-def test_prefers_the_complete_idx_data_set(write_idx: Write, read_all: ReadAll, expected: list[Record]) -> None:
-    folder = write_idx()
-    write_idx(prefix="kmnist-")
+def test_prefers_the_complete_idx_data_set(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "idx")
+    write_idx(tmp_path / "idx", prefix="kmnist-")
     (folder / "kmnist-t10k-labels-idx1-ubyte").unlink()
-    assert read_all(open_source(str(folder))) == expected
+    assert read_all(folder) == RECORDS
 
 
-def test_refuses_two_layouts_in_one_folder(write_images: Write, write_idx: Write, refuse: Refuse) -> None:
-    write_images("both")
-    folder = write_idx("both")
+def test_refuses_two_layouts_in_one_folder(tmp_path: Path) -> None:
+    write_images(tmp_path / "both")
+    folder = write_idx(tmp_path / "both")
     (folder / "train.csv").touch()
     refuse(folder, r"both: found IDX files \* and folders of images and train.csv, expected one data set")
 
@@ -94,10 +91,8 @@ def test_refuses_two_layouts_in_one_folder(write_images: Write, write_idx: Write
         ("train-images-idx3-ubyte.gz", b"\x1f\x8b\xff damaged", "corrupt gzip data"),
     ],
 )
-def test_names_the_damage_of_a_file_with_a_known_name(
-    write_idx: Write, refuse: Refuse, name: str, content: bytes, found: str
-) -> None:
-    path = write_idx(suffix=".gz") / name
+def test_names_the_damage_of_a_file_with_a_known_name(tmp_path: Path, name: str, content: bytes, found: str) -> None:
+    path = write_idx(tmp_path / "idx", suffix=".gz") / name
     path.write_bytes(content)
     refuse(path, f"{name}: found {found}")
 
@@ -110,14 +105,12 @@ def test_names_the_damage_of_a_file_with_a_known_name(
         ("abfs://container/mnist.npz", "adlfs", "install that driver .*adlfs"),
     ],
 )
-def test_names_the_missing_driver(
-    monkeypatch: pytest.MonkeyPatch, refuse: Refuse, uri: str, driver: str, fix: str
-) -> None:
+def test_names_the_missing_driver(monkeypatch: pytest.MonkeyPatch, uri: str, driver: str, fix: str) -> None:
     monkeypatch.setitem(sys.modules, driver, None)
     refuse(uri, f"^{uri}: found no driver for this kind of URI, expected an installed fsspec driver; {fix}")
 
 
-def test_refuses_an_unknown_scheme(refuse: Refuse) -> None:
+def test_refuses_an_unknown_scheme() -> None:
     refuse("cloud://bucket/mnist.npz", "^cloud://bucket/mnist.npz: found a URI that cannot be opened .*cloud")
 
 
@@ -193,10 +186,9 @@ def test_refuses_a_wrong_span(spans: Path, pattern: str, span: int | None, messa
         resolve_span(f"{spans}/{pattern}", span)
 
 
-def test_a_version_has_the_path_the_span_and_the_fingerprint(tmp_path: Path, write_npz: Write) -> None:
+def test_a_version_has_the_path_the_span_and_the_fingerprint(tmp_path: Path) -> None:
     for span, last_label in ((1, 5), (2, 6), (10, 6)):
-        (tmp_path / f"span-{span}").mkdir()
-        write_npz(f"span-{span}/mnist.npz", y_test=np.array([0, 1, 2, 3, 4, 5, last_label]))
+        write_npz(tmp_path / f"span-{span}", y_test=np.array([0, 1, 2, 3, 4, 5, last_label]))
     pattern = str(tmp_path / "span-{SPAN}" / "mnist.npz")
     newest, one, two = (find_data(pattern, span) for span in (None, 1, 2))
     assert (newest.uri, newest.span) == (str(tmp_path / "span-10" / "mnist.npz"), 10)

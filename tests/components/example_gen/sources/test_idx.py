@@ -3,17 +3,12 @@ import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from components.example_gen.sources.detection import open_source
-from components.example_gen.sources.source import Record
-
-Write = Callable[..., Path]
-ReadAll = Callable[..., list[Record]]
-Refuse = Callable[..., None]
+from tests.support.image_data import RECORDS, read_all, refuse, write_idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 NAMES = (IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", LABELS)
@@ -22,51 +17,48 @@ NAMES = (IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", LABELS)
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("mark", ["-", "."])
 @pytest.mark.parametrize("test", ["t10k", "test"])
-def test_reads_all_styles_of_names(
-    write_idx: Write, read_all: ReadAll, expected: list[Record], suffix: str, mark: str, test: str
-) -> None:
-    folder = write_idx(suffix=suffix, mark=mark, test=test)
-    assert read_all(open_source(str(folder))) == expected
+def test_reads_all_styles_of_names(tmp_path: Path, suffix: str, mark: str, test: str) -> None:
+    folder = write_idx(tmp_path / "idx", suffix=suffix, mark=mark, test=test)
+    assert read_all(folder) == RECORDS
     for file in folder.iterdir():
-        assert read_all(open_source(str(file))) == expected, "one file stands for all four"
+        assert read_all(file) == RECORDS, "one file stands for all four"
 
 
-def test_detects_gzip_by_content(write_idx: Write, read_all: ReadAll, expected: list[Record]) -> None:
-    folder = write_idx(suffix=".gz")
+def test_detects_gzip_by_content(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "idx", suffix=".gz")
     for path in folder.iterdir():
         path.rename(path.with_suffix(""))
-    source = open_source(str(folder))
-    assert source.files == tuple(f"file://{folder}/{name}" for name in NAMES)
-    assert read_all(source) == expected
+    assert open_source(str(folder)).files == tuple(f"file://{folder}/{name}" for name in NAMES)
+    assert read_all(folder) == RECORDS
 
 
-def test_one_file_selects_its_data_set(write_idx: Write, read_all: ReadAll, expected: list[Record]) -> None:
-    write_idx(prefix="emnist-digits-", test="test")
-    folder = write_idx(prefix="kmnist-", test="test")
-    source = open_source(str(folder / "kmnist-test-images-idx3-ubyte"))
-    assert read_all(source) == expected
-    assert all("kmnist-" in uri for uri in source.files)
+def test_one_file_selects_its_data_set(tmp_path: Path) -> None:
+    write_idx(tmp_path / "idx", prefix="emnist-digits-", test="test")
+    folder = write_idx(tmp_path / "idx", prefix="kmnist-", test="test")
+    file = folder / "kmnist-test-images-idx3-ubyte"
+    assert read_all(file) == RECORDS
+    assert all("kmnist-" in uri for uri in open_source(str(file)).files)
 
 
-def test_transposes_emnist(write_idx: Write, read_all: ReadAll, expected: list[Record]) -> None:
-    records = read_all(open_source(str(write_idx(prefix="emnist-digits-", test="test", suffix=".gz"))), 5)
+def test_transposes_emnist(tmp_path: Path) -> None:
+    records = read_all(write_idx(tmp_path, prefix="emnist-digits-", test="test", suffix=".gz"), 5)
     assert records == [
-        record._replace(image=np.frombuffer(record.image, np.uint8).reshape(28, 28).T.tobytes()) for record in expected
+        record._replace(image=np.frombuffer(record.image, np.uint8).reshape(28, 28).T.tobytes()) for record in RECORDS
     ]
 
 
 @pytest.mark.parametrize(("prefix", "test"), [("", "t10k"), ("emnist-digits-", "test")])
 @pytest.mark.parametrize("part", ["train-images-idx3", "train-labels-idx1", "images-idx3", "labels-idx1"])
-def test_names_the_missing_file(write_idx: Write, refuse: Refuse, prefix: str, test: str, part: str) -> None:
+def test_names_the_missing_file(tmp_path: Path, prefix: str, test: str, part: str) -> None:
     name = f"{prefix}{part if part.startswith('train') else f'{test}-{part}'}-ubyte"
-    folder = write_idx(prefix=prefix, test=test)
+    folder = write_idx(tmp_path / "idx", prefix=prefix, test=test)
     (folder / name).unlink()
     refuse(folder, rf"/idx: found an incomplete IDX data set, expected {name}\[.gz\]; add it")
 
 
-def test_refuses_a_file_that_exists_twice(write_idx: Write, refuse: Refuse) -> None:
-    folder = write_idx()
-    write_idx(suffix=".gz")
+def test_refuses_a_file_that_exists_twice(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "idx")
+    write_idx(tmp_path / "idx", suffix=".gz")
     refuse(folder, f"/idx: found both {IMAGES} and {IMAGES}.gz, expected only one of them")
 
 
@@ -102,10 +94,8 @@ NUM_BYTES = 16 + 12 * 784
         ),
     ],
 )
-def test_refuses_unusable_files(
-    write_idx: Write, refuse: Refuse, name: str, change: Callable[[bytes], bytes], message: str
-) -> None:
-    path = write_idx() / name
+def test_refuses_unusable_files(tmp_path: Path, name: str, change: Callable[[bytes], bytes], message: str) -> None:
+    path = write_idx(tmp_path / "idx") / name
     path.write_bytes(change(path.read_bytes()))
     refuse(path.parent, rf"{name}(, record 5 \(counted from 0\))?: found {message}")
 
@@ -131,15 +121,15 @@ def packed(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
 )
 @pytest.mark.parametrize("name", [f"{IMAGES}.gz", f"{LABELS}.gz"])
 def test_refuses_unusable_gzipped_files(
-    write_idx: Write, refuse: Refuse, name: str, change: Callable[[bytes], bytes], message: str
+    tmp_path: Path, name: str, change: Callable[[bytes], bytes], message: str
 ) -> None:
-    path = write_idx(suffix=".gz") / name
+    path = write_idx(tmp_path / "idx", suffix=".gz") / name
     path.write_bytes(change(path.read_bytes()))
     refuse(path.parent, f"{name}: found {message}")
 
 
-def test_refuses_an_unknown_name(tmp_path: Path, write_idx: Write, refuse: Refuse, arrays: dict[str, Any]) -> None:
-    shutil.copy(write_idx() / IMAGES, tmp_path / "digits.idx")
+def test_refuses_an_unknown_name(tmp_path: Path) -> None:
+    shutil.copy(write_idx(tmp_path / "idx") / IMAGES, tmp_path / "digits.idx")
     refuse(tmp_path / "digits.idx", "digits.idx: found an IDX file with an unknown name, expected a name such as train")
     shutil.copy(tmp_path / "digits.idx", tmp_path / IMAGES)
     refuse(tmp_path / IMAGES, r"found an incomplete IDX data set, expected train-labels-idx1-ubyte\[.gz\]; add it")

@@ -7,21 +7,17 @@ from typing import Any
 import pytest
 
 from components.example_gen.sources.detection import open_source
-from components.example_gen.sources.source import Record
-
-ReadAll = Callable[..., list[Record]]
-Text = Callable[..., str]
-Refuse = Callable[..., None]
-Write = Callable[..., Path]
+from tests.support.image_data import RECORDS, csv_text, read_all, refuse, write_csv
 
 GRID = ",".join(["label"] + [f"{row}x{column}" for row in range(1, 29) for column in range(1, 29)])
 
 
-@pytest.fixture
-def expected_all(expected: list[Record]) -> list[Record]:
-    """The training records as those of a source without a test set."""
-    train = [record for record in expected if record.origin == "train"]
-    return [record._replace(origin="all", key=record.key.replace("train", "all")) for record in train]
+# The training records as those of a source without a test set.
+ALL_RECORDS = [
+    record._replace(origin="all", key=record.key.replace("train", "all"))
+    for record in RECORDS
+    if record.origin == "train"
+]
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -56,37 +52,25 @@ def as_text(change: Callable[[str], str]) -> Callable[[str], bytes]:
     ],
 )
 @pytest.mark.parametrize("name", ["digits.csv", "digits"])
-def test_reads_every_style(
-    tmp_path: Path,
-    csv_text: Text,
-    read_all: ReadAll,
-    expected_all: list[Record],
-    change: Callable[[str], bytes],
-    name: str,
-) -> None:
-    source = open_source(str(write(tmp_path / name, change(csv_text()))))
-    assert source.format == "CSV"
-    assert read_all(source) == read_all(source, 5) == read_all(source, 1) == expected_all
+def test_reads_every_style(tmp_path: Path, change: Callable[[str], bytes], name: str) -> None:
+    path = write(tmp_path / name, change(csv_text()))
+    assert read_all(path) == read_all(path, 5) == read_all(path, 1) == ALL_RECORDS
 
 
-def test_reads_more_text_than_pyarrow_parses_at_a_time(
-    tmp_path: Path, csv_text: Text, read_all: ReadAll, expected_all: list[Record]
-) -> None:
+def test_reads_more_text_than_pyarrow_parses_at_a_time(tmp_path: Path) -> None:
     header, rows = csv_text().split("\n", 1)
-    records = read_all(open_source(str(write(tmp_path / "digits.csv", f"{header}\n{rows * 100}"))), 1100)
-    assert [record[2:] for record in records] == [record[2:] for record in expected_all] * 100
+    records = read_all(write(tmp_path / "digits.csv", f"{header}\n{rows * 100}"), 1100)
+    assert [record[2:] for record in records] == [record[2:] for record in ALL_RECORDS] * 100
     assert records[-1].key == "all/001199"
 
 
-def test_ignores_a_test_set_without_labels(
-    csv_text: Text, write_csv: Write, read_all: ReadAll, expected_all: list[Record]
-) -> None:
-    folder = write_csv()
+def test_ignores_a_test_set_without_labels(tmp_path: Path) -> None:
+    folder = write_csv(tmp_path / "csv")
     write(folder / "test.csv", "\n".join(line.partition(",")[2] for line in csv_text("test").splitlines()))
-    source = open_source(str(folder))
-    assert source.files == (f"file://{folder}/train.csv",)
+    assert open_source(str(folder)).files == (f"file://{folder}/train.csv",)
+    assert read_all(folder) == ALL_RECORDS
     (folder / "test.csv").unlink()
-    assert read_all(source) == read_all(open_source(str(folder))) == expected_all
+    assert read_all(folder) == ALL_RECORDS
 
 
 @pytest.mark.parametrize(
@@ -110,9 +94,7 @@ def test_ignores_a_test_set_without_labels(
         (lambda text: gzip.compress(text.encode())[:-6] + bytes(6), "corrupt gzip data .CRC check failed"),
     ],
 )
-def test_refuses_unusable_files(
-    tmp_path: Path, csv_text: Text, refuse: Refuse, change: Callable[[str], Any], message: str
-) -> None:
+def test_refuses_unusable_files(tmp_path: Path, change: Callable[[str], Any], message: str) -> None:
     refuse(write(tmp_path / "a.csv", change(csv_text())), f"a.csv: found {message}")
 
 
@@ -129,9 +111,7 @@ def test_refuses_unusable_files(
         ("", "an empty cell"),
     ],
 )
-def test_names_the_wrong_cell(
-    tmp_path: Path, csv_text: Text, refuse: Refuse, row: int, column: int, cell: str, found: str
-) -> None:
+def test_names_the_wrong_cell(tmp_path: Path, row: int, column: int, cell: str, found: str) -> None:
     header, *rows = (line.split(",") for line in csv_text(first=1).splitlines())
     rows[row - 1][column] = cell
     text = "\n".join(",".join(cells) for cells in [header, *rows])
@@ -153,21 +133,13 @@ def test_names_the_wrong_cell(
         (lambda line: re.sub("^[0-9]+", "11", line), ", column label: found label 11, expected a class from 0 to 9"),
     ],
 )
-def test_names_the_wrong_row(
-    tmp_path: Path, csv_text: Text, refuse: Refuse, row: int, change: Callable[[str], str], message: str
-) -> None:
+def test_names_the_wrong_row(tmp_path: Path, row: int, change: Callable[[str], str], message: str) -> None:
     lines = csv_text().splitlines()
     lines[row] = change(lines[row])
     refuse(write(tmp_path / "a.csv", "\n".join(lines)), f"a.csv, row {row}{message}")
 
 
-def test_names_the_first_of_two_ragged_rows(tmp_path: Path, csv_text: Text, refuse: Refuse) -> None:
-    header, first, second, *_ = csv_text().splitlines()
-    text = "\n".join([header, f"{first},1", second.rpartition(",")[0]])
-    refuse(write(tmp_path / "a.csv", text), "a.csv, row 1: found 786 columns, expected 785 columns")
-
-
-def test_refuses_two_files_of_training_data(write_csv: Write, csv_text: Text, refuse: Refuse) -> None:
-    folder = write_csv()
+def test_refuses_two_files_of_training_data(tmp_path: Path) -> None:
+    folder = write_csv(tmp_path / "csv")
     write(folder / "train.csv.gz", gzip.compress(csv_text().encode()))
     refuse(folder, "csv: found both train.csv and train.csv.gz, expected only one of them")

@@ -6,26 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.example_gen.sources.detection import open_source
-from components.example_gen.sources.source import Record
-
-Write = Callable[..., Path]
-ReadAll = Callable[..., list[Record]]
-Refuse = Callable[..., None]
+from tests.support.image_data import RECORDS, read_all, refuse, write_npz
 
 MNIST = Path(__file__).parents[4] / "data" / "mnist.npz"
 
 
 @pytest.mark.parametrize("dtype", ["<i8", ">i4", "u8"])
-def test_reads_labels_of_any_integer_type(
-    write_npz: Write, read_all: ReadAll, expected: list[Record], dtype: str
-) -> None:
-    path = write_npz(y_train=(np.arange(12) % 10).astype(dtype))
-    assert read_all(open_source(str(path)), 5) == expected
+def test_reads_labels_of_any_integer_type(tmp_path: Path, dtype: str) -> None:
+    path = write_npz(tmp_path, y_train=(np.arange(12) % 10).astype(dtype))
+    assert read_all(path, 5) == RECORDS
 
 
-def test_reads_mnist(read_all: ReadAll) -> None:
-    records = read_all(open_source(str(MNIST)), 8192)
+def test_reads_mnist() -> None:
+    records = read_all(MNIST, 8192)
     assert [sum(record.origin == origin for record in records) for origin in ("train", "test")] == [60_000, 10_000]
     assert [record.label for record in records[:3]] == [5, 0, 4]
     assert records[60_000].key == "test/000000"
@@ -71,8 +64,8 @@ def images_with_nan() -> Any:
         ),
     ],
 )
-def test_refuses_unusable_arrays(write_npz: Write, refuse: Refuse, replaced: dict[str, Any], message: str) -> None:
-    refuse(write_npz(**replaced), f"mnist.npz{message}")
+def test_refuses_unusable_arrays(tmp_path: Path, replaced: dict[str, Any], message: str) -> None:
+    refuse(write_npz(tmp_path, **replaced), f"mnist.npz{message}")
 
 
 # Size and offset of the archive's directory: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.16.
@@ -91,10 +84,8 @@ def with_wrong_directory(data: bytes, field: int) -> bytes:
         pytest.param(lambda data: with_wrong_directory(data, 16), id="wrong offset of the directory"),
     ],
 )
-def test_refuses_a_damaged_archive(
-    write_npz: Write, refuse: Refuse, save: Any, damage: Callable[[bytes], bytes]
-) -> None:
-    path = write_npz(save=save)
+def test_refuses_a_damaged_archive(tmp_path: Path, save: Any, damage: Callable[[bytes], bytes]) -> None:
+    path = write_npz(tmp_path, save=save)
     path.write_bytes(damage(path.read_bytes()))
     refuse(path, "mnist.npz: found a damaged zip archive .*; download or copy it again")
 
@@ -102,10 +93,8 @@ def test_refuses_a_damaged_archive(
 @pytest.mark.parametrize("records_per_share", [5, 1000])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("key", ["x_train", "y_test"])
-def test_refuses_a_wrong_checksum(
-    write_npz: Write, refuse: Refuse, save: Any, records_per_share: int, key: str
-) -> None:
-    path = write_npz(save=save)
+def test_refuses_a_wrong_checksum(tmp_path: Path, save: Any, records_per_share: int, key: str) -> None:
+    path = write_npz(tmp_path, save=save)
     checksum = zipfile.ZipFile(path).getinfo(f"{key}.npy").CRC.to_bytes(4, "little")
     path.write_bytes(path.read_bytes().replace(checksum, b"\x01\x02\x03\x04"))
     refuse(path, r"found a damaged zip archive .*Bad CRC-32", records_per_share)
@@ -128,28 +117,24 @@ def npy(header: bytes) -> Callable[[bytes], bytes]:
         (lambda data: data + b"\0", f"{12 * 784 + 1} bytes after the header, expected {12 * 784} by its shape"),
     ],
 )
-def test_refuses_a_damaged_array(
-    write_npz: Write, refuse: Refuse, change: Callable[[bytes], bytes], message: str
-) -> None:
-    data = zipfile.ZipFile(write_npz()).read("x_train.npy")
-    path = write_npz(x_train=None)
+def test_refuses_a_damaged_array(tmp_path: Path, change: Callable[[bytes], bytes], message: str) -> None:
+    data = zipfile.ZipFile(write_npz(tmp_path)).read("x_train.npy")
+    path = write_npz(tmp_path, x_train=None)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("x_train.npy", change(data))
     refuse(path, f"mnist.npz, x_train: found {message}")
 
 
-def test_refuses_another_archive(tmp_path: Path, refuse: Refuse) -> None:
+def test_refuses_another_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "train.csv.zip", "w") as archive:
         archive.writestr("train.csv", "label,pixel0")
     refuse(tmp_path / "train.csv.zip", "found 'train.csv', but no array 'x_train', .* or extract the archive")
 
 
-def test_refuses_a_web_server_that_only_sends_whole_files(
-    write_npz: Write, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refuses_a_web_server_that_only_sends_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> bytes:
         raise ValueError("The HTTP server doesn't appear to support range requests. Only reading")
 
-    path = write_npz()
+    path = write_npz(tmp_path)
     monkeypatch.setattr(zipfile.ZipFile, "open", fail)
     refuse(path, r"mnist\.npz: found a web server that only sends whole files")
