@@ -1,1 +1,1 @@
-"""What the Trainer component runs, and what it exports."""
+"""The user module of the Trainer component: model, training and export."""

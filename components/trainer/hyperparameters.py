@@ -1,11 +1,11 @@
-"""What can be set about training: the `trainer` section of the settings, handed to `run_fn` as JSON."""
+"""Hyperparameters of the training: the `trainer` section of the settings, which `run_fn` receives as JSON."""
 
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field
 
 HYPERPARAMETERS_KEY = "hyperparameters"
-"""Key of `custom_config` under which `run_fn` finds them."""
+"""Key of the hyperparameters in `custom_config`."""
 
 NO_AUGMENTATION: Mapping[str, float] = {
     "rotation": 0.0,
@@ -14,23 +14,23 @@ NO_AUGMENTATION: Mapping[str, float] = {
     "shift": 0.0,
     "disturbed_share": 0.0,
 }
-"""The hyperparameters with which training images stay as they are."""
+"""Hyperparameters that turn augmentation off."""
 
 
 class Hyperparameters(BaseModel):
     """Settings of one training.
 
-    The defaults were chosen on the eval split; benchmarks/README.md states what they reach on test.
+    The defaults were chosen on the eval split; benchmarks/README.md has the results on test.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(8, ge=1, description="Passes over the train split, at most; early stopping may end sooner.")
+    epochs: int = Field(8, ge=1, description="Maximum passes over the train split; early stopping may end sooner.")
     batch_size: int = Field(128, ge=1, description="Images per step and device.")
     learning_rate: float = Field(0.01, gt=0, description="Peak of the warm-up and cosine decay schedule.")
     weight_decay: float = Field(0.02, ge=0, description="Decoupled weight decay of AdamW.")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of each label spread over all classes.")
-    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the last features dropped while training.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the last features dropped during training.")
     patience: int = Field(4, ge=1, description="Epochs without a better eval loss before training stops.")
     rotation: float = Field(10.0, ge=0, le=180, description="Augmentation: largest rotation, in degrees.")
     zoom: float = Field(0.1, ge=0, lt=1, description="Augmentation: largest relative change of width or height.")
@@ -40,7 +40,9 @@ class Hyperparameters(BaseModel):
         0.2,
         ge=0,
         le=1,
-        description="Augmentation: share of images that move further, are blurred, drawn over and such.",
+        description="Augmentation: share of images that move further, and may be blurred, occluded and so on.",
     )
-    low_confidence: float = Field(0.5, ge=0, le=1, description="Answers below this have status `low_confidence`.")
+    low_confidence: float = Field(
+        0.5, ge=0, le=1, description="Predictions with a lower confidence have the status `low_confidence`."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, dropout and augmentation.")

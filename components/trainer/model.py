@@ -1,4 +1,4 @@
-"""The network and how it is compiled: a small Keras 3 CNN that learns digits in a few minutes on two cores."""
+"""The network and its optimizer: a small Keras 3 CNN that learns digits in a few minutes on two cores."""
 
 import keras
 
@@ -12,15 +12,15 @@ _INITIAL_LEARNING_RATE_SHARE = 0.05
 def build_model(dropout: float) -> keras.Model:
     """Builds the classifier (253,354 parameters).
 
-    A 5x5 convolution of stride 2 halves the image before any other layer sees it, and most of the network works on a
-    quarter of its width and height: that makes it fast on a CPU at little cost in accuracy.
+    A 5x5 convolution of stride 2 halves the image first, and most layers work on a quarter of its width and height:
+    this is fast on a CPU at little cost in accuracy.
 
     Args:
-        dropout: Share of the last features dropped while training, from 0 to below 1.
+        dropout: Share of the last features dropped during training, from 0 to below 1.
 
     Returns:
-        A model from float32[n,28,28,1], standardized, to logits float32[n,10]. It holds no softmax: the loss is
-        steadier on logits, and the export divides them by the calibration temperature first.
+        A model from float32[n,28,28,1], standardized, to logits float32[n,10]. It has no softmax: the loss is
+        numerically more stable on logits, and the export first divides them by the calibration temperature.
     """
     image = keras.Input(IMAGE_SHAPE, name="image")
     features = _convolution(image, filters=32, size=5, strides=2)
@@ -36,7 +36,7 @@ def build_model(dropout: float) -> keras.Model:
 
 
 def compile_model(model: keras.Model, hyperparameters: Hyperparameters, num_steps: int) -> None:
-    """Compiles `model` with AdamW, a warm-up and cosine decay over the whole training, and label smoothing.
+    """Compiles the model with AdamW, warm-up and cosine decay of the learning rate, and label smoothing.
 
     Args:
         model: Model from images to logits float32[n,10].
@@ -62,6 +62,6 @@ def _convolution(inputs: keras.KerasTensor, filters: int, size: int, strides: in
     features = keras.layers.Conv2D(
         filters, size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(inputs)
-    # Batch norm makes a bias of the convolution redundant.
+    # Batch normalization makes a bias of the convolution redundant.
     features = keras.layers.BatchNormalization()(features)
     return keras.layers.ReLU()(features)

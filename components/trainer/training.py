@@ -1,9 +1,8 @@
-"""What the Trainer component runs: learn on train, choose and calibrate on eval, export for serving."""
+"""The `run_fn` of the Trainer component: trains on train, selects and calibrates on eval, and exports for serving."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,35 +10,35 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.trainer.calibration import fit_temperature
 from components.trainer.datasets import evaluation_batches, read_examples, training_batches
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
-from components.trainer.progress import ProgressLogger
-from components.trainer.signatures import DigitAnswers, export_model
+from components.trainer.signatures import ServingModel, export_model, fit_temperature
 
 logger = logging.getLogger(__name__)
+
+_UPDATES_PER_EPOCH = 10
 
 
 def run_fn(fn_args: FnArgs) -> None:
     """Trains, calibrates and exports; the Trainer component calls this.
 
     Args:
-        fn_args: Files of the train and eval splits, the Transform output, where to write the model
-            (`serving_model_dir`) and the TensorBoard logs (`model_run_dir`), and in
+        fn_args: Files of the train and eval splits, the Transform output, the folders of the model
+            (`serving_model_dir`) and of the TensorBoard logs (`model_run_dir`), and in
             `custom_config["hyperparameters"]` the fields of `Hyperparameters`.
     """
     hyperparameters = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
     transform = tft.TFTransformOutput(fn_args.transform_output)
     feature_spec = transform.transformed_feature_spec()
-    train = _load(fn_args.train_files, feature_spec)
-    evaluation = _load(fn_args.eval_files, feature_spec)
+    train = read_examples(fn_args.train_files, feature_spec)
+    evaluation = read_examples(fn_args.eval_files, feature_spec)
 
     model = train_model(train, evaluation, hyperparameters, Path(fn_args.model_run_dir))
     temperature = fit_temperature(*predict_logits(model, evaluation))
     logger.info("calibrated on eval: temperature %.3f", temperature)
-    answers = DigitAnswers(model, transform, temperature, hyperparameters.low_confidence)
-    export_model(answers, fn_args.serving_model_dir)
+    serving_model = ServingModel(model, transform, temperature, hyperparameters.low_confidence)
+    export_model(serving_model, fn_args.serving_model_dir)
 
 
 def train_model(
@@ -49,20 +48,22 @@ def train_model(
     log_dir: Path,
     strategy: tf.distribute.Strategy | None = None,
 ) -> keras.Model:
-    """Trains a new model until the eval loss no longer falls, and returns its best weights.
+    """Trains a new model until the eval loss stops falling, and restores its best weights.
 
     Args:
-        train: Dataset of (image float32[28,28,1], standardized, label int64[]) to learn from, of known size.
-        evaluation: The like, to stop and choose by.
-        hyperparameters: How to train.
-        log_dir: Where the TensorBoard logs go.
-        strategy: Devices to train on; all GPUs of this machine if there are any, else the CPU, if not given.
+        train: Training dataset of known size of (image float32[28,28,1], standardized, label int64[]).
+        evaluation: Dataset of the same kind, for early stopping and selection.
+        hyperparameters: Settings of the training.
+        log_dir: Folder of the TensorBoard logs.
+        strategy: Devices to train on; by default all GPUs of this machine, or the CPU if it has none.
 
     Returns:
         The trained model, from standardized images to logits.
     """
     keras.utils.set_random_seed(hyperparameters.seed)
-    strategy = strategy or _default_strategy()
+    if not strategy:
+        has_gpu = tf.config.list_physical_devices("GPU")
+        strategy = tf.distribute.MirroredStrategy() if has_gpu else tf.distribute.get_strategy()
     batches = training_batches(train, hyperparameters, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_model(hyperparameters.dropout)
@@ -78,7 +79,7 @@ def train_model(
             keras.callbacks.EarlyStopping(
                 monitor="val_loss", patience=hyperparameters.patience, restore_best_weights=True
             ),
-            ProgressLogger(len(batches)),
+            ProgressLogger(),
         ],
     )
     return model
@@ -87,20 +88,35 @@ def train_model(
 def predict_logits(model: keras.Model, examples: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Returns the logits float32[n,10] and the labels int64[n] of a dataset of (image, label)."""
     batches = evaluation_batches(examples)
-    logits = model.predict(batches, verbose=0)
-    labels = np.concatenate([np.argmax(one_hot, axis=-1) for _, one_hot in batches.as_numpy_iterator()])
-    return logits, labels
+    labels = np.concatenate([one_hot.argmax(axis=-1) for _, one_hot in batches.as_numpy_iterator()])
+    return model.predict(batches, verbose=0), labels
 
 
-def _default_strategy() -> tf.distribute.Strategy:
-    if tf.config.list_physical_devices("GPU"):
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
+class ProgressLogger(keras.callbacks.Callback):
+    """Logs the results of each epoch at INFO, and the progress within it at DEBUG."""
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remembers the epoch and its start; Keras calls this."""
+        self._epoch = epoch + 1
+        self._epoch_start = time.monotonic()
 
-def _load(file_patterns: Sequence[str], feature_spec: Mapping[str, Any]) -> tf.data.Dataset:
-    # A split fits in memory as floats; parsing it again for each epoch would cost more than learning from it.
-    examples = read_examples(file_patterns, feature_spec).cache()
-    # TFRecords do not say how many they are; the schedule of the learning rate has to know.
-    size = examples.reduce(np.int64(0), lambda total, _: total + 1)
-    return examples.apply(tf.data.experimental.assert_cardinality(size))
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Logs about ten times per epoch; Keras calls this."""
+        num_steps = self.params["steps"]
+        if (batch + 1) % max(1, num_steps // _UPDATES_PER_EPOCH) == 0:
+            percent = 100 * (batch + 1) / num_steps
+            logger.debug("epoch %d/%d, %.0f %%", self._epoch, self.params["epochs"], percent)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Logs loss and accuracy on train and on eval; Keras calls this."""
+        values = logs or {}
+        logger.info(
+            "epoch %d/%d: loss %.4f, accuracy %.2f %%; eval %.4f, %.2f %% (%.0f s)",
+            self._epoch,
+            self.params["epochs"],
+            values["loss"],
+            100 * values["accuracy"],
+            values["val_loss"],
+            100 * values["val_accuracy"],
+            time.monotonic() - self._epoch_start,
+        )

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-import tfx.components  # noqa: F401 (before tensorflow_data_validation, which it prepares)
+import tfx.components  # noqa: F401 (TFDV needs it imported first)
 from tensorflow_data_validation import load_schema_text
 from tensorflow_transform.tf_metadata import schema_utils
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
@@ -14,7 +14,7 @@ from components.preprocessing import preprocessing_fn
 SCHEMA_FILE = Path(__file__).parents[2] / "data" / "schema.pbtxt"
 
 
-def test_train_is_standardized_and_the_graph_does_the_same_to_others(tmp_path: Path) -> None:
+def test_train_is_standardized_and_the_graph_applies_the_same_to_other_data(tmp_path: Path) -> None:
     schema = load_schema_text(str(SCHEMA_FILE))
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (20, 28, 28, 1))
@@ -40,7 +40,7 @@ def test_train_is_standardized_and_the_graph_does_the_same_to_others(tmp_path: P
     np.testing.assert_allclose(blank, (0 - images.mean()) / images.std(), rtol=1e-7)
 
 
-def test_the_schema_agrees_with_the_code() -> None:
+def test_the_schema_matches_the_code() -> None:
     features = {feature.name: feature for feature in load_schema_text(str(SCHEMA_FILE)).feature}
     assert set(features) == {"image", "label"}
     assert [dim.size for dim in features["image"].shape.dim] == [28, 28, 1]

@@ -25,7 +25,7 @@ from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import Answer, Report
 from components.serving_check.requests import SIGNATURES, Kind
 from components.trainer.model import build_model
-from components.trainer.signatures import DigitAnswers, export_model
+from components.trainer.signatures import ServingModel, export_model
 from components.verdict import Finding
 from registry.signatures import Signature, TensorForm
 from tests.components.serving_check.tiny_model import TinyModel, save
@@ -424,7 +424,7 @@ def check_here(check_afresh: Check, probe_here: Any, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def digit_answers() -> DigitAnswers:
+def serving_model() -> ServingModel:
     """What the Trainer exports, untrained."""
 
     class Standardization(tf.Module):
@@ -438,13 +438,13 @@ def digit_answers() -> DigitAnswers:
             return {"image": tf.io.FixedLenFeature([28, 28, 1], tf.int64)}
 
     keras.utils.set_random_seed(1)
-    return DigitAnswers(build_model(dropout=0.0), Standardization(), temperature=0.5, low_confidence=0.99)
+    return ServingModel(build_model(dropout=0.0), Standardization(), temperature=0.5, low_confidence=0.99)
 
 
 def test_what_the_trainer_exports_passes(
-    digit_answers: DigitAnswers, check_afresh: Check, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    serving_model: ServingModel, check_afresh: Check, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    export_model(digit_answers, str(tmp_path / "model"))
+    export_model(serving_model, str(tmp_path / "model"))
     with caplog.at_level(logging.INFO, logger="components"):
         findings = check_afresh(tmp_path / "model")
     assert refused(findings) == []
@@ -453,13 +453,13 @@ def test_what_the_trainer_exports_passes(
     assert "session-based loader: 4 signatures, median " in caplog.text
 
 
-def test_what_only_the_python_loader_can_load(digit_answers: DigitAnswers, check_afresh: Check, tmp_path: Path) -> None:
+def test_what_only_the_python_loader_can_load(serving_model: ServingModel, check_afresh: Check, tmp_path: Path) -> None:
     # keras-team/keras#20096: saved in this way, a Keras 3 model has its variables for Python only.
-    refusals = refused(check_afresh(save(digit_answers, tmp_path / "model")))
+    refusals = refused(check_afresh(save(serving_model, tmp_path / "model")))
     assert [refusal[:2] for refusal in refusals] == [
         ("good request", name) for name in ("serving_default", "pixels", "examples")
     ]
-    variables = {variable.path for variable in digit_answers.model.variables}
+    variables = {variable.path for variable in serving_model.model.variables}
     for *_, reason in refusals:
         error, _, variable = reason.partition(": Could not find variable ")
         assert error == "FailedPreconditionError"

@@ -1,4 +1,4 @@
-"""A transform graph and small data sets of its output, for the tests of what stands on them."""
+"""A transform graph, and small datasets in its output format."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-import tfx.components  # noqa: F401 (before tensorflow_data_validation, which it prepares)
+import tfx.components  # noqa: F401 (TFDV needs it imported first)
 from tensorflow_data_validation import load_schema_text
 from tensorflow_transform.tf_metadata import metadata_io
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
@@ -20,7 +20,7 @@ SCHEMA_FILE = Path(__file__).parents[3] / "data" / "schema.pbtxt"
 
 @pytest.fixture(scope="session")
 def transform(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
-    """Standardization learnt on images whose mean is 60 and whose standard deviation is 60."""
+    """Standardization of images with a mean of 60 and a standard deviation of 60."""
     folder = tmp_path_factory.mktemp("transform")
     metadata = DatasetMetadata(load_schema_text(str(SCHEMA_FILE)))
     raw = [{"image": np.full((28, 28, 1), value), "label": 0} for value in (0, 120)]
@@ -33,7 +33,7 @@ def transform(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput
 
 @pytest.fixture(scope="session")
 def make_examples() -> Callable[[int, int], tf.data.Dataset]:
-    """Makes standardized images that can be learnt: label k has a bright row of pixels at height 2k + 4."""
+    """Makes standardized images that can be learned: label k has bright rows of pixels from height 2k + 4."""
 
     def make(num_images: int, seed: int) -> tf.data.Dataset:
         random = np.random.default_rng(seed)

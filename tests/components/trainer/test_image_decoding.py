@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageSequence
 from PIL.Image import Resampling
 
-from components.trainer.image_decoding import LONGEST_SIDE, decode_luminance, read_headers
+from components.trainer.image_decoding import LONGEST_SIDE, decode_luminance, first_frame, read_headers
 
 Decode = Callable[..., list[np.ndarray]]
 
 
 @pytest.fixture(scope="module")
 def decode() -> Decode:
-    """Decodes files one after the other, of a batch of all."""
+    """Decodes the files of one batch, one after the other."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.int32)])
     def one_of(files: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
@@ -34,7 +34,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def drawing(mode: str = "RGB") -> Image.Image:
-    """Coloured rectangles and a slope, 40 pixels wide and 30 high."""
+    """Colored rectangles and a gradient, 40 pixels wide and 30 high."""
     pixels = np.full((30, 40, 3), 255, np.uint8)
     pixels[4:12, 6:30] = (200, 30, 60)
     pixels[15:25, 3:17] = (20, 90, 140)
@@ -44,7 +44,7 @@ def drawing(mode: str = "RGB") -> Image.Image:
 
 
 def luminance(image: Image.Image) -> np.ndarray:
-    """Luminance on white paper, by Pillow."""
+    """Luminance on white paper, computed by Pillow."""
     rgba = image.convert("RGBA")
     paper = Image.new("RGBA", rgba.size, "white")
     return np.asarray(Image.alpha_composite(paper, rgba).convert("RGB")) @ (0.299, 0.587, 0.114)
@@ -75,20 +75,20 @@ def test_formats_and_channels(decode: Decode, kind: str, mode: str, tolerance: f
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_what_is_transparent_shows_white_paper(decode: Decode, mode: str) -> None:
+def test_transparent_pixels_show_white_paper(decode: Decode, mode: str) -> None:
     image = drawing(mode)
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     # Pillow rounds after each step.
     np.testing.assert_allclose(decode(encode(image))[0], luminance(image), atol=1.1)
 
 
-def test_alpha_that_hides_everything_is_not_meant(decode: Decode) -> None:
+def test_alpha_that_hides_the_whole_image_is_ignored(decode: Decode) -> None:
     image = drawing("RGBA")
     image.putalpha(0)
     np.testing.assert_allclose(decode(encode(image, "BMP"))[0], luminance(drawing()), atol=0.1)
 
 
-def test_a_palette_with_transparent_colours(decode: Decode) -> None:
+def test_a_palette_with_transparent_colors(decode: Decode) -> None:
     image = drawing("P")
     (found,) = decode(encode(image, transparency=image.getpixel((10, 8))))
     np.testing.assert_allclose(found[4:12, 6:30], 255)
@@ -96,12 +96,12 @@ def test_a_palette_with_transparent_colours(decode: Decode) -> None:
 
 
 def test_sixteen_bits_per_channel(decode: Decode) -> None:
-    grey = np.asarray(drawing("L"))
-    (found,) = decode(encode(Image.fromarray(grey.astype(np.uint16) * 257)))
-    np.testing.assert_array_equal(found, grey)
+    gray = np.asarray(drawing("L"))
+    (found,) = decode(encode(Image.fromarray(gray.astype(np.uint16) * 257)))
+    np.testing.assert_array_equal(found, gray)
 
 
-def test_the_orientation_of_exif_is_not_applied(decode: Decode) -> None:
+def test_the_exif_orientation_is_not_applied(decode: Decode) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert decode(encode(drawing(), "JPEG", exif=exif))[0].shape == (30, 40)
@@ -114,7 +114,7 @@ def test_large_images_are_averaged(decode: Decode, width: int, height: int, mode
     (found,) = decode(encode(Image.fromarray(noise).convert(mode)))
     factor = -(-max(width, height) // LONGEST_SIDE)
     assert found.shape == (max(1, height // factor), max(1, width // factor))
-    # Pillow counts a pixel on the edge of an area wholly or not at all, so only means over more of them agree.
+    # Pillow counts a pixel on the edge of an area fully or not at all: only means over larger areas agree.
     coarse = (max(1, found.shape[1] // 8), max(1, found.shape[0] // 8))
     expected, averaged = (
         np.asarray(Image.fromarray(each.astype(np.float32)).resize(coarse, Resampling.BOX)) for each in (noise, found)
@@ -123,13 +123,13 @@ def test_large_images_are_averaged(decode: Decode, width: int, height: int, mode
     assert np.mean(found) == pytest.approx(np.mean(noise), abs=3)
 
 
-def test_a_thin_line_outlasts_averaging(decode: Decode) -> None:
+def test_a_thin_line_survives_averaging(decode: Decode) -> None:
     page = np.full((2000, 2000), 255, np.uint8)
     page[:, 1001] = 0
     assert decode(encode(Image.fromarray(page)))[0].min() == pytest.approx(255 * 7 / 8, abs=1)
 
 
-def test_no_image(decode: Decode) -> None:
+def test_files_of_other_formats_are_errors(decode: Decode) -> None:
     png = encode(drawing())
     message = r"image_bytes\[1 3\] is no PNG, JPEG, GIF or BMP file"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
@@ -146,7 +146,7 @@ def test_no_image(decode: Decode) -> None:
     ],
 )
 @pytest.mark.parametrize("share", [0.3, 0.7])
-def test_a_truncated_image(decode: Decode, kind: str, message: str, share: float) -> None:
+def test_a_truncated_image_is_an_error(decode: Decode, kind: str, message: str, share: float) -> None:
     encoded = encode(drawing(), kind)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode(encoded[: int(len(encoded) * share)])
@@ -174,14 +174,42 @@ def bmp(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("encoded", [png_header(30_000), gif(30_000, 1), gif(1, 30_000), jpeg(30_000), bmp(30_000)])
-def test_more_than_16_megapixels(decode: Decode, encoded: bytes) -> None:
+def test_more_than_16_megapixels_are_an_error(decode: Decode, encoded: bytes) -> None:
     message = r"image_bytes\[1\] is 30000 x 30000 pixels, 16 megapixels at most: reduce it"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode(encode(drawing()), encoded)
 
 
-def test_no_more_than_16_megapixels(decode: Decode) -> None:
+def test_the_limit_is_16_megapixels(decode: Decode) -> None:
     image = Image.new("L", (4000, 4000), 200)
     assert decode(encode(image))[0].shape == (250, 250)
     with pytest.raises(tf.errors.InvalidArgumentError, match="is 4001 x 4000 pixels"):
         decode(encode(image.resize((4001, 4000))))
+
+
+def animation(num_frames: int, **options: object) -> bytes:
+    random = np.random.default_rng(0)
+    first, *others = (Image.fromarray(random.integers(0, 256, (60, 50), dtype=np.uint8)) for _ in range(num_frames))
+    return encode(first, "GIF", save_all=True, append_images=others, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"comment": b"three" * 200}, {"duration": 40, "loop": 0}])
+@pytest.mark.parametrize("num_frames", [1, 4])
+def test_only_the_first_frame_of_a_gif_is_kept(options: dict[str, object], num_frames: int) -> None:
+    gif = animation(num_frames, **options)
+    cut, size = first_frame(tf.constant(gif))
+    assert size.numpy().tolist() == [60, 50]
+    with Image.open(io.BytesIO(cut.numpy())) as picture, Image.open(io.BytesIO(gif)) as whole:
+        assert [sum(1 for _ in ImageSequence.Iterator(each)) for each in (picture, whole)] == [1, num_frames]
+        whole.seek(0)
+        picture.seek(0)
+        np.testing.assert_array_equal(picture.convert("RGB"), whole.convert("RGB"))
+
+
+def test_the_search_in_a_truncated_gif_ends() -> None:
+    gif = animation(1, comment=b"seven" * 10)
+    cut = tf.function(first_frame, input_signature=[tf.TensorSpec([], tf.string)])
+    for length in range(4, len(gif), 37):
+        shortened = cut(tf.constant(gif[:length]))[0].numpy()
+        assert shortened.startswith(b"GIF8")
+        assert len(shortened) <= length + 1

@@ -1,4 +1,4 @@
-"""The normalization in the graph against one of NumPy, SciPy and Pillow, and against what must not matter."""
+"""Compares the normalization in the graph with a reference in NumPy, SciPy and Pillow, and tests its invariances."""
 
 import importlib.util
 import io
@@ -21,14 +21,14 @@ Normalize = Callable[[list[np.ndarray]], np.ndarray]
 
 @pytest.fixture(scope="module")
 def normalize() -> Normalize:
-    """Sends grey images as PNGs through the graph."""
+    """Passes gray images as PNGs through the graph."""
     graph = tf.function(normalize_images, input_signature=[tf.TensorSpec([None], tf.string)])
     return lambda images: graph(tf.constant([png(image) for image in images])).numpy()
 
 
 @pytest.fixture(scope="module")
 def draw_ink() -> Callable[..., np.ndarray]:
-    """Draws strokes as the samples are drawn."""
+    """Draws strokes like those of the samples."""
     spec = importlib.util.spec_from_file_location("draw_samples", PROJECT_ROOT / "data" / "samples" / "draw_samples.py")
     assert spec
     assert spec.loader
@@ -50,7 +50,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def on_paper(ink: np.ndarray, paper: float = 255, pen: float = 0, noise: float = 0, shade: float = 0) -> np.ndarray:
-    """Paper, lit less towards the right and the corners, with ink and the noise of a camera."""
+    """Paper, darker toward the right and the corners, with ink and the noise of a camera."""
     height, width = ink.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     light = 1 - shade * (x + (x * x + y * y) / 2) / 2
@@ -59,7 +59,7 @@ def on_paper(ink: np.ndarray, paper: float = 255, pen: float = 0, noise: float =
 
 
 def reference(image: np.ndarray) -> np.ndarray:
-    """The same steps as the graph's, by other means: running sums, SciPy's filters and solvers."""
+    """The steps of the graph with other tools: cumulative sums, SciPy's filters and solvers."""
     factor = -(-max(image.shape) // 256)
     luminance = image.astype(float)
     if factor > 1:
@@ -86,7 +86,7 @@ def reference(image: np.ndarray) -> np.ndarray:
 
 
 def area_means(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Means between edges, of which some may lie outside, where nothing is."""
+    """Means between edges; the outside of the image is zero."""
     for axis, edges in enumerate((rows, columns)):
         sums = np.insert(np.cumsum(image, axis=axis), 0, 0, axis=axis)
         places = np.arange(sums.shape[axis])
@@ -117,20 +117,20 @@ def surface_terms(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
-    """Nearly all within a level and a half; single pixels on the edge of a threshold may differ."""
+    """Nearly all pixels are within 1.5 levels; single ones near a threshold may differ."""
     difference = np.abs(found - expected)
     assert np.mean(difference > 1.5) < 0.004, (difference.max(), np.mean(difference > 1.5))
     assert difference.mean() < 0.1
 
 
 @pytest.mark.parametrize(("variant", "seed"), [("a", 0), ("b", 1)])
-def test_drawings_are_normalized_as_by_the_reference(
+def test_drawings_are_normalized_like_the_reference(
     normalize: Normalize, draw_ink: Callable[..., np.ndarray], variant: str, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     images = []
     for number in range(60):
-        # A multiple of two, which both reduce alike.
+        # Both average multiples of two in the same way.
         height, width = (int(2 * side) for side in random.integers(20, 200, 2))
         side = min(height, width) * random.uniform(0.4, 1.0)
         corner = random.uniform(0, 1, 2) * (height - side, width - side)
@@ -144,7 +144,7 @@ def test_drawings_are_normalized_as_by_the_reference(
         assert_close(found, reference(image))
 
 
-def test_rendered_digits_are_normalized_as_by_the_reference(normalize: Normalize, mnist: np.ndarray) -> None:
+def test_rendered_digits_are_normalized_like_the_reference(normalize: Normalize, mnist: np.ndarray) -> None:
     random = np.random.default_rng(2)
     images = []
     for digit in mnist:
@@ -156,26 +156,28 @@ def test_rendered_digits_are_normalized_as_by_the_reference(normalize: Normalize
         assert_close(found, reference(image))
 
 
-def test_most_images_of_mnist_stay_as_they_are(normalize: Normalize, mnist: np.ndarray) -> None:
+def test_most_images_of_mnist_do_not_change(normalize: Normalize, mnist: np.ndarray) -> None:
     difference = np.abs(normalize(list(mnist)) - mnist).max(axis=(1, 2))
     assert np.mean(difference < 10) > 0.9
 
 
 @pytest.mark.parametrize("noise", [0, 8])
-def test_inverted_images_are_the_same(normalize: Normalize, draw_ink: Callable[..., np.ndarray], noise: float) -> None:
+def test_inverted_images_return_the_same(
+    normalize: Normalize, draw_ink: Callable[..., np.ndarray], noise: float
+) -> None:
     image = on_paper(draw_ink(5, "a", (150, 150), (20, 30, 100), 6), 220, 50, noise)
     found, inverted = normalize([image, 255 - image])
     np.testing.assert_allclose(found, inverted, atol=0.01)
 
 
-def test_place_and_size_do_not_matter(normalize: Normalize, draw_ink: Callable[..., np.ndarray]) -> None:
+def test_position_and_size_do_not_matter(normalize: Normalize, draw_ink: Callable[..., np.ndarray]) -> None:
     for digit in range(10):
         small = on_paper(draw_ink(digit, "b", (100, 100), (10, 10, 80), 6))
         moved = on_paper(draw_ink(digit, "b", (240, 140), (150, 40, 80), 6))
         large = on_paper(draw_ink(digit, "b", (1600, 1600), (160, 160, 1280), 96))
         plain, plain_moved, plain_large = normalize([small, moved, large])
         np.testing.assert_allclose(plain, plain_moved, atol=0.01)
-        # A centre of mass halfway between two pixels is moved to one or the other.
+        # A center of mass halfway between two pixels moves to one or the other.
         shifted = [np.roll(plain_large, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
         assert min(np.abs(plain - image).mean() for image in shifted) < 5
 
@@ -187,7 +189,7 @@ def test_thin_strokes_do_not_vanish(normalize: Normalize, draw_ink: Callable[...
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (-10, -14), (34, 60)])
-def test_ink_on_the_border_is_no_paper(
+def test_ink_on_the_border_is_not_paper(
     normalize: Normalize, draw_ink: Callable[..., np.ndarray], corner: tuple[int, int]
 ) -> None:
     (found,) = normalize([on_paper(draw_ink(7, "b", (160, 160), (*corner, 120), 16), 210, 40, noise=4, shade=0.2)])
@@ -204,7 +206,7 @@ def test_a_long_tail_is_not_cut_off(normalize: Normalize) -> None:
     assert (rows[0], rows[-1]) == (8, 27)
 
 
-def test_specks_do_not_count(normalize: Normalize, draw_ink: Callable[..., np.ndarray]) -> None:
+def test_specks_are_ignored(normalize: Normalize, draw_ink: Callable[..., np.ndarray]) -> None:
     clean = on_paper(draw_ink(4, "a", (280, 280), (80, 80, 120), 10))
     dusty = clean.copy()
     dusty[10:12, 20:22] = dusty[250:252, 260:262] = 0
@@ -226,5 +228,5 @@ def test_an_image_does_not_depend_on_the_others(normalize: Normalize, mnist: np.
         np.testing.assert_array_equal(found, normalize([image])[0])
 
 
-def test_no_image_gives_none(normalize: Normalize) -> None:
+def test_an_empty_batch(normalize: Normalize) -> None:
     assert normalize_images(tf.constant([], tf.string)).shape == (0, 28, 28)

@@ -6,37 +6,38 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from scipy.special import softmax
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from components.trainer.model import build_model
-from components.trainer.signatures import DigitAnswers, export_model
+from components.trainer.signatures import ServingModel, export_model, fit_temperature
 
 OUTPUTS = {"probabilities", "digit", "confidence", "status"}
 
 
 @pytest.fixture(scope="module")
-def answers(transform: tft.TFTransformOutput) -> DigitAnswers:
+def serving_model(transform: tft.TFTransformOutput) -> ServingModel:
     tf.keras.utils.set_random_seed(1)
-    return DigitAnswers(build_model(dropout=0.0), transform, temperature=0.5, low_confidence=0.99)
+    return ServingModel(build_model(dropout=0.0), transform, temperature=0.5, low_confidence=0.99)
 
 
 @pytest.fixture(scope="module")
-def model_directory(answers: DigitAnswers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_directory(serving_model: ServingModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("model") / "1"
-    export_model(answers, str(directory))
+    export_model(serving_model, str(directory))
     return directory
 
 
 @pytest.fixture(scope="module")
 def requests(make_requests: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:
     images = np.zeros((5, 28, 28), np.uint8)
-    # Normalized they are the same: they fill the box, and their centre of mass is a little below and right of its.
+    # Normalization keeps them: they fill the box, and their center of mass is slightly below and right of its.
     images[:, 4:24, 4:24] = np.random.default_rng(0).integers(100, 256, (5, 20, 20), dtype=np.uint8)
     images[:, 18:23, 18:23] = 255
     return make_requests(images)
 
 
-def test_every_signature_gives_the_same_answers_in_both_loaders(
+def test_every_signature_returns_the_same_predictions_in_both_loaders(
     model_directory: Path,
     requests: dict[str, Any],
     eager_answers: Callable[[Path, dict[str, Any]], dict[str, np.ndarray]],
@@ -48,50 +49,52 @@ def test_every_signature_gives_the_same_answers_in_both_loaders(
         np.testing.assert_allclose(session[name], eager["pixels"], atol=1e-5)
 
 
-def test_answers_follow_from_the_probabilities(answers: DigitAnswers, requests: dict[str, Any]) -> None:
-    answer = answers.from_pixels(tf.constant(requests["pixels"]))
-    assert set(answer) == OUTPUTS
-    probabilities = answer["probabilities"].numpy()
+def test_digit_and_confidence_follow_from_the_probabilities(
+    serving_model: ServingModel, requests: dict[str, Any]
+) -> None:
+    prediction = serving_model.classify_pixels(tf.constant(requests["pixels"]))
+    assert set(prediction) == OUTPUTS
+    probabilities = prediction["probabilities"].numpy()
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
-    np.testing.assert_array_equal(answer["digit"], probabilities.argmax(axis=-1))
-    np.testing.assert_allclose(answer["confidence"], probabilities.max(axis=-1))
-    assert answer["probabilities"].dtype == answer["confidence"].dtype == tf.float32
-    assert answer["digit"].dtype == tf.int64
+    np.testing.assert_array_equal(prediction["digit"], probabilities.argmax(axis=-1))
+    np.testing.assert_allclose(prediction["confidence"], probabilities.max(axis=-1))
+    assert prediction["probabilities"].dtype == prediction["confidence"].dtype == tf.float32
+    assert prediction["digit"].dtype == tf.int64
 
 
 def test_probabilities_are_calibrated(
-    answers: DigitAnswers, transform: tft.TFTransformOutput, requests: dict[str, Any]
+    serving_model: ServingModel, transform: tft.TFTransformOutput, requests: dict[str, Any]
 ) -> None:
     pixels = tf.constant(requests["pixels"])
     standardized = transform.transform_features_layer()({"image": tf.cast(pixels, tf.int64)[..., tf.newaxis]})["image"]
-    logits = answers.model(standardized, training=False)
+    logits = serving_model.model(standardized, training=False)
     np.testing.assert_allclose(
-        answers.from_pixels(pixels)["probabilities"], tf.nn.softmax(logits / 0.5), rtol=1e-4, atol=1e-6
+        serving_model.classify_pixels(pixels)["probabilities"], tf.nn.softmax(logits / 0.5), rtol=1e-4, atol=1e-6
     )
 
 
-def test_status(answers: DigitAnswers) -> None:
+def test_the_status_of_faint_images(serving_model: ServingModel) -> None:
     faint = np.zeros((3, 28, 28), np.float32)
     faint[1, 5, 5], faint[2, 5, 5] = 31, 32
-    answer = answers.from_pixels(tf.constant(faint))
-    assert answer["status"].numpy().tolist() == [b"blank", b"blank", b"low_confidence"]
-    assert answer["digit"].numpy().tolist()[:2] == [-1, -1]
-    assert 0 <= answer["digit"].numpy()[2] <= 9
-    np.testing.assert_allclose(answer["probabilities"][0], [0.1] * 10)
+    prediction = serving_model.classify_pixels(tf.constant(faint))
+    assert prediction["status"].numpy().tolist() == [b"blank", b"blank", b"low_confidence"]
+    assert prediction["digit"].numpy().tolist()[:2] == [-1, -1]
+    assert 0 <= prediction["digit"].numpy()[2] <= 9
+    np.testing.assert_allclose(prediction["probabilities"][0], [0.1] * 10)
 
 
-def test_status_of_a_confident_answer(
-    answers: DigitAnswers, transform: tft.TFTransformOutput, requests: dict[str, Any]
+def test_the_status_of_a_confident_prediction(
+    serving_model: ServingModel, transform: tft.TFTransformOutput, requests: dict[str, Any]
 ) -> None:
-    confident = DigitAnswers(answers.model, transform, temperature=0.5, low_confidence=0.0)
+    confident = ServingModel(serving_model.model, transform, temperature=0.5, low_confidence=0.0)
     images = requests["pixels"].copy()
     images[0] = 0
-    answer = confident.from_pixels(tf.constant(images))
-    assert answer["status"].numpy().tolist() == [b"blank"] + [b"ok"] * 4
-    np.testing.assert_array_equal(answer["digit"][1:], tf.argmax(answer["probabilities"], axis=-1)[1:])
+    prediction = confident.classify_pixels(tf.constant(images))
+    assert prediction["status"].numpy().tolist() == [b"blank"] + [b"ok"] * 4
+    np.testing.assert_array_equal(prediction["digit"][1:], tf.argmax(prediction["probabilities"], axis=-1)[1:])
 
 
-def test_an_empty_batch_gets_no_answers(model_directory: Path) -> None:
+def test_an_empty_batch_returns_no_predictions(model_directory: Path) -> None:
     signatures = tf.saved_model.load(str(model_directory)).signatures
     empty = {
         "pixels": {"image": tf.zeros([0, 28, 28])},
@@ -107,15 +110,15 @@ def test_an_empty_batch_gets_no_answers(model_directory: Path) -> None:
         }
 
 
-def test_numbers_outside_the_range_are_clipped(answers: DigitAnswers) -> None:
+def test_pixels_outside_the_range_are_clipped(serving_model: ServingModel) -> None:
     wild = tf.constant([[[-50.0, 300.0] * 14] * 28])
     tame = tf.constant([[[0.0, 255.0] * 14] * 28])
     np.testing.assert_array_equal(
-        answers.from_pixels(wild)["probabilities"], answers.from_pixels(tame)["probabilities"]
+        serving_model.classify_pixels(wild)["probabilities"], serving_model.classify_pixels(tame)["probabilities"]
     )
 
 
-def test_what_the_network_sees(model_directory: Path, requests: dict[str, Any]) -> None:
+def test_normalize_returns_what_the_network_sees(model_directory: Path, requests: dict[str, Any]) -> None:
     signatures = tf.saved_model.load(str(model_directory)).signatures
     canvas = np.full((300, 200, 1), 250, np.uint8)
     canvas[60:240, 120:140] = 30
@@ -123,45 +126,45 @@ def test_what_the_network_sees(model_directory: Path, requests: dict[str, Any]) 
     seen = signatures["normalize"](image_bytes=encoded)["image"]
     np.testing.assert_allclose(seen[:-1], requests["pixels"], atol=0.01)
     np.testing.assert_allclose(np.argwhere(seen[-1] > 128).mean(axis=0), 14, atol=0.6)
-    answers = signatures["serving_default"](image_bytes=encoded)
+    predictions = signatures["serving_default"](image_bytes=encoded)
     for name, expected in signatures["pixels"](image=seen).items():
-        np.testing.assert_array_equal(answers[name], expected)
+        np.testing.assert_array_equal(predictions[name], expected)
 
 
-def test_a_page_without_ink_is_blank(answers: DigitAnswers) -> None:
+def test_a_page_without_ink_is_blank(serving_model: ServingModel) -> None:
     page = tf.io.encode_png(np.full((100, 80, 3), 244, np.uint8))
-    answer = answers.from_image_bytes(page[tf.newaxis])
-    assert (answer["status"].numpy().tolist(), answer["digit"].numpy().tolist()) == ([b"blank"], [-1])
+    prediction = serving_model.classify_image_bytes(page[tf.newaxis])
+    assert (prediction["status"].numpy().tolist(), prediction["digit"].numpy().tolist()) == ([b"blank"], [-1])
 
 
-def test_what_is_no_image_is_an_error_of_the_request(model_directory: Path) -> None:
+def test_other_files_are_an_error_of_the_request(model_directory: Path) -> None:
     signature = tf.saved_model.load(str(model_directory)).signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes\[0\] is no PNG, JPEG, GIF or BMP file"):
         signature(image_bytes=tf.constant([b"no image"]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_is_an_error_of_the_request(answers: DigitAnswers, value: float) -> None:
+def test_pixels_that_are_not_finite_are_an_error_of_the_request(serving_model: ServingModel, value: float) -> None:
     image = np.full((1, 28, 28), 100, np.float32)
     image[0, 3, 4] = value
     with pytest.raises(tf.errors.InvalidArgumentError, match="a pixel is no number"):
-        answers.from_pixels(tf.constant(image))
+        serving_model.classify_pixels(tf.constant(image))
 
 
 @pytest.mark.parametrize("shape", [(28, 27, 28), (28, 28, 27), (1, 28, 28, 1), (28, 28)])
-def test_pixels_of_another_shape_are_an_error_of_the_request(model_directory: Path, shape: tuple[int, ...]) -> None:
+def test_pixels_of_a_wrong_shape_are_an_error_of_the_request(model_directory: Path, shape: tuple[int, ...]) -> None:
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], str(model_directory))
         signature = graph.signature_def["pixels"]
         options = CallableOptions(feed=[signature.inputs["image"].name], fetch=[signature.outputs["digit"].name])
-        # Session.run would itself refuse the shape; TF Serving's session, which is the one below it, does not.
+        # Session.run itself checks the shape; the session below it, which TF Serving uses, does not.
         ask = session._make_callable_from_options(options)
         assert ask(np.zeros((2, 28, 28), np.float32))[0].tolist() == [-1, -1]
         with pytest.raises(tf.errors.InvalidArgumentError, match="Shape of tensor"):
             ask(np.zeros(shape, np.float32))
 
 
-def test_image_bytes_of_another_rank_are_an_error_of_the_request(model_directory: Path) -> None:
+def test_image_bytes_of_a_wrong_rank_are_an_error_of_the_request(model_directory: Path) -> None:
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], str(model_directory))
         for name in ("serving_default", "normalize"):
@@ -170,3 +173,20 @@ def test_image_bytes_of_another_rank_are_an_error_of_the_request(model_directory
             options = CallableOptions(feed=[signature.inputs["image_bytes"].name], fetch=[output.name])
             with pytest.raises(tf.errors.InvalidArgumentError, match="Shape of tensor"):
                 session._make_callable_from_options(options)(np.array([[b"a"]], object))
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_calibration_finds_the_temperature_of_synthetic_logits(temperature: float) -> None:
+    random = np.random.default_rng(0)
+    true_logits = random.normal(0, 3, (20_000, 10))
+    labels = np.array([random.choice(10, p=p) for p in softmax(true_logits, axis=-1)])
+    assert fit_temperature(true_logits * temperature, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_diverged_training_is_an_error() -> None:
+    logits = np.zeros((5, 10))
+    logits[2, 3] = np.nan
+    with pytest.raises(ValueError, match="got 5 images, 1 of them with logits that are not finite.*learning_rate"):
+        fit_temperature(logits, np.zeros(5, int))
+    with pytest.raises(ValueError, match="got 0 images"):
+        fit_temperature(np.zeros((0, 10)), np.zeros(0, int))

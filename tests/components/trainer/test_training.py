@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.trainer.hyperparameters import Hyperparameters
-from components.trainer.training import predict_logits, run_fn, train_model
+from components.trainer.training import ProgressLogger, predict_logits, run_fn, train_model
 
 MakeExamples = Callable[[int, int], tf.data.Dataset]
 
@@ -27,6 +28,11 @@ def write(examples: tf.data.Dataset, path: Path) -> str:
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     return str(path)
+
+
+def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    ours = [record for record in caplog.records if record.name.startswith("components")]
+    return [record.getMessage() for record in ours if record.levelno == level]
 
 
 def test_run_fn_learns_logs_and_exports(
@@ -45,13 +51,16 @@ def test_run_fn_learns_logs_and_exports(
     )
     assert tf.saved_model.contains_saved_model(str(tmp_path / "model"))
     assert list((tmp_path / "logs" / "validation").glob("events.*"))
-    messages = [record.getMessage() for record in caplog.records]
-    assert any(message.startswith("epoch 3/3: loss ") for message in messages)
-    assert "epoch 1/3, 50 %" in messages
-    assert any(message.startswith("calibrated on eval: temperature ") for message in messages)
+    *progress, calibration = messages(caplog, logging.INFO)
+    results = r"loss \d\.\d{4}, accuracy [\d.]+ %; eval \d\.\d{4}, [\d.]+ % \(\d+ s\)"
+    for number, message in enumerate(progress, start=1):
+        assert re.fullmatch(rf"epoch {number}/3: {results}", message)
+    assert len(progress) == 3
+    assert calibration.startswith("calibrated on eval: temperature ")
+    assert messages(caplog, logging.DEBUG)[:2] == ["epoch 1/3, 10 %", "epoch 1/3, 20 %"]
 
 
-def test_training_learns_and_repeats_itself(make_examples: MakeExamples, tmp_path: Path) -> None:
+def test_training_learns_and_is_reproducible(make_examples: MakeExamples, tmp_path: Path) -> None:
     hyperparameters = Hyperparameters(epochs=8, batch_size=20, seed=4)
     train, evaluation = make_examples(400, 0), make_examples(100, 1)
     models = [train_model(train, evaluation, hyperparameters, tmp_path / name) for name in ("first", "second")]
@@ -60,7 +69,7 @@ def test_training_learns_and_repeats_itself(make_examples: MakeExamples, tmp_pat
     logits, labels = predict_logits(models[0], evaluation)
     assert labels.tolist() == [number % 10 for number in range(100)]
     assert (logits.argmax(axis=-1) == labels).mean() > 0.9
-    # The order in which threads add up floats is all that may differ.
+    # Only the order in which threads add floats may differ.
     np.testing.assert_allclose(logits, predict_logits(models[1], evaluation)[0], atol=0.3)
 
 
@@ -73,7 +82,7 @@ def test_training_stops_when_eval_no_longer_improves(make_examples: MakeExamples
 
 
 def test_several_devices_share_the_work(tmp_path: Path) -> None:
-    """Two logical CPUs stand in for two GPUs: each takes its part of a batch."""
+    """Uses two logical CPUs in place of two GPUs; each gets its part of a batch."""
     script = """
         import json, sys
         import numpy as np
@@ -99,3 +108,28 @@ def test_several_devices_share_the_work(tmp_path: Path) -> None:
     assert output.returncode == 0, output.stderr
     # 80 images in batches of 10 on each of two devices are 4 steps per epoch.
     assert json.loads(output.stdout.splitlines()[-1]) == {"steps": 8, "logits": [80, 10]}
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "percents"),
+    [
+        (100, [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]),
+        (4, [25, 50, 75, 100]),
+        (25, [8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96]),
+    ],
+)
+def test_progress_is_logged_about_ten_times_per_epoch(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, num_steps: int, percents: list[int]
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="components")
+    times = iter([100.0, 107.0])
+    monkeypatch.setattr("components.trainer.training.time.monotonic", lambda: next(times))
+    progress = ProgressLogger()
+    progress.set_params({"epochs": 2, "steps": num_steps})
+    progress.on_epoch_begin(1)
+    for step in range(num_steps):
+        progress.on_train_batch_end(step)
+    progress.on_epoch_end(1, {"loss": 0.25, "accuracy": 0.9, "val_loss": 0.5, "val_accuracy": 0.8})
+    assert messages(caplog, logging.DEBUG) == [f"epoch 2/2, {percent} %" for percent in percents]
+    results = "loss 0.2500, accuracy 90.00 %; eval 0.5000, 80.00 %"
+    assert messages(caplog, logging.INFO) == [f"epoch 2/2: {results} (7 s)"]

@@ -96,7 +96,7 @@ class Recorder:
 def test_the_log_of_the_launcher_becomes_steps() -> None:
     recorder = Recorder()
     observer = StepObserver(cast(RunDisplay, recorder))
-    tfx, steps = logging.getLogger("absl"), logging.getLogger("components.trainer.progress")
+    tfx, steps = logging.getLogger("absl"), logging.getLogger("components.trainer.training")
     with observer.observing():
         tfx.info("Component %s is running.", "Trainer")
         steps.debug("epoch 1/2, 50 %")
