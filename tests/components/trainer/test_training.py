@@ -52,7 +52,7 @@ def test_run_fn_learns_logs_and_exports(
     assert tf.saved_model.contains_saved_model(str(tmp_path / "model"))
     assert list((tmp_path / "logs" / "validation").glob("events.*"))
     *progress, calibration = messages(caplog, logging.INFO)
-    results = r"loss \d\.\d{4}, accuracy [\d.]+ %; eval \d\.\d{4}, [\d.]+ % \(\d+ s\)"
+    results = r"loss \d+\.\d{4}, accuracy [\d.]+ %; eval \d+\.\d{4}, [\d.]+ % \(\d+ s\)"
     for number, message in enumerate(progress, start=1):
         assert re.fullmatch(rf"epoch {number}/3: {results}", message)
     assert len(progress) == 3
