@@ -12,7 +12,6 @@ from tfx.components.util.model_utils import is_infra_validated
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.orchestration.portable.data_types import ExecutionInfo
-from tfx.proto import pusher_pb2
 from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
 from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
@@ -22,13 +21,12 @@ from tfx.types.standard_component_specs import (
     INFRA_BLESSING_KEY,
     MODEL_BLESSING_KEY,
     MODEL_KEY,
-    PUSH_DESTINATION_KEY,
     PUSHED_MODEL_KEY,
     STATISTICS_KEY,
 )
-from tfx.utils import io_utils, path_utils, proto_utils
+from tfx.utils import io_utils, path_utils
 
-from components.baseline_driver import BASELINE_KEY, BaselineDriver
+from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
 from components.example_gen.sources.detection import FINGERPRINT_KEY, URI_KEY
 from components.features import TRAIN_SPLIT
 from components.verdict import Verdict, read_verdict
@@ -67,9 +65,7 @@ class AtomicPusherSpec(ComponentSpec):
     """Contract of AtomicPusher."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        PUSH_DESTINATION_KEY: ExecutionParameter(type=pusher_pb2.PushDestination),
-        CODE_KEY: ExecutionParameter(type=str),
-        BASELINE_KEY: ExecutionParameter(type=str),
+        key: ExecutionParameter(type=str) for key in (SERVING_DIRECTORY_KEY, CODE_KEY, BASELINE_KEY)
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         MODEL_KEY: ChannelParameter(type=Model),
@@ -110,8 +106,7 @@ class Driver(BaselineDriver):
         """Returns the id of the run that pushed the newest other model; a rollback has the id of its original."""
         [model] = execution_info.input_dict[MODEL_KEY]
         candidate = model_fingerprint(Path(path_utils.serving_model_path(model.uri)))
-        destination = _destination(execution_info.exec_properties[PUSH_DESTINATION_KEY])
-        version = find_baseline(Path(destination), candidate)
+        version = find_baseline(Path(execution_info.exec_properties[SERVING_DIRECTORY_KEY]), candidate)
         if version is None:
             return ""
         try:
@@ -164,14 +159,13 @@ class Executor(tfx_pusher.Executor):
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed_model)
             return
-        destination = _destination(exec_properties[PUSH_DESTINATION_KEY])
         model_path = self.GetModelPath(input_dict)
         # Publishing cannot be undone, so everything else that may fail comes first.
         io_utils.copy_dir(model_path, pushed_model.uri)
         statistics = artifact_utils.get_split_uri(input_dict[STATISTICS_KEY], TRAIN_SPLIT)
         extra = {TRAIN_STATISTICS_FILE: Path(statistics, _STATISTICS_FILE)}
         origin = self._origin(input_dict, exec_properties[CODE_KEY])
-        version = publish(Path(model_path), Path(destination), extra, origin)
+        version = publish(Path(model_path), Path(exec_properties[SERVING_DIRECTORY_KEY]), extra, origin)
         self._MarkPushed(pushed_model, pushed_destination=str(version.directory), pushed_version=str(version.number))
 
     def _origin(self, input_dict: InputArtifacts, code: str) -> Origin:
@@ -208,7 +202,7 @@ class AtomicPusher(BaseComponent):
     def __init__(
         self,
         model: BaseChannel,
-        push_destination: pusher_pb2.PushDestination,
+        serving_directory: Path,
         code: Mapping[str, str],
         *,
         model_blessing: BaseChannel,
@@ -222,7 +216,7 @@ class AtomicPusher(BaseComponent):
 
         Args:
             model: The model to push.
-            push_destination: Serving directory of the model, on a local or mounted file system.
+            serving_directory: Folder of the pushed versions, on a local or mounted file system.
             code: Fingerprint of the code of each step, by step name, for the provenance.
             model_blessing: Blessing of Evaluator.
             infra_blessing: Blessing of ServingCheck. A copy of the model in it is pushed, because it has warm-up
@@ -233,14 +227,13 @@ class AtomicPusher(BaseComponent):
             infra_validator_blessing: Blessing of TFX's own InfraValidator, if it is switched on.
 
         Raises:
-            ValueError: The destination is of an unsupported kind.
             PublishingError: The serving directory is a URL.
         """
-        require_file_system(_destination(proto_utils.proto_to_json(push_destination)))
+        require_file_system(serving_directory)
         super().__init__(
             AtomicPusherSpec(
                 model=model,
-                push_destination=push_destination,
+                serving_directory=str(serving_directory),
                 code=json.dumps(dict(code)),
                 baseline="",
                 model_blessing=model_blessing,
@@ -272,14 +265,3 @@ def _read_verdicts(input_dict: InputArtifacts) -> list[Verdict]:
 def _single(input_dict: InputArtifacts, key: str) -> Artifact | None:
     artifacts = input_dict.get(key)
     return artifact_utils.get_single_instance(artifacts) if artifacts else None
-
-
-def _destination(push_destination: str) -> str:
-    filesystem = proto_utils.json_to_proto(push_destination, pusher_pb2.PushDestination()).filesystem
-    by_time = (pusher_pb2.Versioning.AUTO, pusher_pb2.Versioning.UNIX_TIMESTAMP)
-    if not filesystem.base_directory or filesystem.versioning not in by_time:
-        raise ValueError(
-            "push_destination: expected a `filesystem` with a `base_directory` and versioning AUTO or UNIX_TIMESTAMP, "
-            f"not {push_destination}."
-        )
-    return filesystem.base_directory

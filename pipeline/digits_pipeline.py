@@ -10,7 +10,7 @@ from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGe
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import infra_validator_pb2, pusher_pb2, trainer_pb2
+from tfx.proto import infra_validator_pb2, trainer_pb2
 from tfx.types import BaseChannel
 
 from components.baseline_model import BaselineModel
@@ -152,9 +152,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
                 "robustness_verdict": robustness_evaluator.outputs[VERDICT_KEY],
                 "serving_verdict": serving_check.outputs[VERDICT_KEY],
             },
-            push_destination=pusher_pb2.PushDestination(
-                filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(settings.serving_directory))
-            ),
+            serving_directory=settings.serving_directory,
             code=code,
         ).with_id("Pusher")
     components = [

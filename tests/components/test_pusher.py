@@ -12,11 +12,9 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable.data_types import ExecutionInfo
-from tfx.proto import pusher_pb2
 from tfx.types import Artifact, Channel
 from tfx.types.artifact_utils import encode_split_names
 from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
-from tfx.utils.proto_utils import proto_to_json
 
 from components import pusher
 from components.pusher import VERDICT_KEYS, AtomicPusher, Driver, Executor, gate_record
@@ -99,16 +97,11 @@ def push(tmp_path: Path, serving: Path) -> Push:
 
     def run(inputs: Inputs) -> Artifact:
         pushed_model = make_artifact(tmp_path / f"pushed-{next(attempts)}", PushedModel)
-        properties = {"push_destination": proto_to_json(destination(serving)), "code": '{"Trainer": "cd"}'}
+        properties = {"serving_directory": str(serving), "code": '{"Trainer": "cd"}'}
         Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, {"pushed_model": [pushed_model]}, properties)
         return pushed_model
 
     return run
-
-
-def destination(serving: Path | str) -> pusher_pb2.PushDestination:
-    filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(serving))
-    return pusher_pb2.PushDestination(filesystem=filesystem)
 
 
 def only_version(serving: Path) -> tuple[Version, Provenance]:
@@ -229,35 +222,23 @@ def test_the_provenance_keeps_the_numeric_findings() -> None:
     )
 
 
-def make_pusher(push_destination: pusher_pb2.PushDestination, **channels: Any) -> AtomicPusher:
+def make_pusher(serving_directory: Path, **channels: Any) -> AtomicPusher:
     kinds = {"model": Model, "model_blessing": ModelBlessing, "infra_blessing": InfraBlessing, "examples": Examples}
     kinds |= {"statistics": ExampleStatistics}
     channels = {key: Channel(type=kind) for key, kind in kinds.items()} | channels
     verdicts = {key: channels.pop(key, Channel(type=VerdictArtifact)) for key in VERDICT_KEYS}
-    return AtomicPusher(push_destination=push_destination, code={"Trainer": "cd"}, verdicts=verdicts, **channels)
+    return AtomicPusher(serving_directory=serving_directory, code={"Trainer": "cd"}, verdicts=verdicts, **channels)
 
 
-@pytest.mark.parametrize(
-    ("push_destination", "error", "message"),
-    [
-        (destination("gs://bucket/serving"), PublishingError, "gs://bucket/serving: expected a folder of this machine"),
-        (pusher_pb2.PushDestination(), ValueError, "push_destination: expected a `filesystem` with a `base_directory`"),
-        (destination(""), ValueError, "push_destination: expected a `filesystem` with a `base_directory`"),
-    ],
-)
-def test_an_unsupported_destination_is_refused_when_the_pipeline_is_built(
-    push_destination: pusher_pb2.PushDestination, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        make_pusher(push_destination)
+def test_an_object_store_is_refused_when_the_pipeline_is_built() -> None:
+    with pytest.raises(PublishingError, match="gs:/bucket/serving: expected a folder of this machine"):
+        make_pusher(Path("gs://bucket/serving"))
 
 
 def test_the_cache_key_changes_with_a_push_of_another_model_only(inputs: Inputs, serving: Path, tmp_path: Path) -> None:
     metadata = Metadata(sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")))
     candidate = inputs["model"][0]
-    info = ExecutionInfo(
-        input_dict={"model": [candidate]}, exec_properties={"push_destination": proto_to_json(destination(serving))}
-    )
+    info = ExecutionInfo(input_dict={"model": [candidate]}, exec_properties={"serving_directory": str(serving)})
     models = {"candidate": Path(candidate.uri) / "Format-Serving", "other": make_model(tmp_path / "other", "other")}
     runs = iter(range(100))
 
@@ -298,7 +279,7 @@ def run_in_pipeline(inputs: Inputs, tmp_path: Path) -> None:
         for key, [artifact] in inputs.items()
     }
     step = make_pusher(
-        destination(tmp_path / "serving" / "digits"),
+        tmp_path / "serving" / "digits",
         **{key: importer.outputs["result"] for key, importer in importers.items()},
     )
     pipeline = Pipeline(

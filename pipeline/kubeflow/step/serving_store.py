@@ -4,7 +4,6 @@ An object store cannot rename a folder in one step, so Pusher publishes to a fol
 exists as soon as its `saved_model.pb` exists; that file is uploaded last.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -13,19 +12,19 @@ from typing import Any
 from pipeline.kubeflow.step.failure import KubeflowStepError
 from registry.versions import SAVED_MODEL_FILE, list_versions, version_number
 
-_PUSH_DESTINATION = "push_destination"
+_SERVING_DIRECTORY_KEY = "serving_directory"
 
 
 @contextmanager
 def mirrored_versions(store: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Downloads the versions of a model while a step runs, and uploads the new ones if it is Pusher and succeeds.
+    """Downloads the versions of a model for a step, and uploads the new ones if the step succeeds.
 
     All complete versions are downloaded: any of them may be the baseline of the model or of the data. Versions in the
     store are never changed.
 
     Args:
         store: URL of the folder with one subfolder per model, as fsspec expects it.
-        parameters: Execution properties of the step, with `serving_directory` or `push_destination`.
+        parameters: Execution properties of the step, with `serving_directory`.
 
     Yields:
         The URL of the versions by the path of their folder in the pod.
@@ -34,34 +33,31 @@ def mirrored_versions(store: str, parameters: Mapping[str, Any]) -> Iterator[dic
         KubeflowStepError: The step has no such property, the store cannot be read or written, or it contains part of a
             version that is to be uploaded.
     """
-    directory = _serving_directory(parameters)
+    if _SERVING_DIRECTORY_KEY not in parameters:
+        raise KubeflowStepError(
+            "--serving_store: this step has no serving folder; compile the pipeline again without it."
+        )
+    directory = Path(parameters[_SERVING_DIRECTORY_KEY])
     url = f"{store}/{directory.name}"
     with _access(url) as (file_system, root):
-        _download(file_system, root, directory)
+        stored = _download(file_system, root, directory)
     yield {str(directory): url}
-    if _PUSH_DESTINATION in parameters:
+    new = [version for version in list_versions(directory) if str(version.number) not in stored]
+    if new:
         with _access(url) as (file_system, root):
-            for version in list_versions(directory):
+            for version in new:
                 _upload(file_system, f"{root}/{version.number}", version.directory, f"{url}/{version.number}")
 
 
-def _serving_directory(parameters: Mapping[str, Any]) -> Path:
-    if _PUSH_DESTINATION in parameters:
-        file_system = json.loads(parameters[_PUSH_DESTINATION])["filesystem"]
-        # Protobuf accepts both spellings of a field.
-        return Path(file_system.get("base_directory") or file_system["baseDirectory"])
-    if "serving_directory" in parameters:
-        return Path(parameters["serving_directory"])
-    raise KubeflowStepError("--serving_store: this step has no serving folder; compile the pipeline again without it.")
-
-
-def _download(file_system: Any, root: str, directory: Path) -> None:
+def _download(file_system: Any, root: str, directory: Path) -> set[str]:
+    """Downloads the complete versions, and returns their names."""
     found = _files(file_system, root)
     complete = {path.parts[0] for path in found if path.parts[1:] == (SAVED_MODEL_FILE,)}
     files = [path for path in found if path.parts[0] in complete and version_number(path.parts[0]) is not None]
     for path in files:
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
     file_system.get([f"{root}/{path}" for path in files], [str(directory / path) for path in files])
+    return complete
 
 
 def _upload(file_system: Any, root: str, directory: Path, url: str) -> None:

@@ -173,8 +173,7 @@ def test_serving_store_is_mirrored(
 
     executor(push)
     executor_input = json.loads(arguments[1].partition("=")[2])
-    destination = json.dumps({"filesystem": {"base_directory": str(serving)}})
-    executor_input["inputs"]["parameterValues"] = {"push_destination": destination}
+    executor_input["inputs"]["parameterValues"] = {"serving_directory": str(serving)}
     arguments[1] = f"--json_serialized_invocation_args={json.dumps(executor_input)}"
     assert entrypoint.main([*arguments, "--serving_store=memory://pushed"]) == 0
     assert fsspec.filesystem("memory").cat("/pushed/digits/7/saved_model.pb") == b"graph"

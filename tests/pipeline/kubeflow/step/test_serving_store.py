@@ -1,5 +1,4 @@
 import importlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,10 +33,9 @@ def make_version(directory: Path, number: int, weights: str) -> None:
     (directory / str(number) / "variables" / "variables.index").write_text(weights)
 
 
-def push(directory: Path, spelling: str = "base_directory", **new_versions: str) -> None:
-    """Runs a Pusher that adds versions."""
-    destination = json.dumps({"filesystem": {spelling: str(directory)}})
-    with mirrored_versions(STORE, {"push_destination": destination}) as uris:
+def push(directory: Path, **new_versions: str) -> None:
+    """Runs a step that adds versions."""
+    with mirrored_versions(STORE, {"serving_directory": str(directory)}) as uris:
         assert uris == {str(directory): f"{STORE}/digits"}
         for number, weights in new_versions.items():
             make_version(directory, int(number.removeprefix("v")), weights)
@@ -53,10 +51,9 @@ def contents(store: MemoryFileSystem) -> dict[str, bytes]:
     return {path.removeprefix("/bucket/serving/"): store.cat(path) for path in store.find("/bucket")}
 
 
-@pytest.mark.parametrize("spelling", ["base_directory", "baseDirectory"])
-def test_the_next_pod_downloads_what_pusher_uploads(spelling: str, directory: Path, tmp_path: Path) -> None:
+def test_the_next_pod_downloads_what_pusher_uploads(directory: Path, tmp_path: Path) -> None:
     assert download(directory) == []
-    push(directory, spelling, v7="a", v8="b")
+    push(directory, v7="a", v8="b")
     elsewhere = tmp_path / "elsewhere" / "digits"
     assert len(download(elsewhere)) == 4
     assert [version.number for version in list_versions(elsewhere)] == [7, 8]
@@ -93,11 +90,10 @@ def test_stored_versions_are_not_changed(store: MemoryFileSystem, directory: Pat
     assert contents(store)["digits/8/variables/variables.index"] == b"b"
 
 
-def test_only_a_pusher_that_succeeds_uploads(store: MemoryFileSystem, directory: Path) -> None:
-    with mirrored_versions(STORE, {"serving_directory": str(directory)}):
-        make_version(directory, 7, "a")
+def test_a_failed_step_uploads_nothing(store: MemoryFileSystem, directory: Path) -> None:
+    make_version(directory, 7, "a")
     with pytest.raises(FileExistsError):
-        push(directory, v7="again")
+        push(directory, v8="b", v7="again")
     assert contents(store) == {}
 
 
