@@ -10,7 +10,6 @@ import click
 
 from pipeline.cli.options import (
     config_option,
-    errors_to_exit_codes,
     profile_option,
     set_option,
     settings_from_options,
@@ -59,12 +58,11 @@ def compile_pipeline(
     if output.suffix not in _SUFFIXES[target]:
         allowed = " or ".join(_SUFFIXES[target])
         raise click.BadParameter(f"{output}: expected a name that ends in {allowed}.", param_hint="--output")
-    with errors_to_exit_codes():
-        if image is not None:
-            assignments += (f"kubeflow.image={image}",)
-        settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
-        _write(compile_quietly(settings, target), output)
-        _print_summary(settings, target, output)
+    if image is not None:
+        assignments += (f"kubeflow.image={image}",)
+    settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
+    _write(compile_quietly(settings, target), output)
+    _print_summary(settings, target, output)
 
 
 def compile_quietly(settings: "Settings", target: "CompileTarget") -> str:

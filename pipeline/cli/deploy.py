@@ -10,7 +10,6 @@ from pipeline.cli.compile import compile_quietly
 from pipeline.cli.options import (
     EXIT_REFUSED,
     config_option,
-    errors_to_exit_codes,
     json_option,
     print_json,
     profile_option,
@@ -78,35 +77,34 @@ def deploy(
         raise click.UsageError(
             "--file is already compiled: use --image, --data, --profile, --config and --set with `digits compile`."
         )
-    with errors_to_exit_codes():
-        from rich.console import Console
+    from rich.console import Console
 
-        from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled, read_compiled
-        from pipeline.kubeflow.compile.parameters import parameters_of, parse_arguments
-        from pipeline.kubeflow.deploy.deployment import deploy as deploy_pipeline
-        from pipeline.kubeflow.deploy.deployment import kubeflow_cron
+    from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled, read_compiled
+    from pipeline.kubeflow.compile.parameters import parameters_of, parse_arguments
+    from pipeline.kubeflow.deploy.deployment import deploy as deploy_pipeline
+    from pipeline.kubeflow.deploy.deployment import kubeflow_cron
 
-        cron = None if schedule is None else kubeflow_cron(schedule)
-        if image is not None:
-            assignments += (f"kubeflow.image={image}",)
-        # All checks come before compiling, which takes half a minute.
-        if file is not None:
-            pipeline = read_compiled(file)
-            arguments = parse_arguments(parameters, pipeline.parameters)
-            client = _connect(host, token_file, namespace)
-        else:
-            settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
-            arguments = parse_arguments(parameters, parameters_of(settings))
-            client = _connect(host, token_file, namespace)
-            pipeline = parse_compiled(compile_quietly(settings, "kfp").encode(), settings.name)
-        deployment = deploy_pipeline(client, pipeline, arguments, experiment or pipeline.name, cron)
-        console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, markup=False)
-        _show_deployment(console, deployment)
-        run = _follow(console, client, deployment) if wait else None
-        if as_json:
-            print_json(_json_values(deployment, run))
-        if run is not None and _show_end(console, client, deployment, run) == "refused":
-            sys.exit(EXIT_REFUSED)
+    cron = None if schedule is None else kubeflow_cron(schedule)
+    if image is not None:
+        assignments += (f"kubeflow.image={image}",)
+    # All checks come before compiling, which takes half a minute.
+    if file is not None:
+        pipeline = read_compiled(file)
+        arguments = parse_arguments(parameters, pipeline.parameters)
+        client = _connect(host, token_file, namespace)
+    else:
+        settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
+        arguments = parse_arguments(parameters, parameters_of(settings))
+        client = _connect(host, token_file, namespace)
+        pipeline = parse_compiled(compile_quietly(settings, "kfp").encode(), settings.name)
+    deployment = deploy_pipeline(client, pipeline, arguments, experiment or pipeline.name, cron)
+    console = Console(file=sys.stderr if as_json else sys.stdout, highlight=False, markup=False)
+    _show_deployment(console, deployment)
+    run = _follow(console, client, deployment) if wait else None
+    if as_json:
+        print_json(_json_values(deployment, run))
+    if run is not None and _show_end(console, client, deployment, run) == "refused":
+        sys.exit(EXIT_REFUSED)
 
 
 def _connect(host: str, token_file: Path | None, namespace: str | None) -> "KubeflowClient":

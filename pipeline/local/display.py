@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -14,6 +14,16 @@ from components.verdict import TABLE_FILE, render_findings
 
 if TYPE_CHECKING:
     from pipeline.local.runner import RunResult
+
+StepEnd = Literal["ran", "cached", "failed", "not run"]
+
+_STEP_ENDS: dict[StepEnd, tuple[str, str, str]] = {
+    "ran": ("✓", "{:5.1f} s", ""),
+    "cached": ("=", "cached", "dim"),
+    "failed": ("✗", "{:5.1f} s  failed", "bold red"),
+    "not run": ("-", "not run", "dim"),
+}
+"""Mark, text and style of each line."""
 
 _NAME_WIDTH = 19
 _MAX_REFUSALS = 10
@@ -35,21 +45,11 @@ class RunDisplay:
         self._status.update(name)
         self._status.start()
 
-    def step_finished(self, name: str, seconds: float, *, cached: bool) -> None:
-        """Prints the step as completed, with its duration or as cached."""
+    def step_ended(self, name: str, state: StepEnd, seconds: float = 0.0) -> None:
+        """Prints a step that has ended, with its duration, or that does not run."""
         self._status.stop()
-        mark, time = ("=", "cached") if cached else ("✓", f"{seconds:5.1f} s")
-        self._print(f"{mark} {name:<{_NAME_WIDTH}} {time}", style="dim" if cached else "")
-
-    def step_failed(self, name: str, seconds: float) -> None:
-        """Prints the step as failed, with its duration."""
-        self._status.stop()
-        self._print(f"✗ {name:<{_NAME_WIDTH}} {seconds:5.1f} s  failed", style="bold red")
-
-    def step_not_run(self, name: str) -> None:
-        """Prints the step as not run, because of an earlier step or a condition."""
-        self._status.stop()
-        self._print(f"- {name:<{_NAME_WIDTH}} not run", style="dim")
+        mark, text, style = _STEP_ENDS[state]
+        self._print(f"{mark} {name:<{_NAME_WIDTH}} {text.format(seconds)}", style)
 
     def progressed(self, text: str, *, passing: bool) -> None:
         """Prints a progress text, or, if it is `passing`, shows it until the next one."""

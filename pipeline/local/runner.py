@@ -18,7 +18,7 @@ from registry.versions import list_versions
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
-    from pipeline.local.display import RunDisplay
+    from pipeline.local.display import RunDisplay, StepEnd
     from pipeline.local.metadata import Outcome, Run
 
 _STEP_LOGGER = "components"
@@ -260,4 +260,5 @@ class StepObserver(logging.Handler):
 
     def _finish(self) -> None:
         name, self.current_step = self.current_step, None
-        self._display.step_finished(str(name), time.monotonic() - self._started, cached=self._cached)
+        state: StepEnd = "cached" if self._cached else "ran"
+        self._display.step_ended(str(name), state, time.monotonic() - self._started)

@@ -80,12 +80,8 @@ def _show_changes(display: RunDisplay, run: Mapping[str, Any], states: dict[str,
         states[name] = state
         if state == before:
             continue
-        if state == "ran":
-            display.step_finished(name, seconds, cached=False)
-        elif state == "failed":
-            display.step_failed(name, seconds)
-        elif state == "not run":
-            display.step_not_run(name)
+        if state == "ran" or state == "failed" or state == "not run":
+            display.step_ended(name, state, seconds)
     running = [name for name, state in states.items() if state == "running"]
     if running and not has_ended:
         display.step_started(", ".join(running))

@@ -103,13 +103,20 @@ MODEL = Path("workspace/serving/digits/17")
 ACCURACY_LINE = "Test accuracy  99.13 % (lowest: digit 8, 97.50 %)"
 
 
-def test_a_step_has_a_line_with_its_duration_or_as_cached(display: RunDisplay, output: io.StringIO) -> None:
+def test_each_step_that_ended_has_a_line(display: RunDisplay, output: io.StringIO) -> None:
     display.step_started("Trainer")
     assert output.getvalue() == ""
-    display.step_finished("Trainer", 12.34, cached=False)
+    display.step_ended("Trainer", "ran", 12.34)
     display.step_started("Pusher")
-    display.step_finished("Pusher", 0.1, cached=True)
-    assert output.getvalue().splitlines() == ["✓ Trainer              12.3 s", "= Pusher              cached"]
+    display.step_ended("Pusher", "cached", 0.1)
+    display.step_ended("Evaluator", "failed", 2)
+    display.step_ended("Pusher", "not run")
+    assert output.getvalue().splitlines() == [
+        "✓ Trainer              12.3 s",
+        "= Pusher              cached",
+        "✗ Evaluator             2.0 s  failed",
+        "- Pusher              not run",
+    ]
 
 
 def test_only_progress_that_is_not_passing_is_printed(display: RunDisplay, output: io.StringIO) -> None:
@@ -124,7 +131,7 @@ def test_only_progress_that_is_not_passing_is_printed(display: RunDisplay, outpu
     "end",
     [
         pytest.param(lambda display: display.stop(), id="stop"),
-        pytest.param(lambda display: display.step_finished("Trainer", 1.0, cached=False), id="step_finished"),
+        pytest.param(lambda display: display.step_ended("Trainer", "ran", 1.0), id="step_ended"),
     ],
 )
 def test_a_terminal_shows_passing_progress_and_gets_its_cursor_back(end: Callable[[RunDisplay], None]) -> None:

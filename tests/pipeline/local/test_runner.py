@@ -85,9 +85,9 @@ class Recorder:
     def step_started(self, name: str) -> None:
         self.calls.append(("started", name))
 
-    def step_finished(self, name: str, seconds: float, *, cached: bool) -> None:
+    def step_ended(self, name: str, state: str, seconds: float) -> None:
         assert seconds >= 0
-        self.calls.append(("finished", name, cached))
+        self.calls.append(("ended", name, state))
 
     def progressed(self, text: str, *, passing: bool) -> None:
         self.calls.append(("progressed", text, passing))
@@ -114,8 +114,8 @@ def test_the_log_of_the_launcher_becomes_steps() -> None:
         ("started", "Trainer"),
         ("progressed", "epoch 1/2, 50 %", True),
         ("progressed", "epoch 1/2: loss", False),
-        ("finished", "Trainer", False),
+        ("ended", "Trainer", "ran"),
         ("started", "Pusher"),
-        ("finished", "Pusher", True),
+        ("ended", "Pusher", "cached"),
         ("started", "Evaluator"),
     ]
