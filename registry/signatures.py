@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+DEFAULT_MODEL_NAME = "digits"
+# TF Serving's own.
+DEFAULT_REST_PORT = 8501
+DEFAULT_GRPC_PORT = 8500
+
 SERVING_DEFAULT = "serving_default"
 """Classifies encoded images of any size, polarity and position."""
 PIXELS = "pixels"
@@ -86,8 +91,3 @@ def required_signatures(height: int, width: int, num_classes: int) -> dict[str, 
         )
         for name, input_name in INPUTS.items()
     }
-
-
-DEFAULT_MODEL_NAME = "digits"
-DEFAULT_REST_PORT = 8501
-DEFAULT_GRPC_PORT = 8500

@@ -201,19 +201,17 @@ def _forms(tensors: Mapping[str, Any]) -> dict[str, TensorForm]:
 def _breach(expected: Signature, found: Signature | None) -> str:
     if found is None:
         return "there is no such signature"
-    breaches = _breaches("input", expected.inputs, found.inputs) + _breaches("output", expected.outputs, found.outputs)
+    breaches = [
+        f"the {kind} {name!r} is {tensors.get(name, 'missing')}, expected {form}"
+        for kind, tensors, forms in (
+            ("input", found.inputs, expected.inputs),
+            ("output", found.outputs, expected.outputs),
+        )
+        for name, form in forms.items()
+        if tensors.get(name) != form
+    ]
     breaches += [f"it also requires the input {name!r}" for name in found.inputs if name not in expected.inputs]
     return "; ".join(breaches)
-
-
-def _breaches(kind: str, expected: Mapping[str, TensorForm], found: Mapping[str, TensorForm]) -> list[str]:
-    missing = [f"it lacks the {kind} {name!r}, {form}" for name, form in expected.items() if name not in found]
-    different = [
-        f"the {kind} {name!r} is {found[name]}, expected {form}"
-        for name, form in expected.items()
-        if name in found and found[name] != form
-    ]
-    return missing + different
 
 
 def _flaw(good: Answer, num_images: int) -> str:

@@ -6,16 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from registry.signatures import (
-    CONFIDENCE_OUTPUT,
-    DIGIT_OUTPUT,
-    EXAMPLES,
-    NORMALIZE,
-    NORMALIZED_IMAGE_OUTPUT,
-    PROBABILITIES_OUTPUT,
-    SERVING_DEFAULT,
-    STATUS_OUTPUT,
-)
+from registry.signatures import ANSWER_OUTPUTS, EXAMPLES, NORMALIZE, NORMALIZED_IMAGE_OUTPUT, SERVING_DEFAULT
 
 MAX_BATCH_BYTES = 8 * 1024**2
 """Far below the limits of servers, and enough that the overhead of a request does not matter."""
@@ -147,13 +138,12 @@ class Client(ABC):
         if not values:
             return []
         outputs, version = self._ask(signature, values)
-        names = (DIGIT_OUTPUT, CONFIDENCE_OUTPUT, PROBABILITIES_OUTPUT, STATUS_OUTPUT)
-        lengths = {name: len(outputs[name]) for name in names if name in outputs}
-        if lengths != dict.fromkeys(names, len(values)):
+        lengths = {name: len(outputs[name]) for name in ANSWER_OUTPUTS if name in outputs}
+        if lengths != dict.fromkeys(ANSWER_OUTPUTS, len(values)):
             found = ", ".join(f"{length} {name}" for name, length in lengths.items()) or "none of its outputs"
             raise ClientError(
                 f"this model is not a digit classifier: for {len(values)} input(s) it returned {found}, expected "
-                f"{len(values)} each of {', '.join(names)}."
+                f"{len(values)} each of {', '.join(ANSWER_OUTPUTS)}."
             )
         return [
             Answer(
@@ -163,7 +153,9 @@ class Client(ABC):
                 status=status.decode() if isinstance(status, bytes) else str(status),
                 model_version=version,
             )
-            for digit, confidence, probabilities, status in zip(*(outputs[name] for name in names), strict=True)
+            for probabilities, digit, confidence, status in zip(
+                *(outputs[name] for name in ANSWER_OUTPUTS), strict=True
+            )
         ]
 
 

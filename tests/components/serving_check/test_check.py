@@ -53,11 +53,11 @@ def refused(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
         (None, "there is no such signature"),
         (
             replace(PIXELS, outputs={name: form for name, form in PIXELS.outputs.items() if name != "confidence"}),
-            "it lacks the output 'confidence', float32[n]",
+            "the output 'confidence' is missing, expected float32[n]",
         ),
         (
             replace(PIXELS, inputs={"images": PIXELS.inputs["image"]}),
-            "it lacks the input 'image', float32[n,28,28]; it also requires the input 'images'",
+            "the input 'image' is missing, expected float32[n,28,28]; it also requires the input 'images'",
         ),
         (
             replace(PIXELS, outputs={**PIXELS.outputs, "digit": TensorForm("int32", (None,))}),

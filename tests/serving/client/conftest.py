@@ -1,6 +1,7 @@
 """Servers with TF Serving's two APIs that answer what a test sets, and record their requests."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -81,6 +82,14 @@ def grpc_server() -> Iterator[GrpcServer]:
     server.start()
     yield servicer
     server.stop(None).wait()
+
+
+@pytest.fixture
+def unused_address() -> Iterator[str]:
+    """Host and port on which no server listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{unused.getsockname()[1]}"
 
 
 @pytest.fixture

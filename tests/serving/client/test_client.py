@@ -36,7 +36,7 @@ def test_images_and_records_are_answered(column_outputs: dict[str, Any]) -> None
 
 
 def test_a_model_that_is_not_a_digit_classifier(column_outputs: dict[str, Any]) -> None:
-    with pytest.raises(ClientError, match=r"for 3 input\(s\) it returned 2 digit, .* expected 3 each of digit, conf"):
+    with pytest.raises(ClientError, match=r"for 3 input\(s\) it returned 2 probabilities, .* expected 3 each of prob"):
         FakeClient(column_outputs).predict([b"a", b"b", b"c"])
     with pytest.raises(ClientError, match=r"not a digit classifier: .* returned none of its outputs"):
         FakeClient({"scores": [[0.5]]}).predict([b"a"])

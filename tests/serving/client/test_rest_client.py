@@ -1,4 +1,3 @@
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 from threading import Event
@@ -78,15 +77,10 @@ def test_a_restarting_server_is_asked_again(
     assert len(rest_server.requests) == 3 + 4
 
 
-def test_a_server_that_cannot_be_reached() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with (
-            closing(RestClient(url, "digits")) as client,
-            pytest.raises(ClientError, match=rf"^{url} cannot be reached; start a server with `digits serve`, or"),
-        ):
-            client.predict([b"a"])
+def test_a_server_that_cannot_be_reached(unused_address: str) -> None:
+    message = rf"^http://{unused_address} cannot be reached; start a server with `digits serve`, or check .* at 8501\)"
+    with closing(RestClient(f"http://{unused_address}", "digits")) as client, pytest.raises(ClientError, match=message):
+        client.predict([b"a"])
 
 
 def test_a_server_that_does_not_answer_in_time(rest_server: Any) -> None:
