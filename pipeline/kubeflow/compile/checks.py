@@ -127,7 +127,7 @@ def _value_problems(spec: Spec, settings: Settings) -> Problems:
                     "exactly; set a smaller one."
                 )
         for part, content in (("task", task), ("container", container(spec, step))):
-            size = len(json.dumps(content).encode())
+            size = len(json.dumps(content, ensure_ascii=False).encode())
             if size >= _ARGUMENT_LIMIT:
                 yield (
                     f"step {step}: its {part} has {size:,} bytes, but KFP passes it as one argument, which must be "
@@ -137,6 +137,6 @@ def _value_problems(spec: Spec, settings: Settings) -> Problems:
 
 def _placeholder_problems(place: str, content: Any, allowed: tuple[str, ...]) -> Problems:
     # In JSON, only a string value can contain two opening braces in a row.
-    for found in _PLACEHOLDER.findall(json.dumps(content)):
+    for found in _PLACEHOLDER.findall(json.dumps(content, ensure_ascii=False)):
         if found not in allowed:
             yield f"{place}: KFP or Argo would replace {found}, which is unknown here; set a value without two braces."

@@ -67,7 +67,7 @@ def compile_pipeline(settings: Settings, target: CompileTarget) -> str:
 
 
 def _adapt(spec: kubeflow_spec.Spec, settings: Settings, beam_steps: frozenset[str]) -> None:
-    kubeflow_spec.drop_what_kfp_ignores(spec)
+    kubeflow_spec.drop_hooks_and_caching(spec)
     kubeflow_spec.set_retries(spec, settings.kubeflow.retries)
     kubeflow_spec.set_constant(spec, "ImportSchemaGen", "schema_file", path_in_image(str(settings.data.schema_file)))
     kubeflow_spec.add_run_id(spec, "Pusher")

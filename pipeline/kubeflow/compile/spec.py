@@ -62,8 +62,8 @@ def drop_beam_arguments(spec: Spec, beam_steps: Iterable[str], beam_args: Sequen
         del arguments[len(arguments) - len(beam_args) :]
 
 
-def drop_what_kfp_ignores(spec: Spec) -> None:
-    """Drops the hooks in which Vertex AI calls TFX's drivers, and the caching of steps that must always run."""
+def drop_hooks_and_caching(spec: Spec) -> None:
+    """Drops the hooks in which Vertex AI calls TFX's drivers, which KFP ignores, and the caching of uncached steps."""
     for step, task in tasks(spec).items():
         container(spec, step).pop("lifecycle", None)
         if step in UNCACHED_STEPS:

@@ -23,13 +23,9 @@ Deploy = Callable[..., Result]
 NEW_RUN = ["POST /pipelines", "POST /pipelines/upload_version", "POST /experiments", "POST /runs"]
 
 
-def task(name: str, state: str, start: str = "10:00:00", end: str = "10:01:00") -> Json:
-    return {
-        "display_name": name,
-        "state": state,
-        "start_time": f"2026-01-02T{start}Z",
-        "end_time": f"2026-01-02T{end}Z",
-    }
+def task(name: str, state: str) -> Json:
+    times = {"start_time": "2026-01-02T10:00:00Z", "end_time": "2026-01-02T10:01:00Z"}
+    return {"display_name": name, "state": state, **times}
 
 
 def ended(state: str, *tasks: Json) -> Json:
@@ -143,29 +139,21 @@ def test_a_schedule_replaces_the_one_of_the_same_pipeline(kubeflow: Any, deploy:
     assert lines[4] == f"Recurring run  {kubeflow.url}/#/recurringrun/details/{new['recurring_run_id']}"
 
 
-def test_wait_for_a_run_that_succeeds(kubeflow: Any, deploy: Deploy) -> None:
-    done = (task("DataGate", "SUCCEEDED", "10:00:00", "10:00:20"), task("Trainer", "SUCCEEDED"))
-    kubeflow.run_states = [
-        {"state": "PENDING"},
-        ended("RUNNING", task("DataGate-driver", "RUNNING")),
-        ended("RUNNING", *done[:1], task("Trainer", "RUNNING")),
-        ended("SUCCEEDED", *done, task("Pusher", "SUCCEEDED", "10:01:00", "10:01:05")),
-    ]
+@pytest.mark.parametrize(
+    "run",
+    [
+        ended("SUCCEEDED", *(task(name, "SUCCEEDED") for name in ("DataGate", "Trainer", "Pusher"))),
+        # The API may not return the steps of a run; this is not a refusal.
+        {"state": "SUCCEEDED"},
+    ],
+)
+def test_wait_for_a_run_that_succeeds(kubeflow: Any, deploy: Deploy, run: Json) -> None:
+    kubeflow.run_states = [{"state": "PENDING"}, ended("RUNNING", task("DataGate-driver", "RUNNING")), run]
     result = deploy("--wait")
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[3:] == [
-        "✓ DataGate             20.0 s",
-        "✓ Trainer              60.0 s",
-        "✓ Pusher                5.0 s",
-        "Gates          the API does not return their decisions; see the log of Pusher, or its output in the UI",
-    ]
-
-
-def test_a_run_without_task_details_is_not_refused(kubeflow: Any, deploy: Deploy) -> None:
-    kubeflow.run_states = [{"state": "SUCCEEDED"}]
-    result = deploy("--wait")
-    assert result.exit_code == 0, result.output
-    assert "the API does not return their decisions" in result.output
+    assert result.output.splitlines()[-1] == (
+        "Gates          the API does not return their decisions; see the log of Pusher, or its output in the UI"
+    )
 
 
 def test_wait_for_a_run_that_a_gate_refuses(kubeflow: Any, deploy: Deploy) -> None:
