@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from components.example_gen.sources.errors import DataError, listed, quoted
-from components.example_gen.sources.idx import MAGICS, idx_data_sets, idx_source, is_complete, sibling_names
+from components.example_gen.sources.idx import MAGICS, PARTS, idx_data_sets, idx_source, sibling_names
 from components.example_gen.sources.image_folder import CLASS_NAMES, ORIGINS, image_folder_source
 from components.example_gen.sources.kaggle_csv import HEAD, csv_source
 from components.example_gen.sources.npz import npz_source
@@ -26,9 +26,6 @@ _LAYOUTS = (
     "a folder of class folders 0 to 9 with images, or a CSV file or a folder with train.csv"
 )
 _FIX = "pass the path or URI of one of these"
-
-_HEAD_SIZE = 512
-_ZIP_MAGIC = b"PK"
 
 _PLACEHOLDER = re.compile(r"\{SPAN(?::([1-9][0-9]*))?\}")
 
@@ -127,9 +124,9 @@ def open_source(uri: str) -> Source:
 def _open_file(uri: str) -> Source:
     folder, _, name = uri.rpartition("/")
     with decompressed(uri) as stream:
-        head = stream.read(_HEAD_SIZE)
+        head = stream.read(512)
     # The name counts as well, so that the reader of the format can describe the damage of a damaged file.
-    if head.startswith(_ZIP_MAGIC) or name.endswith(".npz"):
+    if head.startswith(b"PK") or name.endswith(".npz"):
         return npz_source(uri)
     if head.startswith(MAGICS) or sibling_names(name):
         siblings = [Entry(sibling, f"{folder}/{sibling}", is_folder=False) for sibling in sibling_names(name)]
@@ -148,7 +145,7 @@ def _open_folder(uri: str) -> Source:
     files = [entry for entry in entries if not entry.is_folder]
     layouts: dict[str, Callable[[], Source]] = {}
     data_sets = idx_data_sets(files)
-    complete = {prefix: parts for prefix, parts in data_sets.items() if is_complete(parts)}
+    complete = {prefix: parts for prefix, parts in data_sets.items() if len(parts) == len(PARTS)}
     for prefix, parts in (complete or data_sets).items():
         layouts[f"IDX files {prefix}*"] = partial(idx_source, uri, prefix, parts)
     if any(entry.is_folder and entry.name in (*CLASS_NAMES, *ORIGINS) for entry in entries):

@@ -28,7 +28,7 @@ MAGICS = tuple(magic.to_bytes(4, "big") for magic in _MAGICS.values())
 
 _TRANSPOSED_PREFIX = "emnist-"
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<set>train|t10k|test)-(?P<what>images|labels)(?P<mark>[-.])idx[13]-ubyte(\.gz)?")
-_PARTS = tuple((origin, content) for origin in (TRAIN, TEST) for content in _MAGICS)
+PARTS = tuple((origin, content) for origin in (TRAIN, TEST) for content in _MAGICS)
 
 Parts = Mapping[tuple[str, str], list[Entry]]
 """Files of a data set by origin and content ("images" or "labels")."""
@@ -95,11 +95,6 @@ def idx_data_sets(entries: Iterable[Entry]) -> dict[str, Parts]:
     return dict(data_sets)
 
 
-def is_complete(parts: Parts) -> bool:
-    """Returns whether a data set has all four files."""
-    return set(parts) == set(_PARTS)
-
-
 def sibling_names(name: str) -> list[str]:
     """Returns all possible file names of the data set of a file, because some web servers cannot list folders."""
     match = _NAME.fullmatch(name)
@@ -116,7 +111,7 @@ def idx_source(folder: str, prefix: str, parts: Parts) -> ArraySource:
     Raises:
         DataError: A file is missing, or exists twice.
     """
-    for origin, content in _PARTS:
+    for origin, content in PARTS:
         found = parts.get((origin, content), [])
         if not found:
             # The test set of MNIST is t10k; that of data sets with a prefix is test.
@@ -126,7 +121,7 @@ def idx_source(folder: str, prefix: str, parts: Parts) -> ArraySource:
         if len(found) > 1:
             names = " and ".join(entry.name for entry in found)
             raise DataError(folder, f"both {names}", "only one of them", "remove the other")
-    files = [parts[part][0].uri for part in _PARTS]
+    files = [parts[part][0].uri for part in PARTS]
     images = [IdxArray(uri, "images", prefix.startswith(_TRANSPOSED_PREFIX)) for uri in files[::2]]
     labels = [IdxArray(uri, "labels", is_transposed=False) for uri in files[1::2]]
     return ArraySource("IDX", tuple(files), tuple(zip((TRAIN, TEST), images, labels, strict=True)))
