@@ -1,4 +1,4 @@
-"""The contract of the data that the project carries: data/README.md states these checksums."""
+"""The data in the repository has the checksums that data/README.md states."""
 
 import hashlib
 from pathlib import Path
