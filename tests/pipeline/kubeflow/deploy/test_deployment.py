@@ -148,7 +148,7 @@ def test_a_schedule_replaces_the_one_of_the_same_pipeline(kubeflow: Any, deploy:
     ],
 )
 def test_wait_for_a_run_that_succeeds(kubeflow: Any, deploy: Deploy, run: Json) -> None:
-    kubeflow.run_states = [{"state": "PENDING"}, ended("RUNNING", task("DataGate-driver", "RUNNING")), run]
+    kubeflow.run_states = [{"state": "PENDING"}, run]
     result = deploy("--wait")
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == (
