@@ -477,15 +477,15 @@ def test_a_custom_op(good_export: Path, check_afresh: Check, edit_export: EditEx
 
 def failing(model: TinyModel, image: tf.Tensor) -> Outputs:
     with tf.control_dependencies([tf.debugging.assert_negative(tf.size(image), message="no ink")]):
-        return TinyModel.from_pixels(model, tf.identity(image))
+        return TinyModel.classify_pixels(model, tf.identity(image))
 
 
 def without_status(model: TinyModel, examples: tf.Tensor) -> Outputs:
-    return {name: values for name, values in TinyModel.from_examples(model, examples).items() if name != "status"}
+    return {name: values for name, values in TinyModel.classify_examples(model, examples).items() if name != "status"}
 
 
 def reversed_digits(model: TinyModel, image_bytes: tf.Tensor) -> Outputs:
-    answers = TinyModel.from_image_bytes(model, image_bytes)
+    answers = TinyModel.classify_image_bytes(model, image_bytes)
     probabilities = tf.reverse(answers["probabilities"], [-1])
     return {**answers, "probabilities": probabilities, "digit": tf.argmax(probabilities, axis=-1)}
 
@@ -507,11 +507,11 @@ def without_empty_batches(model: TinyModel, pixels: tf.Tensor) -> Outputs:
 @pytest.mark.parametrize(
     ("method", "broken", "metric", "slices"),
     [
-        ("from_pixels", failing, "good request", ["pixels"]),
-        ("from_examples", without_status, "signature", ["examples"]),
-        ("from_image_bytes", reversed_digits, "digits as by examples", ["serving_default"]),
+        ("classify_pixels", failing, "good request", ["pixels"]),
+        ("classify_examples", without_status, "signature", ["examples"]),
+        ("classify_image_bytes", reversed_digits, "digits as by examples", ["serving_default"]),
         ("logits", normalized_over_the_batch, "one image alone", ["serving_default", "pixels", "examples"]),
-        ("from_pixels", resized, "malformed request", ["pixels"]),
+        ("classify_pixels", resized, "malformed request", ["pixels"]),
         ("answer", without_empty_batches, "empty batch", ["serving_default", "pixels", "examples"]),
     ],
 )
@@ -540,9 +540,9 @@ def test_an_export_that_never_answers(save_export: Save, images: np.ndarray, tmp
 
 def test_an_export_that_kills_its_process(save_export: Save, check_afresh: Check) -> None:
     class Deadly(TinyModel):
-        def from_pixels(self, image: tf.Tensor) -> Outputs:
+        def classify_pixels(self, image: tf.Tensor) -> Outputs:
             with tf.control_dependencies([tf.raw_ops.Abort(error_msg="no ink")]):
-                return super().from_pixels(tf.identity(image))
+                return super().classify_pixels(tf.identity(image))
 
     assert refused(check_afresh(save_export(Deadly()))) == [
         (

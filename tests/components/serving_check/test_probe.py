@@ -116,9 +116,9 @@ def test_an_export_that_ends_the_process_without_an_error(
     save_export: Callable[[Any], Path], images: np.ndarray, tmp_path: Path
 ) -> None:
     class Ending(TinyModel):
-        def from_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
             with tf.control_dependencies([tf.raw_ops.Abort(exit_without_error=True)]):
-                return super().from_pixels(tf.identity(image))
+                return super().classify_pixels(tf.identity(image))
 
     report = run_probe(plan(save_export(Ending()), "pixels"), images, 120, tmp_path / "log")
     assert report.failure == "it ended before it was done"

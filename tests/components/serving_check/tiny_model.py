@@ -29,18 +29,18 @@ class TinyModel(tf.Module):
             "status": tf.where(confidence < 0.5, "low_confidence", "ok"),
         }
 
-    def from_pixels(self, image: tf.Tensor) -> Answers:
+    def classify_pixels(self, image: tf.Tensor) -> Answers:
         checked = tf.ensure_shape(image, [None, 28, 28])
         return self.answer(tf.debugging.check_numerics(checked, "a pixel is not a number"))
 
-    def from_examples(self, examples: tf.Tensor) -> Answers:
+    def classify_examples(self, examples: tf.Tensor) -> Answers:
         spec = {"image": tf.io.FixedLenFeature([28, 28], tf.int64)}
         return self.answer(tf.cast(tf.io.parse_example(examples, spec)["image"], tf.float32))
 
-    def from_image_bytes(self, image_bytes: tf.Tensor) -> Answers:
-        return self.answer(self.normalized(image_bytes)["image"])
+    def classify_image_bytes(self, image_bytes: tf.Tensor) -> Answers:
+        return self.answer(self.normalize(image_bytes)["image"])
 
-    def normalized(self, image_bytes: tf.Tensor) -> Answers:
+    def normalize(self, image_bytes: tf.Tensor) -> Answers:
         def decode(encoded: tf.Tensor) -> tf.Tensor:
             return tf.image.resize(tf.io.decode_image(encoded, 1, expand_animations=False), (28, 28))[..., 0]
 
@@ -50,10 +50,10 @@ class TinyModel(tf.Module):
 def save(model: tf.Module, directory: Path) -> Path:
     """Exports a model in a way that loads in a session only if it is no Keras 3 model."""
     inputs = {
-        "serving_default": (model.from_image_bytes, tf.TensorSpec([None], tf.string, name="image_bytes")),
-        "pixels": (model.from_pixels, tf.TensorSpec([None, 28, 28], tf.float32, name="image")),
-        "examples": (model.from_examples, tf.TensorSpec([None], tf.string, name="examples")),
-        "normalize": (model.normalized, tf.TensorSpec([None], tf.string, name="image_bytes")),
+        "serving_default": (model.classify_image_bytes, tf.TensorSpec([None], tf.string, name="image_bytes")),
+        "pixels": (model.classify_pixels, tf.TensorSpec([None, 28, 28], tf.float32, name="image")),
+        "examples": (model.classify_examples, tf.TensorSpec([None], tf.string, name="examples")),
+        "normalize": (model.normalize, tf.TensorSpec([None], tf.string, name="image_bytes")),
     }
     signatures = {name: tf.function(ask, input_signature=[spec]) for name, (ask, spec) in inputs.items()}
     tf.saved_model.save(model, str(directory), signatures=signatures)
