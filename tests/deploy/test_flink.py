@@ -1,4 +1,4 @@
-"""deploy/flink: allowed by the schemas; its parts find each other, their configuration and the settings."""
+"""Tests that the manifests of deploy/flink are valid and agree with each other and with the settings."""
 
 import re
 import shutil
@@ -31,13 +31,13 @@ def kustomization(folder: Path) -> Manifest:
 
 @pytest.fixture(scope="module")
 def configuration(folder: Path) -> Manifest:
-    """Flink's."""
+    """The configuration of Flink."""
     return yaml.safe_load((folder / "config.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
 def manifests(folder: Path, kustomization: Manifest) -> list[Manifest]:
-    """All that kustomization.yaml names."""
+    """All manifests in kustomization.yaml."""
     files = [folder / name for name in kustomization["resources"]]
     generated = {folder / name for each in kustomization["configMapGenerator"] for name in each["files"]}
     assert sorted(files) == sorted(set(folder.glob("*.yaml")) - generated - {folder / "kustomization.yaml"})
@@ -46,7 +46,7 @@ def manifests(folder: Path, kustomization: Manifest) -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """By the name of their Deployment."""
+    """Pod templates by the name of their Deployment."""
     return {one["metadata"]["name"]: one["spec"]["template"] for one in manifests if one["kind"] == "Deployment"}
 
 
@@ -58,12 +58,12 @@ def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
     return {one["metadata"]["name"]: one for one in manifests if one["kind"] == kind}
 
 
-def test_the_schemas_allow_it(manifests: list[Manifest]) -> None:
+def test_manifests_match_the_schemas(manifests: list[Manifest]) -> None:
     for manifest in manifests:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_kustomize_makes_one_of_it(folder: Path) -> None:
+def test_kustomize_renders_it(folder: Path) -> None:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl is not installed")
@@ -79,7 +79,7 @@ def spec(deployment: Manifest) -> Manifest:
     return deployment["spec"]["template"]["spec"]
 
 
-def test_selectors_find_the_pods(manifests: list[Manifest], pods: dict[str, Manifest]) -> None:
+def test_selectors_match_the_pods(manifests: list[Manifest], pods: dict[str, Manifest]) -> None:
     assert set(pods) == COMPONENTS
     for name, deployment in of_kind(manifests, "Deployment").items():
         assert deployment["spec"]["selector"]["matchLabels"].items() <= pods[name]["metadata"]["labels"].items()
@@ -90,7 +90,7 @@ def test_selectors_find_the_pods(manifests: list[Manifest], pods: dict[str, Mani
         assert {port["targetPort"]: port["port"] for port in service["spec"]["ports"]} == ports
 
 
-def test_nobody_but_steps_reaches_the_job_server_and_nobody_else_flink(
+def test_only_steps_reach_the_job_server_and_only_its_parts_reach_flink(
     manifests: list[Manifest], pods: dict[str, Manifest]
 ) -> None:
     policies = of_kind(manifests, "NetworkPolicy")
@@ -104,9 +104,7 @@ def test_nobody_but_steps_reaches_the_job_server_and_nobody_else_flink(
     assert {port["port"] for port in rule["ports"]} == {port["port"] for port in service["spec"]["ports"]}
 
 
-def test_the_parts_find_each_other(
-    manifests: list[Manifest], pods: dict[str, Manifest], configuration: Manifest
-) -> None:
+def test_addresses_exist(manifests: list[Manifest], pods: dict[str, Manifest], configuration: Manifest) -> None:
     services = {name: each["spec"]["ports"] for name, each in of_kind(manifests, "Service").items()}
     addresses = {f"{name}:{port['port']}" for name, ports in services.items() for port in ports}
     (master,) = arguments(pods, "job-server", "flink-master")
@@ -134,7 +132,7 @@ def test_steps_and_workers_share_the_staging_folder(pods: dict[str, Manifest], d
         assert mounts["staging-folder"] == str(KubeflowSettings().staging_folder)
 
 
-def test_everything_mounted_is_there(pods: dict[str, Manifest], kustomization: Manifest) -> None:
+def test_mounted_volumes_exist(pods: dict[str, Manifest], kustomization: Manifest) -> None:
     for pod in pods.values():
         volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
         mounted = {mount["name"] for each in pod["spec"]["containers"] for mount in each["volumeMounts"]}
@@ -144,13 +142,13 @@ def test_everything_mounted_is_there(pods: dict[str, Manifest], kustomization: M
             assert volumes["config"]["configMap"]["name"] in generated
 
 
-def test_one_slot_for_each_pool_of_workers(manifests: list[Manifest], configuration: Manifest) -> None:
+def test_each_worker_pool_has_one_slot(manifests: list[Manifest], configuration: Manifest) -> None:
     assert configuration["taskmanager.numberOfTaskSlots"] == 1
     replicas = of_kind(manifests, "Deployment")["flink-task-manager"]["spec"]["replicas"]
     assert configuration["parallelism.default"] == replicas
 
 
-def test_memory_fits(pods: dict[str, Manifest], configuration: Manifest) -> None:
+def test_memory_fits_the_limits(pods: dict[str, Manifest], configuration: Manifest) -> None:
     limits = {name: each["resources"]["limits"]["memory"] for name, each in containers(pods).items()}
     keys = ("task.heap.size", "task.off-heap.size", "managed.size", "network.max")
     explicit = sum(megabytes(configuration[f"taskmanager.memory.{key}"]) for key in keys)
@@ -168,7 +166,7 @@ def megabytes(size: str) -> int:
     return int(parts[1]) * {"m": 1, "g": 1024}[parts[2]]
 
 
-def test_versions(kustomization: Manifest) -> None:
+def test_versions_agree(kustomization: Manifest) -> None:
     tags = {image["name"]: image["newTag"] for image in kustomization["images"]}
     flink = ".".join(tags["flink"].split(".")[:2])
     assert tags[f"apache/beam_flink{flink}_job_server"] == version("apache-beam")
@@ -176,7 +174,7 @@ def test_versions(kustomization: Manifest) -> None:
     assert tags[name] == tag
 
 
-def test_confined(pods: dict[str, Manifest]) -> None:
+def test_containers_are_restricted(pods: dict[str, Manifest]) -> None:
     for pod in pods.values():
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
