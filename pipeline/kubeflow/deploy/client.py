@@ -14,6 +14,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import MaxRetryError
 
 from pipeline.kubeflow.compile.parameters import WrongDeploymentError
 
@@ -273,9 +274,11 @@ def _named(name: str) -> dict[str, str]:
 
 
 def _reason(error: requests.RequestException) -> str:
-    cause = error.args[0] if error.args else error
-    # urllib3 wraps the reason twice, each time with a prefix.
-    return " ".join(str(getattr(cause, "reason", cause)).rpartition(": ")[2].split())
+    cause: Any = error
+    # requests and urllib3 wrap the error of the connection, each with a prefix.
+    while isinstance(cause, Exception) and cause.args:
+        cause = cause.reason if isinstance(cause, MaxRetryError) else cause.args[-1]
+    return " ".join(str(cause).rpartition(": ")[2].split())
 
 
 def _json_object(response: requests.Response) -> Json | None:
