@@ -13,7 +13,6 @@ import click
 from pipeline.cli.options import (
     EXIT_FAILURE,
     config_option,
-    errors_to_exit_codes,
     model_option,
     print_json,
     settings_from_options,
@@ -77,17 +76,16 @@ def predict(
     model failed, 2 wrong use.
     """
     _refuse_conflicts(url, grpc_address, show=show, as_json=as_json, output=output)
-    with errors_to_exit_codes():
-        inputs = _find_inputs(files, output)
-        settings = settings_from_options(config, workspace=workspace)
-        # TensorFlow would repeat the error of each image on the terminal.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _libraries_silenced():
-            open_client = _client_opener(settings, url, grpc_address, model, model_version)
-        if output is None:
-            num_errors = _predict_to_terminal(inputs, open_client, probabilities, show=show, as_json=as_json)
-        else:
-            num_errors = _predict_to_file(inputs, output, open_client, probabilities, settings)
+    inputs = _find_inputs(files, output)
+    settings = settings_from_options(config, workspace=workspace)
+    # TensorFlow would repeat the error of each image on the terminal.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _libraries_silenced():
+        open_client = _client_opener(settings, url, grpc_address, model, model_version)
+    if output is None:
+        num_errors = _predict_to_terminal(inputs, open_client, probabilities, show=show, as_json=as_json)
+    else:
+        num_errors = _predict_to_file(inputs, output, open_client, probabilities, settings)
     if num_errors:
         sys.exit(EXIT_FAILURE)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from pipeline.cli.options import config_option, errors_to_exit_codes, settings_from_options, workspace_option
+from pipeline.cli.options import config_option, settings_from_options, workspace_option
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 
 if TYPE_CHECKING:
@@ -65,19 +65,18 @@ def serve(
         "max_batch_size": max_batch,
         "request_timeout_seconds": timeout,
     }
-    with errors_to_exit_codes():
-        from pipeline.local.display import library_output_to
+    from pipeline.local.display import library_output_to
 
-        settings = settings_from_options(config, workspace=workspace)
-        log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
-        click.echo("This is a server for development. For production use TF Serving: see docs/serving.md.")
-        if not _is_loopback(host):
-            click.echo(f"Warning: {host} is open to other machines, without authentication or encryption.", err=True)
-        click.echo(f"Loading models from {settings.serving_root} (Ctrl+C stops; log: {log_file})")
-        # A missing folder cannot be watched, and the first run needs it anyway.
-        settings.serving_root.mkdir(parents=True, exist_ok=True)
-        with library_output_to(log_file, sys.stdout) as terminal:
-            _serve(settings, limits, (host, rest_port, grpc_port), terminal)
+    settings = settings_from_options(config, workspace=workspace)
+    log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
+    click.echo("This is a server for development. For production use TF Serving: see docs/serving.md.")
+    if not _is_loopback(host):
+        click.echo(f"Warning: {host} is open to other machines, without authentication or encryption.", err=True)
+    click.echo(f"Loading models from {settings.serving_root} (Ctrl+C stops; log: {log_file})")
+    # A missing folder cannot be watched, and the first run needs it anyway.
+    settings.serving_root.mkdir(parents=True, exist_ok=True)
+    with library_output_to(log_file, sys.stdout) as terminal:
+        _serve(settings, limits, (host, rest_port, grpc_port), terminal)
 
 
 def _serve(settings: "Settings", limits: Mapping[str, Any], address: tuple[str, int, int], terminal: TextIO) -> None:
