@@ -1,7 +1,6 @@
 """`digits compile`: writes the compiled pipeline for Kubeflow Pipelines or Vertex AI."""
 
 import os
-import sys
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 from pipeline.cli.options import (
     config_option,
     profile_option,
+    quiet_libraries,
     set_option,
     settings_from_options,
 )
@@ -71,11 +71,7 @@ def compile_quietly(settings: "Settings", target: "CompileTarget") -> str:
     Raises:
         CompileError: The target cannot run the pipeline with these settings.
     """
-    from pipeline.local.display import library_output_to
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The streams that click uses in tests are not files.
-    with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr):
+    with quiet_libraries():
         from pipeline.kubeflow.compile.compiler import compile_pipeline as compile_text
 
         return compile_text(settings, target)

@@ -1,11 +1,12 @@
 """What the `digits` commands share: options, settings, exit codes, JSON and tables."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -106,6 +107,17 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     for line in message.splitlines():
         click.echo(f"Error: {line}", err=True)
     sys.exit(exit_code)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[TextIO]:
+    """Discards the output of Python and C++ libraries, and yields standard error."""
+    from pipeline.local.display import library_output_to
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The streams that click uses in tests are not files.
+    with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr) as terminal:
+        yield terminal
 
 
 def print_json(value: Any) -> None:

@@ -1,12 +1,11 @@
 """`digits predict`: classifies images and records with a pushed or served model."""
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +14,7 @@ from pipeline.cli.options import (
     config_option,
     model_option,
     print_json,
+    quiet_libraries,
     settings_from_options,
     workspace_option,
 )
@@ -78,9 +78,7 @@ def predict(
     _refuse_conflicts(url, grpc_address, show=show, as_json=as_json, output=output)
     inputs = _find_inputs(files, output)
     settings = settings_from_options(config, workspace=workspace)
-    # TensorFlow would repeat the error of each image on the terminal.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _libraries_silenced():
+    with quiet_libraries():
         open_client = _client_opener(settings, url, grpc_address, model, model_version)
     if output is None:
         num_errors = _predict_to_terminal(inputs, open_client, probabilities, show=show, as_json=as_json)
@@ -172,7 +170,7 @@ def _predict_to_terminal(
     width = max(len(source) for source in inputs.images)
     values = []
     num_errors = 0
-    with _libraries_silenced():
+    with quiet_libraries():
         client = open_client()
     with closing(client):
         for result in predict_inputs(read_images(inputs.images), client.predict, _BATCH_SIZE):
@@ -225,7 +223,7 @@ def _predict_to_file(
 
     from pipeline.beam.engine import beam_args
 
-    with _libraries_silenced() as terminal:
+    with quiet_libraries() as terminal:
         from serving.client.bulk import predict_to_csv
 
         console = Console(file=terminal)
@@ -250,17 +248,3 @@ def _predict_to_file(
             )
     click.echo(f"{output}: {summary.num_results} rows, {summary.num_errors} without an answer")
     return summary.num_errors
-
-
-@contextmanager
-def _libraries_silenced() -> Iterator[TextIO]:
-    """Hides output of TensorFlow and Beam from Python and C++, which none of their settings does.
-
-    Yields:
-        Standard error.
-    """
-    from pipeline.local.display import library_output_to
-
-    # Under click's test runner `sys.stderr` is not a file.
-    with library_output_to(Path(os.devnull), sys.__stderr__ or sys.stderr) as terminal:
-        yield terminal
