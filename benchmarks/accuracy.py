@@ -59,7 +59,7 @@ def main(seeds: list[int], profile: Profile) -> None:
 
 def limit_failures(results: Sequence[SeedResult]) -> Iterator[str]:
     """Yields each limit that the results break, as a sentence."""
-    mean = statistics.fmean(result.accuracy for result in results)
+    mean = _mean(results, "accuracy")
     if mean < MIN_MEAN_ACCURACY:
         yield f"the mean test accuracy is {mean:.3%}, expected at least {MIN_MEAN_ACCURACY:.3%}."
     for result in results:
@@ -88,12 +88,18 @@ def _table(results: Sequence[SeedResult]) -> str:
         )
         for result in results
     ]
-    means = [
-        statistics.fmean(values)
-        for values in zip(*((r.accuracy, r.lowest_accuracy, r.seconds, r.peak_bytes) for r in results), strict=True)
-    ]
-    mean = ("mean", f"{means[0]:.2%}", f"{means[1]:.2%}", f"{means[2]:.0f} s", _gibibytes(means[3]))
+    mean = (
+        "mean",
+        f"{_mean(results, 'accuracy'):.2%}",
+        f"{_mean(results, 'lowest_accuracy'):.2%}",
+        f"{_mean(results, 'seconds'):.0f} s",
+        _gibibytes(_mean(results, "peak_bytes")),
+    )
     return render_table(("seed", "test accuracy", "lowest digit", "wall time", "peak memory"), [*rows, mean])
+
+
+def _mean(results: Sequence[SeedResult], name: str) -> float:
+    return statistics.fmean(getattr(result, name) for result in results)
 
 
 def _gibibytes(num_bytes: float) -> str:
