@@ -19,6 +19,8 @@ from registry.versions import Version, find_baseline, version_fingerprint
 
 CANDIDATE_KEY = "candidate"
 BASELINE_MODEL_KEY = "baseline_model"
+ArtifactDict = dict[str, list[Artifact]]
+
 VERSION_PROPERTY = "version"
 """Custom property of the baseline: its version number as text; empty if there is no baseline."""
 
@@ -37,17 +39,9 @@ class Executor(BaseExecutor):
     """Executor of BaselineModel."""
 
     def Do(  # noqa: N802 (the name is TFX's)
-        self,
-        input_dict: dict[str, list[Artifact]],
-        output_dict: dict[str, list[Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: ArtifactDict, output_dict: ArtifactDict, exec_properties: dict[str, Any]
     ) -> None:
-        """Verifies and copies the baseline; TFX calls this.
-
-        Args:
-            input_dict: `candidate`, the model of this run.
-            output_dict: `baseline_model`; stays empty if no other model has been pushed.
-            exec_properties: `serving_directory`.
+        """Verifies the baseline and copies it to the output, which stays empty without one; TFX calls this.
 
         Raises:
             DamagedVersionError: A file of the baseline differs from what was pushed.
@@ -67,8 +61,7 @@ class BaselineModelSpec(ComponentSpec):
     """Contract of BaselineModel."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        SERVING_DIRECTORY_KEY: ExecutionParameter(type=str),
-        BASELINE_KEY: ExecutionParameter(type=str),
+        key: ExecutionParameter(type=str) for key in (SERVING_DIRECTORY_KEY, BASELINE_KEY)
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {CANDIDATE_KEY: ChannelParameter(type=Model)}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {BASELINE_MODEL_KEY: ChannelParameter(type=Model)}

@@ -58,7 +58,7 @@ _STATISTICS_FILE = "FeatureStats.pb"
 
 _log = logging.getLogger(__name__)
 
-InputArtifacts = dict[str, list[Artifact]]
+ArtifactDict = dict[str, list[Artifact]]
 
 
 class AtomicPusherSpec(ComponentSpec):
@@ -119,7 +119,7 @@ class Driver(BaselineDriver):
 class Executor(tfx_pusher.Executor):
     """Executor of AtomicPusher."""
 
-    def CheckBlessing(self, input_dict: InputArtifacts) -> bool:  # noqa: N802 (the name is TFX's)
+    def CheckBlessing(self, input_dict: ArtifactDict) -> bool:  # noqa: N802 (the name is TFX's)
         """Returns whether all required verdicts and blessings exist and all that exist are positive."""
         verdicts = _read_verdicts(input_dict)
         required = (*VERDICT_KEYS, MODEL_BLESSING_KEY, INFRA_BLESSING_KEY)
@@ -134,7 +134,7 @@ class Executor(tfx_pusher.Executor):
             _log.info("not pushed: %s", ", ".join(refusals))
         return not refusals
 
-    def GetModelPath(self, input_dict: InputArtifacts) -> str:  # noqa: N802 (the name is TFX's)
+    def GetModelPath(self, input_dict: ArtifactDict) -> str:  # noqa: N802 (the name is TFX's)
         """Returns the folder of the model, or of its copy with warm-up requests if there is one."""
         blessing = _single(input_dict, INFRA_BLESSING_KEY)
         if blessing and blessing.get_int_custom_property(_HAS_MODEL_PROPERTY):
@@ -142,14 +142,9 @@ class Executor(tfx_pusher.Executor):
         return super().GetModelPath(input_dict)
 
     def Do(  # noqa: N802 (the name is TFX's)
-        self, input_dict: InputArtifacts, output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
+        self, input_dict: ArtifactDict, output_dict: ArtifactDict, exec_properties: dict[str, Any]
     ) -> None:
         """Publishes the model if no gate refuses it; TFX calls this.
-
-        Args:
-            input_dict: The model, its blessings and verdicts, and the data with its statistics.
-            output_dict: `pushed_model`, the artifact to fill.
-            exec_properties: The parameters of the component.
 
         Raises:
             PublishingError: The version cannot be written.
@@ -168,7 +163,7 @@ class Executor(tfx_pusher.Executor):
         version = publish(Path(model_path), Path(exec_properties[SERVING_DIRECTORY_KEY]), extra, origin)
         self._MarkPushed(pushed_model, pushed_destination=str(version.directory), pushed_version=str(version.number))
 
-    def _origin(self, input_dict: InputArtifacts, code: str) -> Origin:
+    def _origin(self, input_dict: ArtifactDict, code: str) -> Origin:
         model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
         examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
         data = DataOrigin(
@@ -257,11 +252,11 @@ def gate_record(verdict: Verdict) -> GateRecord:
     return GateRecord(gate=verdict.gate, passed=verdict.passed, metrics=metrics)
 
 
-def _read_verdicts(input_dict: InputArtifacts) -> list[Verdict]:
+def _read_verdicts(input_dict: ArtifactDict) -> list[Verdict]:
     artifacts = (_single(input_dict, key) for key in VERDICT_KEYS)
     return [read_verdict(artifact.uri) for artifact in artifacts if artifact]
 
 
-def _single(input_dict: InputArtifacts, key: str) -> Artifact | None:
+def _single(input_dict: ArtifactDict, key: str) -> Artifact | None:
     artifacts = input_dict.get(key)
     return artifact_utils.get_single_instance(artifacts) if artifacts else None

@@ -34,15 +34,9 @@ class Finding:
     Attributes:
         metric: The metric or rule, such as `accuracy`.
         slice: The slice or split, such as `digit 7`.
-        passed: Whether the rule is met.
-        reason: Why the rule is not met, without a full stop; empty if it is.
-        value: The observed value.
+        reason: Why the rule is not met, without a full stop.
         interval: Ends of the 95 % confidence interval of `value`.
-        lower_bound: The minimum.
-        upper_bound: The maximum.
         expected: The requirement in words, if it is not a number.
-        baseline: The value of the baseline.
-        feature: The feature, for gates on data.
     """
 
     metric: str
@@ -81,12 +75,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision of a gate.
+    """The decision of a gate: the results of all its rules, and advice for the case of a refusal.
 
     Attributes:
-        gate: Name of the step.
-        findings: The results of all rules.
-        advice: What to do after a refusal, as a sentence.
         headings: Columns of the table and their headings, in order.
     """
 

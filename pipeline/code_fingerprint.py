@@ -1,7 +1,7 @@
-"""Fingerprints of our own code, so that an edit reruns the steps that use it and no others.
+"""Fingerprints of the project's code, so that an edit reruns only the steps that use it.
 
-TFX's cache compares the inputs and the execution properties of a step; it does not see the code that a step imports
-from an installed package. Steps that run code of ours carry its fingerprint as an execution property.
+TFX's cache compares the inputs and the execution properties of a step, not the code that a step imports. Therefore a
+fingerprint of the code is an execution property.
 """
 
 import ast
@@ -13,9 +13,9 @@ import grimp
 
 
 def code_fingerprint(module: str) -> str:
-    """Fingerprints a module of ours and all modules of its package and of `registry` that it imports, directly or not.
+    """Fingerprints a module and all its direct and indirect imports from its top-level package and `registry`.
 
-    Comments and layout do not count, only what Python compiles.
+    Comments and layout do not count.
 
     Args:
         module: Dotted name, such as `components.preprocessing`.
@@ -33,5 +33,5 @@ def code_fingerprint(module: str) -> str:
 def _source(module: str) -> str:
     spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{module} has no source file to fingerprint.", name=module)
+        raise ModuleNotFoundError(f"{module} has no source file.", name=module)
     return Path(spec.origin).read_text(encoding="utf-8")

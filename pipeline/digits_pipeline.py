@@ -1,4 +1,4 @@
-"""The pipeline: its steps and how they are joined, once for all runners."""
+"""The graph of the pipeline, defined once for all runners."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -44,19 +44,19 @@ _CODE: Mapping[str, str] = {
     "ServingCheck": "components.serving_check.component",
     "Pusher": "components.pusher",
 }
-"""The module that a step with code of ours runs: with all that it imports, it is part of the step's cache key."""
+"""Module with the code of each step that is not TFX's own; with its imports it is part of the cache key."""
 
 
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
-    """Joins the steps.
+    """Creates the pipeline.
 
     Args:
         settings: All settings of the run.
-        data: The version of the data to run on.
+        data: The version of the data.
         beam_pipeline_args: Options of the Beam engine.
 
     Returns:
-        The pipeline, without a metadata connection: the runner knows where metadata is kept.
+        The pipeline, without a metadata connection, which the runner adds.
     """
     code = {step: code_fingerprint(module) for step, module in _CODE.items()}
     example_gen = MnistExampleGen(
@@ -68,7 +68,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         num_shards=settings.data.num_shards,
     )
     schema_gen = ImportSchemaGen(schema_file=str(settings.data.schema_file))
-    # The cache would only see the file's name.
+    # Without it, the cache depends only on the name of the file.
     schema_gen.exec_properties["schema_fingerprint"] = hashlib.sha256(
         settings.data.schema_file.read_bytes()
     ).hexdigest()
@@ -92,7 +92,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             examples=example_gen.outputs["examples"],
             schema=schema_gen.outputs["schema"],
             preprocessing_fn="components.preprocessing.preprocessing_fn",
-            # StatisticsGen has those of the raw examples; nobody reads those of the standardized ones.
+            # No step reads statistics of transformed examples.
             disable_statistics=True,
         )
         trainer = Trainer(
@@ -113,7 +113,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             schema=schema_gen.outputs["schema"],
             eval_config=evaluation.eval_config(),
             bounds=evaluation.bounds(settings.evaluation),
-            advice="Train longer or on more data, or, if a bound is wrong, set it: section `evaluation`.",
+            advice="Train longer or on more data. If a bound is wrong, change it in section `evaluation`.",
         )
         corrupted_example_gen = CorruptedExampleGen(
             example_gen.outputs["examples"],
@@ -128,7 +128,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             baseline_model=baseline_model.outputs["baseline_model"],
             eval_config=evaluation.robustness_eval_config(),
             bounds=evaluation.robustness_bounds(settings.robustness),
-            advice="Strengthen the augmentation in section `trainer`, or, if a bound is wrong, set it: section "
+            advice="Strengthen the augmentation in section `trainer`. If a bound is wrong, change it in section "
             "`robustness`.",
         )
         serving_check = ServingCheck(
@@ -184,10 +184,10 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
 
 
 def _infra_validators(settings: Settings, model: BaseChannel, examples: BaseChannel) -> list[BaseNode]:
-    """Returns TFX's own InfraValidator, where there is an engine that can start TF Serving for it."""
+    """Returns TFX's own InfraValidator if an engine for it is set."""
     if settings.infra_validator.engine == "none":
         return []
-    # The one empty message means the defaults of that platform.
+    # An empty message selects the platform with its defaults.
     platform: dict[str, Any] = (
         {"local_docker": infra_validator_pb2.LocalDockerConfig()}
         if settings.infra_validator.engine == "docker"

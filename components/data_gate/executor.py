@@ -27,6 +27,8 @@ SCHEMA_KEY = "schema"
 ANOMALIES_KEY = "anomalies"
 LIMITS_KEY = "limits"
 
+ArtifactDict = dict[str, list[Artifact]]
+
 HEADINGS = {
     "feature": "feature",
     "slice": "split",
@@ -47,19 +49,9 @@ class Executor(BaseExecutor):
     """Executor of DataGate."""
 
     def Do(  # noqa: N802 (the name is TFX's)
-        self,
-        input_dict: dict[str, list[Artifact]],
-        output_dict: dict[str, list[Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: ArtifactDict, output_dict: ArtifactDict, exec_properties: dict[str, Any]
     ) -> None:
-        """Applies all rules and writes the verdict; TFX calls this.
-
-        The step also succeeds if it refuses the data, so that its verdict is kept.
-
-        Args:
-            input_dict: `statistics`, `schema` and `anomalies` of all splits.
-            output_dict: `verdict`, the artifact to fill.
-            exec_properties: The parameters of the component. `baseline` is only for the cache.
+        """Applies all rules and writes the verdict, without failing if it refuses the data; TFX calls this.
 
         Raises:
             ValueError: The statistics in a pushed version are damaged.

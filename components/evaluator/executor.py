@@ -24,22 +24,16 @@ GATE_KEY = "gate"
 BOUNDS_KEY = "bounds"
 ADVICE_KEY = "advice"
 
-InputDict = dict[str, list[Artifact]]
+ArtifactDict = dict[str, list[Artifact]]
 
 
 class Executor(EvaluatorExecutor):
     """Executor of GatedEvaluator."""
 
     def Do(  # noqa: N802 (the name is TFX's)
-        self, input_dict: InputDict, output_dict: InputDict, exec_properties: dict[str, Any]
+        self, input_dict: ArtifactDict, output_dict: ArtifactDict, exec_properties: dict[str, Any]
     ) -> None:
-        """Evaluates a model and writes the verdict; TFX calls this.
-
-        Args:
-            input_dict: `examples` and `model`, optionally `baseline_model` and `schema`.
-            output_dict: `evaluation`, in the format of TFX's Evaluator, `blessing` and `verdict`.
-            exec_properties: The parameters of the component.
-        """
+        """Evaluates a model and writes verdict and blessing; TFX calls this."""
         baselines = input_dict.get(BASELINE_MODEL_KEY)
         # In a first run, the baseline is an empty artifact.
         if not baselines or not fileio.exists(path_utils.serving_model_path(baselines[0].uri)):
@@ -53,7 +47,7 @@ class Executor(EvaluatorExecutor):
         _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), input_dict, blessed=verdict.passed)
 
 
-def _bless(blessing: Artifact, inputs: InputDict, *, blessed: bool) -> None:
+def _bless(blessing: Artifact, inputs: ArtifactDict, *, blessed: bool) -> None:
     """Fills a ModelBlessing as TFX's Evaluator does, which without thresholds leaves it empty."""
     model = artifact_utils.get_single_instance(inputs[MODEL_KEY])
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)

@@ -12,7 +12,7 @@ from registry.versions import list_versions
 
 
 def make_model(folder: Path, content: str) -> Model:
-    """Makes a model artifact whose SavedModel holds nothing but a text."""
+    """Creates a model artifact with a text as its SavedModel."""
     artifact = Model()
     artifact.uri = str(folder)
     directory = folder / "Format-Serving"
@@ -27,7 +27,7 @@ def push(tmp_path: Path, content: str) -> None:
 
 
 def baseline_of(tmp_path: Path, candidate: Model) -> tuple[str, str | None]:
-    """Returns the identity that the driver finds, and the model that the executor fetches."""
+    """Returns the identity by the driver and the model that the executor copies."""
     properties: dict[str, Any] = {"serving_directory": str(tmp_path / "serving"), "baseline": ""}
     info = ExecutionInfo(input_dict={"candidate": [candidate]}, exec_properties=properties)
     identity = Driver(None).run(info).exec_properties["baseline"].string_value
@@ -49,10 +49,10 @@ def baseline_of(tmp_path: Path, candidate: Model) -> tuple[str, str | None]:
         pytest.param(["a"], "b", "a", id="second model"),
         pytest.param(["a", "b"], "b", "a", id="second model repeated"),
         pytest.param(["a", "b"], "c", "b", id="third model"),
-        pytest.param(["a", "b"], "a", "b", id="an older model comes back"),
+        pytest.param(["a", "b"], "a", "b", id="an older model returns"),
     ],
 )
-def test_the_baseline_is_the_newest_pushed_model_but_the_candidate(
+def test_the_baseline_is_the_newest_other_pushed_model(
     tmp_path: Path, pushed: list[str], candidate: str, baseline: str | None
 ) -> None:
     for content in pushed:
@@ -60,15 +60,14 @@ def test_the_baseline_is_the_newest_pushed_model_but_the_candidate(
     assert baseline_of(tmp_path, make_model(tmp_path / "candidate", candidate))[1] == baseline
 
 
-def test_after_a_rollback_the_model_that_is_served_again_is_the_baseline(tmp_path: Path) -> None:
+def test_after_a_rollback_the_served_model_is_the_baseline(tmp_path: Path) -> None:
     push(tmp_path, "a")
     push(tmp_path, "b")
     roll_back(tmp_path / "serving", None)
     assert baseline_of(tmp_path, make_model(tmp_path / "candidate", "c"))[1] == "a"
 
 
-def test_the_cache_sees_the_model_and_not_the_number_of_its_version(tmp_path: Path) -> None:
-    """Of a copy of a version nothing new can come; of another model everything may."""
+def test_the_cache_key_depends_on_the_model_not_on_its_version(tmp_path: Path) -> None:
     candidate = make_model(tmp_path / "candidate", "c")
     info = ExecutionInfo(
         input_dict={"candidate": [candidate]}, exec_properties={"serving_directory": str(tmp_path / "serving")}
@@ -87,7 +86,7 @@ def test_the_cache_sees_the_model_and_not_the_number_of_its_version(tmp_path: Pa
     assert identities[3] == identities[1] != identities[2]
 
 
-def test_a_damaged_baseline_is_named(tmp_path: Path) -> None:
+def test_a_damaged_baseline_is_refused(tmp_path: Path) -> None:
     push(tmp_path, "a")
     [version] = list_versions(tmp_path / "serving")
     (version.directory / "saved_model.pb").write_text("damaged")

@@ -1,4 +1,4 @@
-"""How the steps are joined, as TFX's compiler sees it."""
+"""The graph of the pipeline, as TFX compiles it."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_the_graph(nodes: dict[str, Any]) -> None:
     assert {name: set(node.upstream_nodes) for name, node in nodes.items()} == UPSTREAM
 
 
-def test_every_split_serves_one_purpose(nodes: dict[str, Any]) -> None:
+def test_every_split_has_one_purpose(nodes: dict[str, Any]) -> None:
     trainer = parameters(nodes["Trainer"])
     assert json.loads(trainer["train_args"])["splits"] == ["train"]
     assert json.loads(trainer["eval_args"])["splits"] == ["eval"]
@@ -79,7 +79,7 @@ def test_the_data_is_identified_by_its_content(nodes: dict[str, Any]) -> None:
     assert (values["uri"], values["span"], values["fingerprint"]) == ("data/mnist.npz", 4, "abc")
 
 
-def test_steps_with_code_of_ours_carry_its_fingerprint(nodes: dict[str, Any]) -> None:
+def test_steps_with_own_code_have_its_fingerprint(nodes: dict[str, Any]) -> None:
     without_own_code = {"ImportSchemaGen", "StatisticsGen", "ExampleValidator"}
     fingerprints = {name: parameters(nodes[name])["code_fingerprint"] for name in set(nodes) - without_own_code}
     assert fingerprints["Evaluator"] == fingerprints["RobustnessEvaluator"]
@@ -88,7 +88,7 @@ def test_steps_with_code_of_ours_carry_its_fingerprint(nodes: dict[str, Any]) ->
     assert json.loads(parameters(nodes["Pusher"])["code"]) == fingerprints
 
 
-def test_metrics_that_are_loaded_by_name_are_part_of_the_fingerprint() -> None:
+def test_metrics_loaded_by_name_are_part_of_the_fingerprint() -> None:
     upstream = grimp.build_graph("components").find_upstream_modules("components.evaluator.executor")
     loaded = {
         metric.module
@@ -101,8 +101,7 @@ def test_metrics_that_are_loaded_by_name_are_part_of_the_fingerprint() -> None:
     assert loaded <= upstream
 
 
-def test_nothing_is_learnt_from_data_that_the_gate_refused(nodes: dict[str, Any]) -> None:
-    """All that comes after DataGate runs only if it let the data pass; the rest does not wait for it."""
+def test_training_and_later_steps_depend_on_the_verdict_of_data_gate(nodes: dict[str, Any]) -> None:
     conditional = {name for name, node in nodes.items() if "passed" in str(node.inputs.conditionals)}
     before = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}
     assert conditional == set(nodes) - before
@@ -144,9 +143,7 @@ def test_an_edited_schema_changes_its_step(nodes: dict[str, Any], tmp_path: Path
         ({"workspace": "elsewhere"}, {"DataGate", "BaselineModel", "Pusher"}),
     ],
 )
-def test_a_setting_changes_the_steps_that_it_is_about(
-    nodes: dict[str, Any], overrides: dict[str, Any], changed: set[str]
-) -> None:
+def test_a_setting_changes_only_its_steps(nodes: dict[str, Any], overrides: dict[str, Any], changed: set[str]) -> None:
     assert changed_nodes(nodes, compiled(**overrides)) == changed
 
 

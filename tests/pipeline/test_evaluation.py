@@ -1,4 +1,4 @@
-"""The gates on made-up predictions: TFMA measures as in a run, and the bounds of the settings decide."""
+"""The gates on synthetic predictions: TFMA measures them, and the bounds of the settings decide."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ SETTINGS = EvaluationSettings(
     max_digit_drop=0.08,
     max_calibration_error=0.05,
     max_calibration_error_rise=0.05,
-    # Of made-up answers, which are wrong without a doubt, it says nothing.
+    # Synthetic mistakes have a high confidence.
     max_log_loss=5,
     max_log_loss_rise=5,
 )
@@ -36,10 +36,10 @@ Judge = Callable[..., list[Finding]]
 
 
 def answers(labels: np.ndarray, wrong: Iterable[int], confidence: float = 0.99) -> list[np.ndarray]:
-    """Makes probabilities float[n,10] that are right but for the images with the numbers `wrong`."""
+    """Creates probabilities float[n,10] that are right except for the images with the numbers `wrong`."""
     predicted = labels.copy()
     numbers = np.array(list(wrong), dtype=int)
-    # Taken for all the other digits in turn, so that the precision of no one of them suffers much.
+    # The mistakes are spread over all other digits, so that no precision drops much.
     predicted[numbers] = (predicted[numbers] + 1 + np.arange(len(numbers)) % (NUM_CLASSES - 1)) % NUM_CLASSES
     probabilities = np.full((len(labels), NUM_CLASSES), (1 - confidence) / (NUM_CLASSES - 1))
     probabilities[np.arange(len(labels)), predicted] = confidence
@@ -47,7 +47,7 @@ def answers(labels: np.ndarray, wrong: Iterable[int], confidence: float = 0.99) 
 
 
 def of_digit(digit: int, count: int) -> range:
-    """Numbers of the first so many images of a digit."""
+    """Returns the numbers of the first images of a digit."""
     return range(digit * IMAGES_PER_DIGIT, digit * IMAGES_PER_DIGIT + count)
 
 
@@ -57,7 +57,7 @@ def refusals(tmp_path: Path) -> Judge:
 
     def refusals(frame: pd.DataFrame, config: tfma.EvalConfig, bounds: Mapping[str, Bound]) -> list[Finding]:
         has_baseline = "baseline" in frame
-        # As TFX's Evaluator does.
+        # Like TFX's Evaluator.
         config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=has_baseline, rubber_stamp=True)
         for spec in config.model_specs:
             spec.signature_name = ""
@@ -75,7 +75,7 @@ def named(findings: Iterable[Finding]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def clean_refusals(refusals: Judge) -> Judge:
-    """What the gate on test refuses of a model that has the given images wrong."""
+    """Returns the refusals of Evaluator for a model that is wrong on the given images."""
 
     def judge_clean(
         wrong: Iterable[int], baseline_wrong: Iterable[int] | None = None, confidence: float = 0.99
@@ -94,29 +94,29 @@ def test_a_model_that_is_bad_on_one_digit_is_refused_for_that_digit(clean_refusa
     assert refused[0].value == pytest.approx(1 - 36 / IMAGES_PER_DIGIT)
 
 
-def test_too_many_mistakes_are_refused_though_every_digit_is_good_enough(clean_refusals: Judge) -> None:
+def test_too_many_mistakes_are_refused_even_if_every_digit_passes(clean_refusals: Judge) -> None:
     wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 12)]
     refused = named(clean_refusals(wrong))
     assert ("accuracy", "all") in refused
     assert not {metric for metric, _ in refused} & {"recall", "precision"}
 
 
-def test_a_model_that_is_not_as_sure_as_it_is_right_is_refused(clean_refusals: Judge) -> None:
+def test_a_badly_calibrated_model_is_refused(clean_refusals: Judge) -> None:
     assert named(clean_refusals([], confidence=0.9)) == [("expected_calibration_error", "all")]
 
 
 def test_a_model_as_good_as_the_baseline_passes(clean_refusals: Judge) -> None:
-    """Noise of a few images does not block a release."""
+    """A few random mistakes do not stop a release."""
     assert clean_refusals([*of_digit(3, 5), *of_digit(8, 2)], baseline_wrong=[*of_digit(3, 2), *of_digit(1, 3)]) == []
 
 
 def test_a_model_that_is_worse_than_the_baseline_on_one_digit_only_is_refused(clean_refusals: Judge) -> None:
     refused = clean_refusals(of_digit(4, 24), baseline_wrong=of_digit(9, 2))
     assert ("change of recall", "digit 4") in named(refused)
-    assert ("recall", "digit 4") not in named(refused), "alone it would be good enough"
+    assert ("recall", "digit 4") not in named(refused), "it passes without the baseline"
 
 
-def test_a_model_that_is_worse_than_the_baseline_all_over_is_refused(clean_refusals: Judge) -> None:
+def test_a_model_that_is_worse_than_the_baseline_on_all_digits_is_refused(clean_refusals: Judge) -> None:
     wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 6)]
     refused = {finding.metric: finding for finding in clean_refusals(wrong, baseline_wrong=of_digit(0, 4))}
     change = refused["change of accuracy"]
@@ -125,8 +125,8 @@ def test_a_model_that_is_worse_than_the_baseline_all_over_is_refused(clean_refus
     assert "accuracy" not in refused
 
 
-def test_the_same_images_are_compared(clean_refusals: Judge) -> None:
-    """As many mistakes on other images are no change, but a less certain one."""
+def test_models_are_compared_on_the_same_images(clean_refusals: Judge) -> None:
+    """With the same number of mistakes on other images, the change is zero but less certain."""
     wrong, others = of_digit(0, 30), of_digit(1, 30)
     same, different = (clean_refusals(wrong, baseline_wrong=baseline) for baseline in (wrong, others))
     assert not [finding for finding in same if finding.metric.startswith("change")]
@@ -135,7 +135,7 @@ def test_the_same_images_are_compared(clean_refusals: Judge) -> None:
 
 @pytest.fixture
 def robustness_refusals(refusals: Judge) -> Judge:
-    """What the gate on corruptions refuses of a model with the given numbers of mistakes, of 100 images each."""
+    """Returns the refusals of RobustnessEvaluator for a model with the given numbers of mistakes in 100 images."""
 
     def judge_robustness(wrong: dict[str, int], leave_out: str = "") -> list[Finding]:
         parts = []
@@ -157,7 +157,7 @@ def test_a_model_that_is_bad_on_one_corruption_is_refused_for_it(robustness_refu
     assert named(robustness_refusals({"fog": 60})) == [("accuracy", "fog")]
 
 
-def test_a_corruption_that_was_not_tried_is_refused(robustness_refusals: Judge) -> None:
+def test_a_missing_corruption_is_refused(robustness_refusals: Judge) -> None:
     assert named(robustness_refusals({}, leave_out="zigzag")) == [("accuracy", "mean of 15"), ("accuracy", "zigzag")]
 
 

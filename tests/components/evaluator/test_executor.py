@@ -1,4 +1,4 @@
-"""The executor on a tiny model that TFMA really asks; bounds decide, and the artifacts say so."""
+"""The executor with a tiny model that TFMA loads: its decision and its artifacts."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Evaluate = Callable[..., dict[str, Artifact]]
 
 
 class Guesser(tf.Module):
-    """Answers every example with the same digit."""
+    """Predicts the same digit for every example."""
 
     def __init__(self, digit: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def make_model(directory: Path, digit: int) -> Artifact:
 
 @pytest.fixture
 def evaluate(tmp_path: Path) -> Evaluate:
-    """Evaluates a model that says 3 on 40 examples, of which the given number show a 3."""
+    """Evaluates a model that always predicts 3 on 40 examples with the given number of threes."""
     examples = make_artifact(Examples, tmp_path / "examples")
     examples.split_names = encode_split_names(["test"])
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
@@ -97,7 +97,7 @@ def test_a_good_model_is_blessed(evaluate: Evaluate) -> None:
     assert blessing_files(outputs) == [constants.BLESSED_FILE_NAME]
 
 
-def test_a_refusal_is_no_failure_and_keeps_everything(evaluate: Evaluate) -> None:
+def test_a_refusal_does_not_fail_the_step(evaluate: Evaluate) -> None:
     outputs = evaluate(threes=20)
     assert not read_verdict(outputs["verdict"].uri).passed
     assert outputs["verdict"].get_int_custom_property("passed") == 0
@@ -106,7 +106,7 @@ def test_a_refusal_is_no_failure_and_keeps_everything(evaluate: Evaluate) -> Non
     assert list(Path(outputs["evaluation"].uri).glob("metrics*"))
 
 
-def test_the_baseline_is_compared_and_named(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_the_baseline_is_compared_and_recorded(evaluate: Evaluate, tmp_path: Path) -> None:
     baseline = make_model(tmp_path / "baseline", 4)
     outputs = evaluate(threes=38, baseline=baseline)
     change = next(each for each in read_verdict(outputs["verdict"].uri).findings if each.metric == "change of accuracy")
@@ -115,8 +115,8 @@ def test_the_baseline_is_compared_and_named(evaluate: Evaluate, tmp_path: Path) 
     assert outputs["blessing"].get_string_custom_property("baseline_model") == baseline.uri
 
 
-def test_an_empty_baseline_is_none(evaluate: Evaluate, tmp_path: Path) -> None:
-    """Of a first run; and Kubeflow does not even make its folder."""
+def test_an_empty_baseline_is_ignored(evaluate: Evaluate, tmp_path: Path) -> None:
+    # Kubeflow does not create its folder.
     baseline = make_artifact(Model, tmp_path / "nothing")
     (tmp_path / "nothing").rmdir()
     outputs = evaluate(threes=39, baseline=baseline)

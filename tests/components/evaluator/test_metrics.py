@@ -1,4 +1,4 @@
-"""Our metrics in TFMA, on made-up probabilities."""
+"""The metrics in TFMA, on synthetic probabilities."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ Measure = Callable[..., dict[Key, Measurement]]
 
 @pytest.fixture
 def measure(tmp_path: Path) -> Measure:
-    """Evaluates probabilities float[n,3], and those of a baseline if there are any."""
+    """Evaluates probabilities float[n,3] of a model and, optionally, of a baseline."""
 
     def measure(metric: str, labels: list[int], *probabilities: object, config: str = "") -> dict[Key, Measurement]:
         names = ("candidate", "baseline")[: len(probabilities)]
@@ -44,7 +44,7 @@ def measure(tmp_path: Path) -> Measure:
 
 
 def test_calibration_error_is_the_distance_of_confidence_and_accuracy(measure: Measure) -> None:
-    # Two bins: of four answers with 0.8 three are right, and the two with 0.5 are both wrong.
+    # Two bins: three of four predictions with 0.8 are right, both with 0.5 are wrong.
     sure, unsure = [0.8, 0.1, 0.1], [0.2, 0.5, 0.3]
     measured = measure("ExpectedCalibrationError", [0, 0, 0, 1, 0, 2], *[[sure] * 4 + [unsure] * 2])
     expected = (4 * abs(0.8 - 0.75) + 2 * abs(0.5 - 0)) / 6
@@ -57,7 +57,7 @@ def test_a_confidence_of_one_counts(measure: Measure) -> None:
 
 
 def test_precision_and_recall_are_those_of_the_most_probable_class(measure: Measure) -> None:
-    # Also where it has less than half of the probability.
+    # Even if its probability is below one half.
     answers = np.full((5, 3), 0.3)
     answers[np.arange(5), [0, 0, 1, 1, 1]] = 0.4
     measured = measure("PrecisionAndRecall", [0, 1, 1, 1, 0], answers, config='{"num_classes": 3}')
@@ -75,7 +75,7 @@ def test_precision_and_recall_are_those_of_the_most_probable_class(measure: Meas
     )
 
 
-def test_paired_errors_count_what_only_one_model_has_right(measure: Measure) -> None:
+def test_paired_errors_count_images_that_only_one_model_classifies_correctly(measure: Measure) -> None:
     one_hot = np.eye(3)
     labels = [0, 0, 0, 1, 1, 2]
     candidate, baseline = one_hot[[0, 0, 1, 0, 1, 1]], one_hot[[1, 0, 0, 1, 1, 0]]
@@ -84,5 +84,5 @@ def test_paired_errors_count_what_only_one_model_has_right(measure: Measure) -> 
     assert counts == {"gained": 1, "lost": 2}
 
 
-def test_without_a_baseline_there_is_nothing_to_pair(measure: Measure) -> None:
+def test_without_a_baseline_there_are_no_paired_errors(measure: Measure) -> None:
     assert measure("PairedErrors", [0, 1], np.eye(3)[[0, 1]]) == {}
