@@ -44,12 +44,7 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True)
 class Export:
-    """The description of a SavedModel.
-
-    Attributes:
-        ops: Names of all ops that it needs.
-        signatures: Its signatures of the contract by name.
-    """
+    """The description of a SavedModel: all ops that it needs, and its signatures of the contract."""
 
     ops: frozenset[str]
     signatures: Mapping[str, Signature]

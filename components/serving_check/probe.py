@@ -48,14 +48,7 @@ Ask = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What the fresh process tests.
-
-    Attributes:
-        model_path: Folder of the SavedModel.
-        ops: Names of all ops that it needs.
-        signatures: Names of the signatures to test.
-        huge_batch: Number of images in the huge request.
-    """
+    """What the fresh process tests: a SavedModel, the ops that it needs, and its signatures by name."""
 
     model_path: str
     ops: Sequence[str]
@@ -65,12 +58,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one request.
+    """The answer to the request of a signature, kind and name.
 
     Attributes:
-        signature: Signature of the request.
-        kind: Kind of the request.
-        name: Name of the request.
         outputs: Outputs of the contract by name, strings as bytes; empty after an error.
         error: Class and message, such as `InvalidArgumentError: wrong shape`; empty without an error.
         milliseconds: Duration of each repetition.
@@ -182,6 +172,8 @@ def foreign_ops(ops: Iterable[str]) -> list[str]:
 
 
 class _ReportWriter:
+    """Writes an event per line, and the outputs of each answer to a file of their own."""
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._events = (folder / _EVENTS_FILE).open("w", encoding="utf-8", buffering=1)

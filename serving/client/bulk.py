@@ -47,12 +47,7 @@ _WATCH_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written.
-
-    Attributes:
-        num_results: Rows, one per image or record.
-        num_errors: Rows with an error instead of an answer.
-    """
+    """Number of rows, one per image or record, and of those with an error instead of an answer."""
 
     num_results: int
     num_errors: int
