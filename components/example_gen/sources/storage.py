@@ -54,7 +54,8 @@ def access(uri: str) -> Iterator[tuple[Any, str]]:
         raise
     except FileNotFoundError as error:
         # The HTTP file system reports every failure as a missing file and hides the reason in the cause.
-        reason = f" ({_reason(error.__cause__)})" if error.__cause__ else ""
+        cause = error.__cause__
+        reason = f" ({type(cause).__name__}: {cause})" if cause else ""
         raise DataError(uri, f"nothing at this path{reason}", "a file or folder", "correct the path") from error
     except Exception as error:
         if lacks_ranges(error):
@@ -63,7 +64,8 @@ def access(uri: str) -> Iterator[tuple[Any, str]]:
         modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
         if not (isinstance(error, OSError) or modules & _DRIVERS):
             raise
-        raise DataError(uri, _reason(error), "readable data", "make it reachable and readable") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(uri, reason, "readable data", "make it reachable and readable") from error
 
 
 def lacks_ranges(error: Exception) -> bool:
@@ -130,7 +132,7 @@ def read_exactly(stream: IO[bytes], num_bytes: int, where: str) -> bytes:
     """Reads a number of bytes; raises a DataError with the place `where` if the stream ends before."""
     data = stream.read(num_bytes)
     if len(data) < num_bytes:
-        raise corrupt(where, f"{len(data)} bytes instead of {num_bytes} to the end", "a complete file")
+        raise corrupt(where, f"only {len(data)} of {num_bytes} bytes", "a complete file")
     return data
 
 
@@ -159,7 +161,3 @@ def _entry(file_system: Any, info: dict[str, Any]) -> Entry:
     leads_to_folder = info["type"] == "other" and file_system.isdir(path)
     uri = str(file_system.unstrip_protocol(path))
     return Entry(plain_path(uri).rpartition("/")[2], uri, info["type"] == "directory" or leads_to_folder)
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -84,7 +84,7 @@ NUM_BYTES = 16 + 12 * 784
         (IMAGES, lambda data: data + b"\0", f"{NUM_BYTES + 1} bytes, expected {NUM_BYTES}, as its header says"),
         (LABELS, lambda data: data[:-1], "14 bytes, expected 15, as its header says"),
         *(
-            (IMAGES, lambda data, kept=kept: data[:kept], f"{kept} bytes instead of 16 to the end, .*a complete file")
+            (IMAGES, lambda data, kept=kept: data[:kept], f"only {kept} of 16 bytes, .*a complete file")
             for kept in (0, 3, 10)
         ),
         (
@@ -107,7 +107,7 @@ def packed(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (packed(lambda data: data[:-1]), "[0-9]+ bytes instead of [0-9]+ to the end, expected a complete file"),
+        (packed(lambda data: data[:-1]), "only [0-9]+ of [0-9]+ bytes, expected a complete file"),
         (packed(lambda data: data + b"\0"), "bytes after the last record, expected [0-9]+ records, as its header says"),
         (lambda data: data[:-9], "gzip data that ends too early, expected a complete file"),
         *(

@@ -116,9 +116,7 @@ def test_plain_and_gzipped_files_read_the_same(tmp_path: Path, content: bytes) -
     with decompressed(str(tmp_path / "a")) as stream:
         stream.seek(3)
         assert read_exactly(stream, 4, "a") == b"3456"
-        with pytest.raises(
-            DataError, match="^a: found 3 bytes instead of 4 to the end, expected a complete file; down"
-        ):
+        with pytest.raises(DataError, match="^a: found only 3 of 4 bytes, expected a complete file; down"):
             read_exactly(stream, 4, "a")
 
 
