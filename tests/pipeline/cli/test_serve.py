@@ -12,7 +12,7 @@ MEBIBYTE = 2**20
 
 @pytest.fixture
 def ended_at_once(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The arguments of servers that end as they begin."""
+    """The arguments of servers that stop at once."""
     served: list[Any] = []
 
     async def serve(*arguments: Any) -> None:
@@ -28,7 +28,7 @@ def run(workspace: Path, *arguments: str) -> int | str | None:
     return ended.value.code
 
 
-def test_limits_come_from_the_command_line(tmp_path: Path, ended_at_once: list[Any]) -> None:
+def test_limits_and_ports_are_passed_to_the_server(tmp_path: Path, ended_at_once: list[Any]) -> None:
     limits = ("--max-body", "1", "--max-batch", "2", "--timeout", "0.5")
     assert run(tmp_path, *limits, "--rest-port", "7", "--grpc-port", "8") == 0
     options, addresses, model, _ = ended_at_once[0]
@@ -41,14 +41,14 @@ def test_limits_come_from_the_command_line(tmp_path: Path, ended_at_once: list[A
     ("host", "warns"),
     [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("a.test", True)],
 )
-def test_it_warns_where_other_machines_can_ask(
+def test_it_warns_if_other_machines_have_access(
     tmp_path: Path, ended_at_once: list[Any], capfd: pytest.CaptureFixture[str], host: str, warns: bool
 ) -> None:
     assert run(tmp_path, "--host", host) == 0
     assert (f"Warning: {host} is open to other machines" in capfd.readouterr().err) is warns
 
 
-def test_nobody_has_to_read_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_terminal_does_not_stop_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hung_up(line: str, **options: Any) -> None:
         if "file" in options:
             raise OSError(5, "Input/output error")
@@ -61,7 +61,7 @@ def test_nobody_has_to_read_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
     assert run(tmp_path) == 0
 
 
-def test_an_address_that_cannot_be_had_is_one_line(
+def test_an_address_error_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def serve(*arguments: Any) -> None:
@@ -72,6 +72,6 @@ def test_an_address_that_cannot_be_had_is_one_line(
     assert capfd.readouterr().err == "Error: somewhere: it is taken.\n"
 
 
-def test_a_port_out_of_range_is_wrong_use(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_port_out_of_range_is_a_usage_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--rest-port", "70000") == 2
     assert "70000 is not in the range 0<=x<=65535" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""The web page in a real browser, asking a model that a run has trained, served by `digits serve`."""
+"""The web page in a real browser, with `digits serve` and a trained model."""
 
 import base64
 import io
@@ -24,11 +24,11 @@ from tests.support.serve_process import digits_serve
 
 PROJECT_ROOT = Path(__file__).parents[3]
 DESKTOP = (1280, 900)
-# Far more than anything takes: the machine may be slow.
+# Far longer than any action takes: the machine may be slow.
 PATIENCE_SECONDS = 30
 
-# Keeps what the page asks, and how many requests were under way at most; `window.delay` makes a server slow, and
-# `window.hurry` leaves out all pauses of the page.
+# Records the requests of the page and the maximum number of concurrent ones; `window.delay` slows the server down, and
+# `window.hurry` skips all pauses of the page.
 _LISTENER = """
     Object.assign(window, {asked: [], underWay: 0, mostUnderWay: 0, delay: 0, hurry: false});
     const realFetch = window.fetch;
@@ -49,7 +49,7 @@ Stroke = Sequence[Sequence[float]]
 
 @dataclass(frozen=True)
 class Page:
-    """The page, used as a person uses it."""
+    """The page, with the actions of a user."""
 
     browser: webdriver.Chrome
     url: str
@@ -61,7 +61,7 @@ class Page:
         return self.browser.find_element(By.ID, identifier)
 
     def text(self, identifier: str) -> str:
-        """What is in an element, whether it is seen or only heard."""
+        """The text of an element, visible or for screen readers only."""
         return str(self.element(identifier).get_property("textContent")).replace("\u00a0", " ").strip()
 
     def wait_for(self, condition: Callable[[], Any], expected: str) -> Any:
@@ -74,7 +74,7 @@ class Page:
         self.wait_for(lambda: self.text("digit") == str(digit), f"the answer {digit}")
 
     def last_answer(self) -> str:
-        """What is said, once, when drawing has come to rest."""
+        """The announced answer, once the pause after drawing is over."""
         return self.wait_for(lambda: self.text("answer-heard"), "an answer that is said")
 
     def draw(self, strokes: Sequence[Stroke], kind: str = POINTER_MOUSE) -> None:
@@ -104,19 +104,19 @@ class Page:
         self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
     def console_errors(self) -> list[str]:
-        """What the browser has complained of since it was last asked."""
+        """The errors in the browser's console since the last call."""
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
 
     def hurry(self) -> None:
-        """Leaves out all pauses that the page makes."""
+        """Skips all pauses of the page."""
         self.browser.execute_script("window.hurry = true")
 
     def wait_for_what_is_due(self) -> None:
-        """Lets everything happen that the page, in a hurry, has put off."""
+        """Runs all pending timers of a page in a hurry."""
         self.browser.execute_async_script("const [done] = arguments; setTimeout(() => setTimeout(done))")
 
     def requested_urls(self) -> list[str]:
-        """What the browser has asked for since it was last asked."""
+        """The URLs that the browser has requested since the last call."""
         events = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
         return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
@@ -143,7 +143,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture(scope="session")
 def serving_root(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds a trained model, as version 1 of `digits`."""
+    """A serving folder with a trained model as version 1 of `digits`."""
     assert first_run.exit_code == 0, first_run.shown
     root = tmp_path_factory.mktemp("served") / "serving"
     shutil.copytree(first_run.result["model"], root / "digits" / "1")
@@ -159,7 +159,7 @@ def server_url(browser: webdriver.Chrome, serving_root: Path) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, server_url: str) -> Iterator[Page]:
-    """The page on a desktop by day, just opened."""
+    """The page, just opened on a desktop in the light theme."""
     page = Page(browser, server_url)
     page.resize(*DESKTOP)
     page.set_theme("light")

@@ -11,7 +11,7 @@ _SEEN = """
 
 
 def answer_with(page: Any, **answer: Any) -> None:
-    """Answers every later request of the page."""
+    """Replaces the answer to every later request of the page."""
     bodies = {"serving_default": {"predictions": [answer]}, "normalize": {"predictions": [[[0.0] * 28] * 28]}}
     page.wait_for(lambda: page.text("version") != "–", "the version of the model")
     page.browser.execute_script(
@@ -21,7 +21,7 @@ def answer_with(page: Any, **answer: Any) -> None:
     )
 
 
-def test_an_answer_is_shown_whole(page: Any, drawings: Any) -> None:
+def test_the_answer_is_complete(page: Any, drawings: Any) -> None:
     page.draw(drawings[8, "a"])
     words = page.last_answer()
     assert words.startswith("It is an 8. ")
@@ -38,7 +38,7 @@ def test_an_answer_is_shown_whole(page: Any, drawings: Any) -> None:
     assert page.text("version").isdigit()
 
 
-def test_what_the_model_sees_is_shown_pixel_by_pixel(page: Any, drawings: Any) -> None:
+def test_the_image_that_the_model_sees_is_shown(page: Any, drawings: Any) -> None:
     page.draw(drawings[8, "a"])
     page.last_answer()
     asked = page.browser.execute_script("return window.asked.at(-1)")
@@ -50,14 +50,14 @@ def test_what_the_model_sees_is_shown_pixel_by_pixel(page: Any, drawings: Any) -
     assert seen == pytest.approx([value for row in rows for value in row], abs=0.5)
 
 
-def test_doubt_is_said(page: Any, drawings: Any) -> None:
+def test_low_confidence_is_shown(page: Any, drawings: Any) -> None:
     probabilities = [0.0, 0.31, 0, 0, 0, 0, 0, 0.6, 0, 0.09]
     answer_with(page, probabilities=probabilities, digit=7, confidence=0.6, status="low_confidence")
     page.draw(drawings[7, "a"])
     assert page.last_answer() == "Perhaps a 7. Unsure: 60.0 %, and 31.0 % for 1"
 
 
-def test_what_is_nearly_sure_is_not_said_to_be_certain(page: Any, drawings: Any) -> None:
+def test_a_confidence_below_1_is_not_rounded_to_100_percent(page: Any, drawings: Any) -> None:
     answer_with(page, probabilities=[0.9999] + [0.00001] * 9, digit=0, confidence=0.9999, status="ok")
     page.draw(drawings[0, "a"])
     assert page.last_answer() == "It is a 0. Over 99.9 % sure"

@@ -9,37 +9,37 @@ from selenium.webdriver.common.keys import Keys
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_a_drawn_digit_is_read(page: Any, drawings: Any, digit: int) -> None:
+def test_a_drawn_digit_is_recognized(page: Any, drawings: Any, digit: int) -> None:
     page.draw(drawings[digit, "a"])
     assert f" {digit}." in page.last_answer()
     assert page.text("digit") == str(digit)
     assert page.text("sentence").endswith(f" {digit}.")
 
 
-def test_digits_by_another_writer_are_read(page: Any, drawings: Any) -> None:
+def test_digits_of_another_writer_are_recognized(page: Any, drawings: Any) -> None:
     answers = []
     for digit in range(10):
         page.open()
         page.draw(drawings[digit, "b"])
         page.last_answer()
         answers.append(page.text("digit"))
-    # A model that has seen 6 % of the images, for seconds, may be mistaken where people write differently.
+    # The model was trained on 6 % of the images for seconds; it may misread other handwriting.
     assert sum(answer == str(digit) for digit, answer in enumerate(answers)) >= 8, answers
 
 
 @pytest.mark.parametrize("kind", [POINTER_TOUCH, POINTER_PEN])
-def test_fingers_and_pens_draw_too(page: Any, drawings: Any, kind: str) -> None:
+def test_drawing_with_touch_and_pen(page: Any, drawings: Any, kind: str) -> None:
     page.draw(drawings[3, "a"], kind)
     page.wait_for_digit(3)
 
 
-def test_a_touch_does_not_scroll_the_page_while_it_draws(page: Any) -> None:
+def test_drawing_by_touch_does_not_scroll_the_page(page: Any) -> None:
     style = "return getComputedStyle(document.getElementById(arguments[0])).touchAction"
     assert page.browser.execute_script(style, "paper") == "none"
     assert page.browser.execute_script(style, "answer") == "auto"
 
 
-def test_undo_takes_back_one_stroke_after_the_other(page: Any, drawings: Any) -> None:
+def test_undo_removes_strokes_one_by_one(page: Any, drawings: Any) -> None:
     page.draw(drawings[1, "a"])
     page.wait_for_digit(1)
     page.draw([[[0.2, 0.2], [0.8, 0.2]], [[0.2, 0.8], [0.8, 0.8]]])
@@ -62,7 +62,7 @@ def test_clear_empties_the_sheet_and_can_be_undone(page: Any, drawings: Any) -> 
     page.wait_for_digit(4)
 
 
-def test_what_is_sent_is_dark_on_white_in_both_themes(
+def test_requests_are_dark_on_white_in_both_themes(
     page: Any, drawings: Any, sent_images: Callable[[Any], list[Image.Image]]
 ) -> None:
     for theme in ("light", "dark"):

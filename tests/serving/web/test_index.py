@@ -43,7 +43,7 @@ def accessible_names(page: Any) -> list[tuple[str, str]]:
     return [(node["role"]["value"], node["name"]["value"]) for node in nodes if "name" in node and not node["ignored"]]
 
 
-def test_every_control_has_its_name(page: Any) -> None:
+def test_every_control_has_an_accessible_name(page: Any) -> None:
     page.open("?model=clothes")
     page.wait_for(lambda: page.element("problem").is_displayed(), "a problem, with its button")
     roles = {role for role, _ in CONTROLS}
@@ -59,7 +59,7 @@ def test_a_phone_offers_its_camera_and_names_the_same_controls(page: Any) -> Non
     assert page.element("photo").get_attribute("capture") == "environment"
 
 
-def test_nothing_goes_to_another_origin_and_nothing_is_complained_of(page: Any, drawings: Any) -> None:
+def test_no_requests_to_other_origins_and_no_console_errors(page: Any, drawings: Any) -> None:
     page.open()
     page.draw(drawings[9, "a"])
     page.wait_for_digit(9)
@@ -70,7 +70,7 @@ def test_nothing_goes_to_another_origin_and_nothing_is_complained_of(page: Any, 
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_nothing_reaches_beyond_the_edge(page: Any, drawings: Any, width: int) -> None:
+def test_the_page_fits_the_window(page: Any, drawings: Any, width: int) -> None:
     page.resize(width, 800, touch=width < 500)
     page.open()
     assert page.browser.execute_script(_OVERFLOW) == 0
@@ -80,7 +80,7 @@ def test_nothing_reaches_beyond_the_edge(page: Any, drawings: Any, width: int) -
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(page: Any, drawings: Any, theme: str) -> None:
+def test_text_has_enough_contrast(page: Any, drawings: Any, theme: str) -> None:
     page.set_theme(theme)
     page.open("?model=clothes")
     page.wait_for(lambda: page.element("problem").is_displayed(), "a problem, with its text")
@@ -93,7 +93,7 @@ def test_text_stands_out_from_its_ground(page: Any, drawings: Any, theme: str) -
     assert [(text, round(ratio, 2)) for text, ratio in contrasts if ratio < 4.5] == []
 
 
-def test_the_theme_is_that_of_the_system(page: Any) -> None:
+def test_the_theme_follows_the_system(page: Any) -> None:
     grounds = []
     for theme in ("light", "dark"):
         page.set_theme(theme)

@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 
 @pytest.fixture
 def keys(page: Any) -> Callable[..., None]:
-    """Presses keys one after the other, wherever the focus is."""
+    """Presses keys one by one, in the focused element."""
 
     def press(*names: str) -> None:
         chain = ActionChains(page.browser, duration=0)
@@ -28,13 +28,13 @@ def test_a_digit_is_drawn_by_keyboard_alone(page: Any, keys: Callable[..., None]
     assert "It is a 7." in page.last_answer()
 
 
-def test_two_arrows_held_down_together_move_the_pen_aslant(page: Any, keys: Callable[..., None]) -> None:
+def test_two_held_arrows_move_the_pen_diagonally(page: Any, keys: Callable[..., None]) -> None:
     ActionChains(page.browser, duration=0).key_down(Keys.LEFT).send_keys(Keys.DOWN * 3).key_up(Keys.LEFT).perform()
     keys(Keys.DOWN)
     page.wait_for(lambda: page.text("pen-heard") == "Column 6, row 14 of 20.", "four to the left, and four down")
 
 
-def test_the_pen_is_seen_and_heard(page: Any, keys: Callable[..., None]) -> None:
+def test_the_pen_is_visible_and_announced(page: Any, keys: Callable[..., None]) -> None:
     assert page.element("pen").is_displayed()
     keys(Keys.UP, Keys.RIGHT)
     page.wait_for(lambda: page.text("pen-heard") == "Column 11, row 9 of 20.", "where the pen is")

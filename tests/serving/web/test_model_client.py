@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[3] / "serving" / "web"
 
 @pytest.fixture
 def page_elsewhere() -> Iterator[str]:
-    """Serves the page alone, as any web server would; the model is on another origin."""
+    """Serves the page alone; the model is on another origin."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
@@ -27,7 +27,7 @@ def page_elsewhere() -> Iterator[str]:
 
 
 def push_again(serving_root: Path) -> int:
-    """Publishes the newest version once more, as a run does: not to be seen before it is complete."""
+    """Publishes the newest version again, atomically like a run."""
     versions = sorted((serving_root / "digits").iterdir(), key=lambda path: int(path.name))
     beside = serving_root.parent / "beside"
     shutil.copytree(versions[-1], beside)
@@ -62,7 +62,7 @@ def test_a_new_version_takes_over_while_the_page_is_open(page: Any, drawings: An
     assert not page.element("problem").is_displayed()
 
 
-def test_a_server_elsewhere_is_asked_without_a_preflight(page: Any, page_elsewhere: str, drawings: Any) -> None:
+def test_requests_to_another_origin_need_no_preflight(page: Any, page_elsewhere: str, drawings: Any) -> None:
     page.browser.get(f"{page_elsewhere}?server={page.url}")
     page.requested_urls()
     page.draw(drawings[3, "a"])
@@ -73,7 +73,7 @@ def test_a_server_elsewhere_is_asked_without_a_preflight(page: Any, page_elsewhe
     assert len([url for url in page.requested_urls() if ":predict" in url]) == asked
 
 
-def test_a_server_that_has_gone_away_is_named_and_asked_again(page: Any, drawings: Any) -> None:
+def test_a_server_that_is_down_is_named_and_retried(page: Any, drawings: Any) -> None:
     page.wait_for(lambda: page.text("version") != "–", "the version of the model")
     page.set_online(False)
     page.draw(drawings[3, "a"])
@@ -87,14 +87,14 @@ def test_a_server_that_has_gone_away_is_named_and_asked_again(page: Any, drawing
     assert not page.element("problem").is_displayed()
 
 
-def test_a_server_that_is_no_url_is_named(page: Any) -> None:
+def test_an_invalid_server_url_is_named(page: Any) -> None:
     page.open("?server=localhost:8501")
     sentence = "The server at localhost:8501 does not answer."
     page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
     assert "?server=http://HOST:PORT" in page.text("problem-remedy")
 
 
-def test_a_model_that_is_not_there_is_named(page: Any) -> None:
+def test_a_missing_model_is_named(page: Any) -> None:
     page.open("?model=clothes")
     page.wait_for(lambda: page.element("problem").is_displayed(), "a problem")
     assert page.text("problem-sentence") == "The server has no model “clothes”."
@@ -112,7 +112,7 @@ def test_a_model_that_is_not_there_is_named(page: Any) -> None:
     ],
     ids=["refused", "too large", "overloaded", "failed", "foreign"],
 )
-def test_what_a_server_answers_instead_is_said_in_a_sentence(
+def test_error_responses_become_sentences(
     page: Any, drawings: Any, status: int, body: str, sentence: str, remedy: str
 ) -> None:
     answer = "const [status, body] = arguments; window.fetch = async () => new Response(body, {status});"
@@ -123,7 +123,7 @@ def test_what_a_server_answers_instead_is_said_in_a_sentence(
     assert remedy in page.text("problem-remedy")
 
 
-def test_a_version_that_is_still_loading_is_named(page: Any) -> None:
+def test_a_loading_version_is_named(page: Any) -> None:
     body = '{"model_version_status": [{"version": "5", "state": "LOADING"}]}'
     page.wait_for(lambda: page.text("version") != "–", "the version of the model")
     page.open("?model=clothes")

@@ -26,7 +26,7 @@ _GIVE = """
 
 @pytest.fixture
 def choose(page: Any, tmp_path: Path) -> Choose:
-    """Saves an image as a file of that name, and chooses it."""
+    """Saves an image as a file with this name and chooses it."""
 
     def save_and_send(image: Image.Image, name: str, **options: Any) -> None:
         image.save(tmp_path / name, **options)
@@ -36,12 +36,12 @@ def choose(page: Any, tmp_path: Path) -> Choose:
 
 
 @pytest.mark.parametrize("name", ["seven.png", "seven.webp", "seven.gif"])
-def test_a_chosen_file_is_read(page: Any, drawings: Any, render: Render, choose: Choose, name: str) -> None:
+def test_a_chosen_file_is_recognized(page: Any, drawings: Any, render: Render, choose: Choose, name: str) -> None:
     choose(render(drawings[7, "a"]), name)
     page.wait_for_digit(7)
 
 
-def test_a_photograph_lies_as_it_was_taken_and_is_sent_small(
+def test_a_photo_is_rotated_and_shrunk(
     page: Any, drawings: Any, render: Render, choose: Choose, sent_images: SentImages
 ) -> None:
     photograph = render(drawings[7, "a"], (4800, 3600)).crop((0, 0, 3600, 3600))
@@ -55,7 +55,7 @@ def test_a_photograph_lies_as_it_was_taken_and_is_sent_small(
     assert image.size == (768, 1024)
 
 
-def test_what_is_transparent_is_sent_as_white(
+def test_transparent_pixels_become_white(
     page: Any, drawings: Any, render: Render, choose: Choose, sent_images: SentImages
 ) -> None:
     picture = render(drawings[2, "a"], mode="RGBA")
@@ -66,7 +66,7 @@ def test_what_is_transparent_is_sent_as_white(
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_picture_is_dropped_or_pasted(page: Any, drawings: Any, render: Render, tmp_path: Path, way: str) -> None:
+def test_a_picture_can_be_dropped_or_pasted(page: Any, drawings: Any, render: Render, tmp_path: Path, way: str) -> None:
     render(drawings[5, "a"]).save(tmp_path / "five.png")
     content = base64.b64encode((tmp_path / "five.png").read_bytes()).decode()
     prevented = page.browser.execute_script(_GIVE, way, "five.png", content)
@@ -74,9 +74,7 @@ def test_a_picture_is_dropped_or_pasted(page: Any, drawings: Any, render: Render
     page.wait_for_digit(5)
 
 
-def test_drawing_on_a_picture_starts_a_new_sheet_and_undo_brings_it_back(
-    page: Any, drawings: Any, render: Render, choose: Choose
-) -> None:
+def test_drawing_replaces_a_picture_until_undo(page: Any, drawings: Any, render: Render, choose: Choose) -> None:
     choose(render(drawings[0, "a"]), "zero.png")
     page.wait_for_digit(0)
     page.draw(drawings[1, "a"])
@@ -92,7 +90,7 @@ def test_the_same_file_can_be_chosen_again(page: Any, drawings: Any, render: Ren
         page.element("clear").click()
 
 
-def test_a_blank_picture_is_said_to_be_blank(page: Any, choose: Choose) -> None:
+def test_a_blank_picture(page: Any, choose: Choose) -> None:
     choose(Image.new("RGB", (200, 100), "#f4f0e0"), "blank.png")
     assert page.last_answer() == "Nothing to read. There is no ink in this picture."
     assert page.text("digit") == ""
@@ -107,7 +105,7 @@ def test_a_blank_picture_is_said_to_be_blank(page: Any, choose: Choose) -> None:
     ],
     ids=["no picture", "no file", "text"],
 )
-def test_what_is_no_picture_is_refused(page: Any, give: tuple[str, str, str], sentence: str) -> None:
+def test_files_that_are_not_pictures_are_refused(page: Any, give: tuple[str, str, str], sentence: str) -> None:
     page.browser.execute_script(_GIVE, *give)
     page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
     assert page.text("problem-remedy") != ""

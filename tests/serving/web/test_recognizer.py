@@ -4,7 +4,7 @@ from typing import Any
 from PIL import Image
 
 
-def test_one_request_is_under_way_at_a_time_and_the_last_drawing_is_answered(page: Any, drawings: Any) -> None:
+def test_one_request_runs_at_a_time_and_the_last_drawing_is_answered(page: Any, drawings: Any) -> None:
     page.browser.execute_script("window.delay = 300")
     for stroke in drawings[4, "b"]:
         page.draw([stroke])
@@ -13,7 +13,7 @@ def test_one_request_is_under_way_at_a_time_and_the_last_drawing_is_answered(pag
     assert page.browser.execute_script("return window.mostUnderWay") == 1
 
 
-def test_the_answer_to_what_has_been_cleared_is_dropped(page: Any, drawings: Any) -> None:
+def test_the_answer_to_a_cleared_drawing_is_dropped(page: Any, drawings: Any) -> None:
     page.browser.execute_script("window.delay = 2000")
     page.draw(drawings[3, "a"])
     page.wait_for(lambda: page.browser.execute_script("return window.asked.length") > 0, "a request")
@@ -24,7 +24,7 @@ def test_the_answer_to_what_has_been_cleared_is_dropped(page: Any, drawings: Any
     assert not page.element("problem").is_displayed()
 
 
-def test_answers_come_while_a_stroke_is_being_drawn_but_are_not_said(page: Any) -> None:
+def test_answers_during_a_stroke_are_not_announced(page: Any) -> None:
     page.hurry()
     page.browser.execute_script("""
         const paper = document.getElementById("paper");
