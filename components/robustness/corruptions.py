@@ -28,36 +28,28 @@ Corruption = Callable[[UnitImages, np.random.Generator], NDArray[np.floating]]
 
 # Average number of photons at a pixel of full ink (severity 5).
 PHOTONS = 3
-
 # Share of the pixels that are replaced (severity 4).
 IMPULSE_SHARE = 0.17
-
 # Severity 1: standard deviation of the blur, distance of exchanged pixels, and passes over all pixels.
 GLASS_SIGMA = 0.7
 GLASS_REACH = 1
 GLASS_ROUNDS = 2
-
 # Severity 1: radius and standard deviation of the kernel in pixels, and largest angle in degrees.
 MOTION_RADIUS = 10
 MOTION_SIGMA = 3.0
 MOTION_ANGLE = 45.0
-
 # Angles in radians, relative size, and pixels along each axis (severities 2, 2, 3 and 3).
 SHEAR = 0.4
 ROTATION = 0.4
 SCALE = 0.7
 TRANSLATION = 3
-
 # Added to each pixel (severity 5).
 BRIGHTNESS = 0.5
-
 # Columns of each of the two stripes.
 STRIPE_WIDTH = 7
-
 # Parts of fog to one part of image, and smoothness of the fog (severity 5).
 FOG_STRENGTH = 3.0
 FOG_DECAY = 1.4
-
 # Severity 4: drops are where blurred noise exceeds a threshold; what blurring leaves of them below `OPAQUE` is clear.
 DROP_MEAN, DROP_DEVIATION = 0.65, 0.3
 DROP_SIGMA = 1.0
@@ -65,11 +57,9 @@ DROP_THRESHOLD = 0.65
 RIM_SIGMA = 1.5
 OPAQUE = 0.8
 MUD = 63 / 255
-
 # Lines begin, and dotted ones end, in one of the first `LINE_ROWS` rows. Dots and gaps have the same width in columns.
 LINE_ROWS = 27
 DOT_WIDTH = 2
-
 # First and last column of a zigzag, bound of the rows that it rises, and height and half the width of a tooth.
 ZIGZAG_COLUMNS = (2, 25)
 ZIGZAG_RISE = 5
@@ -307,11 +297,7 @@ def _zigzag_corners(lengths: NDArray[np.float64]) -> tuple[NDArray[np.float64], 
     All zigzags have six whole teeth: the lengths vary from 23 to 23.6 pixels. The published code ends the last, cut-off
     tooth at the height computed here.
     """
-    along = [np.zeros_like(lengths)]
-    across = [np.zeros_like(lengths)]
-    for tooth in range(6):
-        along.append(np.full_like(lengths, (2 * tooth + 1) * TOOTH))
-        across.append(np.full_like(lengths, TOOTH * (-1) ** tooth))
-    along.append(lengths)
-    across.append(across[-1] / (2 * (lengths % (2 * TOOTH))))
-    return np.array(along), np.array(across)
+    teeth = np.arange(6)[:, np.newaxis] + np.zeros_like(lengths)
+    along, across = (2 * teeth + 1) * TOOTH, TOOTH * (-1) ** teeth.astype(int)
+    start, cut_off = np.zeros_like(lengths), across[-1] / (2 * (lengths % (2 * TOOTH)))
+    return np.vstack([start, along, lengths]), np.vstack([start, across, cut_off])

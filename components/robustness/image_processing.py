@@ -28,33 +28,16 @@ Floats = NDArray[np.floating]
 
 
 def windows(images: Floats, tops: NDArray[np.integer], lefts: NDArray[np.integer]) -> Floats:
-    """Cuts one window of 28x28 pixels out of each image.
-
-    Args:
-        images: float[n,h,w].
-        tops: int[n], first row of each window.
-        lefts: int[n], first column of each window.
-
-    Returns:
-        float[n,28,28].
-    """
+    """Cuts a window float[28,28], with its first row and column from int[n], out of each image float[n,h,w]."""
     all_windows = np.lib.stride_tricks.sliding_window_view(images, (IMAGE_HEIGHT, IMAGE_WIDTH), axis=(1, 2))
     return all_windows[np.arange(len(images)), tops, lefts]
 
 
 def draw_lines(from_columns: Floats, from_rows: Floats, to_columns: Floats, to_rows: Floats) -> NDArray[np.float32]:
-    """Draws one straight line per image, from left to right.
+    """Draws one straight line per image from left to right, float32[n,28,28], 0 background to 1 ink.
 
-    As in mnist-c (`line_from_points`), the distance of a pixel from the line is measured along its column.
-
-    Args:
-        from_columns: float[n]; the other three ends have the same shape.
-        from_rows: See `from_columns`.
-        to_columns: Greater than `from_columns`.
-        to_rows: See `from_columns`.
-
-    Returns:
-        float32[n,28,28], 0 background to 1 ink.
+    All ends are float[n]. As in mnist-c (`line_from_points`), the distance of a pixel from the line is measured along
+    its column.
     """
     columns = np.arange(IMAGE_WIDTH)
     slopes = (to_rows - from_rows) / (to_columns - from_columns)
@@ -67,14 +50,7 @@ def draw_lines(from_columns: Floats, from_rows: Floats, to_columns: Floats, to_r
 
 
 def find_edges(images: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Finds edges by Canny's algorithm (1986, IEEE TPAMI 8(6)), one pixel wide.
-
-    Args:
-        images: float32[n,28,28], 0 to 1.
-
-    Returns:
-        bool[n,28,28].
-    """
+    """Finds edges of images float32[n,28,28], 0 to 1, by Canny's algorithm (1986, IEEE TPAMI 8(6)), one pixel wide."""
 
     def blur(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return gaussian_filter(values, CANNY_SIGMA, axes=(1, 2), mode="constant")

@@ -7,13 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 HYPERPARAMETERS_KEY = "hyperparameters"
 """Key of the hyperparameters in `custom_config`."""
 
-NO_AUGMENTATION: Mapping[str, float] = {
-    "rotation": 0.0,
-    "zoom": 0.0,
-    "shear": 0.0,
-    "shift": 0.0,
-    "disturbed_share": 0.0,
-}
+NO_AUGMENTATION: Mapping[str, float] = dict.fromkeys(("rotation", "zoom", "shear", "shift", "disturbed_share"), 0.0)
 """Hyperparameters that turn augmentation off."""
 
 
