@@ -180,14 +180,17 @@ def test_everything_is_synced_before_the_version_appears(
     if not Path("/proc/self/fd").exists():
         pytest.skip("Only Linux tells the paths of open files.")
     synced, fsync = [], os.fsync
+    hidden, inodes = serving / f".publishing-{NOW}", []
 
     def record(descriptor: int) -> None:
+        if hidden.exists():
+            inodes.append(hidden.stat().st_ino)
         synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), (serving / str(NOW)).exists()))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
     version = publish(make_model(tmp_path / "model", "a"), serving, {}, ORIGIN)
-    hidden = serving / f".publishing-{NOW}"
+    assert {version.directory.stat().st_ino} == set(inodes), "renamed, not copied"
     paths = {hidden, *(hidden / path.relative_to(version.directory) for path in version.directory.rglob("*"))}
     assert sorted(synced[:-1]) == sorted((str(path), False) for path in paths)
     assert synced[-1] == (str(serving), True)
