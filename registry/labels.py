@@ -18,6 +18,8 @@ from filelock import FileLock, Timeout
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
+from registry.errors import ExpectedError
+
 MODELS_CONFIG_FILE = "models.config"
 """Name of the file in the serving folder, next to the folders of the models."""
 
@@ -40,7 +42,7 @@ _HEADER = (
 _LABEL = re.compile(r"[^/:\s]+")
 
 
-class LabelError(RuntimeError):
+class LabelError(ExpectedError):
     """A label cannot be read or set; the message says why, and what to do."""
 
 

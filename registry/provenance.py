@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from registry.errors import ExpectedError
+
 EXTRA_FOLDER = "assets.extra"
 """Folder of a SavedModel for files that are not part of the model; TF Serving reads only warm-up requests there."""
 
@@ -15,7 +17,7 @@ PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
 """Provenance of a version; a path in the version's folder."""
 
 
-class DamagedVersionError(RuntimeError):
+class DamagedVersionError(ExpectedError):
     """A version differs from what was pushed; the message names the file."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from registry.errors import ExpectedError, UsageError
 from registry.provenance import (
     PROVENANCE_FILE,
     DamagedVersionError,
@@ -34,7 +35,6 @@ from registry.versions import (
     find_baseline,
     find_other_data,
     list_versions,
-    no_versions,
     read_version,
     version_fingerprint,
     version_number,
@@ -49,11 +49,11 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 _log = logging.getLogger(__name__)
 
 
-class PublishingError(RuntimeError):
+class PublishingError(ExpectedError):
     """A version cannot be published or removed; the message says which, why, and what to do."""
 
 
-class WrongRequestError(PublishingError):
+class WrongRequestError(PublishingError, UsageError):
     """The request is invalid; the message lists the valid choices."""
 
 
@@ -158,8 +158,28 @@ def existing_versions(serving_directory: Path) -> list[Version]:
     """
     versions = list_versions(serving_directory)
     if not versions:
-        raise PublishingError(no_versions(serving_directory))
+        model = serving_directory.name
+        others = sorted(folder.name for folder in serving_directory.parent.glob("*") if list_versions(folder))
+        choice = f"choose one of {', '.join(others)} with --model, or push" if others else "push"
+        raise PublishingError(
+            f"{serving_directory}: no version of {model} has been pushed there yet; {choice} one with `digits run`."
+        )
     return versions
+
+
+def existing_version(serving_directory: Path, number: int | None) -> Version:
+    """Returns a version, by default the newest.
+
+    Raises:
+        WrongRequestError: The version does not exist.
+        PublishingError: There are no versions.
+    """
+    versions = {version.number: version for version in existing_versions(serving_directory)}
+    number = max(versions) if number is None else number
+    if number not in versions:
+        known = ", ".join(map(str, versions))
+        raise WrongRequestError(f"{number}: no such version of {serving_directory.name}; there are {known}.")
+    return versions[number]
 
 
 def require_file_system(serving_directory: str | Path) -> None:
@@ -286,8 +306,7 @@ def _pushed_by_run(serving_directory: Path, pipeline_run: str | None, fingerprin
 
 
 def _rollback_target(serving_directory: Path, number: int | None) -> Version:
-    versions = existing_versions(serving_directory)
-    current = versions[-1]
+    current = existing_version(serving_directory, None)
     if number is None:
         target = find_baseline(serving_directory, version_fingerprint(current))
         if target is None:
@@ -295,11 +314,7 @@ def _rollback_target(serving_directory: Path, number: int | None) -> Version:
         return target
     if number == current.number:
         raise WrongRequestError(f"{number}: this is already the current version of {current.model}.")
-    target = next((version for version in versions if version.number == number), None)
-    if target is None:
-        known = ", ".join(str(version.number) for version in versions)
-        raise WrongRequestError(f"{number}: no such version of {current.model}; there are {known}.")
-    return target
+    return existing_version(serving_directory, number)
 
 
 def _sync(path: Path) -> None:

@@ -66,13 +66,6 @@ def version_number(name: str) -> int | None:
     return number if number is not None and number <= _MAX_NUMBER else None
 
 
-def no_versions(serving_directory: Path) -> str:
-    """Returns a sentence that a model has no versions, and which models next to it have some."""
-    folders = sorted(folder for folder in serving_directory.parent.glob("*") if list_versions(folder))
-    others = f"; there are versions of {', '.join(folder.name for folder in folders)}" if folders else ""
-    return f"{serving_directory}: no version of {serving_directory.name} has been pushed there yet{others}."
-
-
 def find_baseline(serving_directory: Path, candidate_fingerprint: str) -> Version | None:
     """Finds the baseline of a model: the newest version that holds another model.
 

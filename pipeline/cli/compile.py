@@ -9,6 +9,8 @@ import click
 
 from pipeline.cli.options import (
     config_option,
+    data_option,
+    image_option,
     profile_option,
     quiet_libraries,
     set_option,
@@ -30,11 +32,11 @@ _SUFFIXES = {"kfp": (".yaml", ".yml"), "vertex": (".json",)}
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write.  [default: pipeline.yaml, or pipeline.json for Vertex AI]",
 )
-@click.option("--image", metavar="REF", help="Image in which the steps run; short for --set kubeflow.image=REF.")
+@image_option
 @click.option(
     "--target", type=click.Choice(list(_DEFAULT_FILES)), default="kfp", show_default=True, help="Where it will run."
 )
-@click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV; may contain {SPAN}.  [default: MNIST]")
+@data_option
 @profile_option
 @config_option
 @set_option
@@ -58,9 +60,7 @@ def compile_pipeline(
     if output.suffix not in _SUFFIXES[target]:
         allowed = " or ".join(_SUFFIXES[target])
         raise click.BadParameter(f"{output}: expected a name that ends in {allowed}.", param_hint="--output")
-    if image is not None:
-        assignments += (f"kubeflow.image={image}",)
-    settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
+    settings = settings_from_options(config, assignments, profile=profile, data_uri=data, image=image)
     _write(compile_quietly(settings, target), output)
     _print_summary(settings, target, output)
 

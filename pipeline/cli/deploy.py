@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -10,6 +11,8 @@ from pipeline.cli.compile import compile_quietly
 from pipeline.cli.options import (
     EXIT_REFUSED,
     config_option,
+    image_option,
+    is_loopback,
     json_option,
     print_json,
     profile_option,
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--file", metavar="FILE", type=click.Path(path_type=Path), help="Output of `digits compile`, instead of compiling."
 )
-@click.option("--image", metavar="REF", help="Image in which the steps run.")
+@image_option
 @click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV, as the pods see it.  [default: MNIST]")
 @profile_option
 @config_option
@@ -85,15 +88,13 @@ def deploy(
     from pipeline.kubeflow.deploy.deployment import kubeflow_cron
 
     cron = None if schedule is None else kubeflow_cron(schedule)
-    if image is not None:
-        assignments += (f"kubeflow.image={image}",)
     # All checks come before compiling, which takes half a minute.
     if file is not None:
         pipeline = read_compiled(file)
         arguments = parse_arguments(parameters, pipeline.parameters)
         client = _connect(host, token_file, namespace)
     else:
-        settings = settings_from_options(config, assignments, profile=profile, data_uri=data)
+        settings = settings_from_options(config, assignments, profile=profile, data_uri=data, image=image)
         arguments = parse_arguments(parameters, parameters_of(settings))
         client = _connect(host, token_file, namespace)
         pipeline = parse_compiled(compile_quietly(settings, "kfp").encode(), settings.name)
@@ -108,11 +109,12 @@ def deploy(
 
 
 def _connect(host: str, token_file: Path | None, namespace: str | None) -> "KubeflowClient":
-    from pipeline.kubeflow.deploy.client import KubeflowClient, clean_host, is_unencrypted, token_reader
+    from pipeline.kubeflow.deploy.client import KubeflowClient, clean_host, token_reader
 
     read_token = token_reader(token_file)
     client = KubeflowClient(clean_host(host), read_token, namespace)
-    if read_token() is not None and is_unencrypted(client.host):
+    address = urlsplit(client.host)
+    if read_token() is not None and address.scheme == "http" and not is_loopback(address.hostname or ""):
         click.echo(f"Warning: the token is sent to {client.host} without encryption.", err=True)
     client.connect()
     return client

@@ -1,5 +1,6 @@
 """What the `digits` commands share: options, settings, exit codes, JSON and tables."""
 
+import ipaddress
 import json
 import os
 import sys
@@ -10,13 +11,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
+from registry.errors import ExpectedError
+
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
 
 EXIT_FAILURE = 1
-EXIT_WRONG_USE = 2
 EXIT_REFUSED = 3
 
+data_option = click.option(
+    "--data", metavar="URI", help="npz, IDX, image folder or CSV; may contain {SPAN}.  [default: MNIST]"
+)
+image_option = click.option(
+    "--image", metavar="REF", help="Image in which the steps run; short for --set kubeflow.image=REF."
+)
 workspace_option = click.option(
     "--workspace", metavar="DIR", help="Folder for everything that runs write.  [default: ./workspace]"
 )
@@ -41,6 +49,7 @@ def settings_from_options(
     workspace: str | None = None,
     profile: str | None = None,
     data_uri: str | None = None,
+    image: str | None = None,
 ) -> "Settings":
     """Builds the settings of a command from the values of its options.
 
@@ -49,7 +58,7 @@ def settings_from_options(
     """
     from pipeline.settings.settings import load_settings, parse_assignments
 
-    given = (("workspace", workspace), ("profile", profile), ("data.uri", data_uri))
+    given = (("workspace", workspace), ("profile", profile), ("data.uri", data_uri), ("kubeflow.image", image))
     options = tuple(f"{key}={value}" for key, value in given if value is not None)
     return load_settings(parse_assignments(assignments + options), config)
 
@@ -59,48 +68,13 @@ def errors_to_exit_codes() -> Iterator[None]:
     """Prints an expected error to standard error, one line per line of its message, and exits with its code."""
     try:
         yield
-    except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError, SystemExit):
-        raise  # click handles them.
-    # Python evaluates these calls, which import for a second, only if there is another error.
-    except _wrong_use() as error:
-        _fail(str(error), EXIT_WRONG_USE)
-    except _failures() as error:
-        _fail(str(error), EXIT_FAILURE)
+    except BrokenPipeError:
+        raise  # click handles it.
+    except ExpectedError as error:
+        _fail(str(error), error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; check the path, its permissions and the disk.", EXIT_FAILURE)
-
-
-def _wrong_use() -> tuple[type[Exception], ...]:
-    from pipeline.kubeflow.compile.checks import CompileError
-    from pipeline.kubeflow.compile.parameters import WrongDeploymentError
-    from pipeline.settings.settings import SettingsError
-    from registry.publishing import WrongRequestError
-
-    return CompileError, SettingsError, WrongDeploymentError, WrongRequestError
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    from components.example_gen.sources.errors import DataError
-    from pipeline.kubeflow.deploy.client import KubeflowError
-    from pipeline.local.metadata import MetadataError
-    from pipeline.local.runner import StepFailedError, WorkspaceInUseError
-    from registry.labels import LabelError
-    from registry.provenance import DamagedVersionError
-    from registry.publishing import PublishingError
-    from serving.client.client import ClientError
-
-    return (
-        ClientError,
-        DamagedVersionError,
-        DataError,
-        KubeflowError,
-        LabelError,
-        MetadataError,
-        PublishingError,
-        StepFailedError,
-        WorkspaceInUseError,
-    )
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
@@ -135,3 +109,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def percent(share: float | None) -> str:
     """Formats a share of 0 to 1 as a percentage; None becomes an empty string."""
     return "" if share is None else f"{100 * share:.2f} %"
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host name or address is reachable only from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

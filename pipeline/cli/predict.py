@@ -110,12 +110,9 @@ def _refuse_conflicts(
 
 
 def _find_inputs(files: tuple[str, ...], output: Path | None) -> "Inputs":
-    from serving.client.inputs import NoInputError, find_inputs
+    from serving.client.inputs import find_inputs
 
-    try:
-        inputs = find_inputs(files)
-    except NoInputError as error:
-        raise click.UsageError(str(error)) from error
+    inputs = find_inputs(files)
     if inputs.record_files and output is None:
         raise click.UsageError(
             f"{inputs.record_files[0]}: a TFRecord holds many images; name a file for the answers, such as --output "
@@ -137,27 +134,10 @@ def _client_opener(
         from serving.client.grpc_client import GrpcClient
 
         return partial(GrpcClient, grpc_address, name, version)
-    directory = _version_directory(settings.serving_root / name, version)
+    from registry.publishing import existing_version
     from serving.client.local_client import LocalClient
 
-    return partial(LocalClient, directory)
-
-
-def _version_directory(serving_directory: Path, number: int | None) -> Path:
-    from registry.versions import list_versions, no_versions
-
-    directories = {version.number: version.directory for version in list_versions(serving_directory)}
-    if not directories:
-        raise click.ClickException(
-            f"{no_versions(serving_directory)} Run `digits run`, name a model with --model, or a server with --url."
-        )
-    number = max(directories) if number is None else number
-    if number not in directories:
-        known = ", ".join(map(str, directories))
-        raise click.BadParameter(
-            f"{number} is not in {serving_directory}; there are {known}.", param_hint="--model-version"
-        )
-    return directories[number]
+    return partial(LocalClient, existing_version(settings.serving_root / name, version).directory)
 
 
 def _predict_to_terminal(

@@ -12,6 +12,7 @@ import click
 from pipeline.cli.options import (
     EXIT_REFUSED,
     config_option,
+    data_option,
     json_option,
     percent,
     print_json,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV; may contain {SPAN}.  [default: MNIST]")
+@data_option
 @workspace_option
 @profile_option
 @config_option

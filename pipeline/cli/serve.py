@@ -1,21 +1,17 @@
 """Serves the pushed models on the command line, for development."""
 
-import ipaddress
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TextIO
 
 import click
 
-from pipeline.cli.options import config_option, settings_from_options, workspace_option
+from pipeline.cli.options import config_option, is_loopback, settings_from_options, workspace_option
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-
-if TYPE_CHECKING:
-    from pipeline.settings.settings import Settings
 
 _MEBIBYTE = 1024 * 1024
 
@@ -31,19 +27,9 @@ _port = click.IntRange(0, 65535)
 @click.option(
     "--max-body", type=click.IntRange(1, 1024), default=64, show_default=True, help="Maximum size of a request, in MiB."
 )
+@click.option("--max-batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Images per request.")
 @click.option(
-    "--max-batch",
-    type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    help="Images per request.",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30,
-    show_default=True,
-    help="Seconds per request.",
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="Seconds per request."
 )
 def serve(
     workspace: str | None,
@@ -60,49 +46,38 @@ def serve(
     A server for development: it needs no Docker, loads new versions as they are pushed, and provides TF Serving's
     APIs. For production use TF Serving itself: docs/serving.md.
     """
-    limits = {
-        "max_body_bytes": max_body * _MEBIBYTE,
-        "max_batch_size": max_batch,
-        "request_timeout_seconds": timeout,
-    }
     from pipeline.local.display import library_output_to
 
     settings = settings_from_options(config, workspace=workspace)
     log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
     click.echo("This is a server for development. For production use TF Serving: see docs/serving.md.")
-    if not _is_loopback(host):
+    if not is_loopback(host):
         click.echo(f"Warning: {host} is open to other machines, without authentication or encryption.", err=True)
     click.echo(f"Loading models from {settings.serving_root} (Ctrl+C stops; log: {log_file})")
     # A missing folder cannot be watched, and the first run needs it anyway.
     settings.serving_root.mkdir(parents=True, exist_ok=True)
     with library_output_to(log_file, sys.stdout) as terminal:
-        _serve(settings, limits, (host, rest_port, grpc_port), terminal)
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+        import uvloop
+
+        from serving.server.interface import ServerOptions
+        from serving.server.run import Addresses
+        from serving.server.run import serve as run_server
+
+        options = ServerOptions(
+            settings.serving_root,
+            max_body_bytes=max_body * _MEBIBYTE,
+            max_batch_size=max_batch,
+            request_timeout_seconds=timeout,
+        )
+        addresses = Addresses(host, rest_port, grpc_port)
+        uvloop.run(run_server(options, addresses, settings.name, partial(_print_line, terminal)))
 
 
-def _serve(settings: "Settings", limits: Mapping[str, Any], address: tuple[str, int, int], terminal: TextIO) -> None:
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
-    import uvloop
-
-    from serving.server.interface import ServerOptions
-    from serving.server.run import AddressError, Addresses, serve
-
-    def say(line: str) -> None:
-        try:
-            click.echo(line, file=terminal)
-        except OSError:
-            # The terminal is gone, which must not stop the server, now or with later lines.
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), terminal.fileno())
-
+def _print_line(terminal: TextIO, line: str) -> None:
     try:
-        options = ServerOptions(settings.serving_root, **limits)
-        uvloop.run(serve(options, Addresses(*address), settings.name, say))
-    except AddressError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        click.echo(line, file=terminal)
+    except OSError:
+        # The terminal is gone, which must not stop the server, now or with later lines.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), terminal.fileno())

@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     settings_from_options,
     workspace_option,
 )
+from registry.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
@@ -78,7 +79,7 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
     published = roll_back(directory, version)
     replaced = before[-1].number
     provenance = read_provenance(published.directory)
-    target = provenance.rolled_back_to if provenance else None
+    target = provenance and provenance.rolled_back_to
     if as_json:
         values = {"rolled_back_to": target, "replaced": replaced, "labels": labels}
         print_json({**_version_values(published), **values})
@@ -108,8 +109,10 @@ def prune(
     from registry.publishing import prune as prune_versions
 
     directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
-    _refuse_labeled(directory, keep)
-    removed = (prunable_versions if dry_run else prune_versions)(directory, keep)
+    removed = prunable_versions(directory, keep)
+    _refuse_labeled(directory, keep, removed)
+    if not dry_run:
+        removed = prune_versions(directory, keep)
     numbers = {version.number for version in removed}
     kept = [values for values in _describe_versions(directory) if values["version"] not in numbers]
     if as_json:
@@ -151,36 +154,26 @@ def label(
     if remove is not None and label is not None:
         raise click.UsageError(f"Give either --remove {remove} or the label {label}, not both.")
     from registry.labels import read_labels, set_label
-    from registry.publishing import existing_versions
+    from registry.publishing import existing_version, existing_versions
 
-    settings = settings_from_options(config, workspace=workspace)
-    name = model or settings.name
-    versions = existing_versions(settings.serving_root / name)
+    directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
+    serving_root, name = directory.parent, directory.name
+    versions = existing_versions(directory)
     changed = remove if label is None else label
     if changed is None:
-        labels = read_labels(settings.serving_root, name)
+        labels = read_labels(serving_root, name)
     else:
-        target = None if label is None else _target(versions, version)
+        target = None if label is None else existing_version(directory, version).number
 
         def show_wait(seconds: float) -> None:
             click.echo(f"{changed} moves to {target} in {seconds:.0f} s, when all servers have loaded it.", err=True)
 
-        labels = set_label(settings.serving_root, name, changed, target, show_wait)
+        labels = set_label(serving_root, name, changed, target, show_wait)
     if as_json:
         assigned = dict(sorted(labels.labels.items()))
         print_json({"model": name, "labels": assigned, "loaded": list(labels.loaded)})
     else:
         _show_labels(name, labels, versions)
-
-
-def _target(versions: "list[Version]", number: int | None) -> int:
-    numbers = [each.number for each in versions]
-    if number is not None and number not in numbers:
-        known = ", ".join(map(str, numbers))
-        raise click.BadParameter(
-            f"{number}: no such version of {versions[0].model}; there are {known}.", param_hint="VERSION"
-        )
-    return numbers[-1] if number is None else number
 
 
 def _show_labels(model: str, labels: "ModelLabels", versions: "list[Version]") -> None:
@@ -251,16 +244,15 @@ def _labels(serving_directory: Path) -> dict[str, int]:
     return dict(read_labels(serving_directory.parent, serving_directory.name).labels)
 
 
-def _refuse_labeled(directory: Path, keep: int) -> None:
-    from registry.publishing import WrongRequestError, prunable_versions
+def _refuse_labeled(directory: Path, keep: int, prunable: "list[Version]") -> None:
     from registry.versions import list_versions
 
-    prunable = [version.number for version in prunable_versions(directory, keep)]
-    labels = {label: number for label, number in _labels(directory).items() if number in prunable}
-    if labels:
-        label, oldest = min(labels.items(), key=lambda item: item[1])
+    numbers = {version.number for version in prunable}
+    labeled = [(number, label) for label, number in _labels(directory).items() if number in numbers]
+    if labeled:
+        oldest, label = min(labeled)
         enough = sum(version.number >= oldest for version in list_versions(directory))
-        raise WrongRequestError(
+        raise UsageError(
             f"--keep {keep}: this would remove version {oldest}, which has the label {label}; expected {enough} or "
             "more, or move the label to another version first: `digits label`."
         )

@@ -9,6 +9,8 @@ from typing import Literal, cast
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
+from registry.errors import ExpectedError
+
 StepState = Literal["ran", "cached", "failed", "running"]
 Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped", "unfinished"]
 
@@ -25,7 +27,7 @@ _STEP_STATES: dict[int, StepState] = {
 }
 
 
-class MetadataError(RuntimeError):
+class MetadataError(ExpectedError):
     """The metadata database of a workspace is damaged; the message names it."""
 
 

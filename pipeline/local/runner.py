@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from components.verdict import Verdict, read_verdict
 from pipeline.settings.settings import Settings
+from registry.errors import ExpectedError
 from registry.versions import list_versions
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ _DATA_ERROR = re.compile(r"DataError: (.+)")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
 
 
-class StepFailedError(RuntimeError):
+class StepFailedError(ExpectedError):
     """A step failed; the message names the step and the reason."""
 
 
-class WorkspaceInUseError(RuntimeError):
+class WorkspaceInUseError(ExpectedError):
     """Another run is using the workspace; the message names it."""
 
 

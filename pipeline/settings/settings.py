@@ -22,6 +22,7 @@ from pipeline.settings.beam import BeamSettings
 from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, RobustnessSettings
 from pipeline.settings.kubeflow import KubeflowSettings
 from pipeline.settings.section import Section
+from registry.errors import UsageError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FILE = Path("digits.toml")
@@ -64,7 +65,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class SettingsError(ValueError):
+class SettingsError(UsageError):
     """A setting does not exist or has an invalid value; the message names it and what is allowed."""
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from registry.errors import ExpectedError
 from registry.signatures import ANSWER_OUTPUTS, EXAMPLES, NORMALIZE, NORMALIZED_IMAGE_OUTPUT, SERVING_DEFAULT
 
 MAX_BATCH_BYTES = 8 * 1024**2
 """Far below the limits of servers, and enough that the overhead of a request does not matter."""
 
 
-class ClientError(RuntimeError):
+class ClientError(ExpectedError):
     """The model cannot be reached or does not work; the message says what to do."""
 
 

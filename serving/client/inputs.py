@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from registry.errors import UsageError
 from serving.client.client import Input
 
 STANDARD_INPUT = "-"
@@ -28,7 +29,7 @@ _UPRIGHT = 1
 _JPEG_QUALITY = 95
 
 
-class NoInputError(ValueError):
+class NoInputError(UsageError):
     """An argument does not name anything to predict."""
 
 

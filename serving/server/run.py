@@ -14,6 +14,7 @@ from aiohttp import web
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
+from registry.errors import ExpectedError
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from serving.server.grpc_services import GrpcApi
 from serving.server.interface import ServerOptions, ServingError
@@ -38,7 +39,7 @@ _MAX_TRANSPORT_BYTES = 2**31 - 1
 _SWITCH_INTERVAL_SECONDS = 0.0001
 
 
-class AddressError(Exception):
+class AddressError(ExpectedError):
     """The server cannot listen on a host or port; the message is for the user."""
 
 

@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from registry.provenance import PROVENANCE_FILE, Origin, model_fingerprint
-from registry.publishing import publish
+from registry.publishing import PublishingError, existing_version, publish
 from registry.versions import (
     TRAIN_STATISTICS_FILE,
     find_baseline,
     find_other_data,
     list_versions,
-    no_versions,
     read_version,
     version_fingerprint,
     version_number,
@@ -38,11 +37,13 @@ def test_without_versions_nothing_is_found_and_other_models_are_named(tmp_path: 
     serving = tmp_path / "digits"
     assert (list_versions(serving), find_baseline(serving, "any"), find_other_data(serving, b"any")) == ([], None, None)
     nothing = f"{serving}: no version of digits has been pushed there yet"
-    assert no_versions(serving) == f"{nothing}."
+    with pytest.raises(PublishingError, match=f"^{nothing}; push one with `digits run`.$"):
+        existing_version(serving, None)
     for model in ("digits-smoke", "fashion"):
         make_model(tmp_path / model / "3", model)
     (tmp_path / "empty").mkdir()
-    assert no_versions(serving) == f"{nothing}; there are versions of digits-smoke, fashion."
+    with pytest.raises(PublishingError, match=f"^{nothing}; choose one of digits-smoke, fashion with --model, or "):
+        existing_version(serving, None)
 
 
 def test_a_version_that_is_pruned_at_the_same_time_is_not_listed(

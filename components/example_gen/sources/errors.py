@@ -1,9 +1,11 @@
 """The one error for unusable data, so that every message names the place, the problem and the fix."""
 
+from registry.errors import ExpectedError
+
 _MAX_LENGTH = 160
 
 
-class DataError(ValueError):
+class DataError(ExpectedError):
     """Unusable data, described in one line for the user who provided it.
 
     The parts are the arguments of the exception, so that it survives pickling between processes.

@@ -10,6 +10,7 @@ from pipeline.kubeflow.compile.parameters import CompileTarget
 from pipeline.kubeflow.compile.spec import IMAGE_PLACEHOLDER, RUN_ID_PLACEHOLDER, Spec, container, tasks
 from pipeline.settings.beam import STAGING_ENGINES
 from pipeline.settings.settings import Settings
+from registry.errors import UsageError
 
 Problems = Iterator[str]
 
@@ -20,7 +21,7 @@ _ARGUMENT_LIMIT = 128 * 1024
 """Bytes of one command-line argument on Linux (MAX_ARG_STRLEN); KFP passes a task and its container as one each."""
 
 
-class CompileError(ValueError):
+class CompileError(UsageError):
     """Settings that the target cannot run; the message has one line per reason."""
 
 

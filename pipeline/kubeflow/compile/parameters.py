@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline.settings.settings import PROJECT_ROOT, Settings, load_settings
+from registry.errors import UsageError
 
 CompileTarget = Literal["kfp", "vertex"]
 Value = str | int | float
@@ -21,7 +22,7 @@ _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-class WrongDeploymentError(ValueError):
+class WrongDeploymentError(UsageError):
     """Input of `digits deploy` that cannot be used; the message names it and what is expected."""
 
 

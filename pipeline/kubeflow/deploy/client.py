@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ import requests
 from urllib3.exceptions import MaxRetryError
 
 from pipeline.kubeflow.compile.parameters import WrongDeploymentError
+from registry.errors import ExpectedError
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ _EQUALS = 1
 _FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline-ui 8080:80"
 
 
-class KubeflowError(RuntimeError):
+class KubeflowError(ExpectedError):
     """Kubeflow Pipelines refuses a request or has failed; the message says what to do."""
 
 
@@ -225,17 +225,6 @@ def clean_host(text: str) -> str:
         return host
     hint = f" Did you mean http://{host}?" if re.fullmatch(r"[\w.-]+(:\d{1,5})?(/[^\s?]*)?", host) else ""
     raise WrongDeploymentError(f"host {text!r}: {expected} or https://kubeflow.example.com/pipeline.{hint}")
-
-
-def is_unencrypted(host: str) -> bool:
-    """Returns whether others can read what is sent to an address."""
-    address = urlsplit(host)
-    name = address.hostname or ""
-    try:
-        is_local = ip_address(name).is_loopback
-    except ValueError:
-        is_local = name == "localhost"
-    return address.scheme == "http" and not is_local
 
 
 def token_reader(file: Path | None) -> Callable[[], str | None]:

@@ -213,7 +213,7 @@ def test_prune_dry_run_removes_nothing(digits: Digits) -> None:
         (("label", "stable", "--remove", "canary"), 2, "Give either --remove canary or the label stable, not both."),
         (("label", "--remove", "canary"), 1, "Error: canary: there is no such label; the labels are: none."),
         (("label", "sta/ble"), 1, "Error: 'sta/ble': a label is part of a URL"),
-        (("label", "stable", "--model", "mnist"), 1, "serving/mnist: no version of mnist has been pushed there yet; "),
+        (("label", "stable", "--model", "mnist"), 2, "Invalid value for --model: 'mnist' is not in "),
     ],
 )
 def test_wrong_use_changes_nothing(
@@ -233,7 +233,10 @@ def test_nothing_has_been_pushed(digits: Digits, command: tuple[str, ...], works
     result = digits(*command)
     assert result.exit_code == 1
     directory = workspace / "serving" / "digits"
-    assert result.stderr == f"Error: {directory}: no version of digits has been pushed there yet.\n"
+    assert (
+        result.stderr
+        == f"Error: {directory}: no version of digits has been pushed there yet; push one with `digits run`.\n"
+    )
     assert not workspace.exists()
     unknown = digits(*command, "--model", "mnist")
     assert unknown.exit_code == 2

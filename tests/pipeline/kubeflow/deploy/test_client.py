@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from pipeline.kubeflow.deploy.client import is_unencrypted
-
 Json = dict[str, Any]
 Deploy = Callable[..., Result]
 
@@ -142,25 +140,10 @@ def test_a_token_without_encryption_causes_a_warning(
 ) -> None:
     monkeypatch.setenv("KFP_TOKEN", "secret")
     assert deploy().stderr == ""
-    monkeypatch.setattr("pipeline.kubeflow.deploy.client.is_unencrypted", lambda host: True)
+    monkeypatch.setattr("pipeline.cli.deploy.is_loopback", lambda host: False)
     result = deploy("--host", f"{kubeflow.url}/pipeline/#/runs")
     assert result.exit_code == 0
     assert result.stderr == f"Warning: the token is sent to {kubeflow.url}/pipeline without encryption.\n"
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("http://kfp.example.com/pipeline", True),
-        ("http://10.0.0.1:8080", True),
-        ("https://kfp.example.com", False),
-        ("http://localhost:8080", False),
-        ("http://127.0.0.1:8080", False),
-        ("http://[::1]:8080", False),
-    ],
-)
-def test_unencrypted_addresses(host: str, expected: bool) -> None:
-    assert is_unencrypted(host) is expected
 
 
 def test_everything_is_created_in_the_namespace(kubeflow: Any, deploy: Deploy) -> None:
