@@ -44,6 +44,7 @@ SHARED_RUNS = {"tests/e2e": "runs", "tests/serving/web": "runs", "tests/kubeflow
 """Folders whose tests share whole runs, and the name of what they share."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the markers in the same hook.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Assigns tests that share whole runs to one xdist worker, and starts them first; other tests go by module."""
 
