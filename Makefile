@@ -1,11 +1,11 @@
-# Every command of README. Needs make, Python 3.11 to 3.13 and a C++ compiler; all else goes into .venv and .uv.
+# Needs make, Python 3.11 to 3.13 and a C++ compiler; everything else is installed into .venv and .uv.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
-# The first of these that is there and works; `make run PYTHON=python3.13` chooses another.
+# The first of these that works; `make run PYTHON=python3.13` selects another.
 ifndef PYTHON
 PYTHON := $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	"$$python" setup_check.py --quiet 2>/dev/null && { echo "$$python"; exit; }; done; echo python3)
@@ -14,7 +14,7 @@ ARGS ?=
 
 UV := .uv/bin/uv
 DIGITS := .venv/bin/digits
-# Written last, so that a set-up that was cut off is done again.
+# Written last, so that an interrupted setup runs again.
 READY := .venv/.ready-$(notdir $(PYTHON))
 
 VERSION := $(shell sed -nE 's/^ *version="(.*)",/\1/p' setup.py)
@@ -22,38 +22,38 @@ IMAGE ?= digit-classifier:$(VERSION)
 
 .PHONY: help setup run serve test test-containers test-flink image lint format lock tf-serving-runtime flink clean
 
-help:  ## Print this list.
+help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target text; do \
 		printf '  make %-18s %s\n' "$$target" "$$text"; done
 
-setup: $(READY)  ## Set up .venv from uv.lock; does nothing the second time.
+setup: $(READY)  ## Create .venv from uv.lock; does nothing if it is up to date.
 
-run: $(READY)  ## Train, gate and push on the full MNIST; ARGS="--profile fast" and the like go to `digits run`.
+run: $(READY)  ## Run the pipeline on MNIST; options of `digits run`: ARGS="--profile fast".
 	@$(DIGITS) run $(ARGS)
 
-serve: $(READY)  ## Serve the newest pushed model and the drawing page; ARGS="--rest-port 9000" and the like go to `digits serve`.
+serve: $(READY)  ## Serve the pushed models and the drawing page; options of `digits serve`: ARGS="--rest-port 9000".
 	@$(DIGITS) serve $(ARGS)
 
-test: $(READY)  ## Run the tests, some at a time; ARGS="tests/pipeline -k settings" and the like go to pytest.
+test: $(READY)  ## Run the tests in parallel; options of pytest: ARGS="tests/pipeline -k settings".
 	@.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
-test-containers: $(READY)  ## Build the image and run it: the whole pipeline in it, then each step on its own.
+test-containers: $(READY)  ## Build the image; run the whole pipeline and each step in it.
 	@.venv/bin/python -m pytest -m containers tests/containers $(ARGS)
 
-test-flink: $(READY) flink  ## Run the data steps on Flink, in one process and on a cluster; needs Java 17.
+test-flink: $(READY) flink  ## Run the data steps on embedded and standalone Flink; needs Java 17.
 	@.venv/bin/python -m pytest -m flink tests/flink $(ARGS)
 
-image:  ## Build the image in which every step runs, with docker or podman; IMAGE=registry/name:tag names it.
-	@# A docker client without an engine answers, too, but not this.
+image:  ## Build the image for all steps with docker or podman; name it with IMAGE=registry/name:tag.
+	@# `docker info` fails if there is only a client and no engine.
 	@for engine in docker podman; do \
 		if "$$engine" info >/dev/null 2>&1; then \
 			exec "$$engine" build --file deploy/Dockerfile --tag "$(IMAGE)" --build-arg VERSION="$(VERSION)" \
 				--build-arg REVISION="$$(git describe --always --dirty 2>/dev/null || echo unknown)" .; \
 		fi; \
 	done; \
-	echo "Neither docker nor podman can be used here: install one of them, and start its engine." >&2; exit 1
+	echo "Neither docker nor podman works: install one of them and start its engine." >&2; exit 1
 
-lint: $(READY)  ## Check format, style, types and the direction of imports.
+lint: $(READY)  ## Check format, style, types and import rules.
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
@@ -63,24 +63,24 @@ format: $(READY)  ## Format the code.
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-lock: $(UV)  ## Bring uv.lock and requirements.txt up to date with setup.py and pyproject.toml.
+lock: $(UV)  ## Update uv.lock and requirements.txt from setup.py and pyproject.toml.
 	@$(UV) lock
 	@$(UV) export --quiet --locked --no-dev --all-extras --no-emit-project --no-header --output-file requirements.txt
 
-tf-serving-runtime: $(UV)  ## Set up what the test against TF Serving's own TensorFlow needs (Linux; 1.4 GB).
+tf-serving-runtime: $(UV)  ## Install TF Serving's version of TensorFlow, for a test (Linux; 1.4 GB).
 	@UV_PROJECT_ENVIRONMENT=.tf-serving-runtime UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet \
 		--only-group tf-serving-runtime --python "$(PYTHON)"
 
-flink: $(UV)  ## Set up what the tests of the Flink engine start: a Flink distribution (0.3 GB).
+flink: $(UV)  ## Install a Flink distribution, for the Flink tests (0.3 GB).
 	@UV_PROJECT_ENVIRONMENT=.flink UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet --only-group flink \
 		--python "$(PYTHON)"
 
-clean:  ## Remove the environments; the workspace stays.
+clean:  ## Remove the environments, but not the workspace.
 	rm -rf .venv .uv .tf-serving-runtime .flink build *.egg-info
 
 $(READY): uv.lock setup.py pyproject.toml | $(UV)
 	@echo "Installing into .venv (3.6 GB, a minute or two)"
-	@# Without compiled modules TFX takes three times as long to import, wherever they cannot be written later.
+	@# Where .venv is read-only later, TFX takes three times as long to import without bytecode.
 	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet --compile-bytecode --python "$(PYTHON)"
 	@touch $@
 

@@ -43,10 +43,10 @@ def test_a_machine_that_will_do(machine: dict[str, Any]) -> None:
         ({"has_compiler": False}, r"No C\+\+ compiler .*install g\+\+"),
         ({"has_headers": False}, "headers of Python 3.11 are missing .*python3.11-dev"),
         ({"has_venv": False}, "lacks ensurepip .*python3.11-venv"),
-        ({"free_bytes": 2.5e9}, "2.5 GB of disk are free, 6 are needed"),
+        ({"free_bytes": 2.5e9}, "2.5 GB of disk space are free, but 6 GB are needed"),
     ],
 )
-def test_what_a_machine_lacks_is_named(lack: dict[str, Any], message: str) -> None:
+def test_missing_prerequisites_are_named(lack: dict[str, Any], message: str) -> None:
     (problem,) = setup_check.problems(**{**GOOD, **lack})
     assert re.search(message, problem)
 

@@ -34,7 +34,11 @@ _SUFFIXES = {"kfp": (".yaml", ".yml"), "vertex": (".json",)}
 )
 @image_option
 @click.option(
-    "--target", type=click.Choice(list(_DEFAULT_FILES)), default="kfp", show_default=True, help="Where it will run."
+    "--target",
+    type=click.Choice(list(_DEFAULT_FILES)),
+    default="kfp",
+    show_default=True,
+    help="Platform to compile for.",
 )
 @data_option
 @profile_option
@@ -51,8 +55,8 @@ def compile_pipeline(
 ) -> None:
     """Compile the pipeline for Kubeflow Pipelines 2 (kfp) or Vertex AI (vertex).
 
-    Settings that the target cannot run are refused, and no file is written. Steps read data below this project from the
-    image, other paths from volumes of the pods, and URLs unchanged.
+    If the target does not support a setting, the command fails and writes no file. Steps read data in this project from
+    the image, data at other local paths from pod volumes, and URLs directly.
     """
     output = output or Path(_DEFAULT_FILES[target])
     if not output.absolute().parent.is_dir():

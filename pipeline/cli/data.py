@@ -10,7 +10,7 @@ from pipeline.cli.options import json_option, print_json, print_table
 @click.option("--span", type=click.IntRange(min=0), help="Span to read if the URI has {SPAN}.  [default: the newest]")
 @json_option
 def verify_data(uri: str, span: int | None, as_json: bool) -> None:
-    """Read all data at URI and report its content, or the first error."""
+    """Read and check all data at URI; report its contents or the first error."""
     from components.example_gen.sources.detection import open_source, resolve_span
     from components.example_gen.sources.source import fingerprint, verify
     from components.features import NUM_CLASSES

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--host", metavar="URL", required=True, envvar="KF_PIPELINES_ENDPOINT", help="Address of Kubeflow Pipelines."
 )
-@click.option("--namespace", metavar="N", help="Your namespace, if Kubeflow Pipelines has several users.")
+@click.option("--namespace", metavar="N", help="Your namespace, in a multi-user installation.")
 @click.option(
     "--token-file",
     metavar="FILE",
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     envvar="KF_PIPELINES_SA_TOKEN_PATH",
     help="File that contains the token.  [default: KFP_TOKEN]",
 )
-@click.option("--experiment", metavar="E", help="Created if it does not exist.  [default: name of the pipeline]")
-@click.option("--schedule", metavar="CRON", help="Start runs then, such as '0 2 * * 1-5', instead of one now.")
+@click.option(
+    "--experiment", metavar="E", help="Experiment; created if it does not exist.  [default: name of the pipeline]"
+)
+@click.option("--schedule", metavar="CRON", help="Start recurring runs, such as '0 2 * * 1-5', instead of one run now.")
 @click.option("--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Parameter of the run; repeatable.")
 @click.option(
     "--file", metavar="FILE", type=click.Path(path_type=Path), help="Output of `digits compile`, instead of compiling."
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 @profile_option
 @config_option
 @set_option
-@click.option("--wait", is_flag=True, help="Show the steps until the run has ended.")
+@click.option("--wait", is_flag=True, help="Show the progress until the run ends.")
 @json_option
 def deploy(
     host: str,
@@ -69,10 +71,10 @@ def deploy(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Upload the pipeline to Kubeflow Pipelines, and start a run or schedule runs.
+    """Upload the pipeline to Kubeflow Pipelines and start or schedule runs.
 
-    Everything is checked before the upload, and the same content is uploaded only once. The token comes from the
-    environment or a file, because other users can see command lines. docs/kubeflow.md leads to a served model.
+    Checks everything before the upload, and uploads the same content only once. Pass the token in a file or in the
+    environment, because other users can see command lines. docs/kubeflow.md is the guide.
     """
     if wait and schedule is not None:
         raise click.UsageError("--wait follows a run that starts now; --schedule does not start a run now.")

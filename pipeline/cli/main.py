@@ -25,9 +25,9 @@ class _Commands(click.Group):
 def main() -> None:
     """Train, gate and push a digit classifier.
 
-    Settings come, in increasing priority, from the defaults, the profile, a TOML file, the environment
-    (DIGITS_SECTION__KEY) and the command line. Exit codes: 0 pushed or nothing to do, 2 wrong use or configuration,
-    3 refused by a gate, 1 any other failure.
+    Settings come from these sources, lowest priority first: defaults, profile, TOML file, environment
+    (DIGITS_SECTION__KEY), command line. Exit codes: 0 pushed or unchanged, 1 failure, 2 invalid usage or configuration,
+    3 refused by a gate.
     """
 
 

@@ -22,11 +22,9 @@ EXIT_REFUSED = 3
 data_option = click.option(
     "--data", metavar="URI", help="npz, IDX, image folder or CSV; may contain {SPAN}.  [default: MNIST]"
 )
-image_option = click.option(
-    "--image", metavar="REF", help="Image in which the steps run; short for --set kubeflow.image=REF."
-)
+image_option = click.option("--image", metavar="REF", help="Image for all steps; same as --set kubeflow.image=REF.")
 workspace_option = click.option(
-    "--workspace", metavar="DIR", help="Folder for everything that runs write.  [default: ./workspace]"
+    "--workspace", metavar="DIR", help="Folder for all output of runs.  [default: ./workspace]"
 )
 config_option = click.option(
     "--config",
@@ -34,7 +32,9 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     help="TOML file.  [default: ./digits.toml, if it exists]",
 )
-profile_option = click.option("--profile", metavar="P", help="smoke (seconds), fast or default.")
+profile_option = click.option(
+    "--profile", metavar="P", help="Set of defaults: smoke (seconds of training), fast (one epoch) or default."
+)
 set_option = click.option(
     "--set", "assignments", metavar="SECTION.KEY=VALUE", multiple=True, help="Set one setting; repeatable."
 )

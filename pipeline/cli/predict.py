@@ -37,10 +37,12 @@ _CHARACTERS_PER_PIXEL = 2
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@click.option("--url", metavar="URL", help="Ask a REST server, such as http://localhost:8501.")
-@click.option("--grpc", "grpc_address", metavar="HOST:PORT", help="Ask a gRPC server, such as localhost:8500.")
+@click.option("--url", metavar="URL", help="Use a REST server, such as http://localhost:8501.")
+@click.option("--grpc", "grpc_address", metavar="HOST:PORT", help="Use a gRPC server, such as localhost:8500.")
 @model_option
-@click.option("--model-version", metavar="V", type=click.IntRange(min=0), help="Version.  [default: newest]")
+@click.option(
+    "--model-version", metavar="V", type=click.IntRange(min=0), help="Version of the model.  [default: newest]"
+)
 @click.option("--probabilities", is_flag=True, help="Print the probabilities of all ten digits.")
 @click.option("--show", is_flag=True, help="Draw the image as the model sees it, 28x28.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
@@ -48,7 +50,7 @@ _CHARACTERS_PER_PIXEL = 2
     "--output",
     metavar="FILE.csv",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the answers to a CSV file, for any number of images or TFRecords.",
+    help="Write the predictions to a CSV file, for any number of images or TFRecords.",
 )
 @workspace_option
 @config_option
@@ -67,13 +69,13 @@ def predict(
 ) -> None:
     """Classify images of digits.
 
-    FILE is an image (PNG, JPEG, GIF, BMP, WebP or TIFF of any size, dark on light or light on dark), a folder, which is
-    searched for images, or - for standard input. With --output it may also be a TFRecord of raw tf.Examples
-    (*.tfrecord*, *.gz), as the pipeline writes them; rows are in the order of the arguments, images first, and by name
-    in a folder.
+    FILE is an image (PNG, JPEG, GIF, BMP, WebP or TIFF of any size, dark on light or light on dark), a folder, or - for
+    standard input. With --output it can also be a TFRecord file of raw tf.Examples (*.tfrecord*, *.gz), as
+    written by the pipeline. The rows of the CSV file follow the order of the arguments, images first; files in a folder
+    are sorted by name.
 
-    Without --url and --grpc the newest version in the workspace answers. Exit codes: 0 all answered, 1 an image or the
-    model failed, 2 wrong use.
+    Without --url or --grpc, loads the newest version in the workspace. Exit codes: 0 success, 1 an image or the model
+    failed, 2 invalid usage.
     """
     _refuse_conflicts(url, grpc_address, show=show, as_json=as_json, output=output)
     inputs = _find_inputs(files, output)

@@ -22,14 +22,28 @@ _port = click.IntRange(0, 65535)
 @workspace_option
 @config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
-@click.option("--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="0 for any free port.")
-@click.option("--grpc-port", type=_port, default=DEFAULT_GRPC_PORT, show_default=True, help="0 for any free port.")
+@click.option(
+    "--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="REST port; 0 for any free port."
+)
+@click.option(
+    "--grpc-port", type=_port, default=DEFAULT_GRPC_PORT, show_default=True, help="gRPC port; 0 for any free port."
+)
 @click.option(
     "--max-body", type=click.IntRange(1, 1024), default=64, show_default=True, help="Maximum size of a request, in MiB."
 )
-@click.option("--max-batch", type=click.IntRange(min=1), default=4096, show_default=True, help="Images per request.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="Seconds per request."
+    "--max-batch",
+    type=click.IntRange(min=1),
+    default=4096,
+    show_default=True,
+    help="Maximum number of images per request.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Timeout of a request, in seconds.",
 )
 def serve(
     workspace: str | None,
@@ -41,18 +55,18 @@ def serve(
     max_batch: int,
     timeout: float,
 ) -> None:
-    """Serve the pushed models over REST and gRPC, like TF Serving, with a web page to draw on.
+    """Serve the pushed models over REST and gRPC, with a drawing page.
 
-    A server for development: it needs no Docker, loads new versions as they are pushed, and provides TF Serving's
-    APIs. For production use TF Serving itself: docs/serving.md.
+    This is a development server with TF Serving's APIs. It needs no Docker and loads new versions as they are pushed.
+    For production, use TF Serving: docs/serving.md.
     """
     from pipeline.local.display import library_output_to
 
     settings = settings_from_options(config, workspace=workspace)
     log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
-    click.echo("This is a server for development. For production use TF Serving: see docs/serving.md.")
+    click.echo("This is a development server. For production, use TF Serving: docs/serving.md.")
     if not is_loopback(host):
-        click.echo(f"Warning: {host} is open to other machines, without authentication or encryption.", err=True)
+        click.echo(f"Warning: {host} is reachable from other machines, without authentication or encryption.", err=True)
     click.echo(f"Loading models from {settings.serving_root} (Ctrl+C stops; log: {log_file})")
     # A missing folder cannot be watched, and the first run needs it anyway.
     settings.serving_root.mkdir(parents=True, exist_ok=True)

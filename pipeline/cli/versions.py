@@ -66,8 +66,8 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
 def rollback(version: int | None, model: str | None, workspace: str | None, config: Path | None, as_json: bool) -> None:
     """Make an older version of a model current again.
 
-    Publishes VERSION again, under a new number, and removes nothing. VERSION defaults to the newest one that holds
-    another model than the current version: a second rollback undoes the first. If labels choose what is served, use
+    Republishes VERSION under a new number and removes nothing. VERSION defaults to the newest with a different model
+    than the current version, so a second rollback undoes the first. If the model has labels, use
     `digits label stable VERSION` instead.
     """
     from registry.publishing import roll_back
@@ -91,9 +91,9 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
 
 
 @click.command()
-@click.option("--keep", type=click.IntRange(min=1), required=True, help="How many of the newest versions to keep.")
+@click.option("--keep", type=click.IntRange(min=1), required=True, help="Number of newest versions to keep.")
 @model_option
-@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed without removing it.")
 @workspace_option
 @config_option
 @json_option
@@ -102,8 +102,8 @@ def prune(
 ) -> None:
     """Remove old versions of a model.
 
-    Keeps the newest versions, the baseline (the target of a rollback) and the versions whose data DataGate may compare
-    with that of the next run. Refuses to remove a version that has a label.
+    Keeps the newest versions, the baseline (the target of a rollback) and the versions that DataGate may need for the
+    next run. Fails if it would remove a version that has a label.
     """
     from registry.publishing import prunable_versions
     from registry.publishing import prune as prune_versions
@@ -146,10 +146,10 @@ def label(
 ) -> None:
     """List the labels of a model, or assign LABEL to VERSION, by default the newest.
 
-    With labels, TF Serving loads the labeled versions and those that had a label before the last change; a new push is
-    not served until it has a label. `digits label canary` tries the newest version, `digits label stable VERSION`
-    promotes a version or goes back to it. Without labels, the newest version is served. docs/serving.md explains how
-    to set up a server for labels.
+    Without labels, TF Serving serves the newest version. With labels, it serves versions that have a label or had one
+    before the last change; a newly pushed version is not served until it has a label. `digits label canary` tries
+    out the newest version; `digits label stable VERSION` promotes a version or rolls back to it. docs/serving.md
+    explains the setup.
     """
     if remove is not None and label is not None:
         raise click.UsageError(f"Give either --remove {remove} or the label {label}, not both.")

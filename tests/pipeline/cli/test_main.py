@@ -1,4 +1,4 @@
-"""Help and wrong use."""
+"""Help and invalid usage."""
 
 import subprocess
 import sys

@@ -45,7 +45,7 @@ def test_it_warns_if_other_machines_have_access(
     tmp_path: Path, ended_at_once: list[Any], capfd: pytest.CaptureFixture[str], host: str, warns: bool
 ) -> None:
     assert run(tmp_path, "--host", host) == 0
-    assert (f"Warning: {host} is open to other machines" in capfd.readouterr().err) is warns
+    assert (f"Warning: {host} is reachable from other machines" in capfd.readouterr().err) is warns
 
 
 def test_a_closed_terminal_does_not_stop_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(
         said += process.communicate(timeout=60)[0].splitlines(keepends=True)
     assert grown < ALLOWED_GROWTH
     assert process.returncode == 0, said
-    assert said[0] == "This is a server for development. For production use TF Serving: see docs/serving.md.\n"
+    assert said[0] == "This is a development server. For production, use TF Serving: docs/serving.md.\n"
     assert "digits: version 3 is available\n" in said
     assert said[-1] == "Stopped.\n"
 
