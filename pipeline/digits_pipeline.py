@@ -34,7 +34,7 @@ CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 _CODE: Mapping[str, str] = {
     "MnistExampleGen": "components.example_gen.executor",
-    "DataGate": "components.data_gate.executor",
+    "DataGate": "components.data_gate.component",
     "Transform": "components.preprocessing",
     "Trainer": "components.trainer.training",
     "BaselineModel": "components.baseline_model",
@@ -84,8 +84,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
-        limits=settings.data_gate,
-        serving_directory=settings.serving_directory,
+        limits=settings.data_gate.model_dump_json(),
+        serving_directory=str(settings.serving_directory),
     )
     with Cond(data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY) == 1):
         transform = Transform(
@@ -103,7 +103,9 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
             custom_config={HYPERPARAMETERS_KEY: settings.trainer.model_dump()},
         )
-        baseline_model = BaselineModel(trainer.outputs["model"], settings.serving_directory)
+        baseline_model = BaselineModel(
+            candidate=trainer.outputs["model"], serving_directory=str(settings.serving_directory)
+        )
         evaluator = GatedEvaluator(
             "Evaluator",
             examples=example_gen.outputs["examples"],
@@ -135,7 +137,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             model=trainer.outputs["model"],
             examples=example_gen.outputs["examples"],
             split=TEST_SPLIT,
-            limits=settings.serving_check,
+            limits=settings.serving_check.model_dump_json(),
             model_name=settings.name,
         )
         infra_validators = _infra_validators(settings, trainer.outputs["model"], example_gen.outputs["examples"])

@@ -1,27 +1,44 @@
-"""DataGate: the component that decides whether data may be used for training."""
+"""DataGate: the step that decides whether data may be used for training."""
 
 import hashlib
+import os
 from pathlib import Path
-from typing import ClassVar
 
-from tfx.dsl.components.base.base_component import BaseComponent
-from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
+from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
+from tfx.components.statistics_gen.stats_artifact_utils import BINARY_PB_BASENAME
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.io import fileio
 from tfx.orchestration.portable.data_types import ExecutionInfo
-from tfx.types import BaseChannel, Channel
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types import Artifact, artifact_utils
 from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
+from tfx.utils.io_utils import SchemaReader, get_only_uri_in_dir
 
-from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
-from components.data_gate.executor import (
-    ANOMALIES_KEY,
-    LIMITS_KEY,
-    SCHEMA_KEY,
-    STATISTICS_KEY,
-    Executor,
-    find_baseline,
-)
+from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver
 from components.data_gate.limits import DataLimits
-from components.verdict_artifact import VERDICT_KEY, VerdictArtifact
+from components.data_gate.rules import Baseline, check_split, compare_split, compare_with_baseline
+from components.features import SPLITS, TRAIN_SPLIT
+from components.verdict import Verdict
+from components.verdict_artifact import VerdictArtifact, publish_verdict
+from registry.versions import TRAIN_STATISTICS_FILE, Version, find_other_data, list_versions
+
+_HEADINGS = {
+    "feature": "feature",
+    "slice": "split",
+    "metric": "rule",
+    "value": "observed",
+    "bound": "allowed",
+    "decision": "decision",
+    "reason": "reason",
+}
+
+_ADVICE = (
+    "Inspect the data with `digits verify-data` and fix it. If the new data is right, change the requirements: "
+    "data/schema.pbtxt, or section data_gate of the settings."
+)
 
 
 class Driver(BaselineDriver):
@@ -29,26 +46,21 @@ class Driver(BaselineDriver):
 
     def baseline_identity(self, execution_info: ExecutionInfo) -> str:
         """Returns the hex SHA-256 of the statistics of the baseline."""
-        [statistics] = execution_info.input_dict[STATISTICS_KEY]
-        found = find_baseline(statistics, execution_info.exec_properties[SERVING_DIRECTORY_KEY])
+        [statistics] = execution_info.input_dict["statistics"]
+        found = _find_baseline(statistics, execution_info.exec_properties[SERVING_DIRECTORY_KEY])
         return hashlib.sha256(found[1]).hexdigest() if found else ""
 
 
-class DataGateSpec(ComponentSpec):
-    """Contract of DataGate."""
-
-    PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        key: ExecutionParameter(type=str) for key in (LIMITS_KEY, SERVING_DIRECTORY_KEY, BASELINE_KEY)
-    }
-    INPUTS: ClassVar[dict[str, ChannelParameter]] = {
-        STATISTICS_KEY: ChannelParameter(type=ExampleStatistics),
-        SCHEMA_KEY: ChannelParameter(type=Schema),
-        ANOMALIES_KEY: ChannelParameter(type=ExampleAnomalies),
-    }
-    OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {VERDICT_KEY: ChannelParameter(type=VerdictArtifact)}
-
-
-class DataGate(BaseComponent):
+@component
+def DataGate(  # noqa: N802 (the name of the step)
+    statistics: InputArtifact[ExampleStatistics],
+    schema: InputArtifact[Schema],
+    anomalies: InputArtifact[ExampleAnomalies],
+    verdict: OutputArtifact[VerdictArtifact],
+    limits: Parameter[str],
+    serving_directory: Parameter[str],
+    baseline: Parameter[str] = "",
+) -> None:
     """Decides whether data may be used for training.
 
     TFX's ExampleValidator records anomalies but stops nothing. Its DistributionValidator takes its baseline from the
@@ -56,38 +68,70 @@ class DataGate(BaseComponent):
 
     Refuses anomalies, too few examples in a split or of a class, images that are not light ink on a background of 0,
     splits that differ too much from train, and a train split that differs too much from the last data that passed. The
-    output `verdict` contains the reasons. The step also succeeds if it refuses, so conditions must check the verdict.
+    step also succeeds if it refuses, so conditions must check the verdict.
+
+    Args:
+        statistics: Statistics of train, eval and test, computed with the schema.
+        schema: Schema of the examples; its comparators limit the distance from other data.
+        anomalies: Anomalies by ExampleValidator.
+        verdict: The decision and its reasons.
+        limits: JSON of `DataLimits`.
+        serving_directory: Folder of the pushed versions, which contain the statistics of their data.
+        baseline: Set by the driver for the cache.
+
+    Raises:
+        ValueError: The statistics in a pushed version are damaged.
     """
+    last_passed = _last_passed(statistics, serving_directory)
+    data_limits = DataLimits.model_validate_json(limits)
+    schema_proto = SchemaReader().read(get_only_uri_in_dir(schema.uri))
+    by_split = {
+        split: DatasetFeatureStatisticsList.FromString(_read(statistics, split, BINARY_PB_BASENAME)) for split in SPLITS
+    }
+    findings = []
+    for split in SPLITS:
+        found = Anomalies.FromString(_read(anomalies, split, DEFAULT_FILE_NAME))
+        findings += check_split(split, by_split[split], found, schema_proto, data_limits)
+    train = by_split[TRAIN_SPLIT]
+    for split in SPLITS:
+        if split != TRAIN_SPLIT:
+            findings += compare_split(split, by_split[split], train, schema_proto)
+    findings += compare_with_baseline(train, last_passed, schema_proto)
+    publish_verdict(Verdict("DataGate", tuple(findings), _ADVICE, _HEADINGS), verdict)
 
-    SPEC_CLASS = DataGateSpec
-    EXECUTOR_SPEC = ExecutorClassSpec(Executor)
-    DRIVER_CLASS = Driver
 
-    def __init__(
-        self,
-        statistics: BaseChannel,
-        schema: BaseChannel,
-        anomalies: BaseChannel,
-        limits: DataLimits,
-        serving_directory: Path,
-    ) -> None:
-        """Defines the step.
+# The decorator does not accept a driver.
+DataGate.DRIVER_CLASS = Driver
 
-        Args:
-            statistics: Statistics of train, eval and test, computed with the schema.
-            schema: Schema of the examples; its comparators limit the distance from other data.
-            anomalies: Anomalies by ExampleValidator.
-            limits: Limits that need no other data.
-            serving_directory: Folder of the pushed versions, which contain the statistics of their data.
-        """
-        super().__init__(
-            DataGateSpec(
-                statistics=statistics,
-                schema=schema,
-                anomalies=anomalies,
-                limits=limits.model_dump_json(),
-                serving_directory=str(serving_directory),
-                baseline="",
-                verdict=Channel(type=VerdictArtifact),
-            )
+
+def _find_baseline(statistics: Artifact, serving_directory: str) -> tuple[Version, bytes] | None:
+    """Finds the newest pushed version trained on other data than this run, and its train statistics.
+
+    Data has passed if a model that was trained on it has been pushed.
+    """
+    return find_other_data(Path(serving_directory), _read(statistics, TRAIN_SPLIT, BINARY_PB_BASENAME))
+
+
+def _last_passed(statistics: Artifact, serving_directory: str) -> Baseline | str:
+    found = _find_baseline(statistics, serving_directory)
+    if found is None:
+        directory = Path(serving_directory)
+        is_unknown = list_versions(directory) and find_other_data(directory, b"") is None
+        return "no pushed version has statistics of its data" if is_unknown else "no earlier data to compare with"
+    version, content = found
+    try:
+        parsed = DatasetFeatureStatisticsList.FromString(content)
+    except DecodeError:
+        parsed = DatasetFeatureStatisticsList()
+    if len(parsed.datasets) != 1:
+        raise ValueError(
+            f"{version.directory / TRAIN_STATISTICS_FILE}: damaged: expected the statistics of one split, as "
+            "StatisticsGen writes them. Restore the file, or remove that version."
         )
+    return Baseline(version.number, parsed)
+
+
+def _read(artifact: Artifact, split: str, name: str) -> bytes:
+    path = os.path.join(artifact_utils.get_split_uri([artifact], split), name)
+    with fileio.open(path, "rb") as file:
+        return file.read()

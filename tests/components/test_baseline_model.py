@@ -1,11 +1,10 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types.standard_artifacts import Model
 
-from components.baseline_model import Driver, Executor
+from components.baseline_model import BaselineModel, Driver
 from registry.provenance import DamagedVersionError, Origin
 from registry.publishing import publish, roll_back
 from registry.versions import list_versions
@@ -28,13 +27,13 @@ def push(tmp_path: Path, content: str) -> None:
 
 def baseline_of(tmp_path: Path, candidate: Model) -> tuple[str, str | None]:
     """Returns the identity by the driver and the model that the executor copies."""
-    properties: dict[str, Any] = {"serving_directory": str(tmp_path / "serving"), "baseline": ""}
+    properties = {"serving_directory": str(tmp_path / "serving")}
     info = ExecutionInfo(input_dict={"candidate": [candidate]}, exec_properties=properties)
     identity = Driver(None).run(info).exec_properties["baseline"].string_value
     output = Model()
     output.uri = str(tmp_path / "baseline")
     Path(output.uri).mkdir()
-    Executor().Do({"candidate": [candidate]}, {"baseline_model": [output]}, properties)
+    BaselineModel.test_call(candidate=candidate, baseline_model=output, **properties)
     found = Path(output.uri) / "Format-Serving" / "saved_model.pb"
     version = output.get_string_custom_property("version")
     assert bool(identity) == bool(version) == found.exists()

@@ -23,13 +23,13 @@ def test_contract() -> None:
     inputs = {"statistics": ExampleStatistics, "schema": Schema, "anomalies": ExampleAnomalies}
     step = DataGate(
         **{key: Channel(type=kind) for key, kind in inputs.items()},
-        limits=DataLimits(min_ink=200),
-        serving_directory=Path("serving/digits"),
+        limits=DataLimits(min_ink=200).model_dump_json(),
+        serving_directory="serving/digits",
     )
     assert {key: channel.type for key, channel in step.inputs.items()} == inputs
     assert {key: channel.type for key, channel in step.outputs.items()} == {"verdict": VerdictArtifact}
     assert json.loads(step.exec_properties.pop("limits")) == DataLimits(min_ink=200).model_dump()
-    assert step.exec_properties == {"serving_directory": "serving/digits", "baseline": ""}
+    assert step.exec_properties == {"serving_directory": "serving/digits"}
 
 
 def imported(folder: Path, key: str, artifact_type: Any) -> Any:
@@ -54,7 +54,7 @@ def run_gate(make_inputs: Any, good_statistics: Any, tmp_path: Path) -> Callable
             "anomalies": imported(tmp_path, "anomalies", ExampleAnomalies),
         }
         channels = {key: importer.outputs["result"] for key, importer in inputs.items()}
-        gate = DataGate(**channels, limits=DataLimits(), serving_directory=tmp_path / "serving")
+        gate = DataGate(**channels, limits=DataLimits().model_dump_json(), serving_directory=str(tmp_path / "serving"))
         pipeline = Pipeline(
             pipeline_name="gate",
             pipeline_root=str(tmp_path / "root"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.data_gate.executor import Executor
+from components.data_gate.component import DataGate
 from components.data_gate.limits import DataLimits
 from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
@@ -43,12 +43,11 @@ def judge(
 
     def run(splits: Mapping[str, Split], limits: DataLimits = DataLimits()) -> Verdict:  # noqa: B008 (frozen)
         changed = {split: describe(*images_and_labels) for split, images_and_labels in splits.items()}
-        exec_properties = {
-            "limits": limits.model_dump_json(),
-            "serving_directory": str(tmp_path / "serving"),
-            "baseline": "",
-        }
-        Executor().Do(make_inputs({**good_statistics, **changed}), {"verdict": [artifact]}, exec_properties)
+        inputs = {key: one for key, [one] in make_inputs({**good_statistics, **changed}).items()}
+        serving_directory = str(tmp_path / "serving")
+        DataGate.test_call(
+            **inputs, verdict=artifact, limits=limits.model_dump_json(), serving_directory=serving_directory
+        )
         return read_verdict(artifact.uri)
 
     return run

@@ -14,7 +14,7 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from components.example_gen.executor import encode_example
 from components.example_gen.sources.source import Record
 from components.serving_check import component
-from components.serving_check.component import Executor, ServingCheck, warm_up_requests
+from components.serving_check.component import ServingCheck, warm_up_requests
 from components.serving_check.limits import ServingLimits
 from components.serving_check.requests import SIGNATURES
 from components.verdict import Finding, read_verdict
@@ -26,13 +26,14 @@ Run = Callable[[Path], tuple[InfraBlessing, VerdictArtifact]]
 def test_contract() -> None:
     model, examples = Channel(type=Model), Channel(type=Examples)
     limits = ServingLimits(huge_batch=7)
-    step = ServingCheck(model, examples, split="test", limits=limits, model_name="digits")
+    step = ServingCheck(
+        model=model, examples=examples, split="test", limits=limits.model_dump_json(), model_name="digits"
+    )
     assert step.inputs == {"model": model, "examples": examples}
     assert {key: channel.type for key, channel in step.outputs.items()} == {
         "blessing": InfraBlessing,
         "verdict": VerdictArtifact,
     }
-    assert step.executor_spec.executor_class is Executor
     assert json.loads(step.exec_properties.pop("limits"))["huge_batch"] == 7
     assert step.exec_properties == {"split": "test", "model_name": "digits"}
 
@@ -61,10 +62,14 @@ def run(images: np.ndarray, limits: ServingLimits, tmp_path: Path) -> Run:
             artifact.uri = str(tmp_path / name)
             Path(artifact.uri).mkdir()
         (Path(model.uri) / "Format-Serving").symlink_to(export)
-        Executor().Do(
-            {"model": [model], "examples": [make_examples(tmp_path, images)]},
-            {"blessing": [blessing], "verdict": [verdict]},
-            {"split": "test", "limits": limits.model_dump_json(), "model_name": "digits"},
+        ServingCheck.test_call(
+            model=model,
+            examples=make_examples(tmp_path, images),
+            blessing=blessing,
+            verdict=verdict,
+            split="test",
+            limits=limits.model_dump_json(),
+            model_name="digits",
         )
         return blessing, verdict
 
@@ -111,10 +116,14 @@ def test_a_refused_export_is_not_blessed(run: Run, good_export: Path, monkeypatc
 
 def test_a_split_without_examples_is_an_error(images: np.ndarray, limits: ServingLimits, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="split 'test' has no examples, expected at least one to send"):
-        Executor().Do(
-            {"model": [Model()], "examples": [make_examples(tmp_path, images[:0])]},
-            {"blessing": [InfraBlessing()], "verdict": [VerdictArtifact()]},
-            {"split": "test", "limits": limits.model_dump_json(), "model_name": "digits"},
+        ServingCheck.test_call(
+            model=Model(),
+            examples=make_examples(tmp_path, images[:0]),
+            blessing=InfraBlessing(),
+            verdict=VerdictArtifact(),
+            split="test",
+            limits=limits.model_dump_json(),
+            model_name="digits",
         )
 
 

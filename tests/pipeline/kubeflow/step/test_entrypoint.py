@@ -13,7 +13,7 @@ import tfx.components  # noqa: F401 (TFX comes first: it installs what the older
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import Artifact
 
-from components import baseline_model
+from components import pusher
 from components.example_gen import executor as example_gen
 from components.verdict import Finding, Verdict, write_verdict
 from pipeline.kubeflow.step import entrypoint
@@ -61,7 +61,7 @@ def arguments(pod: Path, tmp_path: Path) -> list[str]:
     }
     spec = {"artifacts": {"statistics": {"artifactType": STATISTICS_TYPE}}, "parameters": {}}
     return [
-        "--executor_class_path=components.data_gate.executor.Executor",
+        "--executor_class_path=components.data_gate.component.DataGate_Executor",
         f"--json_serialized_invocation_args={json.dumps(executor_input)}",
         f"--json_serialized_inputs_spec_args={json.dumps(spec)}",
         f"--pod_root={pod}",
@@ -229,9 +229,9 @@ def test_executor_receives_its_context_inputs_and_properties(
         outputs["examples"][0].span = properties["span"]
         outputs["examples"][0].set_string_custom_property("fingerprint", "ab")
 
-    monkeypatch.setattr(baseline_model.Executor, "Do", do)
+    monkeypatch.setattr(pusher.Executor, "Do", do)
     output = run_executor(
-        "components.baseline_model.Executor", local, {"parameters": PARAMETER_SPEC}, ["--runner=DirectRunner"]
+        "components.pusher.Executor", local, {"parameters": PARAMETER_SPEC}, ["--runner=DirectRunner"]
     )
     model = seen.pop("model")
     assert (model.uri, model.get_string_custom_property("version")) == (str(tmp_path / "in"), "5")
@@ -262,11 +262,11 @@ def test_model_ids_in_a_blessing_become_names(local: LocalInput, monkeypatch: py
     def do(_: Any, inputs: Artifacts, outputs: Artifacts, *__: Any) -> None:
         outputs["blessing"][0].set_int_custom_property("current_model_id", inputs["model"][0].id)
 
-    monkeypatch.setattr(baseline_model.Executor, "Do", do)
+    monkeypatch.setattr(pusher.Executor, "Do", do)
     artifacts = local.executor_input["outputs"]["artifacts"]
     artifacts["blessing"] = artifacts.pop("examples")
     artifacts["blessing"]["artifacts"][0]["type"] = {"schemaTitle": "tfx.ModelBlessing"}
-    output = run_executor("components.baseline_model.Executor", local, {"parameters": PARAMETER_SPEC}, [])
+    output = run_executor("components.pusher.Executor", local, {"parameters": PARAMETER_SPEC}, [])
     assert output["artifacts"]["blessing"]["artifacts"][0]["metadata"]["current_model_id"] == "17"
 
 
@@ -275,7 +275,7 @@ def test_model_ids_in_a_blessing_become_names(local: LocalInput, monkeypatch: py
     [
         ("absent_package.executor.Executor", "No module named 'absent_package'"),
         ("components.absent.Executor", "No module named 'components.absent'"),
-        ("components.baseline_model.Absent", "module 'components.baseline_model' has no attribute 'Absent'"),
+        ("components.pusher.Absent", "module 'components.pusher' has no attribute 'Absent'"),
     ],
 )
 def test_missing_executor_is_named(class_path: str, reason: str, local: LocalInput) -> None:
