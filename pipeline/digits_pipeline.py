@@ -72,13 +72,9 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
     schema_gen.exec_properties["schema_fingerprint"] = hashlib.sha256(
         settings.data.schema_file.read_bytes()
     ).hexdigest()
-    statistics_gen = StatisticsGen(
-        examples=example_gen.outputs["examples"],
-        schema=schema_gen.outputs["schema"],
-    )
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
     example_validator = ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"],
-        schema=schema_gen.outputs["schema"],
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
     data_gate = DataGate(
         statistics=statistics_gen.outputs["statistics"],

@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 @click.option("--schedule", metavar="CRON", help="Start recurring runs, such as '0 2 * * 1-5', instead of one run now.")
 @click.option("--param", "parameters", metavar="NAME=VALUE", multiple=True, help="Parameter of the run; repeatable.")
 @click.option(
-    "--file", metavar="FILE", type=click.Path(path_type=Path), help="Output of `digits compile`, instead of compiling."
+    "--file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Output of `digits compile`, instead of compiling.",
 )
 @image_option
 @click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV, as the pods see it.  [default: MNIST]")
@@ -74,7 +77,7 @@ def deploy(
     """Upload the pipeline to Kubeflow Pipelines and start or schedule runs.
 
     Checks everything before the upload, and uploads the same content only once. Pass the token in a file or in the
-    environment, because other users can see command lines. docs/kubeflow.md is the guide.
+    environment, because other users can see command lines. See docs/kubeflow.md.
     """
     if wait and schedule is not None:
         raise click.UsageError("--wait follows a run that starts now; --schedule does not start a run now.")
@@ -84,7 +87,7 @@ def deploy(
         )
     from rich.console import Console
 
-    from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled, read_compiled
+    from pipeline.kubeflow.compile.compiled_pipeline import parse_compiled
     from pipeline.kubeflow.compile.parameters import parameters_of, parse_arguments
     from pipeline.kubeflow.deploy.deployment import deploy as deploy_pipeline
     from pipeline.kubeflow.deploy.deployment import kubeflow_cron
@@ -92,7 +95,7 @@ def deploy(
     cron = None if schedule is None else kubeflow_cron(schedule)
     # All checks come before compiling, which takes half a minute.
     if file is not None:
-        pipeline = read_compiled(file)
+        pipeline = parse_compiled(file.read_bytes(), str(file))
         arguments = parse_arguments(parameters, pipeline.parameters)
         client = _connect(host, token_file, namespace)
     else:

@@ -117,8 +117,8 @@ def _find_inputs(files: tuple[str, ...], output: Path | None) -> "Inputs":
     inputs = find_inputs(files)
     if inputs.record_files and output is None:
         raise click.UsageError(
-            f"{inputs.record_files[0]}: a TFRecord holds many images; name a file for the answers, such as --output "
-            "results.csv."
+            f"{inputs.record_files[0]}: a TFRecord contains many images; write the predictions to a file, such as "
+            "--output results.csv."
         )
     return inputs
 
@@ -180,11 +180,10 @@ def _describe(answer: "Answer") -> str:
 
 
 def _draw(image: "np.ndarray") -> str:
-    """Draws an image in characters, framed; numbers [height,width], 0 background to 255 ink."""
-    steps = len(_SHADES) - 1
-    rows = [[round(min(max(pixel, 0), _MAX_INK) / _MAX_INK * steps) for pixel in row] for row in image.tolist()]
-    edge = "─" * (_CHARACTERS_PER_PIXEL * len(rows[0]))
-    lines = ["".join(_CHARACTERS_PER_PIXEL * _SHADES[step] for step in row) for row in rows]
+    """Draws an image in characters, with a frame; float[height,width], 0 background to 255 ink."""
+    shades = (image.clip(0, _MAX_INK) / _MAX_INK * (len(_SHADES) - 1)).round().astype(int)
+    lines = ["".join(_CHARACTERS_PER_PIXEL * _SHADES[shade] for shade in row) for row in shades]
+    edge = "─" * len(lines[0])
     return "\n".join([f"┌{edge}┐", *(f"│{line}│" for line in lines), f"└{edge}┘"])
 
 

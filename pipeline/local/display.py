@@ -34,7 +34,7 @@ class RunDisplay:
     """Prints one line per step with its duration, and the progress of the running step."""
 
     def __init__(self, console: Console) -> None:
-        """Prints to `console`, which shows passing texts only if it is a terminal."""
+        """Prints to `console`, which shows transient texts only if it is a terminal."""
         self._console = console
         self._status = console.status("")
         self._step = ""
@@ -51,9 +51,9 @@ class RunDisplay:
         mark, text, style = _STEP_ENDS[state]
         self._print(f"{mark} {name:<{_NAME_WIDTH}} {text.format(seconds)}", style)
 
-    def progressed(self, text: str, *, passing: bool) -> None:
-        """Prints a progress text, or, if it is `passing`, shows it until the next one."""
-        if passing:
+    def progressed(self, text: str, *, transient: bool) -> None:
+        """Prints a progress text, or, if it is `transient`, shows it until the next one."""
+        if transient:
             self._status.update(f"{self._step}  {text}")
         else:
             self._print(f"    {text}")

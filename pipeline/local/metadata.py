@@ -135,36 +135,28 @@ def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_acc
 
 def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
     executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
-    names = [_pipeline_and_step(store, execution) for execution in executions]
-    steps = tuple(
-        Step(
-            name=name,
-            state=_STEP_STATES.get(execution.last_known_state, "running"),
-            seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
-        )
-        for (_, name), execution in zip(names, executions, strict=True)
-    )
+    pipeline, steps = "", []
+    for execution in executions:
+        contexts = store.get_contexts_by_execution(execution.id)
+        # The context of a step is named PIPELINE.STEP.
+        pipeline, _, name = next(each.name for each in contexts if each.type == _STEP_CONTEXT_TYPE).partition(".")
+        state = _STEP_STATES.get(execution.last_known_state, "running")
+        seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
+        steps.append(Step(name, state, seconds))
     outcome = context.custom_properties.get(_OUTCOME_PROPERTY)
     accuracy = context.custom_properties.get(_ACCURACY_PROPERTY)
     pushed = [model.custom_properties["pushed_version"] for model in _artifacts(store, context, "PushedModel")]
     version = pushed[0].string_value if pushed else ""
     return Run(
         run_id=context.name,
-        pipeline=names[0][0] if names else "",
+        pipeline=pipeline,
         started=datetime.fromisoformat(context.name),
         seconds=sum(step.seconds for step in steps),
-        steps=steps,
+        steps=tuple(steps),
         outcome=cast(Outcome, outcome.string_value if outcome else "unfinished"),
         test_accuracy=accuracy.double_value if accuracy else None,
         version=int(version) if version else None,
     )
-
-
-def _pipeline_and_step(store: MetadataStore, execution: metadata_store_pb2.Execution) -> tuple[str, str]:
-    contexts = store.get_contexts_by_execution(execution.id)
-    # The context of a step is named PIPELINE.STEP.
-    pipeline, _, step = next(each.name for each in contexts if each.type == _STEP_CONTEXT_TYPE).partition(".")
-    return pipeline, step
 
 
 def _artifacts(

@@ -109,7 +109,7 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
 
 @contextmanager
 def _exclusive(workspace: Path) -> Iterator[None]:
-    """Excludes a second run of the workspace, which SQLite would abort."""
+    """Refuses a second run in the same workspace, which SQLite would abort."""
     workspace.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(workspace / ".lock", timeout=0):
@@ -245,7 +245,7 @@ class StepObserver(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """The loggers call this for each record."""
         if record.name.startswith(_STEP_LOGGER):
-            self._display.progressed(record.getMessage(), passing=record.levelno < logging.INFO)
+            self._display.progressed(record.getMessage(), transient=record.levelno < logging.INFO)
         elif record.msg == "Component %s is running." and isinstance(record.args, tuple):
             self._start(str(record.args[0]))
         elif record.msg == "A cached execution %d is used.":

@@ -1,4 +1,4 @@
-"""Settings of the gates of the model."""
+"""Settings of the model's gates."""
 
 from typing import Annotated, Literal
 

@@ -57,7 +57,7 @@ PodFolder = Annotated[PurePosixPath, AfterValidator(_check_folder)]
 
 
 class StepResources(BaseModel):
-    """The resources of one step; empty values are those of all steps."""
+    """The resources of one step; empty values default to those of all steps."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""What the sections of the settings share: their base class, and text that must match a pattern."""
+"""The base class of all settings sections, and types for text that must match a pattern."""
 
 import re
 from typing import Annotated

@@ -1,9 +1,9 @@
-"""Checks settings for what would fail only later, on the cluster."""
+"""Finds problems in settings that would otherwise appear only on the cluster."""
 
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pipeline.kubeflow.compile.parameters import CompileTarget
@@ -31,7 +31,7 @@ def check_settings(settings: Settings, target: CompileTarget) -> None:
     Raises:
         CompileError: The target cannot run the pipeline with these settings.
     """
-    _raise(_vertex_problems(settings) if target == "vertex" else _kfp_problems(settings))
+    _raise(_settings_problems(settings, target))
 
 
 def check_spec(spec: Spec, settings: Settings) -> None:
@@ -40,25 +40,24 @@ def check_spec(spec: Spec, settings: Settings) -> None:
     Raises:
         CompileError: KFP would change a value or refuse it, or there is no such step.
     """
-    _raise(problem for check in (_unknown_steps, _value_problems) for problem in check(spec, settings))
+    _raise([*_unknown_steps(spec, settings), *_value_problems(spec)])
 
 
-def _raise(problems: Problems) -> None:
-    found = list(problems)
-    if found:
-        raise CompileError("\n".join(found))
+def _raise(problems: Iterable[str]) -> None:
+    if message := "\n".join(problems):
+        raise CompileError(message)
 
 
-def _common_problems(settings: Settings) -> Problems:
+def _settings_problems(settings: Settings, target: CompileTarget) -> Problems:
     if settings.infra_validator.engine != "none":
         yield (
             "infra_validator.engine: TFX cannot compile InfraValidator for Kubeflow; expected none: ServingCheck loads "
             "the export the way TF Serving does."
         )
+    yield from _vertex_problems(settings) if target == "vertex" else _kfp_problems(settings)
 
 
 def _kfp_problems(settings: Settings) -> Problems:
-    yield from _common_problems(settings)
     beam, kubeflow = settings.beam, settings.kubeflow
     if beam.engine in STAGING_ENGINES and not kubeflow.staging_claim:
         yield (
@@ -85,7 +84,6 @@ def _kfp_problems(settings: Settings) -> Problems:
 
 
 def _vertex_problems(settings: Settings) -> Problems:
-    yield from _common_problems(settings)
     kubeflow = settings.kubeflow
     if not kubeflow.vertex_root:
         yield (
@@ -114,7 +112,7 @@ def _unknown_steps(spec: Spec, settings: Settings) -> Problems:
         yield f"kubeflow.resources.{name}: no such step; {hint}Steps: {', '.join(by_lower.values())}."
 
 
-def _value_problems(spec: Spec, settings: Settings) -> Problems:
+def _value_problems(spec: Spec) -> Problems:
     yield from _placeholder_problems("a default of the pipeline", spec["root"].get("inputDefinitions"), ())
     for step, task in sorted(tasks(spec).items()):
         parameters = task.get("inputs", {}).get("parameters", {})

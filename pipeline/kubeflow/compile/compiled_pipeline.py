@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 
 from pipeline.kubeflow.compile.parameters import PipelineParameter, WrongDeploymentError
@@ -68,19 +67,6 @@ class CompiledPipeline:
     def _tasks(self) -> dict[str, Any]:
         tasks: dict[str, Any] = self.spec.get("root", {}).get("dag", {}).get("tasks", {})
         return tasks
-
-
-def read_compiled(file: Path) -> CompiledPipeline:
-    """Reads a compiled pipeline from a file.
-
-    Raises:
-        WrongDeploymentError: The file cannot be read, or Kubeflow Pipelines would not accept it.
-    """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise WrongDeploymentError(f"{file}: cannot be read: {error.strerror}.") from error
-    return parse_compiled(content, str(file))
 
 
 def parse_compiled(content: bytes, origin: str) -> CompiledPipeline:

@@ -31,7 +31,7 @@ _FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline-ui 808
 
 
 class KubeflowError(ExpectedError):
-    """Kubeflow Pipelines refuses a request or has failed; the message says what to do."""
+    """Kubeflow Pipelines rejected a request or failed; the message says what to do."""
 
 
 class KubeflowUnreachableError(KubeflowError):
@@ -73,13 +73,13 @@ class KubeflowClient:
         """Checks that the host is a supported Kubeflow Pipelines server and that the namespace fits.
 
         Raises:
-            KubeflowError: The host does not respond, is something else, or is too old.
+            KubeflowError: The host does not respond, is not Kubeflow Pipelines, or is too old.
             WrongDeploymentError: A namespace is missing, or set for a server with a single user.
         """
         health = self._call("GET", "/healthz")
         if health.get("apiServerReady") is False:
             raise KubeflowError(f"{self.host}: the UI responds, but its API server (ml-pipeline) does not; try again.")
-        # The API server says tag_name; the UI in front of it says apiServerTagName.
+        # The API server returns tag_name, the UI in front of it apiServerTagName.
         version = health.get("apiServerTagName", health.get("tag_name"))
         if version is None:
             raise KubeflowError(_not_kubeflow(self.host))
@@ -186,13 +186,15 @@ class KubeflowClient:
         return request
 
     def _error(self, response: requests.Response, values: Mapping[str, Any]) -> KubeflowError:
-        # The gateway says `message`, an upload `error_message`; a proxy may send any text or HTML.
+        # The gateway returns `message`, an upload `error_message`; a proxy may return any text or HTML.
         text = values.get("message") or values.get("error_message") or values.get("error")
         if text is None:
             text = "" if "<" in response.text else response.text
         message, status = " ".join(str(text).split()), response.status_code
         if status in (502, 503, 504):
-            return KubeflowUnreachableError(f"{self.host}: Kubeflow Pipelines refuses ({status}): {message}")
+            return KubeflowUnreachableError(
+                f"{self.host}: Kubeflow Pipelines rejected the request ({status}): {message}"
+            )
         if status == 401:
             explained = f"the token is missing or not accepted (401); set KFP_TOKEN or use --token-file. {message}"
         elif status == 403:
@@ -202,7 +204,7 @@ class KubeflowClient:
         elif status == 404 and not values:
             return KubeflowError(_not_kubeflow(self.host))
         else:
-            explained = f"Kubeflow Pipelines refuses ({status}): {message or response.reason}"
+            explained = f"Kubeflow Pipelines rejected the request ({status}): {message or response.reason}"
         return KubeflowError(f"{self.host}: {explained}".strip())
 
 

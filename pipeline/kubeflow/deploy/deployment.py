@@ -25,7 +25,7 @@ _CRON_WORDS = {
 
 @dataclass(frozen=True)
 class Deployment:
-    """What was deployed.
+    """The result of a deployment.
 
     Attributes:
         pipeline: The compiled pipeline.

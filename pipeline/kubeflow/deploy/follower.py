@@ -1,4 +1,4 @@
-"""Follows a run on Kubeflow Pipelines and shows it the way a local run is shown."""
+"""Follows a run on Kubeflow Pipelines and displays it like a local run."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from pipeline.local.display import RunDisplay
 
 _POLL_SECONDS = 5.0
 _MAX_SILENCE_SECONDS = 600.0
-"""How long the server may not respond: forwarded ports break, API servers restart."""
+"""How long the server may be unreachable: port forwards break, API servers restart."""
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 _StepState = Literal["waiting", "running", "ran", "failed", "not run"]
@@ -32,23 +32,16 @@ class FollowedRun:
     not_run: tuple[str, ...]
 
 
-def follow_run(
-    get_run: Callable[[], Mapping[str, Any]],
-    steps: Sequence[str],
-    display: RunDisplay,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
-) -> FollowedRun:
+def follow_run(get_run: Callable[[], Mapping[str, Any]], steps: Sequence[str], display: RunDisplay) -> FollowedRun:
     """Shows the steps of a run until it has ended.
 
     Args:
         get_run: Returns the current `v2beta1Run` of the REST API.
         steps: Names of all steps, in an order in which they can run.
         display: Where to show them.
-        sleep: Waits for a number of seconds.
 
     Raises:
-        KubeflowError: The run cannot be read any more.
+        KubeflowError: The run can no longer be read.
     """
     states: dict[str, _StepState] = dict.fromkeys(steps, "waiting")
     silence = 0.0
@@ -58,7 +51,7 @@ def follow_run(
         except KubeflowUnreachableError as error:
             if silence >= _MAX_SILENCE_SECONDS:
                 raise KubeflowError(f"{error} No response for {silence:.0f} s; the run continues.") from error
-            display.progressed("Kubeflow Pipelines does not respond; trying again", passing=True)
+            display.progressed("Kubeflow Pipelines does not respond; trying again", transient=True)
             silence += _POLL_SECONDS
         else:
             silence = 0.0
@@ -67,7 +60,7 @@ def follow_run(
                 failed = tuple(name for name in steps if states[name] == "failed")
                 not_run = tuple(name for name in steps if states[name] == "not run")
                 return FollowedRun(run["state"], failed, not_run)
-        sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _show_changes(display: RunDisplay, run: Mapping[str, Any], states: dict[str, _StepState]) -> None:
@@ -78,9 +71,7 @@ def _show_changes(display: RunDisplay, run: Mapping[str, Any], states: dict[str,
         if state == "waiting" and has_ended:
             state = "not run"
         states[name] = state
-        if state == before:
-            continue
-        if state == "ran" or state == "failed" or state == "not run":
+        if state != before and (state == "ran" or state == "failed" or state == "not run"):
             display.step_ended(name, state, seconds)
     running = [name for name, state in states.items() if state == "running"]
     if running and not has_ended:

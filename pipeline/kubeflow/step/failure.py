@@ -3,6 +3,8 @@
 import errno
 import os
 
+from registry.errors import ExpectedError
+
 IMAGE_ADVICE = (
     "build the image from the code that the pipeline was compiled with, or start the run with the parameter `image`"
 )
@@ -18,7 +20,7 @@ _RECOGNIZED_BY_TEXT = (errno.ENOSPC, errno.EROFS)
 """TensorFlow and Beam raise errors of their own for these, with the message of the system in their text."""
 
 
-class KubeflowStepError(RuntimeError):
+class KubeflowStepError(ExpectedError):
     """A step cannot run here; the message names the problem, the place and the fix."""
 
 
@@ -35,10 +37,8 @@ def explain(error: BaseException, step: str) -> tuple[str, bool]:
     # Imported only after a failure.
     from components.example_gen.sources.errors import DataError
     from pipeline.local.runner import explain_failure
-    from registry.provenance import DamagedVersionError
-    from registry.publishing import PublishingError
 
-    if isinstance(error, KubeflowStepError | PublishingError | DamagedVersionError):
+    if isinstance(error, ExpectedError):
         return _one_line(str(error)), True
     if isinstance(error, ModuleNotFoundError):
         return f"{step}: a module is not in this image ({error}); {IMAGE_ADVICE}.", True

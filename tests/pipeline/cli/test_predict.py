@@ -186,7 +186,7 @@ def test_a_server_that_cannot_be_reached() -> None:
         (["--show", "--json", "images"], "--show draws on the terminal"),
         (["--json", "--output", "a.csv", "images"], "--json prints, and --output writes a CSV file"),
         (["--output", "none/a.csv", "images"], "none/a.csv: there is no folder none."),
-        (["examples.gz"], "examples.gz: a TFRecord holds many images; name a file for the answers"),
+        (["examples.gz"], "examples.gz: a TFRecord contains many images; write the predictions to a file"),
     ],
 )
 def test_wrong_use(arguments: list[str], message: str) -> None:

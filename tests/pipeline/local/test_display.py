@@ -119,10 +119,10 @@ def test_each_step_that_ended_has_a_line(display: RunDisplay, output: io.StringI
     ]
 
 
-def test_only_progress_that_is_not_passing_is_printed(display: RunDisplay, output: io.StringIO) -> None:
+def test_only_progress_that_is_not_transient_is_printed(display: RunDisplay, output: io.StringIO) -> None:
     display.step_started("Trainer")
-    display.progressed("epoch 1/2, 50 %", passing=True)
-    display.progressed("epoch 1/2: [loss] 0.2500, accuracy 90.00 %", passing=False)
+    display.progressed("epoch 1/2, 50 %", transient=True)
+    display.progressed("epoch 1/2: [loss] 0.2500, accuracy 90.00 %", transient=False)
     display.stop()
     assert output.getvalue() == "    epoch 1/2: [loss] 0.2500, accuracy 90.00 %\n"
 
@@ -134,11 +134,11 @@ def test_only_progress_that_is_not_passing_is_printed(display: RunDisplay, outpu
         pytest.param(lambda display: display.step_ended("Trainer", "ran", 1.0), id="step_ended"),
     ],
 )
-def test_a_terminal_shows_passing_progress_and_gets_its_cursor_back(end: Callable[[RunDisplay], None]) -> None:
+def test_a_terminal_shows_transient_progress_and_gets_its_cursor_back(end: Callable[[RunDisplay], None]) -> None:
     output = io.StringIO()
     display = RunDisplay(Console(file=output, force_terminal=True, width=60, _environ={"TERM": "xterm"}))
     display.step_started("Trainer")
-    display.progressed("epoch 1/2, 50 %", passing=True)
+    display.progressed("epoch 1/2, 50 %", transient=True)
     assert "\x1b[?25l" in output.getvalue()
     assert "\x1b[?25h" not in output.getvalue()
     end(display)

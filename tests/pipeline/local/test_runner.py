@@ -89,8 +89,8 @@ class Recorder:
         assert seconds >= 0
         self.calls.append(("ended", name, state))
 
-    def progressed(self, text: str, *, passing: bool) -> None:
-        self.calls.append(("progressed", text, passing))
+    def progressed(self, text: str, *, transient: bool) -> None:
+        self.calls.append(("progressed", text, transient))
 
 
 def test_the_log_of_the_launcher_becomes_steps() -> None:

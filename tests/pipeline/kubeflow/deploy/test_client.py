@@ -36,6 +36,7 @@ LOGIN = (302, b"", {"location": "https://example.com/dex/auth"})
         (["--host", "http://localhost:99999"], "host 'http://localhost:99999': expected the address of Kubeflow"),
         (["--host", "http://[::1"], "host 'http://[::1': expected the address of Kubeflow Pipelines"),
         (["--param", "=2"], "parameter '=2': expected name=value, such as epochs=3."),
+        (["--file", "missing.yaml"], "File 'missing.yaml' does not exist."),
         (["--token-file", "missing"], "token file missing: cannot be read"),
         (["--token-file", "empty"], "token file empty: is empty."),
     ],
@@ -63,7 +64,12 @@ def test_wrong_use_sends_no_request(
             1,
             "but its API server (ml-pipeline) does not",
         ),
-        ({"instead": {"/healthz": [(503, b"no healthy upstream", {})]}}, [], 1, "refuses (503): no healthy upstream"),
+        (
+            {"instead": {"/healthz": [(503, b"no healthy upstream", {})]}},
+            [],
+            1,
+            "rejected the request (503): no healthy upstream",
+        ),
         ({"tag_name": "2.4.1"}, [], 1, "Kubeflow Pipelines 2.4.1 is too old: 2.5 is the first version"),
         (
             {"secret": ("authorization", "Bearer right")},
@@ -179,5 +185,5 @@ def test_a_refused_upload_leaves_nothing(kubeflow: Any, deploy: Deploy) -> None:
     kubeflow.instead["/pipelines/upload_version"] = [(400, refusal, {})]
     result = deploy()
     assert result.exit_code == 1
-    assert "Kubeflow Pipelines refuses (400): invalid v2 pipeline spec\n" in result.stderr
+    assert "Kubeflow Pipelines rejected the request (400): invalid v2 pipeline spec\n" in result.stderr
     assert (kubeflow.pipelines, kubeflow.experiments, kubeflow.runs) == ([], [], [])

@@ -1,6 +1,7 @@
 import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
@@ -37,7 +38,8 @@ def follow(*responses: Any, steps: tuple[str, ...] = ("Trainer",)) -> tuple[Foll
         return response
 
     display = RunDisplay(Console(file=output, force_terminal=False, width=200))
-    followed = follow_run(get_run, steps, display, sleep=pauses.append)
+    with patch("time.sleep", pauses.append):
+        followed = follow_run(get_run, steps, display)
     return followed, output.getvalue().splitlines(), pauses
 
 
@@ -89,6 +91,6 @@ def test_each_response_restarts_the_time_limit() -> None:
         ([run("RUNNING"), KubeflowError("the token is not accepted")], "not accepted"),
     ],
 )
-def test_a_run_that_cannot_be_read_any_more(responses: list[Any], message: str) -> None:
+def test_a_run_that_can_no_longer_be_read(responses: list[Any], message: str) -> None:
     with pytest.raises(KubeflowError, match=message):
         follow(*responses)
