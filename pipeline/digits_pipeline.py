@@ -48,16 +48,7 @@ _CODE: Mapping[str, str] = {
 
 
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
-    """Creates the pipeline.
-
-    Args:
-        settings: All settings of the run.
-        data: The version of the data.
-        beam_pipeline_args: Options of the Beam engine.
-
-    Returns:
-        The pipeline, without a metadata connection, which the runner adds.
-    """
+    """Creates the pipeline for a version of the data, without a metadata connection, which the runner adds."""
     code = {step: code_fingerprint(module) for step, module in _CODE.items()}
     example_gen = MnistExampleGen(
         data,

@@ -1,6 +1,5 @@
 """`digits compile`: writes the compiled pipeline for Kubeflow Pipelines or Vertex AI."""
 
-import os
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -83,16 +82,12 @@ def compile_quietly(settings: "Settings", target: "CompileTarget") -> str:
 
 def _write(text: str, file: Path) -> None:
     # The file changes completely or not at all.
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial = file.with_name(f".{file.name}.partial")
     try:
-        with open(partial, "x", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
+        partial.write_text(text, encoding="utf-8")
         partial.replace(file)
-    except BaseException:
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 def _print_summary(settings: "Settings", target: "CompileTarget", output: Path) -> None:

@@ -109,7 +109,7 @@ def deploy(
     run = _follow(console, client, deployment) if wait else None
     if as_json:
         print_json(_json_values(deployment, run))
-    if run is not None and _show_end(console, client, deployment, run) == "refused":
+    if run is not None and _show_end(console, client, deployment, run):
         sys.exit(EXIT_REFUSED)
 
 
@@ -153,12 +153,10 @@ def _follow(console: "Console", client: "KubeflowClient", deployment: "Deploymen
         display.stop()
 
 
-def _show_end(console: "Console", client: "KubeflowClient", deployment: "Deployment", run: "FollowedRun") -> str:
-    """Prints the result of a run, as far as the API of Kubeflow Pipelines returns it.
+def _show_end(console: "Console", client: "KubeflowClient", deployment: "Deployment", run: "FollowedRun") -> bool:
+    """Prints the result of a run, and returns whether a gate stopped the steps after it.
 
-    Returns:
-        `refused` if a gate stopped the steps after it, otherwise `done`. Other gates write their decision to the
-        metadata of artifacts, which the API does not return.
+    Other gates write their decisions to the metadata of artifacts, which the API does not return.
 
     Raises:
         KubeflowError: The run has failed.
@@ -177,10 +175,10 @@ def _show_end(console: "Console", client: "KubeflowClient", deployment: "Deploym
     if gates:
         text = f"refused by {', '.join(sorted(gates))}; nothing was pushed. Its log says why"
         _print(console, "Gates", text, "bold red")
-        return "refused"
+        return True
     last = pipeline.steps[-1]
     _print(console, "Gates", f"the API does not return their decisions; see the log of {last}, or its output in the UI")
-    return "done"
+    return False
 
 
 def _json_values(deployment: "Deployment", run: "FollowedRun | None") -> dict[str, Any]:

@@ -99,13 +99,13 @@ def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
         try:
             result = run_pipeline(settings, display)
             display.show_result(result)
+            return result
         except Exception:
             logging.exception("The run failed.")
             raise
         finally:
             display.stop()
             console.print(f"Log            {log_file}", soft_wrap=True)
-    return result
 
 
 def _run_values(run: "Run") -> dict[str, Any]:

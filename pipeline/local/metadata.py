@@ -66,11 +66,7 @@ class Run:
 
 
 def open_metadata(file: Path, *, writable: bool = False) -> MetadataStore:
-    """Opens the metadata database of a workspace.
-
-    Args:
-        file: The SQLite file, which must exist.
-        writable: Whether to open it for writing.
+    """Opens the metadata database of a workspace, an existing SQLite file.
 
     Raises:
         MetadataError: The file is not a metadata database.

@@ -60,10 +60,6 @@ class RunResult:
 def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
     """Runs the pipeline with TFX's LocalDagRunner.
 
-    Args:
-        settings: All settings of the run.
-        display: Shows the progress of each step.
-
     Returns:
         The result of the run, also if a gate refused the model.
 
@@ -72,8 +68,16 @@ def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
         StepFailedError: A step failed, or the user stopped the run.
         WorkspaceInUseError: Another run is using the workspace.
     """
-    with _exclusive(settings.workspace):
-        return _run(settings, display)
+    workspace = settings.workspace
+    workspace.mkdir(parents=True, exist_ok=True)
+    try:
+        # SQLite would abort a second run.
+        with FileLock(workspace / ".lock", timeout=0):
+            return _run(settings, display)
+    except Timeout as error:
+        raise WorkspaceInUseError(
+            f"{workspace}: another run is using this workspace; wait for it, or choose another one with --workspace."
+        ) from error
 
 
 def _run(settings: Settings, display: "RunDisplay") -> RunResult:
@@ -105,19 +109,6 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
                 ) from error
             raise explain_failure(error, observer.current_step) from error
     return _result(settings, _run_id(compiled))
-
-
-@contextmanager
-def _exclusive(workspace: Path) -> Iterator[None]:
-    """Refuses a second run in the same workspace, which SQLite would abort."""
-    workspace.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(workspace / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise WorkspaceInUseError(
-            f"{workspace}: another run is using this workspace; wait for it, or choose another one with --workspace."
-        ) from error
 
 
 def _run_id(compiled: "CompiledPipeline") -> str:
@@ -182,10 +173,6 @@ def _evaluated(verdicts: Iterable[Verdict], metric: str) -> dict[str, float]:
 
 def explain_failure(error: BaseException, step: str | None) -> Exception:
     """Finds a DataError that Beam wraps: as a copy with a note, or as the text of a traceback.
-
-    Args:
-        error: What TFX raised.
-        step: Name of the running step.
 
     Returns:
         A DataError, or a StepFailedError that names the step and the last line of the reason.

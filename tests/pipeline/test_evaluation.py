@@ -88,7 +88,7 @@ def clean_refusals(refusals: Judge) -> Judge:
     return judge_clean
 
 
-def test_a_model_that_is_bad_on_one_digit_is_refused_for_that_digit(clean_refusals: Judge) -> None:
+def test_a_model_that_fails_on_one_digit_is_refused_for_that_digit(clean_refusals: Judge) -> None:
     refused = clean_refusals(of_digit(7, 36))
     assert named(refused) == [("recall", "digit 7")]
     assert refused[0].value == pytest.approx(1 - 36 / IMAGES_PER_DIGIT)
@@ -153,7 +153,7 @@ def test_a_robust_model_passes(robustness_refusals: Judge) -> None:
     assert robustness_refusals({"fog": 20, "stripe": 25}) == []
 
 
-def test_a_model_that_is_bad_on_one_corruption_is_refused_for_it(robustness_refusals: Judge) -> None:
+def test_a_model_that_fails_on_one_corruption_is_refused_for_it(robustness_refusals: Judge) -> None:
     assert named(robustness_refusals({"fog": 60})) == [("accuracy", "fog")]
 
 

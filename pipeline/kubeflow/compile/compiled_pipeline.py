@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any
@@ -79,10 +78,16 @@ def parse_compiled(content: bytes, origin: str) -> CompiledPipeline:
     Raises:
         WrongDeploymentError: Kubeflow Pipelines would not accept it.
     """
+    import yaml
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
 
-    documents = [*_documents(content, origin)]
+    try:
+        documents = [*yaml.safe_load_all(content)]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise WrongDeploymentError(f"{origin}: not valid YAML: {' '.join(str(error).split())}.") from error
+    if not all(isinstance(document, dict) for document in documents):
+        raise WrongDeploymentError(f"{origin}: not a compiled pipeline; `digits compile` writes one.")
     if any("pipelineSpec" in document for document in documents):
         raise WrongDeploymentError(f"{origin}: is for Vertex AI; compile it without --target vertex.")
     specs = [document for document in documents if "pipelineInfo" in document]
@@ -105,15 +110,3 @@ def parse_compiled(content: bytes, origin: str) -> CompiledPipeline:
             "and hyphens, and no hyphen first."
         )
     return CompiledPipeline(content, json_format.MessageToDict(message))
-
-
-def _documents(content: bytes, origin: str) -> Iterator[dict[str, Any]]:
-    import yaml
-
-    try:
-        for document in yaml.safe_load_all(content):
-            if not isinstance(document, dict):
-                raise WrongDeploymentError(f"{origin}: not a compiled pipeline; `digits compile` writes one.")
-            yield document
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise WrongDeploymentError(f"{origin}: not valid YAML: {' '.join(str(error).split())}.") from error

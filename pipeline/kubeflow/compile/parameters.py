@@ -164,11 +164,7 @@ def parse_arguments(assignments: Sequence[str], parameters: Mapping[str, Pipelin
 
 
 def settings_values(arguments: Mapping[str, Value]) -> dict[str, Any]:
-    """Converts arguments of a run to nested overrides for `load_settings`, which checks them.
-
-    Args:
-        arguments: Values by the name of the parameter; those that stand for no setting are ignored.
-    """
+    """Converts arguments of a run, by parameter, to nested overrides for `load_settings`, which checks them."""
     overrides: dict[str, Any] = {}
     for parameter in PARAMETERS:
         if parameter.name in arguments:
@@ -180,15 +176,7 @@ def settings_values(arguments: Mapping[str, Value]) -> dict[str, Any]:
 
 
 def path_in_image(uri: str) -> str:
-    """Returns the path that a file has in the image.
-
-    Args:
-        uri: Path or URL.
-
-    Returns:
-        For a file of this project, the path relative to the project; for other files, the absolute path; a URL
-        unchanged.
-    """
+    """Returns the path of a file in the image: relative for a file of this project, else absolute; keeps a URL."""
     path = uri.removeprefix("file://")
     if "://" in path or "::" in path:
         return uri

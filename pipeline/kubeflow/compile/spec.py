@@ -144,15 +144,9 @@ def _vertex_limits(cpu: str, memory: str) -> dict[str, Any]:
 
 
 def platform_document(spec: Spec, settings: KubeflowSettings, staged_steps: frozenset[str]) -> dict[str, Any]:
-    """Builds the second document of a compiled pipeline: volumes, secrets and image pulls.
+    """Builds the second document of a compiled pipeline, a `PlatformSpec`: volumes, secrets and image pulls.
 
-    Args:
-        spec: The first document.
-        settings: The settings for the cluster.
-        staged_steps: The steps that share files with the workers of a remote engine.
-
-    Returns:
-        A `PlatformSpec` as a dict, with an entry for each executor that needs one.
+    The `staged_steps` share files with the workers of a remote engine.
     """
     executors = {}
     for step in tasks(spec):

@@ -49,7 +49,7 @@ def test_bugs_and_closed_pipes_are_not_reported_as_user_errors(
     assert capsys.readouterr().err == ""
 
 
-def test_options_win_over_assignments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_override_assignments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("other.toml").write_text('profile = "fast"\nname = "others"\n')
     assignments = ("data.uri=assigned", "workspace=assigned", "trainer.seed=3")

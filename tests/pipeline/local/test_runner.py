@@ -30,7 +30,7 @@ from pipeline.local.runner import (
         ),
     ],
 )
-def test_a_data_error_is_found_in_what_beam_raises(error: Exception) -> None:
+def test_a_data_error_is_found_inside_a_beam_error(error: Exception) -> None:
     explained = explain_failure(error, "MnistExampleGen")
     assert isinstance(explained, DataError)
     assert str(explained) == "mnist.npz, record 3: found label 10, expected 0 to 9"
@@ -51,7 +51,7 @@ def test_any_other_failure_names_the_step() -> None:
         (RuntimeError("no KeyboardInterrupt here"), False),
     ],
 )
-def test_an_interrupt_is_recognized_also_inside_a_beam_error(error: BaseException, interrupt: bool) -> None:
+def test_an_interrupt_is_recognized_even_inside_a_beam_error(error: BaseException, interrupt: bool) -> None:
     assert is_interrupt(error) is interrupt
 
 

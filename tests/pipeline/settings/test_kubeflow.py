@@ -60,6 +60,6 @@ def test_keys_of_a_secret_are_separated_by_commas() -> None:
         ("retries.max=3", "retries.max: no such setting"),
     ],
 )
-def test_wrong_values_are_refused_with_the_rule(assignment: str, message: str) -> None:
+def test_invalid_values_are_refused_with_the_rule(assignment: str, message: str) -> None:
     with pytest.raises(SettingsError, match=f"^kubeflow.{message}"):
         load(f"kubeflow.{assignment}")

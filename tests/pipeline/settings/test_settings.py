@@ -21,7 +21,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.log_directory == tmp_path / "workspace" / "logs"
 
 
-def test_each_source_is_stronger_than_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_sources_override_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().trainer.batch_size == 128
     assert load_settings({"profile": "smoke"}).trainer.batch_size == 64
     (tmp_path / "digits.toml").write_text('profile = "smoke"\n[trainer]\nbatch_size = 32\n')
@@ -35,7 +35,7 @@ def test_each_source_is_stronger_than_the_one_before(tmp_path: Path, monkeypatch
     )
 
 
-def test_a_file_of_another_name(tmp_path: Path) -> None:
+def test_a_file_with_another_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[data]\nseed = 5\n")
     assert load_settings(file=tmp_path / "mine.toml").data.seed == 5
     assert load_settings().data.seed == 0
@@ -79,7 +79,7 @@ def test_wrong_assignments_are_explained(assignment: str, message: str) -> None:
         load_settings(parse_assignments((assignment,)))
 
 
-def test_an_assignment_below_a_value() -> None:
+def test_an_assignment_to_a_key_below_a_value_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^trainer\.epochs\.x=1: trainer\.epochs is a value, not a section"):
         parse_assignments(("trainer.epochs=3", "trainer.epochs.x=1"))
 

@@ -87,7 +87,7 @@ def test_settings_that_the_target_cannot_run(target: Any, assignments: tuple[str
         ("Trainer", "run_fn", "x" * 128 * 1024, "step Trainer: its task has 13"),
     ],
 )
-def test_values_that_a_step_would_not_get(
+def test_values_that_a_step_would_not_receive(
     compiled_spec: Spec, step: str, parameter: str, value: Any, message: str
 ) -> None:
     check_spec(compiled_spec, load())

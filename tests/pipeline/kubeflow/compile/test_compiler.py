@@ -38,7 +38,7 @@ def containers(spec: dict[str, Any]) -> dict[str, Any]:
     return {label.removesuffix("_executor"): executor["container"] for label, executor in executors.items()}
 
 
-def test_the_sdk_loads_the_file_and_compiles_it_to_the_same(compiled_smoke: str, tmp_path: Path) -> None:
+def test_the_sdk_loads_the_file_and_recompiles_it_unchanged(compiled_smoke: str, tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").write_text(compiled_smoke)
     component = load_component_from_file(str(tmp_path / "pipeline.yaml"))
     Compiler().compile(component, str(tmp_path / "again.yaml"))
@@ -123,7 +123,7 @@ def test_every_container_runs_our_entry_point_in_the_image_of_the_run(compiled_s
         assert "lifecycle" not in container
 
 
-def test_only_beam_steps_get_beam_options(compiled_spec: dict[str, Any]) -> None:
+def test_only_beam_steps_receive_beam_options(compiled_spec: dict[str, Any]) -> None:
     with_options = {name for name, each in containers(compiled_spec).items() if "--runner=DirectRunner" in each["args"]}
     assert with_options == BEAM_STEPS
     for name in BEAM_STEPS:
@@ -144,7 +144,7 @@ def test_files_of_the_project_have_their_path_in_the_image(compiled_spec: dict[s
     assert inputs["BaselineModel"]["serving_directory"]["runtimeValue"]["constant"] == "/digits/serving/digits-smoke"
 
 
-def test_pusher_gets_the_run_id(compiled_spec: dict[str, Any]) -> None:
+def test_pusher_receives_the_run_id(compiled_spec: dict[str, Any]) -> None:
     pusher = tasks(compiled_spec)["Pusher"]["inputs"]["parameters"]
     assert pusher["pipeline_run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 
@@ -172,7 +172,7 @@ def test_resources() -> None:
     assert all(each == {"resourceMemoryRequest": "2Gi", "resourceMemoryLimit": "2Gi"} for each in found.values())
 
 
-def test_steps_that_use_versions_get_the_serving_store() -> None:
+def test_steps_that_use_versions_receive_the_serving_store() -> None:
     [spec, platform] = compiled("kubeflow.serving_store=s3://bucket/models")
     with_store = {
         name for name, each in containers(spec).items() if "--serving_store=s3://bucket/models" in each["args"]

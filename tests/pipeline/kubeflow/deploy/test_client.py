@@ -128,7 +128,7 @@ def test_a_token_is_sent_and_never_shown(
 
 @pytest.mark.parametrize("value", ["secret\nsecret", "“secret”", "secret\x7f"])
 @pytest.mark.parametrize("source", ["KFP_TOKEN", "KFP_COOKIE", "token file wrong"])
-def test_values_that_no_header_can_hold_are_refused_and_never_shown(
+def test_values_that_are_invalid_in_a_header_are_refused_and_never_shown(
     kubeflow: Any, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, value: str
 ) -> None:
     (tmp_path / "wrong").write_text(value)
@@ -161,7 +161,7 @@ def test_everything_is_created_in_the_namespace(kubeflow: Any, deploy: Deploy) -
 
 
 @pytest.mark.parametrize("has_platform", [True, False])
-def test_a_name_that_another_pipeline_has(
+def test_the_name_of_another_pipeline_is_refused(
     kubeflow: Any, deploy: Deploy, compiled_file: Path, has_platform: bool
 ) -> None:
     if not has_platform:

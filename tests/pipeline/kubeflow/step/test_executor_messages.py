@@ -199,7 +199,7 @@ def test_values_in_json_are_replaced() -> None:
     assert set(changed) == set(PROPERTIES)
 
 
-def test_other_parameters_stay() -> None:
+def test_other_parameters_are_kept() -> None:
     assert applied([], data_uri="unused") == {**PROPERTIES, "data_uri": "unused"}
     assert applied(["uri=uri"]) == PROPERTIES, "a parameter may have the name of its property"
 
