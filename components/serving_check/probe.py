@@ -1,4 +1,4 @@
-"""Tests an export in a fresh process, which the export may crash or block.
+"""Tests an export in a fresh process, because an export may crash or block the process that loads it.
 
 `run_probe` starts the process and exchanges files with it in one folder: a plan and images, then a report. The process
 imports only TensorFlow, because other libraries may register ops or hold variables that the export lacks. It writes
@@ -83,8 +83,8 @@ class Report:
         load_error: Error of the session-based loader; empty if it loaded, None if the process ended before.
         python_load_error: The same of the Python loader.
         answers: Answers to the requests, in their order.
-        doing: What it did last.
-        doing_on: The signature that it did it with, if any.
+        doing: Its last activity.
+        doing_on: The signature in its last activity, if any.
         ended: Whether it finished.
         failure: Why it did not finish.
     """

@@ -1,1 +1,1 @@
-"""Asks a pushed model: over REST, over gRPC, or loaded into this process."""
+"""Sends requests to a pushed model: over REST, over gRPC, or loaded into this process."""

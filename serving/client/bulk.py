@@ -83,7 +83,7 @@ def predict_to_csv(
         on_progress: Called from another thread with the number of rows written so far.
 
     Raises:
-        ClientError: The model cannot be asked, a file of records is damaged, or the answers cannot be written.
+        ClientError: The model cannot be reached, a file of records is damaged, or the results cannot be written.
         OSError: The folder of the output is not writable.
     """
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as name:

@@ -1,4 +1,4 @@
-"""The interface to a model wherever it runs: a request per call, or any number of inputs in batches."""
+"""The interface to a model, local or remote: one request per call, or any number of inputs in batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ class Result:
 
 
 class Client(ABC):
-    """Asks one model; each call is one request."""
+    """A connection to one model; each call sends one request."""
 
     def predict(self, images: Sequence[bytes]) -> list[Answer]:
         """Classifies encoded images.
@@ -86,7 +86,7 @@ class Client(ABC):
 
         Raises:
             RejectedInputError: The model refuses an image.
-            ClientError: The model cannot be asked.
+            ClientError: The model cannot be reached or does not work.
         """
         return self._answers(SERVING_DEFAULT, images)
 
@@ -104,15 +104,15 @@ class Client(ABC):
             float32[n,28,28], 0 background to 255 ink.
 
         Raises:
-            ClientError: The model cannot be asked, or is older than the signature `normalize`.
+            ClientError: The request fails, or the model is older than the signature `normalize`.
         """
         try:
             outputs, _ = self._ask(NORMALIZE, images)
             return np.asarray(outputs[NORMALIZED_IMAGE_OUTPUT], dtype=np.float32)
         except (ClientError, KeyError) as error:
             raise ClientError(
-                f"the model does not show what it sees ({error}). If it is older than the signature `{NORMALIZE}`, "
-                "push a new version with `digits run`."
+                f"the model does not return normalized images ({error}). If it is older than the signature "
+                f"`{NORMALIZE}`, push a new version with `digits run`."
             ) from error
 
     @abstractmethod
@@ -132,7 +132,7 @@ class Client(ABC):
 
         Raises:
             RejectedInputError: The model refuses a value.
-            ClientError: The model cannot be asked.
+            ClientError: The model cannot be reached or does not work.
         """
 
     def _answers(self, signature: str, values: Sequence[bytes]) -> list[Answer]:
@@ -176,7 +176,7 @@ def predict_inputs(inputs: Iterable[Input], predict: Predict, batch_size: int) -
         One result per input, in their order.
 
     Raises:
-        ClientError: The model cannot be asked at all.
+        ClientError: The model cannot be reached or does not work.
     """
     for batch in _batches(inputs, batch_size):
         outcomes = iter(_outcomes([item.content for item in batch if not item.error], predict))

@@ -1,4 +1,4 @@
-"""Asks a server with TF Serving's gRPC API, such as `digits serve`; imports TensorFlow for its messages."""
+"""Sends requests to a server with TF Serving's gRPC API, such as `digits serve`; imports TensorFlow."""
 
 import json
 from collections.abc import Mapping, Sequence

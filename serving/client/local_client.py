@@ -1,4 +1,4 @@
-"""Asks a SavedModel in a folder, loaded into this process as TF Serving loads it; imports TensorFlow."""
+"""Runs a SavedModel in this process, loaded as TF Serving loads it; imports TensorFlow."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

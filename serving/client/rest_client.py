@@ -1,4 +1,4 @@
-"""Asks a server with TF Serving's REST API, such as `digits serve`."""
+"""Sends requests to a server with TF Serving's REST API, such as `digits serve`."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -61,12 +61,12 @@ class RestClient(Client):
         try:
             body = response.json()
         except requests.JSONDecodeError:
-            self._refuse_api(f"it answers HTTP {response.status_code} without JSON")
+            self._refuse_api(f"it returned HTTP {response.status_code} without JSON")
         body = body if isinstance(body, dict) else {}
         if response.status_code != HTTPStatus.OK:
             self._refuse(response.status_code, str(body.get("error", response.reason)))
         if "outputs" not in body:
-            self._refuse_api(f"its answer has {', '.join(body) or 'nothing'}, expected `outputs`")
+            self._refuse_api(f"its response has {', '.join(body) or 'nothing'}, expected `outputs`")
         outputs = body["outputs"]
         # TF Serving omits the name of a single output, which only `normalize` has.
         named = outputs if isinstance(outputs, dict) else {NORMALIZED_IMAGE_OUTPUT: outputs}

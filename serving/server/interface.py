@@ -60,29 +60,3 @@ class ServerOptions:
     request_timeout_seconds: float = 30.0
     poll_seconds: float = 1.0
     grace_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Validates the limits.
-
-        Raises:
-            ValueError: Limits are out of range; the message names all of them.
-        """
-        minimums = {
-            "max_batch_size": 1,
-            "max_body_bytes": 1,
-            "max_concurrency": 1,
-            "max_queue": 0,
-            "grace_seconds": 0,
-        }
-        wrong = [
-            f"{name}: expected {minimum} or more, not {getattr(self, name)}"
-            for name, minimum in minimums.items()
-            if getattr(self, name) < minimum
-        ]
-        wrong += [
-            f"{name}: expected more than 0, not {getattr(self, name)}"
-            for name in ("request_timeout_seconds", "poll_seconds")
-            if getattr(self, name) <= 0
-        ]
-        if wrong:
-            raise ValueError("; ".join(wrong))

@@ -43,7 +43,7 @@ class PredictBody:
     Attributes:
         signature: Name of the signature; empty for the default.
         inputs: Tensors by input name.
-        is_row_format: Whether the answer must have the row format, like the request.
+        is_row_format: Whether request and response have the row format.
     """
 
     signature: str
@@ -87,7 +87,7 @@ def parse_predict_body(body: bytes, find_inputs: Callable[[str], TensorInfos], m
 
 
 def predict_body(outputs: Tensors, *, is_row_format: bool) -> bytes:
-    """Returns the body of the answer to a `:predict` request.
+    """Returns the response body for a `:predict` request.
 
     Args:
         outputs: Tensors by output name; in row format all of the same length.
@@ -112,13 +112,13 @@ def error_body(message: str) -> bytes:
 
 
 def status_body(statuses: Sequence[ModelVersionStatus]) -> bytes:
-    """Returns the body of the answer to a request for the status of a model."""
+    """Returns the response body for the status of a model."""
     document = _message_to_json(GetModelStatusResponse(model_version_status=statuses))
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 
 
 def metadata_body(name: str, version: int, signatures: Mapping[str, SignatureDef]) -> bytes:
-    """Returns the body of the answer to a request for the metadata of a model."""
+    """Returns the response body for the metadata of a model."""
     spec = {"name": name, "signature_name": "", "version": str(version)}
     metadata = {"signature_def": _message_to_json(SignatureDefMap(signature_def=signatures))}
     return orjson.dumps({"model_spec": spec, "metadata": metadata}, option=orjson.OPT_INDENT_2)

@@ -13,11 +13,9 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from registry.labels import MODELS_CONFIG_FILE, LabelError, read_models_config
+from registry.versions import SAVED_MODEL_FILE, version_number
 from serving.server.interface import ServerOptions, ServingError
 from serving.server.model import LoadedModel, ModelLoadError
-
-_SAVED_MODEL_FILE = "saved_model.pb"
-_MAX_VERSION = 2**63 - 1
 
 OnVersionChange = Callable[[str, ModelVersionStatus], None]
 """Called with the name of a model and the new status of one of its versions."""
@@ -297,12 +295,9 @@ def read_serving_root(serving_root: Path) -> tuple[dict[str, ModelConfig], dict[
 
 def _find_versions(model_directory: Path) -> dict[int, Path]:
     return {
-        int(path.name): path
+        number: path
         for path in model_directory.iterdir()
-        if path.name.isascii()
-        and path.name.isdecimal()
-        and int(path.name) <= _MAX_VERSION
-        and (path / _SAVED_MODEL_FILE).is_file()
+        if (number := version_number(path.name)) is not None and (path / SAVED_MODEL_FILE).is_file()
     }
 
 

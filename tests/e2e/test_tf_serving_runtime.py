@@ -25,19 +25,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_the_environment_is_the_one_of_tf_serving() -> None:
+def test_the_environment_has_the_tensorflow_of_tf_serving() -> None:
     command = [str(RUNTIME), "-c", "import tensorflow; print(tensorflow.__version__)"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == RUNTIME_VERSION
 
 
-def test_every_signature_answers_every_request_as_it_should(reports: dict[str, Report], plan: Plan) -> None:
+def test_every_signature_passes_the_serving_check(reports: dict[str, Report], plan: Plan) -> None:
     report = reports["tf-serving"]
     assert {answer.signature for answer in report.answers} == set(SIGNATURES)
     findings = check_process(report, len(plan.ops)) + check_answers(report.answers, NUM_IMAGES, ServingLimits())
     assert [finding for finding in findings if not finding.passed] == []
 
 
-def test_the_answers_are_those_of_the_tensorflow_that_trained_it(reports: dict[str, Report]) -> None:
+def test_outputs_equal_those_of_the_tensorflow_that_trained_the_model(reports: dict[str, Report]) -> None:
     pairs = list(zip(reports["tf-serving"].answers, reports["trained"].answers, strict=True))
     assert pairs
     for served, expected in pairs:
@@ -57,7 +57,7 @@ def plan(first_run: Any) -> Plan:
 
 @pytest.fixture(scope="module")
 def reports(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
-    """What both runtimes report of the same plan."""
+    """The reports of both runtimes on the same requests."""
     with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
         images = arrays["x_test"][:NUM_IMAGES]
     reports = {}

@@ -1,10 +1,12 @@
-"""The contract of DataGate, and that TFX's launcher and cache see the baseline."""
+"""DataGate refuses each kind of bad data, and TFX's launcher and cache use the baseline of its driver."""
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ml_metadata.proto.metadata_store_pb2 import Execution
 from tfx.dsl.components.common.importer import Importer
@@ -16,7 +18,269 @@ from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Sc
 
 from components.data_gate.component import DataGate
 from components.data_gate.limits import DataLimits
+from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
+
+Split = tuple[np.ndarray, np.ndarray]
+Change = Callable[[np.ndarray, np.ndarray], Split]
+Rule = tuple[str, str | None]
+
+PIXEL_SKEW = ("skew from train, Jensen-Shannon", "image")
+LABEL_SKEW = ("skew from train, L-infinity", "label")
+PIXEL_DRIFT = ("drift, Jensen-Shannon", "image")
+LABEL_DRIFT = ("drift, L-infinity", "label")
+BACKGROUND = ("share of zeros (background)", "image")
+INK = ("brightest pixel (ink)", "image")
+SHAPE = ("schema", "image")
+LABEL_DOMAIN = ("schema", "label")
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> VerdictArtifact:
+    verdict = VerdictArtifact()
+    verdict.uri = str(tmp_path / "verdict")
+    Path(verdict.uri).mkdir()
+    return verdict
+
+
+@pytest.fixture
+def judge(
+    describe: Any, good_statistics: Any, make_inputs: Any, artifact: VerdictArtifact, tmp_path: Path
+) -> Callable[..., Verdict]:
+    """Runs the gate on good data with the given splits replaced."""
+
+    def run(splits: Mapping[str, Split], limits: DataLimits = DataLimits()) -> Verdict:  # noqa: B008 (frozen)
+        changed = {split: describe(*images_and_labels) for split, images_and_labels in splits.items()}
+        inputs = {key: one for key, [one] in make_inputs({**good_statistics, **changed}).items()}
+        serving_directory = str(tmp_path / "serving")
+        DataGate.test_call(
+            **inputs, verdict=artifact, limits=limits.model_dump_json(), serving_directory=serving_directory
+        )
+        return read_verdict(artifact.uri)
+
+    return run
+
+
+def refusals(verdict: Verdict) -> dict[Rule, set[str]]:
+    refused: dict[Rule, set[str]] = {}
+    for finding in verdict.refusals:
+        refused.setdefault((finding.metric, finding.feature), set()).add(finding.slice)
+    return refused
+
+
+def inverted(images: np.ndarray, labels: np.ndarray) -> Split:
+    return 255 - images, labels
+
+
+def shifted(constant: int) -> Change:
+    def shift(images: np.ndarray, labels: np.ndarray) -> Split:
+        return np.clip(images.astype(np.int64) + constant, 0, 255), labels
+
+    return shift
+
+
+def wrapped(images: np.ndarray, labels: np.ndarray) -> Split:
+    return images + np.uint8(20), labels
+
+
+def scaled_to_one(images: np.ndarray, labels: np.ndarray) -> Split:
+    return images // 255, labels
+
+
+def blank(images: np.ndarray, labels: np.ndarray) -> Split:
+    return np.zeros_like(images), labels
+
+
+def without_seven(images: np.ndarray, labels: np.ndarray) -> Split:
+    return images[labels != 7], labels[labels != 7]
+
+
+def narrow(images: np.ndarray, labels: np.ndarray) -> Split:
+    return images[:, :, :27], labels
+
+
+def twice_the_ones(images: np.ndarray, labels: np.ndarray) -> Split:
+    chosen = np.concatenate([np.arange(len(labels)), np.flatnonzero(labels == 1)])
+    return images[chosen], labels[chosen]
+
+
+def labels_from_one(images: np.ndarray, labels: np.ndarray) -> Split:
+    return images, labels + 1
+
+
+def labels_shuffled(images: np.ndarray, labels: np.ndarray) -> Split:
+    return images, np.random.default_rng(0).permutation(labels)
+
+
+def fashion_like(images: np.ndarray, labels: np.ndarray) -> Split:
+    """Pixels of Fashion-MNIST's distribution: half of them 0, of mean 73 and standard deviation 90 (published)."""
+    random = np.random.default_rng(0)
+    drawn = 1 + 254 * random.beta(1.32, 0.98, images.shape)
+    return np.where(random.random(images.shape) < 0.5, 0, drawn.round()).astype(np.uint8), labels
+
+
+def test_good_data_passes(judge: Callable[..., Verdict], artifact: VerdictArtifact) -> None:
+    verdict = judge({})
+    assert verdict.passed
+    assert artifact.get_int_custom_property("passed") == 1
+    values = {(finding.metric, finding.slice): finding.value for finding in verdict.findings}
+    assert values["examples", "train"] == 1500
+    assert values["examples of the rarest label", "eval"] == 30
+    assert values["share of zeros (background)", "test"] == pytest.approx(0.81, abs=0.02)
+    assert values["brightest pixel (ink)", "test"] == 255
+    assert values["skew from train, Jensen-Shannon", "eval"] == pytest.approx(0.0005, abs=0.0005)
+
+
+def test_good_data_passes_next_to_similar_earlier_data(
+    judge: Callable[..., Verdict], push: Any, good_statistics: Any
+) -> None:
+    push(17, good_statistics["eval"])
+    verdict = judge({})
+    assert verdict.passed
+    drift = {finding.feature: finding.value for finding in verdict.findings if finding.metric.startswith("drift")}
+    assert drift["label"] == 0
+    assert drift["image"] == pytest.approx(0.0005, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("pushed", "reason"),
+    [
+        pytest.param([], "no earlier data to compare with", id="nothing pushed"),
+        pytest.param(["train"], "no earlier data to compare with", id="only this data"),
+        pytest.param(["train", None], "no earlier data to compare with", id="this data and unknown data"),
+        pytest.param([None], "no pushed version has statistics of its data", id="only unknown data"),
+    ],
+)
+def test_without_earlier_data_drift_passes_and_says_why(
+    pushed: list[str | None], reason: str, judge: Callable[..., Verdict], push: Any, good_statistics: Any
+) -> None:
+    for number, split in enumerate(pushed):
+        push(number, good_statistics[split] if split else None)
+    drift = [finding for finding in judge({}).findings if finding.metric.startswith("drift")]
+    assert {(finding.feature, finding.passed, finding.value, finding.reason) for finding in drift} == {
+        ("image", True, None, reason),
+        ("label", True, None, reason),
+    }
+
+
+@pytest.mark.parametrize("content", [b"", b"not statistics"])
+def test_damaged_statistics_of_a_version_are_named(
+    content: bytes, judge: Callable[..., Verdict], push: Any, good_statistics: Any
+) -> None:
+    file = push(3, good_statistics["eval"]) / "assets.extra" / "train_statistics.pb"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"3/assets.extra/train_statistics.pb: damaged: expected the statistics of"):
+        judge({})
+
+
+@pytest.mark.parametrize(
+    ("change", "own_rules", "drifts"),
+    [
+        pytest.param(inverted, {BACKGROUND}, {PIXEL_DRIFT}, id="inverted"),
+        pytest.param(shifted(20), {BACKGROUND}, {PIXEL_DRIFT}, id="20 added"),
+        pytest.param(shifted(60), {BACKGROUND}, {PIXEL_DRIFT}, id="60 added"),
+        pytest.param(wrapped, {BACKGROUND}, {PIXEL_DRIFT}, id="20 added, wrapped around"),
+        pytest.param(shifted(-20), {INK}, {PIXEL_DRIFT}, id="20 subtracted"),
+        pytest.param(scaled_to_one, {INK}, {PIXEL_DRIFT}, id="scaled to 0 to 1"),
+        pytest.param(blank, {INK}, {PIXEL_DRIFT}, id="blank"),
+        pytest.param(without_seven, {("examples of label 7", "label")}, {LABEL_DRIFT}, id="no 7"),
+        pytest.param(narrow, {SHAPE}, set(), id="28x27"),
+        pytest.param(labels_from_one, {LABEL_DOMAIN, ("examples of label 0", "label")}, {LABEL_DRIFT}, id="1 to 10"),
+        pytest.param(twice_the_ones, set(), {LABEL_DRIFT}, id="label distribution drifted"),
+        pytest.param(fashion_like, set(), {PIXEL_DRIFT}, id="like Fashion-MNIST"),
+        pytest.param(labels_shuffled, set(), set(), id="labels shuffled: only the gates of the model see it"),
+    ],
+)
+@pytest.mark.parametrize("has_baseline", [False, True], ids=["first run", "later run"])
+def test_errors_in_all_splits(
+    change: Change,
+    own_rules: set[Rule],
+    drifts: set[Rule],
+    has_baseline: bool,
+    judge: Callable[..., Verdict],
+    push: Any,
+    good_splits: Mapping[str, Split],
+    good_statistics: Any,
+    artifact: VerdictArtifact,
+) -> None:
+    if has_baseline:
+        push(17, good_statistics["train"])
+    verdict = judge({split: change(*images_and_labels) for split, images_and_labels in good_splits.items()})
+    expected = {rule: {"train", "eval", "test"} for rule in own_rules}
+    if has_baseline:
+        expected |= {rule: {"train"} for rule in drifts}
+    assert refusals(verdict) == expected
+    assert artifact.get_int_custom_property("passed") == int(not expected)
+
+
+@pytest.mark.parametrize("split", ["eval", "test"])
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        pytest.param(inverted, {BACKGROUND, PIXEL_SKEW}, id="inverted"),
+        pytest.param(shifted(20), {BACKGROUND, PIXEL_SKEW}, id="20 added"),
+        pytest.param(fashion_like, {PIXEL_SKEW}, id="like Fashion-MNIST"),
+        pytest.param(blank, {INK, PIXEL_SKEW}, id="blank"),
+        pytest.param(without_seven, {("examples of label 7", "label"), LABEL_SKEW}, id="no 7"),
+    ],
+)
+def test_errors_in_one_split(
+    change: Change,
+    rules: set[Rule],
+    split: str,
+    judge: Callable[..., Verdict],
+    good_splits: Mapping[str, Split],
+) -> None:
+    assert refusals(judge({split: change(*good_splits[split])})) == {rule: {split} for rule in rules}
+
+
+@pytest.mark.parametrize(
+    ("change", "own_rules", "skew"),
+    [
+        pytest.param(inverted, {BACKGROUND}, PIXEL_SKEW, id="inverted"),
+        pytest.param(blank, {INK}, PIXEL_SKEW, id="blank"),
+        pytest.param(without_seven, {("examples of label 7", "label")}, LABEL_SKEW, id="no 7"),
+    ],
+)
+def test_errors_in_train_make_the_other_splits_differ_from_it(
+    change: Change,
+    own_rules: set[Rule],
+    skew: Rule,
+    judge: Callable[..., Verdict],
+    good_splits: Mapping[str, Split],
+) -> None:
+    verdict = judge({"train": change(*good_splits["train"])})
+    assert refusals(verdict) == {rule: {"train"} for rule in own_rules} | {skew: {"eval", "test"}}
+
+
+@pytest.mark.parametrize("split", ["train", "eval", "test"])
+def test_too_few_examples(split: str, judge: Callable[..., Verdict], good_splits: Mapping[str, Split]) -> None:
+    limits = DataLimits.model_validate({f"min_{split}_class_examples": 1})
+    few = limits.min_examples(split) - 10
+    images, labels = good_splits[split]
+    chosen = np.argsort(labels, kind="stable").reshape(10, -1)[:, : few // 10].ravel()
+    verdict = judge({split: (images[chosen], labels[chosen])}, limits)
+    [finding] = verdict.refusals
+    assert (finding.metric, finding.slice, finding.value) == ("examples", split, few)
+    assert finding.reason == "too few examples"
+
+
+def test_the_table_of_a_refusal(
+    judge: Callable[..., Verdict], push: Any, good_splits: Mapping[str, Split], good_statistics: Any, tmp_path: Path
+) -> None:
+    push(17, good_statistics["train"])
+    verdict = judge({split: inverted(*images_and_labels) for split, images_and_labels in good_splits.items()})
+    lines = (tmp_path / "verdict" / "verdict.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "DataGate: REFUSED"
+    assert lines[2].split() == ["feature", "split", "rule", "observed", "allowed", "decision", "reason"]
+    rows = [" ".join(line.split()) for line in lines]
+    rule = re.escape("share of zeros (background)")
+    reason = "0 is background: the images are inverted, or a constant was added to them"
+    assert any(re.fullmatch(rf"image test {rule} 0\.00\d\d ≥ 0\.2500 REFUSE {reason}", row) for row in rows)
+    assert "label eval skew from train, L-infinity 0 ≤ 0.0800 pass" in rows
+    reason = "the distribution differs from the data of version 17, the last that passed"
+    assert any(row.startswith("image train drift, Jensen-Shannon 0.49") and row.endswith(reason) for row in rows)
+    assert "digits verify-data" in verdict.advice
 
 
 def test_contract() -> None:

@@ -361,7 +361,7 @@ def test_digits_are_compared_with_those_of_the_gated_signature(gated: Outputs | 
     assert len(refused(findings)) == bool(reason)
 
 
-def test_what_cannot_be_compared_with_python() -> None:
+def test_answers_that_cannot_be_compared_with_python() -> None:
     *others, _, gated = pixel_answers({})
     findings = check_answers([*others, gated], len(DIGITS), LIMITS)
     assert refused(findings) == []
@@ -441,7 +441,7 @@ def serving_model() -> ServingModel:
     return ServingModel(build_model(dropout=0.0), Standardization(), temperature=0.5, low_confidence=0.99)
 
 
-def test_what_the_trainer_exports_passes(
+def test_an_export_of_the_trainer_passes(
     serving_model: ServingModel, check_afresh: Check, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     export_model(serving_model, str(tmp_path / "model"))
@@ -453,7 +453,9 @@ def test_what_the_trainer_exports_passes(
     assert "session-based loader: 4 signatures, median " in caplog.text
 
 
-def test_what_only_the_python_loader_can_load(serving_model: ServingModel, check_afresh: Check, tmp_path: Path) -> None:
+def test_an_export_that_only_the_python_loader_can_load(
+    serving_model: ServingModel, check_afresh: Check, tmp_path: Path
+) -> None:
     # keras-team/keras#20096: saved in this way, a Keras 3 model has its variables for Python only.
     refusals = refused(check_afresh(save(serving_model, tmp_path / "model")))
     assert [refusal[:2] for refusal in refusals] == [
@@ -515,7 +517,7 @@ def without_empty_batches(model: TinyModel, pixels: tf.Tensor) -> Outputs:
         ("answer", without_empty_batches, "empty batch", ["serving_default", "pixels", "examples"]),
     ],
 )
-def test_signatures_that_answer_wrongly(
+def test_signatures_with_wrong_outputs(
     save_export: Save, check_here: Check, method: str, broken: Callable, metric: str, slices: list[str]
 ) -> None:
     findings = check_here(save_export(type("Broken", (TinyModel,), {method: broken})()))
@@ -526,7 +528,7 @@ def test_signatures_that_answer_wrongly(
     assert timed == [name for name in SIGNATURES if name not in left_out]
 
 
-def test_an_export_that_never_answers(save_export: Save, images: np.ndarray, tmp_path: Path) -> None:
+def test_an_export_that_hangs(save_export: Save, images: np.ndarray, tmp_path: Path) -> None:
     class Endless(TinyModel):
         def answer(self, pixels: tf.Tensor) -> Outputs:
             forever = tf.while_loop(lambda step: step >= 0, lambda step: (step + 1) % 7, [0])
@@ -563,7 +565,9 @@ def test_an_export_without_its_variables(good_export: Path, check_here: Check, t
     assert metric == "session-based loader"
 
 
-def test_what_the_python_loader_cannot_load(good_export: Path, check_here: Check, edit_export: EditExport) -> None:
+def test_an_export_that_the_python_loader_cannot_load(
+    good_export: Path, check_here: Check, edit_export: EditExport
+) -> None:
     def edit(graph: MetaGraphDef) -> None:
         variables = (node.variable for node in graph.object_graph_def.nodes if node.WhichOneof("kind") == "variable")
         next(variables).dtype = 99

@@ -63,12 +63,12 @@ def test_only_the_outputs_of_the_contract_are_reported(
     assert {frozenset(answer.outputs) for answer in answers if not answer.error} == {frozenset(ANSWER_OUTPUTS)}
 
 
-def test_a_foreign_op_ends_it_before_it_loads(probe_here: Probe, images: np.ndarray) -> None:
+def test_a_foreign_op_ends_the_test_before_loading(probe_here: Probe, images: np.ndarray) -> None:
     report = probe_here(plan(Path("no such folder"), ops=("Abs", "DecodeDigits")), images)
     assert (report.foreign_ops, report.load_error, report.ended) == (["DecodeDigits"], None, True)
 
 
-def test_what_the_loader_refuses(probe_here: Probe, images: np.ndarray, tmp_path: Path) -> None:
+def test_a_load_error_is_reported(probe_here: Probe, images: np.ndarray, tmp_path: Path) -> None:
     report = probe_here(plan(tmp_path), images)
     assert report.load_error is not None
     assert report.load_error.startswith("OSError: SavedModel file does not exist at")
@@ -96,13 +96,13 @@ def test_foreign_ops_are_unknown_or_call_python() -> None:
     assert foreign_ops(ops) == ["DecodeDigits", "EagerPyFunc", "PyFunc", "PyFuncStateless"]
 
 
-def test_a_report_without_an_end(tmp_path: Path) -> None:
+def test_an_incomplete_report_is_read(tmp_path: Path) -> None:
     assert read_report(tmp_path) == Report(answers=[])
     (tmp_path / "events.jsonl").write_text('{"foreign_ops": []}\n{"doing": "loading"}\n{"load_err')
     assert read_report(tmp_path) == Report(foreign_ops=[], doing="loading", answers=[])
 
 
-def test_it_does_not_import_from_the_working_directory(
+def test_the_process_does_not_import_from_the_working_directory(
     good_export: Path, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "components").mkdir()
@@ -165,5 +165,5 @@ def test_an_export_that_kills_only_the_python_loader(
         ("WARNING: All log messages before absl::InitializeLog() is called\nI0000 00:00:17 1 port.cc:1] oneDNN\n", ""),
     ],
 )
-def test_the_last_words_of_a_process(log: str, words: str) -> None:
+def test_the_last_words_of_a_process_are_its_fatal_error_or_last_line(log: str, words: str) -> None:
     assert last_words(log) == words

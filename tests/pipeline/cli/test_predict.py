@@ -149,7 +149,7 @@ def test_a_model_without_normalized_images(publish: Callable[..., None]) -> None
     publish(17, with_normalize=False)
     result = predict("images/a.png", "--show")
     assert result.exit_code == 1
-    assert "Error: the model does not show what it sees (" in result.stderr
+    assert "Error: the model does not return normalized images (" in result.stderr
     assert "push a new version with `digits run`." in result.stderr
 
 

@@ -74,7 +74,7 @@ def test_every_image_and_record_gets_its_row_in_order(
     assert not list(tmp_path.glob(".results*"))
 
 
-def test_nothing_is_written_when_the_model_cannot_be_asked(inputs: Inputs, tmp_path: Path) -> None:
+def test_nothing_is_written_if_the_model_is_unreachable(inputs: Inputs, tmp_path: Path) -> None:
     output = tmp_path / "results.csv"
     output.write_text("what was there before")
     with pytest.raises(ClientError, match=r"^http://127\.0\.0\.1:9 cannot be reached; .* at 8501\)\.$"):

@@ -51,7 +51,9 @@ def test_normalized_images() -> None:
 
 @pytest.mark.parametrize("outputs", [RejectedInputError("no such signature"), {"scores": [0.5]}])
 def test_a_model_without_normalized_images(outputs: Any) -> None:
-    with pytest.raises(ClientError, match=r"does not show what it sees \(.*\). If it is older than the signature"):
+    with pytest.raises(
+        ClientError, match=r"does not return normalized images \(.*\). If it is older than the signature"
+    ):
         FakeClient(outputs).normalize([b"a"])
 
 
@@ -113,7 +115,7 @@ def test_inputs_are_read_as_they_are_sent() -> None:
     assert len(read) == 3
 
 
-def test_a_model_that_cannot_be_asked_ends_the_predictions() -> None:
+def test_an_unreachable_model_ends_the_predictions() -> None:
     def predict(_contents: Sequence[bytes]) -> list[Answer]:
         raise ClientError("connection refused")
 

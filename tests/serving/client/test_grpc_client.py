@@ -56,7 +56,7 @@ def test_errors_of_the_server(
         client.predict([b"a"])
 
 
-def test_a_restarting_server_is_asked_again(
+def test_requests_to_a_restarting_server_are_retried(
     grpc_server: Any, client: GrpcClient, grpc_response: PredictResponse
 ) -> None:
     def respond(request: object, context: grpc.ServicerContext) -> PredictResponse:

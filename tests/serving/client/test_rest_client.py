@@ -53,8 +53,8 @@ def test_a_version_can_be_chosen(rest_server: Any, column_outputs: dict[str, Any
         (400, {"error": "not an image"}, RejectedInputError, r"^not an image$"),
         (413, {"error": "too large"}, RejectedInputError, r"^too large$"),
         (500, {"error": "out of memory"}, ClientError, r"^http://127.* failed with HTTP 500: out of memory$"),
-        (200, b"<html>", ClientError, r"does not have TF Serving's REST API: it answers HTTP 200 without JSON"),
-        (200, {"predictions": []}, ClientError, r"its answer has predictions, expected `outputs`\. Check host and"),
+        (200, b"<html>", ClientError, r"does not have TF Serving's REST API: it returned HTTP 200 without JSON"),
+        (200, {"predictions": []}, ClientError, r"its response has predictions, expected `outputs`\. Check host and"),
     ],
 )
 def test_errors_of_the_server(
@@ -65,7 +65,7 @@ def test_errors_of_the_server(
         client.predict([b"a"])
 
 
-def test_a_restarting_server_is_asked_again(
+def test_requests_to_a_restarting_server_are_retried(
     rest_server: Any, client: RestClient, column_outputs: dict[str, Any]
 ) -> None:
     statuses = iter([503, 503, 200])
