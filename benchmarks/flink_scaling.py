@@ -163,7 +163,7 @@ def _watched_memory(steps: int, cluster: FlinkCluster | None) -> Iterator[Mappin
     def watch() -> None:
         while not stopped.wait(_SAMPLE_SECONDS):
             sizes = list(_sizes(steps, cluster))
-            for name, size in [*sizes, ("all together", sum(size for _, size in sizes))]:
+            for name, size in [*sizes, ("total", sum(size for _, size in sizes))]:
                 peaks[name] = max(peaks.get(name, 0), size)
 
     thread = threading.Thread(target=watch)
