@@ -35,7 +35,7 @@ serve: $(READY)  ## Serve the pushed models and the drawing page; options of `di
 	@$(DIGITS) serve $(ARGS)
 
 test: $(READY)  ## Run the tests in parallel; options of pytest: ARGS="tests/pipeline -k settings".
-	@.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
 
 test-containers: $(READY)  ## Build the image; run the whole pipeline and each step in it.
 	@.venv/bin/python -m pytest -m containers tests/containers $(ARGS)

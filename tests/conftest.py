@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from xdist.scheduler import LoadScopeScheduling
 
 PROJECT_ROOT = Path(__file__).parents[1]
 INPUTS = {"serving_default": "image_bytes", "pixels": "image", "examples": "examples"}
@@ -44,17 +45,26 @@ SHARED_RUNS = {"tests/e2e": "runs", "tests/serving/web": "runs", "tests/kubeflow
 """Folders whose tests share whole runs, and the name of what they share."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the markers in the same hook.
+def scope_of(nodeid: str) -> str:
+    """Returns what a test shares with others: whole runs, or the fixtures of its module."""
+    return next((name for folder, name in SHARED_RUNS.items() if nodeid.startswith(folder)), nodeid.partition("::")[0])
+
+
+class SharedRunScheduling(LoadScopeScheduling):
+    """Sends the tests of a scope to one worker of pytest-xdist, whose `loadgroup` fails with pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedRunScheduling:
+    """pytest-xdist calls this."""
+    return SharedRunScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Assigns tests that share whole runs to one xdist worker, and starts them first; other tests go by module."""
-
-    def group(item: pytest.Item) -> str:
-        module = item.nodeid.partition("::")[0]
-        return next((name for folder, name in SHARED_RUNS.items() if module.startswith(folder)), module)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) not in SHARED_RUNS.values())
+    """Starts the longest scopes first."""
+    items.sort(key=lambda item: scope_of(item.nodeid) not in SHARED_RUNS.values())
 
 
 @pytest.fixture(scope="session", autouse=True)
