@@ -9,7 +9,7 @@ _NOTHING_TO_PACK = "--sdk_container_image=none"
 # It installs what the older TFDV of the Python 3.11 set needs before a worker imports anything else.
 _TFX_FIRST = "--beam_plugin=tfx.components"
 _JOB_SERVER_SECONDS = 120
-"""Timeout for an answer of the job server, not for a job."""
+"""Timeout for a response from the job server, not for a job."""
 
 
 def beam_args(settings: Settings) -> list[str]:

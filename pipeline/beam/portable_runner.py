@@ -13,7 +13,7 @@ class PortableRunner(portable_runner.PortableRunner):
         """Connects to the job server; called by Beam.
 
         Raises:
-            RuntimeError: The job server does not answer.
+            RuntimeError: The job server does not respond.
         """
         # Without a worker pool, the workers are threads of this process.
         unbound_send_queues()
@@ -22,7 +22,7 @@ class PortableRunner(portable_runner.PortableRunner):
         except grpc.FutureTimeoutError as error:
             portable_options = options.view_as(PortableOptions)
             raise RuntimeError(
-                f"beam.job_endpoint: no job server answered at {portable_options.job_endpoint} within "
+                f"beam.job_endpoint: no job server responded at {portable_options.job_endpoint} within "
                 f"{portable_options.job_server_timeout} s; start it, or correct the address."
             ) from error
 

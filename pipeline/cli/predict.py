@@ -78,7 +78,14 @@ def predict(
     failed, 2 invalid usage.
     """
     _refuse_conflicts(url, grpc_address, show=show, as_json=as_json, output=output)
-    inputs = _find_inputs(files, output)
+    from serving.client.inputs import find_inputs
+
+    inputs = find_inputs(files)
+    if inputs.record_files and output is None:
+        raise click.UsageError(
+            f"{inputs.record_files[0]}: a TFRecord contains many images; write the predictions to a file, such as "
+            "--output results.csv."
+        )
     settings = settings_from_options(config, workspace=workspace)
     with quiet_libraries():
         open_client = _client_opener(settings, url, grpc_address, model, model_version)
@@ -109,18 +116,6 @@ def _refuse_conflicts(
         raise click.UsageError("--json prints, and --output writes a CSV file; use one of them.")
     if output is not None and not output.absolute().parent.is_dir():
         raise click.BadParameter(f"{output}: there is no folder {output.parent}.", param_hint="--output")
-
-
-def _find_inputs(files: tuple[str, ...], output: Path | None) -> "Inputs":
-    from serving.client.inputs import find_inputs
-
-    inputs = find_inputs(files)
-    if inputs.record_files and output is None:
-        raise click.UsageError(
-            f"{inputs.record_files[0]}: a TFRecord contains many images; write the predictions to a file, such as "
-            "--output results.csv."
-        )
-    return inputs
 
 
 def _client_opener(

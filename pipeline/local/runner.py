@@ -147,10 +147,6 @@ def _record_end(settings: Settings, run_id: str, outcome: "Outcome") -> None:
 def run_outcome(run: "Run", verdicts: Iterable[Verdict]) -> "Outcome":
     """Returns the outcome of a run that completed without an error.
 
-    Args:
-        run: Its steps, and the version that Pusher pushed in it or earlier.
-        verdicts: The verdicts of its gates.
-
     Returns:
         `refused` if a gate refused the model, or Pusher found that TFX's own InfraValidator did; else `pushed` or
         `unchanged`.

@@ -9,9 +9,9 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, FilePath, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as PydanticSettingsError
 
@@ -78,18 +78,15 @@ class DataSettings(Section):
         description="npz, IDX, image folder or CSV; local, s3://, gs:// or http(s)://; may contain {SPAN}.",
     )
     span: int | None = Field(None, ge=0, description="Span to read if the URI contains {SPAN}; default: the newest.")
-    schema_file: FilePath = Field(PROJECT_ROOT / "data" / "schema.pbtxt", description="The curated schema.")
+    # The path is part of the cache key: a file must always have the same one.
+    schema_file: Annotated[FilePath, AfterValidator(Path.resolve)] = Field(
+        PROJECT_ROOT / "data" / "schema.pbtxt", description="The curated schema."
+    )
     eval_fraction: float = Field(1 / 12, gt=0, lt=1, description="Share of the training images for eval.")
     test_fraction: float = Field(1 / 7, gt=0, lt=1, description="Share for test if the data has no test set.")
     sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use, stratified by digit.")
     num_shards: int = Field(8, ge=1, le=100_000, description="TFRecord files per split.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of splitting, sampling and order.")
-
-    @field_validator("schema_file")
-    @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        # The path is part of the cache key: a file must always have the same one.
-        return path.resolve()
 
 
 class Settings(Section):

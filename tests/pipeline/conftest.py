@@ -1,4 +1,4 @@
-"""A metadata database with records such as TFX writes, and a compiled pipeline, for the tests of what reads them."""
+"""A metadata database with records such as TFX writes, and a compiled pipeline."""
 
 import os
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def add_run(store: MetadataStore) -> AddRun:
 @pytest.fixture(scope="session")
 def compiled_smoke() -> str:
     """The smoke pipeline, compiled for Kubeflow Pipelines: two YAML documents."""
-    # TFX takes seconds, which tests of other things need not wait.
+    # Imported here because TFX takes seconds to load.
     from pipeline.kubeflow.compile.compiler import compile_pipeline
 
     return compile_pipeline(load_settings({"profile": "smoke"}, file=Path(os.devnull)), "kfp")

@@ -36,7 +36,7 @@ Judge = Callable[..., list[Finding]]
 
 
 def answers(labels: np.ndarray, wrong: Iterable[int], confidence: float = 0.99) -> list[np.ndarray]:
-    """Creates probabilities float[n,10] that are right except for the images with the numbers `wrong`."""
+    """Creates probabilities float[n,10] that are correct except for the images with the indices `wrong`."""
     predicted = labels.copy()
     numbers = np.array(list(wrong), dtype=int)
     # The mistakes are spread over all other digits, so that no precision drops much.
@@ -47,7 +47,7 @@ def answers(labels: np.ndarray, wrong: Iterable[int], confidence: float = 0.99) 
 
 
 def of_digit(digit: int, count: int) -> range:
-    """Returns the numbers of the first images of a digit."""
+    """Returns the indices of the first images of a digit."""
     return range(digit * IMAGES_PER_DIGIT, digit * IMAGES_PER_DIGIT + count)
 
 

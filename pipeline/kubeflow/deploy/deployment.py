@@ -59,7 +59,7 @@ def deploy(
     experiment: two would push each model twice.
 
     Args:
-        client: The server.
+        client: Connected to the server.
         compiled: The pipeline.
         arguments: Values of parameters; others keep their defaults.
         experiment: Name of the experiment, which is created if it does not exist.
@@ -121,10 +121,10 @@ def kubeflow_cron(schedule: str) -> str:
     cron = " ".join(["0", *fields] if len(fields) == 5 else fields)
     try:
         if next(_simulate(cron), None) is None:
-            raise CronSimError("Never starts a run")
-        # cronsim accepts more than KFP, which has neither L nor #, and in which Sunday is 0 only.
+            raise CronSimError("it never starts a run")
+        # cronsim accepts more than KFP, which does not support L or #, nor 7 for Sunday.
         if "L" in fields[-3].upper() or re.search(r"[7#]|\dL", fields[-1].upper()):
-            raise CronSimError("Kubeflow Pipelines has no L and no #, and Sunday is 0")
+            raise CronSimError("Kubeflow Pipelines does not support L or #, and Sunday is 0")
     except CronSimError as error:
         raise WrongDeploymentError(
             f"schedule {schedule!r}: {error}; expected minute, hour, day of the month, month and day of the week, such "
@@ -134,7 +134,7 @@ def kubeflow_cron(schedule: str) -> str:
 
 
 def describe_cron(cron: str) -> str:
-    """Returns six fields in words, such as `At 02:00 every day`."""
+    """Describes a six-field schedule in words, such as `At 02:00 every day`."""
     return _simulate(cron).explain()
 
 
@@ -143,7 +143,7 @@ def _simulate(cron: str) -> CronSim:
 
 
 def _check_same_pipeline(client: KubeflowClient, compiled: CompiledPipeline, newest: Mapping[str, Any]) -> None:
-    # With a platform document, the API puts both documents below keys of their own.
+    # With a platform document, the API returns each document under its own key.
     spec = newest.get("pipeline_spec", {})
     steps = set(spec.get("pipeline_spec", spec).get("root", {}).get("dag", {}).get("tasks", {}))
     if steps and not steps & set(compiled.steps):

@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.kubeflow.deploy.client import KubeflowError, KubeflowUnreachableError
-from pipeline.local.display import RunDisplay
+from pipeline.local.display import RunDisplay, StepEnd
 
 _POLL_SECONDS = 5.0
 _MAX_SILENCE_SECONDS = 600.0
 """How long the server may be unreachable: port forwards break, API servers restart."""
-_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+_ENDED: dict[str, StepEnd] = {"SUCCEEDED": "ran", "FAILED": "failed", "CANCELED": "failed", "SKIPPED": "not run"}
+"""KFP's states of a run or step that has ended, and how a step is displayed."""
+_UNKNOWN = "RUNTIME_STATE_UNSPECIFIED"
 
-_StepState = Literal["waiting", "running", "ran", "failed", "not run"]
+_StepState = Literal["waiting", "running"] | StepEnd
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def _show_changes(display: RunDisplay, run: Mapping[str, Any], states: dict[str,
         if state == "waiting" and has_ended:
             state = "not run"
         states[name] = state
-        if state != before and (state == "ran" or state == "failed" or state == "not run"):
+        if state != before and state != "waiting" and state != "running":
             display.step_ended(name, state, seconds)
     running = [name for name, state in states.items() if state == "running"]
     if running and not has_ended:
@@ -82,15 +84,12 @@ def _step_state(name: str, tasks: Mapping[str | None, Mapping[str, Any]]) -> tup
     task, driver = tasks.get(name, {}), tasks.get(f"{name}-driver", {})
     if driver.get("state") == "FAILED":
         return "failed", _seconds(driver)
-    if task.get("state") == "SUCCEEDED":
-        return "ran", _seconds(task)
-    if task.get("state") in ("FAILED", "CANCELED"):
-        return "failed", _seconds(task)
-    if task.get("state") == "SKIPPED":
-        return "not run", 0.0
-    # A step without a state has not begun, or Argo has omitted it.
-    is_running = task.get("state", "RUNTIME_STATE_UNSPECIFIED") != "RUNTIME_STATE_UNSPECIFIED"
-    return ("running" if is_running or driver.get("state") in ("PENDING", "RUNNING") else "waiting"), 0.0
+    state = task.get("state", _UNKNOWN)
+    if state in _ENDED:
+        return _ENDED[state], _seconds(task)
+    # A step without a state has not started, or Argo has omitted it.
+    is_running = state != _UNKNOWN or driver.get("state") in ("PENDING", "RUNNING")
+    return ("running" if is_running else "waiting"), 0.0
 
 
 def _seconds(task: Mapping[str, Any]) -> float:

@@ -43,9 +43,6 @@ Json = dict[str, Any]
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a step.
 
-    Args:
-        argv: Arguments of the command, by default those of the process.
-
     Returns:
         The exit code: 0, or 1 after a last line on stderr that starts with `Error: `.
     """

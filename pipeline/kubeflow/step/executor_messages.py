@@ -19,8 +19,8 @@ from pipeline.kubeflow.step.failure import KubeflowStepError
 Json = dict[str, Any]
 
 NUM_FILES_KEY = "num_files"
-"""Custom property of every output: how many files it had when it was written. The launcher downloads whatever is below
-a URI, even if that is nothing, and does not report deleted files."""
+"""Custom property of every output: its number of files when it was written. The launcher downloads whatever is below a
+URI, even if that is nothing, and does not report deleted files."""
 
 ORIGINAL_URI_KEY = "original_uri"
 """Custom property of every input: its URI before translation, which Pusher records in the provenance."""
@@ -179,7 +179,7 @@ def type_title(artifact: Json) -> str:
 
 
 def _typed(name: str, value: Any, parameter_type: str | None) -> Any:
-    # The launcher converts numbers to floating point, and users may start a run with any value.
+    # The launcher converts numbers to floating point, and users can start a run with any value.
     if parameter_type != "NUMBER_INTEGER":
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):

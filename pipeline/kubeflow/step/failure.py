@@ -1,4 +1,4 @@
-"""Explains why a step failed in one line, the last one in the log of its pod."""
+"""Explains why a step failed, in one line at the end of its pod's log."""
 
 import errno
 import os
@@ -17,19 +17,15 @@ _ADVICE = {
     errno.EPERM: "let the user of the pod read and write there",
 }
 _RECOGNIZED_BY_TEXT = (errno.ENOSPC, errno.EROFS)
-"""TensorFlow and Beam raise errors of their own for these, with the message of the system in their text."""
+"""TensorFlow and Beam wrap these in their own errors, with the system's message in the text."""
 
 
 class KubeflowStepError(ExpectedError):
-    """A step cannot run here; the message names the problem, the place and the fix."""
+    """A step cannot run in this pod; the message names the problem, the place and the fix."""
 
 
 def explain(error: BaseException, step: str) -> tuple[str, bool]:
     """Explains the failure of a step.
-
-    Args:
-        error: The exception that ended the step.
-        step: Its name.
 
     Returns:
         One line, and whether the failure was expected; an unexpected one is a bug and needs its traceback.

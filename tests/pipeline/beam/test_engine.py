@@ -34,7 +34,7 @@ def arguments(**settings: object) -> list[str]:
 
 
 def options(**settings: object) -> PipelineOptions:
-    """As Beam reads them; what Beam does not know, it would ignore."""
+    """As Beam parses them; Beam would ignore unknown options."""
     parsed = PipelineOptions(arguments(**settings))
     known = parsed.get_all_options(retain_unknown_options=False)
     assert parsed.get_all_options(retain_unknown_options=True).keys() == known.keys()

@@ -16,7 +16,7 @@ def test_unreachable_job_server_is_named_and_send_queues_are_unbounded(monkeypat
     pipeline = beam.Pipeline(options=PipelineOptions(options))
     _ = pipeline | beam.Create([1])
     with pytest.raises(
-        RuntimeError, match=rf"^beam\.job_endpoint: no job server answered at localhost:{port} within 1"
+        RuntimeError, match=rf"^beam\.job_endpoint: no job server responded at localhost:{port} within 1"
     ):
         pipeline.run()
     channel = data_plane._GrpcDataChannel()

@@ -12,7 +12,7 @@ MEBIBYTE = 2**20
 
 @pytest.fixture
 def ended_at_once(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The arguments of servers that stop at once."""
+    """The arguments of servers that stop immediately."""
     served: list[Any] = []
 
     async def serve(*arguments: Any) -> None:

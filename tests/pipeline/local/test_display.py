@@ -17,7 +17,7 @@ from pipeline.local.runner import RunResult
 
 PROJECT_ROOT = Path(__file__).parents[3]
 
-# A process of its own: it moves its standard output and error, which pytest has moved already.
+# In a separate process, because pytest has already redirected standard output and error.
 OUTPUT_SCRIPT = """
 import os, sys
 from pathlib import Path

@@ -58,7 +58,7 @@ def test_a_run_is_started(kubeflow: Any, deploy: Deploy, compiled_file: Path) ->
 def test_the_sdk_accepts_the_server_and_finds_the_pipeline(
     kubeflow: Any, deploy: Deploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A server that KFP's own SDK accepts is a fair one for the other tests.
+    # A server that KFP's own SDK accepts is realistic enough for the other tests.
     from kfp.client import Client
 
     monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
@@ -212,9 +212,9 @@ def test_schedules_become_six_fields(schedule: str, cron: str) -> None:
         ("*/0 * * * *", "Bad minute"),
         ("0 2 30 2 *", "Bad day-of-month"),
         ("0 2 31 2,4,JUN ?", "Bad day-of-month"),
-        ("0 2 L * *", "Kubeflow Pipelines has no L and no #, and Sunday is 0"),
-        ("0 2 * * 7", "Kubeflow Pipelines has no L and no #, and Sunday is 0"),
-        ("0 2 * * MON#1", "Kubeflow Pipelines has no L and no #, and Sunday is 0"),
+        ("0 2 L * *", "Kubeflow Pipelines does not support L or #, and Sunday is 0"),
+        ("0 2 * * 7", "Kubeflow Pipelines does not support L or #, and Sunday is 0"),
+        ("0 2 * * MON#1", "Kubeflow Pipelines does not support L or #, and Sunday is 0"),
     ],
 )
 def test_schedules_that_are_wrong_or_never_start(schedule: str, message: str) -> None:
