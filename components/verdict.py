@@ -1,4 +1,4 @@
-"""The decision of a gate and its reasons, in one format for all gates: JSON for programs and a table for people."""
+"""The decision of a gate and its reasons, in one format for all gates: JSON and a human-readable table."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -128,7 +128,7 @@ def make_two_models(model: Path, directory: Path) -> TwoModels:
     The graph stays the same, so both models cost the same.
 
     Args:
-        model: Folder of a SavedModel of which only the last layer has ten outputs.
+        model: Folder of a SavedModel in which only the last layer has ten outputs.
         directory: Where to write the two.
     """
     import tensorflow as tf

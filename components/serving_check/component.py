@@ -22,7 +22,7 @@ from components.verdict_artifact import VerdictArtifact, publish_verdict
 from registry.signatures import INPUTS, NORMALIZE, SERVING_DEFAULT
 
 LOG_FILE = "fresh_process.log"
-"""Output of the fresh process, beside the verdict."""
+"""Output of the separate process, next to the verdict."""
 
 _ADVICE = "Fix what components/trainer/signatures.py exports, or set a wrong limit in section `serving_check`."
 

@@ -128,7 +128,7 @@ def move(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
 
 
 def disturb(images: tf.Tensor, disturbed: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Passes images through all `STAGES`, each of which changes half of those to disturb.
+    """Passes images through all `STAGES`; each stage changes half of the images to disturb.
 
     Args:
         images: float32[n,28,28,1], 0 background to 1 ink.

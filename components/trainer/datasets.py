@@ -45,7 +45,7 @@ def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any])
 def training_batches(
     examples: tf.data.Dataset, hyperparameters: Hyperparameters, num_devices: int = 1
 ) -> tf.data.Dataset:
-    """Shuffles anew for each epoch, batches and augments.
+    """Reshuffles for each epoch, batches and augments.
 
     Args:
         examples: Dataset of (image, label), from `read_examples`.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Starts TF Serving in its container, with the models.config of `digits label` if there is one, otherwise with the one
-# beside this file. TF Serving does not handle SIGTERM (tensorflow/serving#1853), so as the first process of a container
+# next to this file. TF Serving does not handle SIGTERM (tensorflow/serving#1853), so as the first process of a container
 # it would ignore it. This script passes the signal on after DRAIN_SECONDS, when load balancers send no more requests.
 set -euo pipefail
 

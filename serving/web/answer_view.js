@@ -77,7 +77,7 @@ export class AnswerView {
     const [sentence, detail] = describe(answer);
     const isBlank = answer.status === "blank";
     this.#show({ ...answer, digit: isBlank ? "" : answer.digit, sentence, detail });
-    this.#showSeen(pixels, isBlank ? "no ink" : "the ink of your digit, centred");
+    this.#showSeen(pixels, isBlank ? "no ink" : "the ink of your digit, centered");
     this.showVersion(version);
     this.#parts.latency.textContent = `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
     return `${sentence} ${detail}`;

@@ -32,7 +32,7 @@ async function decode(file) {
   try {
     return await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    const name = file.name ? `“${file.name}”` : "What you gave";
+    const name = file.name ? `“${file.name}”` : "This file";
     throw new Problem(`${name} cannot be opened as a picture.`, "Use a PNG or JPEG file, or take a screenshot of it.");
   }
 }
@@ -52,7 +52,7 @@ export function attachPictureSources({ inputs, dropMark, take, refuse }) {
   acceptDrops(dropMark, take, refuse);
   document.addEventListener("paste", (event) => {
     takeFirst(event.clipboardData, take, () =>
-      refuse(new Problem("The clipboard holds no picture.", "Copy one first.")),
+      refuse(new Problem("The clipboard contains no picture.", "Copy one first.")),
     );
   });
 }
@@ -69,7 +69,7 @@ function acceptDrops(dropMark, take, refuse) {
     event.preventDefault();
     mark(false);
     takeFirst(event.dataTransfer, take, () =>
-      refuse(new Problem("What you dropped is no file.", "Save the picture first, then drop its file.")),
+      refuse(new Problem("You did not drop a file.", "Save the picture first, then drop its file.")),
     );
   });
 }

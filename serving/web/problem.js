@@ -11,7 +11,7 @@ export class Problem extends Error {
 const REMEDIES = {
   408: "Try again.",
   413: "Use a smaller picture.",
-  429: "It has more to do than it can. Try again in a moment.",
+  429: "It is overloaded. Try again in a moment.",
   503: "Try again in a moment.",
   504: "It took too long. Try again in a moment.",
 };

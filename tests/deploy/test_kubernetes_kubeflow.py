@@ -1,4 +1,4 @@
-"""deploy/kubernetes beside Kubeflow Pipelines: what the steps of a run need, and TF Serving, agree with each other."""
+"""deploy/kubernetes with Kubeflow Pipelines: the manifests match what the steps and TF Serving need."""
 
 import re
 import shutil

@@ -41,7 +41,7 @@ def edited_run(retrained_run: Any, run_digits: Callable[..., Any], tmp_path_fact
 
 @pytest.fixture(scope="session")
 def shuffled_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real images, of which those for training have the labels of others."""
+    """Real images whose training labels are shuffled."""
     with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
         data: dict[str, Any] = {
             key: arrays[key][:size]

@@ -148,7 +148,7 @@ def test_missing_output_is_a_missing_input(cluster: Cluster, tmp_path: Path) -> 
     [
         ("sys.exit('no')", "exit status 1"),
         ("say_of_made(metadata={'a': None})", "a: unknown/unsupported value type null_value"),
-        ("say_of_made(colour='red')", 'no field named "colour"'),
+        ("say_of_made(color='red')", 'no field named "color"'),
         ("say_of_made(metadata={'a': float('nan')})", "NaN is not JSON"),
         ("say_of_made(uri='minio://mlpipeline/v2/artifacts/tiny/other/made')", "does not have expected bucket prefix"),
         ("say_of_made(uri='/minio/mlpipeline/made')", "does not have expected bucket prefix"),

@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> MetadataStore:
 
 @pytest.fixture
 def add_run(store: MetadataStore) -> AddRun:
-    """Adds a run with one execution per step, of which the last pushes a version if one is given."""
+    """Adds a run with one execution per step; the last one pushes a version if one is given."""
     put_type = {
         name: store.put_context_type(metadata_store_pb2.ContextType(name=name)) for name in ("pipeline_run", "node")
     }

@@ -84,7 +84,7 @@ def serve() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def png() -> bytes:
-    """A grey image of 28x28 pixels."""
+    """A gray image of 28x28 pixels."""
     image = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
     return tf.io.encode_png(image).numpy()
 

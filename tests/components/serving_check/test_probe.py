@@ -39,7 +39,7 @@ def test_every_request_is_answered(probe_here: Probe, good_export: Path, images:
         assert bool(answer.error) == (answer.kind == Kind.MALFORMED)
         assert len(answer.milliseconds) == (0 if answer.error else times)
     by_key = {(answer.signature, answer.kind, answer.name): answer for answer in report.answers}
-    # Python's own check would have said "Cannot feed value of shape".
+    # Python's own check would report "Cannot feed value of shape".
     assert by_key["pixels", Kind.MALFORMED, "27 rows"].error == (
         "InvalidArgumentError: Shape of tensor _arg_pixels_image_0_0 [1,27,28] is not compatible with expected shape "
         "[?,28,28]"

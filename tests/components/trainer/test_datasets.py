@@ -63,7 +63,7 @@ def test_training_sees_every_image_once_per_epoch_in_another_order(file_pattern:
     assert epochs(seed=2) != (first, second)
 
 
-def test_training_images_are_augmented_anew_in_each_epoch(
+def test_training_images_are_augmented_differently_in_each_epoch(
     make_examples: Callable[[int, int], tf.data.Dataset],
 ) -> None:
     batches = training_batches(make_examples(10, 0), Hyperparameters(batch_size=10))

@@ -36,7 +36,7 @@ STORED_AS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 @pytest.fixture
 def upright() -> np.ndarray:
-    """Wider than high, with another grey in each corner."""
+    """Wider than high, with a different gray in each corner."""
     image = np.full((32, 48), 250, dtype=np.uint8)
     image[:16, :24], image[:16, 24:], image[16:, :24] = 0, 80, 160
     return image

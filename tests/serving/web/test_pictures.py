@@ -100,8 +100,8 @@ def test_a_blank_picture(page: Any, choose: Choose) -> None:
     ("give", "sentence"),
     [
         (("drop", "notes.png", base64.b64encode(b"no picture").decode()), "“notes.png” cannot be opened as a picture."),
-        (("drop", "", ""), "What you dropped is no file."),
-        (("paste", "", ""), "The clipboard holds no picture."),
+        (("drop", "", ""), "You did not drop a file."),
+        (("paste", "", ""), "The clipboard contains no picture."),
     ],
     ids=["no picture", "no file", "text"],
 )

@@ -55,7 +55,7 @@ def test_kfp_and_argo_accept_the_names_and_the_kinds_of_steps(compiled_spec: dic
     executors = compiled_spec["deploymentSpec"]["executors"]
     json_format.ParseDict(compiled_spec["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
     for name, task in tasks(compiled_spec).items():
-        # Argo accepts 128 characters, of which KFP needs those of "-driver".
+        # Argo accepts 128 characters; KFP appends "-driver".
         assert re.fullmatch(r"[a-zA-Z][-a-zA-Z0-9]{0,120}", name)
         assert f"{name}-driver" not in tasks(compiled_spec)
         assert task["componentRef"]["name"] not in ("root", "entrypoint")

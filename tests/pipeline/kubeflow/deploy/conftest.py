@@ -194,7 +194,7 @@ def _check_fields(values: Json, model: str) -> None:
 
 @pytest.fixture
 def compiled_file(tmp_path: Path) -> Path:
-    """A compiled pipeline of three steps, the first of which is a gate."""
+    """A compiled pipeline of three steps; the first is a gate."""
     return Path(shutil.copy(Path(__file__).with_name("compiled.yaml"), tmp_path))
 
 
