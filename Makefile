@@ -20,7 +20,7 @@ READY := .venv/.ready-$(notdir $(PYTHON))
 VERSION := $(shell sed -nE 's/^ *version="(.*)",/\1/p' setup.py)
 IMAGE ?= digit-classifier:$(VERSION)
 
-.PHONY: help setup run serve test test-containers test-flink image lint format lock tf-serving-runtime flink clean
+.PHONY: help setup run serve test test-slow test-containers test-flink image lint format lock tf-serving-runtime flink clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target text; do \
@@ -36,6 +36,9 @@ serve: $(READY)  ## Serve the pushed models and the drawing page; options of `di
 
 test: $(READY)  ## Run the tests in parallel; options of pytest: ARGS="tests/pipeline -k settings".
 	@.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+
+test-slow: $(READY)  ## Run the tests that need whole runs of their own: other data, the notebook.
+	@.venv/bin/python -m pytest -m slow --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
 
 test-containers: $(READY)  ## Build the image; run the whole pipeline and each step in it.
 	@.venv/bin/python -m pytest -m containers tests/containers $(ARGS)

@@ -13,6 +13,8 @@ from nbformat.v4 import new_code_cell
 NOTEBOOK = Path(__file__).parents[1] / "digit_classifier.ipynb"
 CELL_TIMEOUT = 600
 
+pytestmark = pytest.mark.slow
+
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]

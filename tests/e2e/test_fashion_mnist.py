@@ -13,9 +13,13 @@ PROJECT_ROOT = Path(__file__).parents[2]
 # Where Debian's package puts the files that the authors publish.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-pytestmark = pytest.mark.skipif(
-    not FASHION_MNIST.is_dir(), reason=f"no Fashion-MNIST in {FASHION_MNIST} (Debian's package dataset-fashion-mnist)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not FASHION_MNIST.is_dir(),
+        reason=f"no Fashion-MNIST in {FASHION_MNIST} (Debian's package dataset-fashion-mnist)",
+    ),
+]
 
 
 def write_idx(file: Path, array: np.ndarray) -> None:
