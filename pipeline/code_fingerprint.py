@@ -13,15 +13,10 @@ import grimp
 
 
 def code_fingerprint(module: str) -> str:
-    """Fingerprints a module and all its direct and indirect imports from its top-level package and `registry`.
+    """Returns the SHA-256, in hex, of the code of a module and of its direct and indirect imports.
 
-    Comments and layout do not count.
-
-    Args:
-        module: Dotted name, such as `components.preprocessing`.
-
-    Returns:
-        Hex SHA-256.
+    Only imports from its top-level package, such as `components`, and from `registry` count; comments and layout do
+    not.
     """
     graph = grimp.build_graph(module.partition(".")[0], "registry", cache_dir=None)
     digest = hashlib.sha256()

@@ -70,10 +70,7 @@ def robustness_bounds(settings: RobustnessSettings) -> dict[str, Bound]:
     accuracy: dict[str, Any] = {"metric": ACCURACY, "slices": tuple(CORRUPTIONS)}
     return {
         "mean_accuracy": Bound(
-            extent="mean of slices",
-            lower=settings.min_mean_accuracy,
-            max_worsening=settings.max_mean_drop,
-            **accuracy,
+            extent="mean of slices", lower=settings.min_mean_accuracy, max_worsening=settings.max_mean_drop, **accuracy
         ),
         "accuracy": Bound(
             extent="each slice", lower=settings.min_accuracy, max_worsening=settings.max_drop, **accuracy

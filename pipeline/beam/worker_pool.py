@@ -44,7 +44,7 @@ class WorkerPool(BeamFnExternalWorkerPoolServicer):
 
 
 def main() -> None:
-    """Serves until the process receives SIGINT or SIGTERM."""
+    """Runs until the process receives SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True, help="Port where Flink or Spark requests workers.")
     port = parser.parse_args().port

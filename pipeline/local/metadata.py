@@ -85,10 +85,7 @@ def open_metadata(file: Path, *, writable: bool = False) -> MetadataStore:
 
 
 def list_runs(file: Path) -> list[Run]:
-    """Returns all runs of all pipelines of a workspace, oldest first.
-
-    Args:
-        file: Its metadata database, which does not exist before the first run.
+    """Returns all runs in the metadata database of a workspace, oldest first; none before the first run.
 
     Raises:
         MetadataError: The file is not a metadata database.
@@ -112,13 +109,9 @@ def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[
 
 
 def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_accuracy: float | None = None) -> None:
-    """Records how a run ended, for `list_runs`; does nothing if no step of the run has started.
+    """Records how a run ended, and the accuracy of its model, 0 to 1, if it was evaluated.
 
-    Args:
-        store: The metadata store, writable.
-        run_id: The run.
-        outcome: How it ended.
-        test_accuracy: Accuracy of its model on the test split, 0 to 1, if a model was evaluated.
+    Does nothing if no step of the run has started.
     """
     context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
     if context is None:

@@ -17,7 +17,7 @@ SERVING_STEPS = ("DataGate", "BaselineModel", "Pusher")
 UNCACHED_STEPS = ("MnistExampleGen", *SERVING_STEPS)
 """Steps that read more than their inputs.
 
-KFP's cache compares parameters, the ids of input artifacts, the command and the image. It cannot notice new data behind
+KFP's cache compares parameters, the ids of input artifacts, the command and the image. It cannot detect new data behind
 the URI of MnistExampleGen, nor a change in the serving folder. TFX's own cache can: there, the fingerprint of the data
 is a parameter, and drivers, which KFP does not call, add that of the baseline.
 """
@@ -184,7 +184,7 @@ def _kubernetes_config(step: str, settings: KubeflowSettings, *, is_staged: bool
 
 
 def _claim(name: str, folder: str) -> dict[str, Any]:
-    # KFP before 2.4 reads `constant`, later versions the parameter. The SDK writes both, too.
+    # KFP before 2.4 reads `constant`, later versions the parameter. The SDK writes both too.
     return {"constant": name, "pvcNameParameter": {"runtimeValue": {"constant": name}}, "mountPath": folder}
 
 

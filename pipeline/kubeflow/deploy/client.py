@@ -26,7 +26,7 @@ _TIMEOUT = (10, 60)
 # The changes: https://github.com/kubeflow/pipelines/pull/11404, /11770 and /11673.
 _OLDEST_VERSION = (2, 5)
 _EQUALS = 1
-"""Filter.Operation of backend/api/v2beta1/filter.proto; the SDK sends the number, too."""
+"""Filter.Operation of backend/api/v2beta1/filter.proto; the SDK sends the number too."""
 _FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline-ui 8080:80"
 
 
@@ -35,7 +35,7 @@ class KubeflowError(ExpectedError):
 
 
 class KubeflowUnreachableError(KubeflowError):
-    """Kubeflow Pipelines does not respond now."""
+    """Kubeflow Pipelines is not responding."""
 
 
 class KubeflowClient:
@@ -46,7 +46,7 @@ class KubeflowClient:
     """
 
     def __init__(self, host: str, read_token: Callable[[], str | None], namespace: str | None) -> None:
-        """Does not connect yet.
+        """Creates a client without connecting.
 
         `SSL_CERT_FILE` is the certificate of a private authority, `KFP_COOKIE` the cookie of a browser session.
 
@@ -56,14 +56,14 @@ class KubeflowClient:
             namespace: Namespace of the user; None on a server with a single user.
 
         Raises:
-            WrongDeploymentError: `KFP_COOKIE` cannot be sent.
+            WrongDeploymentError: `KFP_COOKIE` is not a valid header value.
         """
         self.host = host
         self.namespace = namespace
         self._scope = {} if namespace is None else {"namespace": namespace}
         self._read_token = read_token
         self._session = requests.Session()
-        # No proxy of the environment: most addresses are forwarded ports or inside the cluster.
+        # Ignores proxies from the environment: most addresses are forwarded ports or inside the cluster.
         self._session.trust_env = False
         self._session.verify = os.environ.get("SSL_CERT_FILE") or True
         if cookie := _header_value("KFP_COOKIE", os.environ.get("KFP_COOKIE", "").strip()):
@@ -233,7 +233,7 @@ def token_reader(file: Path | None) -> Callable[[], str | None]:
     """Returns a function that reads the token from a file, which a cluster may renew, or else from `KFP_TOKEN`.
 
     Raises:
-        WrongDeploymentError: The file cannot be read or is empty, or the token cannot be sent.
+        WrongDeploymentError: The file cannot be read or is empty, or the token is not a valid header value.
     """
     if file is None:
         from_environment = _header_value("KFP_TOKEN", os.environ.get("KFP_TOKEN", "").strip()) or None

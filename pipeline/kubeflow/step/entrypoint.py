@@ -153,7 +153,7 @@ def _print_verdicts(local: LocalInput) -> None:
 
 
 def _step_name(executor_input: Json) -> str:
-    # No variable contains it, but the URIs of outputs do: ROOT/PIPELINE/RUN/STEP/UUID/KEY.
+    # No environment variable contains it, but the URIs of outputs do: ROOT/PIPELINE/RUN/STEP/UUID/KEY.
     uri = next(found["artifacts"][0]["uri"] for found in executor_input["outputs"]["artifacts"].values())
     return PurePosixPath(uri).parts[-3]
 
@@ -207,6 +207,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    # Imports create no garbage, but much to search: `run_executor` enables the garbage collector after them.
+    # Imports create many objects but no garbage: `run_executor` enables the garbage collector after them.
     gc.disable()
     sys.exit(main())

@@ -95,7 +95,7 @@ def _access(url: str) -> Iterator[tuple[Any, str]]:
             f"{url}: this image has no driver for it ({error}); build the image with the extra `s3` or `gs`."
         ) from error
     except Exception as error:
-        # Drivers of object stores share no base class of errors.
+        # Drivers of object stores have no common base class for errors.
         raise KubeflowStepError(
             f"{url}: the serving store cannot be used ({type(error).__name__}: {error}); "
             "check the URL and the permissions of the pod's service account."
