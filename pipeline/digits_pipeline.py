@@ -39,7 +39,7 @@ _CODE: Mapping[str, str] = {
     "Trainer": "components.trainer.training",
     "BaselineModel": "components.baseline_model",
     "Evaluator": "components.evaluator.executor",
-    "CorruptedExampleGen": "components.robustness.executor",
+    "CorruptedExampleGen": "components.robustness.component",
     "RobustnessEvaluator": "components.evaluator.executor",
     "ServingCheck": "components.serving_check.component",
     "Pusher": "components.pusher",
@@ -105,7 +105,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             advice="Train longer or on more data. If a bound is wrong, change it in section `evaluation`.",
         )
         corrupted_example_gen = CorruptedExampleGen(
-            example_gen.outputs["examples"],
+            examples=example_gen.outputs["examples"],
             seed=settings.robustness.seed,
             sample_fraction=settings.robustness.sample_fraction,
         )

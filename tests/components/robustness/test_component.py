@@ -1,35 +1,137 @@
+from pathlib import Path
+
+import apache_beam as beam
 import pytest
+import tensorflow as tf
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Examples
 
-from components.robustness.component import CorruptedExampleGen
-from components.robustness.executor import Executor
+from components.robustness.component import CorruptedExampleGen, verify_written
+from components.robustness.corruptions import CORRUPTIONS, Images
+
+SHARD_SIZES = [7, 4]
+
+BEAM_ARGS = ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
+
+Copy = tuple[str, bytes, int]
+"""Corruption, pixels and label."""
 
 
-def make(seed: int = 11, sample_fraction: float = 0.5) -> CorruptedExampleGen:
-    return CorruptedExampleGen(Channel(type=Examples), seed=seed, sample_fraction=sample_fraction)
+@pytest.fixture
+def clean(tmp_path: Path, digits: Images) -> Examples:
+    """Examples with a split test of two files."""
+    directory = tmp_path / "clean" / "Split-test"
+    directory.mkdir(parents=True)
+    start = 0
+    for number, size in enumerate(SHARD_SIZES):
+        path = directory / f"data_tfrecord-{number:05d}-of-00002.gz"
+        write(path, digits[start : start + size], first_label=start)
+        start += size
+    return artifact(tmp_path / "clean", '["test"]')
 
 
-def test_exec_properties_are_all_that_the_cache_may_depend_on() -> None:
-    assert make().exec_properties == {
-        "seed": 11,
-        "sample_fraction": 0.5,
-    }
+def write(path: Path, images: Images, first_label: int) -> None:
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for label, image in enumerate(images, start=first_label):
+            example = tf.train.Example()
+            example.features.feature["image"].int64_list.value.extend(image.ravel().tolist())
+            example.features.feature["label"].int64_list.value.append(label)
+            writer.write(example.SerializeToString())
 
 
-def test_it_makes_examples_out_of_examples() -> None:
-    component = make()
-    assert {key: channel.type for key, channel in component.inputs.items()} == {"examples": Examples}
-    assert {key: channel.type for key, channel in component.outputs.items()} == {"corrupted_examples": Examples}
-    assert component.executor_spec.executor_class is Executor
+def artifact(path: Path, split_names: str = "") -> Examples:
+    examples = Examples()
+    examples.uri = str(path)
+    examples.split_names = split_names
+    return examples
 
 
-@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan")])
-def test_a_share_out_of_range_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match=rf"sample_fraction: expected more than 0 and at most 1, not {fraction}"):
-        make(sample_fraction=fraction)
+def run(clean: Examples, output: Path, **changes: object) -> Examples:
+    corrupted = artifact(output)
+    parameters = {"seed": 0, "sample_fraction": 1.0, **changes}
+    CorruptedExampleGen.test_call(
+        examples=clean, corrupted_examples=corrupted, beam_pipeline=beam.Pipeline(argv=BEAM_ARGS), **parameters
+    )
+    return corrupted
 
 
-def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="seed: expected 0 or more, not -1"):
-        make(seed=-1)
+def copies(output: Path) -> list[Copy]:
+    files = sorted(str(path) for path in (output / "Split-test").iterdir())
+    return [parsed(record) for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator()]
+
+
+def parsed(serialized: bytes) -> Copy:
+    features = tf.train.Example.FromString(serialized).features.feature
+    assert set(features) == {"image", "label", "corruption"}
+    image, label = features["image"].int64_list.value, features["label"].int64_list.value
+    corruption = features["corruption"].bytes_list.value
+    assert (len(image), len(label), len(corruption)) == (784, 1, 1)
+    return corruption[0].decode(), bytes(image), label[0]
+
+
+def test_contract() -> None:
+    step = CorruptedExampleGen(examples=Channel(type=Examples), seed=11, sample_fraction=0.5)
+    assert {key: channel.type for key, channel in step.inputs.items()} == {"examples": Examples}
+    assert {key: channel.type for key, channel in step.outputs.items()} == {"corrupted_examples": Examples}
+    assert step.exec_properties == {"seed": 11, "sample_fraction": 0.5}
+
+
+def test_every_image_is_corrupted_once_in_every_way(clean: Examples, tmp_path: Path, digits: Images) -> None:
+    corrupted = run(clean, tmp_path / "out")
+
+    names = {path.name for path in (tmp_path / "out" / "Split-test").iterdir()}
+    assert names == {f"{name}-0000{number}-of-00002.gz" for name in CORRUPTIONS for number in (0, 1)}
+    found = copies(tmp_path / "out")
+    assert sorted((name, label) for name, _, label in found) == sorted(
+        (name, label) for name in CORRUPTIONS for label in range(11)
+    )
+    assert all(image != digits[label].tobytes() for _, image, label in found)
+    striped = digits[10].copy()
+    striped[:, [*range(7), *range(21, 28)]] ^= 255
+    assert ("stripe", striped.tobytes(), 10) in found
+    assert corrupted.split_names == '["test"]'
+    assert corrupted.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
+
+
+def test_the_seed_determines_the_examples(clean: Examples, tmp_path: Path) -> None:
+    for name, seed in (("first", 0), ("second", 0), ("other", 1)):
+        run(clean, tmp_path / name, seed=seed)
+    first, second, other = (copies(tmp_path / name) for name in ("first", "second", "other"))
+    assert first == second
+    deterministic = {"scale", "brightness", "stripe", "canny_edges"}
+    assert {name for name, *_ in set(first) - set(other)} == set(CORRUPTIONS) - deterministic
+
+
+def test_every_file_is_corrupted_differently(clean: Examples, tmp_path: Path, digits: Images) -> None:
+    for number in (0, 1):
+        path = tmp_path / "clean" / "Split-test" / f"data_tfrecord-{number:05d}-of-00002.gz"
+        write(path, digits[:1], first_label=number)
+    run(clean, tmp_path / "out")
+    images: dict[str, set[bytes]] = {}
+    for name, image, _ in copies(tmp_path / "out"):
+        images.setdefault(name, set()).add(image)
+    assert len(images["fog"]) == len(images["shot_noise"]) == 2
+    assert len(images["stripe"]) == 1
+
+
+def test_a_sample_is_the_first_records_of_each_file_rounded_up(clean: Examples, tmp_path: Path) -> None:
+    run(clean, tmp_path / "out", sample_fraction=0.3)
+    labels = [label for _, _, label in copies(tmp_path / "out")]
+    assert sorted(labels) == sorted([0, 1, 2, 7, 8] * len(CORRUPTIONS))
+
+
+def test_a_file_may_be_empty(clean: Examples, tmp_path: Path, digits: Images) -> None:
+    write(tmp_path / "clean" / "Split-test" / "data_tfrecord-00001-of-00002.gz", digits[:0], first_label=0)
+    run(clean, tmp_path / "out")
+    assert len(copies(tmp_path / "out")) == 7 * len(CORRUPTIONS)
+
+
+def test_lost_and_repeated_work_is_an_error() -> None:
+    written = [(name, number) for number in (0, 1) for name in CORRUPTIONS]
+    verify_written(written, 2)
+    with pytest.raises(RuntimeError, match="'fog' of file 1 was written 2 times, expected once"):
+        verify_written([*written, ("fog", 1)], 2)
+    with pytest.raises(RuntimeError, match="'shot_noise' of file 0 was written 0 times, expected once"):
+        verify_written(written[1:], 2)
+    with pytest.raises(RuntimeError, match="'shot_noise' of file 2 was written 0 times, expected once"):
+        verify_written(written, 3)
