@@ -27,7 +27,7 @@ TF_SERVING_ROOT = "/models"
 """Mount point of the serving folder in deploy/compose.yaml and deploy/kubernetes."""
 
 CONFIG_POLL_SECONDS = 5
-"""Polling interval for the file with which deploy/ starts TF Serving."""
+"""How often TF Serving polls the file in the deployments of deploy/."""
 
 READ_BY_ALL_SECONDS = 2.0 * CONFIG_POLL_SECONDS
 """Time after which every server has read a change of the file."""

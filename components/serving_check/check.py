@@ -1,4 +1,4 @@
-"""Checks an export: its signatures against the contract, then the answers of a fresh process against the limits."""
+"""Checks the signatures of an export against the contract, and the outputs of a fresh process against the limits."""
 
 import logging
 import os
@@ -51,7 +51,7 @@ class Export:
 
 
 def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log_file: Path) -> list[Finding]:
-    """Checks that TF Serving could load an export and that its answers are right.
+    """Checks that TF Serving could load an export and that its outputs are right.
 
     Args:
         model_path: Folder of the SavedModel.
@@ -60,7 +60,7 @@ def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log
         log_file: Where to write the output of the fresh process.
 
     Returns:
-        A finding per check and signature. A refusal leaves out the checks that depend on it, so that each flaw is
+        A finding per check and signature. A refusal skips the checks that depend on it, so that each flaw is
         reported once.
     """
     try:
@@ -84,7 +84,7 @@ def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log
 
 
 def read_export(model_path: str) -> Export:
-    """Reads the description of a SavedModel from its file alone, so that even one that cannot be loaded has it.
+    """Reads the description of a SavedModel without loading it, which works even if it cannot be loaded.
 
     Args:
         model_path: Folder of the SavedModel.
@@ -120,7 +120,7 @@ def check_signatures(signatures: Mapping[str, Signature]) -> list[Finding]:
 
 
 def check_process(report: Report, num_ops: int) -> list[Finding]:
-    """Checks the ops, both loaders and the end of the fresh process, as far as it got.
+    """Checks the ops, both loaders and the exit of the fresh process, up to the point that it reached.
 
     Args:
         report: What the process reported.
@@ -246,7 +246,7 @@ def _check_signature(
     yield _check_size(empty, _rows(outputs, 0), tolerance)
     yield _check_size(huge, _rows(outputs, limits.huge_batch), tolerance)
     yield _check_malformed(signature, of_kind[Kind.MALFORMED])
-    # It repeats the single image: only what malformed requests have changed is a flaw.
+    # The request is the single image again, so only a change after a malformed request is a flaw.
     expected = alone.outputs or _rows(outputs, 1)
     yield _check_equality(Kind.AFTERWARDS, of_kind[Kind.AFTERWARDS], expected, tolerance)
     yield from _check_latency(timed, limits.max_latency_ms)

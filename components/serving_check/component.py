@@ -43,7 +43,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
 ) -> None:
     """Loads the export in a fresh process with the loader of TF Serving, and tests every signature.
 
-    TFX's InfraValidator needs Docker or Kubernetes, does not look into the answers, and sends no malformed requests.
+    TFX's InfraValidator needs Docker or Kubernetes, does not check the outputs, and sends no malformed requests.
 
     A refused export does not fail the step.
 

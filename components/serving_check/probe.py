@@ -2,7 +2,7 @@
 
 `run_probe` starts the process and exchanges files with it in one folder: a plan and images, then a report. The process
 imports only TensorFlow, because other libraries may register ops or hold variables that the export lacks. It writes
-each event at once, so the report shows what it was doing if it is killed.
+each event at once, so the report shows its last activity even if it is killed.
 
     python -m components.serving_check.probe FOLDER
 """
@@ -234,7 +234,7 @@ def _session_ask(session: tf.compat.v1.Session, meta_graph: Any, signature: str)
 
 
 def _probe_python(model_path: str, good_requests: Iterable[Request], report: _ReportWriter) -> None:
-    """Sends the good requests to TensorFlow's loader for Python, whose answers TF Serving has to return."""
+    """Sends the good requests to TensorFlow's loader for Python, whose outputs TF Serving must reproduce."""
     report.write(doing="Python loader", doing_on="")
     try:
         functions = tf.saved_model.load(model_path).signatures

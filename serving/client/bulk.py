@@ -1,7 +1,7 @@
 """Predicts any number of images or records through Beam, into one CSV file; imports Beam.
 
 TFX's BulkInferrer and the RunInference of tfx_bsl 1.21.0 under it fail on a string output with one value per example,
-such as `status` ("'bytes' object has no attribute 'dtype'"), and stop at one wrong record.
+such as `status` ("'bytes' object has no attribute 'dtype'"), and on a single invalid record.
 
 One step reads, predicts and writes a part of the inputs in batches. Only file names pass between steps, so memory
 hardly grows with the number of inputs, and the merged parts are in the order of the inputs.

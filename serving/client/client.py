@@ -10,7 +10,7 @@ from registry.errors import ExpectedError
 from registry.signatures import ANSWER_OUTPUTS, EXAMPLES, NORMALIZE, NORMALIZED_IMAGE_OUTPUT, SERVING_DEFAULT
 
 MAX_BATCH_BYTES = 8 * 1024**2
-"""Far below the limits of servers, and enough that the overhead of a request does not matter."""
+"""Far below the limits of servers, but large enough to make the overhead of a request negligible."""
 
 
 class ClientError(ExpectedError):

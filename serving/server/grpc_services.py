@@ -52,7 +52,7 @@ _logger = logging.getLogger(__name__)
 
 
 def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Turns the errors of a method into gRPC statuses."""
+    """Converts the errors of a method to gRPC statuses."""
 
     @wraps(method)
     async def answer(self: Any, request: Any, context: grpc.aio.ServicerContext) -> Any:
@@ -78,7 +78,7 @@ def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[..., Aw
 def _unimplemented(name: str) -> Callable[..., Awaitable[Any]]:
     @_answering
     async def refuse(self: Any, request: Any) -> None:
-        message = f"This development server has no {name}; it answers Predict, GetModelMetadata and GetModelStatus."
+        message = f"This development server has no {name}; it supports Predict, GetModelMetadata and GetModelStatus."
         raise ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
 
     return refuse
@@ -88,7 +88,7 @@ class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
     """TF Serving's services for predictions and for the status of models.
 
     Args:
-        server: Answers the requests.
+        server: Handles the requests.
         max_request_bytes: Maximum size of a request, and of all its tensors together.
     """
 

@@ -1,4 +1,4 @@
-"""What the parts of the server share: options, limits and errors."""
+"""Options, limits and errors that the modules of the server share."""
 
 import os
 from collections.abc import Mapping

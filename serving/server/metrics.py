@@ -65,7 +65,7 @@ class Metrics:
         )
         self._available = Gauge(
             "digits_serve_version_available",
-            "Whether a version of a model answers requests.",
+            "Whether a version of a model is available.",
             ("model_name", "version"),
             registry=self._registry,
         )
@@ -89,7 +89,7 @@ class Metrics:
             self._examples(model).observe(num_images)
 
     def version_changed(self, model: str, status: ModelVersionStatus) -> None:
-        """Records whether a version answers requests; unloaded versions disappear."""
+        """Records whether a version is available; unloaded versions disappear."""
         version = str(status.version)
         if status.state == ModelVersionStatus.END:
             self._available.remove(model, version)

@@ -1,4 +1,4 @@
-"""Answers the requests of both APIs with the versions in the serving folder."""
+"""Handles the requests of both APIs with the versions in the serving folder."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -77,10 +77,10 @@ _logger = logging.getLogger(__name__)
 
 
 class RestApi:
-    """Answers HTTP requests.
+    """Handles HTTP requests.
 
     Args:
-        server: Answers the requests for models.
+        server: Handles the requests for models.
         options: The limits on size and time of a body.
     """
 

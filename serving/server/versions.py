@@ -1,4 +1,4 @@
-"""Keeps the loaded versions of all models in step with the serving folder."""
+"""Keeps the loaded versions of all models in sync with the serving folder."""
 
 import asyncio
 import logging
@@ -78,13 +78,13 @@ class ServedModel:
         self._retiring: dict[asyncio.Task, ServedVersion] = {}
 
     def find(self, number: int | None) -> ServedVersion:
-        """Returns a version that answers requests.
+        """Returns an available version.
 
         Args:
             number: Version number; None for the newest.
 
         Raises:
-            ServingError: NOT_FOUND if the version does not answer requests.
+            ServingError: NOT_FOUND if the version is not available.
         """
         if number is None and self._available:
             number = max(self._available)
@@ -97,9 +97,9 @@ class ServedModel:
         return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
 
     async def follow(self, wanted: Mapping[int, Path]) -> None:
-        """Loads and unloads versions until the wanted ones are served, as far as they can be loaded.
+        """Loads and unloads versions until all wanted ones that can be loaded are served.
 
-        A version is unloaded only when a wanted one answers requests, as in TF Serving's AvailabilityPreservingPolicy:
+        A version is unloaded only when a wanted one is available, as in TF Serving's AvailabilityPreservingPolicy:
         tensorflow_serving/core/availability_preserving_policy.cc.
 
         Args:
@@ -255,7 +255,7 @@ class ModelWatcher:
 
 
 def not_served(name: str, number: int | None) -> ServingError:
-    """Returns the error for a version that does not answer requests; without a number, for the newest."""
+    """Returns the error for a version that is not available; without a number, for the newest."""
     request = f"Latest({name})" if number is None else f"Specific({name}, {number})"
     return ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request}")
 

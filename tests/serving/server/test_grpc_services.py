@@ -189,7 +189,7 @@ def test_unimplemented_methods(channel: grpc.Channel) -> None:
         with pytest.raises(grpc.RpcError) as raised:
             method(asked, timeout=60)
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "it answers Predict, GetModelMetadata and GetModelStatus" in raised.value.details()
+        assert "it supports Predict, GetModelMetadata and GetModelStatus" in raised.value.details()
 
 
 @pytest.mark.parametrize(
