@@ -10,12 +10,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 from tfx.components.util import examples_utils
-from tfx.dsl.component.experimental.annotations import (
-    BeamComponentParameter,
-    InputArtifact,
-    OutputArtifact,
-    Parameter,
-)
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter, InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.proto.example_gen_pb2 import PayloadFormat
 from tfx.types import artifact_utils
