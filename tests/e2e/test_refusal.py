@@ -97,7 +97,7 @@ def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(
 
     assert failed.exit_code == 1
     (error,) = [line for line in failed.shown.splitlines() if line.startswith("Error: ")]
-    assert re.search(r"mnist\.npz, record 1234 .*: found label 77, expected a class from 0 to 9", error)
+    assert re.search(r"mnist\.npz, y_train, record 1234 .*: found label 77, expected a class from 0 to 9", error)
     assert "Traceback" not in failed.shown
     assert failed.versions == []
     (run,) = list_runs(tmp_path / "workspace" / "metadata.sqlite")
