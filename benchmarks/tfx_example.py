@@ -67,7 +67,7 @@ def _create_pipeline(data: Path, folder: Path) -> "Pipeline":
     from tfx.examples.mnist import mnist_pipeline_native_keras as example
     from tfx.proto import example_gen_pb2
 
-    from pipeline.beam.engine import direct_runner_args
+    from pipeline.beam.options import direct_runner_args
 
     splits = [example_gen_pb2.Input.Split(name=name, pattern=f"{name}/*") for _, name in _SPLITS]
     with mock.patch.multiple(

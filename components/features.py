@@ -15,3 +15,8 @@ TRAIN_SPLIT = "train"
 EVAL_SPLIT = "eval"
 TEST_SPLIT = "test"
 SPLITS = (TRAIN_SPLIT, EVAL_SPLIT, TEST_SPLIT)
+
+# Execution properties of MnistExampleGen and properties of its examples.
+URI_KEY = "uri"
+SPAN_KEY = "span"
+FINGERPRINT_KEY = "fingerprint"

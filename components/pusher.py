@@ -27,8 +27,7 @@ from tfx.types.standard_component_specs import (
 from tfx.utils import io_utils, path_utils
 
 from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
-from components.example_gen.sources.detection import FINGERPRINT_KEY, URI_KEY
-from components.features import TRAIN_SPLIT
+from components.features import FINGERPRINT_KEY, TRAIN_SPLIT, URI_KEY
 from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
 from registry.provenance import (

@@ -17,7 +17,8 @@ from components.example_gen.executor import (
     TEST_FRACTION_KEY,
     Executor,
 )
-from components.example_gen.sources.detection import FINGERPRINT_KEY, SPAN_KEY, URI_KEY, DataVersion
+from components.example_gen.sources.detection import DataVersion
+from components.features import FINGERPRINT_KEY, SPAN_KEY, URI_KEY
 
 
 class MnistExampleGenSpec(ComponentSpec):

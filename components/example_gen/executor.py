@@ -12,14 +12,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto.example_gen_pb2 import PayloadFormat
 from tfx.types import Artifact, artifact_utils
 
-from components.example_gen.sources.detection import (
-    FINGERPRINT_KEY,
-    SPAN_KEY,
-    URI_KEY,
-    DataVersion,
-    find_data,
-    open_source,
-)
+from components.example_gen.sources.detection import DataVersion, find_data, open_source
 from components.example_gen.sources.source import Record
 from components.example_gen.splits import (
     Bounds,
@@ -30,7 +23,7 @@ from components.example_gen.splits import (
     split_bounds,
     split_sizes,
 )
-from components.features import IMAGE_KEY, LABEL_KEY, SPLITS
+from components.features import FINGERPRINT_KEY, IMAGE_KEY, LABEL_KEY, SPAN_KEY, SPLITS, URI_KEY
 
 EXAMPLES_KEY = "examples"
 EVAL_FRACTION_KEY = "eval_fraction"

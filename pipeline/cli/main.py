@@ -5,12 +5,12 @@ from typing import Any
 import click
 
 from pipeline.cli.compile import compile_pipeline
-from pipeline.cli.data import verify_data
 from pipeline.cli.deploy import deploy
 from pipeline.cli.options import errors_to_exit_codes
 from pipeline.cli.predict import predict
 from pipeline.cli.run import run, runs
 from pipeline.cli.serve import serve
+from pipeline.cli.verify_data import verify_data
 from pipeline.cli.versions import label, prune, rollback, versions
 
 

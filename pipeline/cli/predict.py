@@ -197,7 +197,7 @@ def _predict_to_file(
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-    from pipeline.beam.engine import beam_args
+    from pipeline.beam.options import beam_args
 
     with quiet_libraries() as terminal:
         from serving.client.bulk import predict_to_csv

@@ -91,7 +91,7 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
         from tfx.orchestration.local.local_dag_runner import LocalDagRunner
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-        from pipeline.beam.engine import beam_args
+        from pipeline.beam.options import beam_args
         from pipeline.digits_pipeline import create_pipeline
 
     pipeline = create_pipeline(settings, data, beam_args(settings))

@@ -16,7 +16,7 @@ import pytest
 from tests.support.data_steps import run_data_steps
 
 # isort: split
-from pipeline.beam.engine import beam_args
+from pipeline.beam.options import beam_args
 from pipeline.settings.settings import PROJECT_ROOT, Settings, load_settings
 from tests.support.flink_cluster import (
     DISTRIBUTION,

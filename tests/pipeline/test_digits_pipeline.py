@@ -13,7 +13,7 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from components.example_gen.sources.detection import DataVersion
 from pipeline import evaluation
-from pipeline.beam.engine import direct_runner_args
+from pipeline.beam.options import direct_runner_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.settings.settings import PROJECT_ROOT, load_settings
 

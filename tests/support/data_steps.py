@@ -18,7 +18,7 @@ from tfx.types import Artifact
 
 # isort: split
 from components.example_gen.sources.detection import find_data
-from pipeline.beam.engine import beam_args
+from pipeline.beam.options import beam_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.settings.settings import Settings, load_settings, parse_assignments
 

@@ -16,11 +16,6 @@ from components.example_gen.sources.npz import npz_source
 from components.example_gen.sources.source import Source, fingerprint
 from components.example_gen.sources.storage import Entry, decompressed, exists, full_uri, is_folder, list_folder
 
-# Execution properties of MnistExampleGen and properties of its examples.
-URI_KEY = "uri"
-SPAN_KEY = "span"
-FINGERPRINT_KEY = "fingerprint"
-
 _LAYOUTS = (
     "an npz file (mnist.npz), a folder of four IDX files (train-images-idx3-ubyte[.gz] and so on) or one of them, "
     "a folder of class folders 0 to 9 with images, or a CSV file or a folder with train.csv"

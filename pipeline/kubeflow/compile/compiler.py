@@ -10,7 +10,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from components.example_gen.sources.detection import DataVersion
-from pipeline.beam.engine import beam_args
+from pipeline.beam.options import beam_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.kubeflow.compile import spec as kubeflow_spec
 from pipeline.kubeflow.compile.checks import check_settings, check_spec

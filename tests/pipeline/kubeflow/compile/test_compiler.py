@@ -11,7 +11,7 @@ from kfp.compiler import Compiler
 from kfp.components import load_component_from_file
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from pipeline.beam.engine import direct_runner_args
+from pipeline.beam.options import direct_runner_args
 from pipeline.kubeflow.compile.checks import CompileError
 from pipeline.kubeflow.compile.compiler import compile_pipeline
 from pipeline.settings.settings import load_settings, parse_assignments

@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.testing.util import assert_that, equal_to
 from tfx.utils.dependency_utils import make_beam_dependency_flags
 
-from pipeline.beam.engine import beam_args, direct_runner_args
+from pipeline.beam.options import beam_args, direct_runner_args
 from pipeline.settings.settings import SettingsError, load_settings
 
 DATAFLOW = {
