@@ -74,9 +74,8 @@ def serve(
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
         import uvloop
 
+        from serving.server import run
         from serving.server.interface import ServerOptions
-        from serving.server.run import Addresses
-        from serving.server.run import serve as run_server
 
         options = ServerOptions(
             settings.serving_root,
@@ -84,8 +83,8 @@ def serve(
             max_batch_size=max_batch,
             request_timeout_seconds=timeout,
         )
-        addresses = Addresses(host, rest_port, grpc_port)
-        uvloop.run(run_server(options, addresses, settings.name, partial(_print_line, terminal)))
+        addresses = run.Addresses(host, rest_port, grpc_port)
+        uvloop.run(run.serve(options, addresses, settings.name, partial(_print_line, terminal)))
 
 
 def _print_line(terminal: TextIO, line: str) -> None:
