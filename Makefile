@@ -35,10 +35,10 @@ serve: $(READY)  ## Serve the pushed models and the drawing page; options of `di
 	@$(DIGITS) serve $(ARGS)
 
 test: $(READY)  ## Run the tests in parallel; options of pytest: ARGS="tests/pipeline -k settings".
-	@.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
-test-slow: $(READY)  ## Run the tests that need whole runs of their own: other data, the notebook.
-	@.venv/bin/python -m pytest -m slow --numprocesses auto --maxprocesses 4 --no-loadscope-reorder $(ARGS)
+test-slow: $(READY)  ## Run the slow tests: the contract of Kubeflow, other data, the notebook, TF Serving's TensorFlow.
+	@.venv/bin/python -m pytest -m slow --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
 test-containers: $(READY)  ## Build the image; run the whole pipeline and each step in it.
 	@.venv/bin/python -m pytest -m containers tests/containers $(ARGS)

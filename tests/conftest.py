@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
 PROJECT_ROOT = Path(__file__).parents[1]
@@ -41,13 +43,15 @@ Requests = dict[str, Any]
 Answers = dict[str, np.ndarray]
 
 
-SHARED_RUNS = {"tests/e2e": "runs", "tests/serving/web": "runs", "tests/kubeflow": "contract"}
-"""Folders whose tests share whole runs, and the name of what they share."""
+RUNS = ("tests/e2e/test_run.py", "tests/e2e/test_refusal.py")
+"""Modules whose tests share a sequence of runs in one workspace."""
+LONG_SCOPES = (RUNS[0], "tests/kubeflow/test_contract.py", "tests/pipeline/test_evaluation.py")
 
 
 def scope_of(nodeid: str) -> str:
-    """Returns what a test shares with others: whole runs, or the fixtures of its module."""
-    return next((name for folder, name in SHARED_RUNS.items() if nodeid.startswith(folder)), nodeid.partition("::")[0])
+    """Returns the module whose fixtures a test shares."""
+    module = nodeid.partition("::")[0]
+    return RUNS[0] if module in RUNS else module
 
 
 class SharedRunScheduling(LoadScopeScheduling):
@@ -64,7 +68,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedRunSch
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Starts the longest scopes first."""
-    items.sort(key=lambda item: scope_of(item.nodeid) not in SHARED_RUNS.values())
+    items.sort(key=lambda item: scope_of(item.nodeid) not in LONG_SCOPES)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -128,14 +132,16 @@ def run_digits() -> RunDigits:
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("e2e") / "workspace"
-
-
-@pytest.fixture(scope="session")
-def first_run(run_digits: RunDigits, workspace: Path) -> CompletedRun:
-    """A whole run of the smoke profile on real images; what it pushed stays."""
-    return run_digits(workspace)
+def first_run(run_digits: RunDigits, tmp_path_factory: pytest.TempPathFactory) -> CompletedRun:
+    """A whole run of the smoke profile on real images, once for all workers; the pushed version stays."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / "first-run.lock"):
+        saved = folder / "first-run.pickle"
+        if not saved.exists():
+            saved.write_bytes(pickle.dumps(run_digits(folder / "first-run" / "workspace")))
+        return pickle.loads(saved.read_bytes())
 
 
 @pytest.fixture(scope="session")

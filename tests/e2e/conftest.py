@@ -22,7 +22,7 @@ def retrained_run(unchanged_run: Any, run_digits: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def edited_run(retrained_run: Any, run_digits: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def edited_run(first_run: Any, run_digits: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The code is a copy of the project's, with an edited preprocessing_fn."""
     root = tmp_path_factory.mktemp("edited")
     for package in ("components", "pipeline", "registry", "serving"):
@@ -32,7 +32,7 @@ def edited_run(retrained_run: Any, run_digits: Callable[..., Any], tmp_path_fact
     preprocessing.write_text(preprocessing.read_text() + "\nEDITED = True\n")
     data = PROJECT_ROOT / "data"
     return run_digits(
-        retrained_run.workspace,
+        first_run.workspace,
         *("--data", str(data / "mnist.npz"), "--set", f"data.schema_file={data / 'schema.pbtxt'}"),
         *("--set", "trainer.seed=1"),
         root=root,
@@ -54,5 +54,5 @@ def shuffled_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def refused_run(edited_run: Any, run_digits: Callable[..., Any], shuffled_data: Path) -> Any:
-    return run_digits(edited_run.workspace, "--data", str(shuffled_data), "--set", "data.sample_fraction=1.0")
+def refused_run(retrained_run: Any, run_digits: Callable[..., Any], shuffled_data: Path) -> Any:
+    return run_digits(retrained_run.workspace, "--data", str(shuffled_data), "--set", "data.sample_fraction=1.0")

@@ -117,7 +117,8 @@ def test_a_changed_setting_reruns_what_depends_on_it(first_run: Any, retrained_r
     assert change.baseline == pytest.approx(first_run.result["test_accuracy"]), "the first run's model is the baseline"
 
 
-def test_an_edited_step_reruns_with_what_depends_on_it(retrained_run: Any, edited_run: Any) -> None:
+@pytest.mark.slow
+def test_an_edited_step_reruns_with_what_depends_on_it(first_run: Any, edited_run: Any) -> None:
     assert edited_run.exit_code == 0, edited_run.shown
     assert sorted(edited_run.steps_that_ran) == sorted(["Transform", "Trainer", *AFTER_TRAINER])
-    assert edited_run.result["version"] > retrained_run.result["version"]
+    assert edited_run.result["version"] > first_run.result["version"]

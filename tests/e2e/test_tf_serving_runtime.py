@@ -20,9 +20,13 @@ RUNTIME = PROJECT_ROOT / ".tf-serving-runtime" / "bin" / "python"
 RUNTIME_VERSION = "2.20.0"
 NUM_IMAGES = 100
 
-pytestmark = pytest.mark.skipif(
-    not RUNTIME.exists(), reason=f"TensorFlow {RUNTIME_VERSION} is not there; `make tf-serving-runtime` installs it"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not RUNTIME.exists(),
+        reason=f"TensorFlow {RUNTIME_VERSION} is not there; `make tf-serving-runtime` installs it",
+    ),
+]
 
 
 def test_the_environment_has_the_tensorflow_of_tf_serving() -> None:

@@ -20,6 +20,8 @@ from tests.kubeflow.scenarios import GATES, stored_verdict
 PROJECT_ROOT = Path(__file__).parents[2]
 BEFORE_THE_GATE = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def version(

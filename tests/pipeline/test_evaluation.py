@@ -94,6 +94,7 @@ def test_a_model_that_fails_on_one_digit_is_refused_for_that_digit(clean_refusal
     assert refused[0].value == pytest.approx(1 - 36 / IMAGES_PER_DIGIT)
 
 
+@pytest.mark.slow
 def test_too_many_mistakes_are_refused_even_if_every_digit_passes(clean_refusals: Judge) -> None:
     wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 12)]
     refused = named(clean_refusals(wrong))
@@ -116,6 +117,7 @@ def test_a_model_that_is_worse_than_the_baseline_on_one_digit_only_is_refused(cl
     assert ("recall", "digit 4") not in named(refused), "it passes without the baseline"
 
 
+@pytest.mark.slow
 def test_a_model_that_is_worse_than_the_baseline_on_all_digits_is_refused(clean_refusals: Judge) -> None:
     wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 6)]
     refused = {finding.metric: finding for finding in clean_refusals(wrong, baseline_wrong=of_digit(0, 4))}
@@ -125,6 +127,7 @@ def test_a_model_that_is_worse_than_the_baseline_on_all_digits_is_refused(clean_
     assert "accuracy" not in refused
 
 
+@pytest.mark.slow
 def test_models_are_compared_on_the_same_images(clean_refusals: Judge) -> None:
     """With the same number of mistakes on other images, the change is zero but less certain."""
     wrong, others = of_digit(0, 30), of_digit(1, 30)
@@ -153,6 +156,7 @@ def test_a_robust_model_passes(robustness_refusals: Judge) -> None:
     assert robustness_refusals({"fog": 20, "stripe": 25}) == []
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_on_one_corruption_is_refused_for_it(robustness_refusals: Judge) -> None:
     assert named(robustness_refusals({"fog": 60})) == [("accuracy", "fog")]
 

@@ -81,6 +81,7 @@ def test_training_stops_when_eval_no_longer_improves(make_examples: MakeExamples
     assert len(model.history.history["loss"]) < 30
 
 
+@pytest.mark.slow
 def test_several_devices_share_the_work(tmp_path: Path) -> None:
     """Uses two logical CPUs in place of two GPUs; each gets its part of a batch."""
     script = """
