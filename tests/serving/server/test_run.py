@@ -121,6 +121,7 @@ def workspace(tmp_path: Path, tiny_model: Callable[..., Path]) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(workspace: Path) -> None:
     with digits_serve(workspace) as served:
         process, grpc_address, said = served.process, served.address("gRPC"), served.lines
