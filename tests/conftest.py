@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
@@ -148,6 +147,9 @@ def first_run(run_digits: RunDigits, tmp_path_factory: pytest.TempPathFactory) -
 def make_requests() -> Callable[[np.ndarray], Requests]:
     """Puts images, uint8[n,28,28], into the form in which each signature takes them."""
 
+    # Imported here, because pytest-xdist's own process reads this file but runs no test.
+    import tensorflow as tf
+
     def make(images: np.ndarray) -> Requests:
         features = [tf.train.Feature(int64_list=tf.train.Int64List(value=image.ravel())) for image in images]
         return {
@@ -165,6 +167,8 @@ def make_requests() -> Callable[[np.ndarray], Requests]:
 @pytest.fixture(scope="session")
 def eager_answers() -> Callable[[Path, Requests], Answers]:
     """Asks every signature of a SavedModel that answers digits through `tf.saved_model.load`."""
+
+    import tensorflow as tf
 
     def ask(directory: Path, requests: Requests) -> Answers:
         signatures = tf.saved_model.load(str(directory)).signatures

@@ -45,7 +45,7 @@ def test_refuses_a_missing_path(tmp_path: Path) -> None:
     ("content", "found"),
     [
         (b"", f"a file that starts b'', {LAYOUTS}"),
-        (gzip.compress(b"Hello"), f"a file that starts b'Hello', {LAYOUTS}"),
+        (gzip.compress(b"Hello", mtime=0), f"a file that starts b'Hello', {LAYOUTS}"),
         (b"\x1f\x8b broken, " * 9, "corrupt gzip data"),
     ],
 )
