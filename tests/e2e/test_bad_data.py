@@ -27,6 +27,7 @@ def inverted_run(run_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> A
     return run_digits(folder / "workspace", *arguments)
 
 
+@pytest.mark.slow
 def test_bad_data_reaches_no_step_that_learns(inverted_run: Any) -> None:
     assert inverted_run.exit_code == 3, inverted_run.shown
     assert inverted_run.result["outcome"] == "refused"
@@ -38,6 +39,7 @@ def test_bad_data_reaches_no_step_that_learns(inverted_run: Any) -> None:
     assert run.outcome == "refused"
 
 
+@pytest.mark.slow
 def test_a_person_is_told_what_is_wrong_with_the_data(inverted_run: Any) -> None:
     assert re.search(r"^Gates +refused by DataGate; nothing was pushed$", inverted_run.shown, re.MULTILINE)
     for split in ("train", "eval", "test"):

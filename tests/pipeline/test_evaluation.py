@@ -111,6 +111,7 @@ def test_a_model_as_good_as_the_baseline_passes(clean_refusals: Judge) -> None:
     assert clean_refusals([*of_digit(3, 5), *of_digit(8, 2)], baseline_wrong=[*of_digit(3, 2), *of_digit(1, 3)]) == []
 
 
+@pytest.mark.slow
 def test_a_model_that_is_worse_than_the_baseline_on_one_digit_only_is_refused(clean_refusals: Judge) -> None:
     refused = clean_refusals(of_digit(4, 24), baseline_wrong=of_digit(9, 2))
     assert ("change of recall", "digit 4") in named(refused)
