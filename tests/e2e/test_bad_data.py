@@ -50,6 +50,7 @@ def test_a_person_is_told_what_is_wrong_with_the_data(inverted_run: Any) -> None
     assert "Traceback" not in inverted_run.shown
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(
     run_digits: Any, shuffled_data: Path, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_badly_calibrated_model_is_refused(clean_refusals: Judge) -> None:
     assert named(clean_refusals([], confidence=0.9)) == [("expected_calibration_error", "all")]
 
 
+@pytest.mark.slow
 def test_a_model_as_good_as_the_baseline_passes(clean_refusals: Judge) -> None:
     """A few random mistakes do not stop a release."""
     assert clean_refusals([*of_digit(3, 5), *of_digit(8, 2)], baseline_wrong=[*of_digit(3, 2), *of_digit(1, 3)]) == []
@@ -153,6 +154,7 @@ def robustness_refusals(refusals: Judge) -> Judge:
     return judge_robustness
 
 
+@pytest.mark.slow
 def test_a_robust_model_passes(robustness_refusals: Judge) -> None:
     assert robustness_refusals({"fog": 20, "stripe": 25}) == []
 

@@ -115,6 +115,7 @@ def test_the_baseline_is_compared_and_recorded(evaluate: Evaluate, tmp_path: Pat
     assert outputs["blessing"].get_string_custom_property("baseline_model") == baseline.uri
 
 
+@pytest.mark.slow
 def test_an_empty_baseline_is_ignored(evaluate: Evaluate, tmp_path: Path) -> None:
     # Kubeflow does not create its folder.
     baseline = make_artifact(Model, tmp_path / "nothing")

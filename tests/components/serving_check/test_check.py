@@ -453,6 +453,7 @@ def test_an_export_of_the_trainer_passes(
     assert "session-based loader: 4 signatures, median " in caplog.text
 
 
+@pytest.mark.slow
 def test_an_export_that_only_the_python_loader_can_load(
     serving_model: ServingModel, check_afresh: Check, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def test_run_fn_learns_logs_and_exports(
     assert messages(caplog, logging.DEBUG)[:2] == ["epoch 1/3, 10 %", "epoch 1/3, 20 %"]
 
 
+@pytest.mark.slow
 def test_training_learns_and_is_reproducible(make_examples: MakeExamples, tmp_path: Path) -> None:
     hyperparameters = Hyperparameters(epochs=8, batch_size=20, seed=4)
     train, evaluation = make_examples(400, 0), make_examples(100, 1)

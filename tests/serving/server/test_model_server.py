@@ -155,6 +155,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(monkeypatch)
 
 
+@pytest.mark.slow
 async def test_swaps_under_load_fail_no_request_and_mix_no_versions(
     root: Path, serve: Serve, tiny_model: Publish, pixels: np.ndarray
 ) -> None:

@@ -16,6 +16,7 @@ def test_a_drawn_digit_is_recognized(page: Any, drawings: Any, digit: int) -> No
     assert page.text("sentence").endswith(f" {digit}.")
 
 
+@pytest.mark.slow
 def test_digits_of_another_writer_are_recognized(page: Any, drawings: Any) -> None:
     answers = []
     for digit in range(10):

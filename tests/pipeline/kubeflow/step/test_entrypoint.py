@@ -286,6 +286,7 @@ def test_missing_executor_is_named(class_path: str, reason: str, local: LocalInp
         run_executor(class_path, local, {"parameters": PARAMETER_SPEC}, [])
 
 
+@pytest.mark.slow
 def test_whole_step_in_a_process(pod: Path, tmp_path: Path) -> None:
     executor_input = {
         "inputs": {"parameterValues": {"schema_file": "data/schema.pbtxt"}},
