@@ -26,8 +26,8 @@ Publish = Callable[..., Path]
 
 IMAGE = {"signature_name": "pixels", "instances": np.zeros((1, 28, 28)).tolist()}
 MEBIBYTE = 2**20
-"""Memory that the allocators of three libraries may keep for later requests."""
-ALLOWED_GROWTH = 150 * MEBIBYTE
+SMALLEST_LEAK = 60 * MEBIBYTE
+"""Size of the smallest of the large requests."""
 
 
 def start(root: Path, addresses: Addresses) -> None:
@@ -133,19 +133,17 @@ def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(
             with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
                 ask_grpc(grpc_address, np.zeros((32_000, 28, 28), np.float32))
 
-        # Until the allocators have what they need.
-        for _ in range(2):
+        sizes = []
+        for _ in range(6):
             send_large()
-        before = psutil.Process(process.pid).memory_info().rss
-        for _ in range(2):
-            send_large()
-        grown = psutil.Process(process.pid).memory_info().rss - before
+            sizes.append(psutil.Process(process.pid).memory_info().rss)
         assert requests.post(url, json=IMAGE, timeout=60).json()["predictions"][0]["digit"] == 3
         assert ask_grpc(grpc_address, np.zeros((1, 28, 28), np.float32)) == [3]
         assert requests.get(served.address("Metrics"), timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         said += process.communicate(timeout=60)[0].splitlines(keepends=True)
-    assert grown < ALLOWED_GROWTH
+    # A leak grows in every round, the memory that the allocators of three libraries keep only in some.
+    assert np.median(np.diff(sizes)) < SMALLEST_LEAK, sizes
     assert process.returncode == 0, said
     assert said[0] == "This is a development server. For production, use TF Serving: docs/serving.md.\n"
     assert "digits: version 3 is available\n" in said
