@@ -34,7 +34,6 @@ def edited_run(first_run: Any, run_digits: Callable[..., Any], tmp_path_factory:
     return run_digits(
         first_run.workspace,
         *("--data", str(data / "mnist.npz"), "--set", f"data.schema_file={data / 'schema.pbtxt'}"),
-        *("--set", "trainer.seed=1"),
         root=root,
     )
 
