@@ -189,8 +189,8 @@ def _standalone_configuration(folder: Path, rpc_port: int, rest_port: int) -> di
         "io.tmp.dirs": str(folder / "tmp"),
         # All processes share one machine, which may be busy.
         "heartbeat.timeout": 180_000,
-        # When a job ends, Flink may unload Beam's classes before Beam's network threads have ended, which then fail.
-        # Kubernetes would restart a TaskManager that ends because of that.
+        # At the end of a job, Flink may unload classes that Beam's network threads still need. Here, nobody restarts a
+        # TaskManager that ends because of their errors; Kubernetes does.
         "cluster.uncaught-exception-handling": "LOG",
         # Flink's scripts, which the package on PyPI lacks, derive these from other settings.
         "taskmanager.cpu.cores": 1.0,

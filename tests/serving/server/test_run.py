@@ -142,7 +142,7 @@ def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(
         assert requests.get(served.address("Metrics"), timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         said += process.communicate(timeout=60)[0].splitlines(keepends=True)
-    # A leak grows in every round, the memory that the allocators of three libraries keep only in some.
+    # A leak grows in every round; the memory that allocators keep grows only in some.
     assert np.median(np.diff(sizes)) < ALLOWED_GROWTH, sizes
     assert process.returncode == 0, said
     assert said[0] == "This is a development server. For production, use TF Serving: docs/serving.md.\n"
