@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
+from components.evaluator.intervals import Interval, images_needed, paired_interval, share_interval
 from components.verdict import Finding
 
 if TYPE_CHECKING:
@@ -19,8 +20,13 @@ ALL = ""
 ACCURACY = "accuracy"
 EXAMPLE_COUNT = "example_count"
 EXPECTED_CALIBRATION_ERROR = "expected_calibration_error"
+LOG_LOSS = "log_loss"
 PRECISION = "precision"
 RECALL = "recall"
+NUM_LABELED = "num_labeled"
+"""Number of images of a digit."""
+NUM_PREDICTED = "num_predicted"
+"""Number of images that the model classifies as a digit."""
 GAINED = "gained"
 """Number of images that only the candidate classifies correctly."""
 LOST = "lost"
@@ -29,9 +35,9 @@ LOST = "lost"
 Kind = Literal["candidate", "baseline", "change"]
 Extent = Literal["all", "each digit", "each slice", "mean of slices"]
 
-_CONFIDENCE = 0.95
 _KINDS: tuple[Kind, ...] = get_args(Kind)
-_RANGE_0_TO_1 = (EXPECTED_CALIBRATION_ERROR, PRECISION, RECALL)
+_NUM_IMAGES = {ACCURACY: EXAMPLE_COUNT, RECALL: NUM_LABELED, PRECISION: NUM_PREDICTED}
+"""Shares, and the metrics with their numbers of images."""
 
 
 class Bound(BaseModel):
@@ -73,19 +79,18 @@ class Measurement:
     Attributes:
         value: The number; may be NaN.
         interval: Ends of the interval; both are the number itself if its variance is unknown.
+        num_images: For a share, the number of images of which it is a share.
         pairs: For a change of accuracy, the numbers of images gained and lost.
     """
 
     value: float
-    interval: tuple[float, float]
+    interval: Interval
+    num_images: int | None = None
     pairs: tuple[int, int] | None = None
 
 
 def measurements(metrics: "Iterable[MetricsForSlice]") -> dict[Key, Measurement]:
-    """Converts the result of TFMA.
-
-    Keeps TFMA's confidence intervals, except for accuracy and its change. These are shares of independent images, for
-    which other intervals are better for small counts.
+    """Converts the result of TFMA and adds the intervals of accuracy, which is TFMA's own metric.
 
     Args:
         metrics: The result of `tfma.load_metrics`.
@@ -96,15 +101,22 @@ def measurements(metrics: "Iterable[MetricsForSlice]") -> dict[Key, Measurement]
         for pair in of_slice.metric_keys_and_values
         if pair.value.HasField("double_value")
     }
-    for key, accuracy in list(measured.items()):
+    for key, measurement in list(measured.items()):
+        if key.metric not in _NUM_IMAGES:
+            continue
         if key.metric == ACCURACY:
             num_images = int(measured[replace(key, metric=EXAMPLE_COUNT, kind="candidate")].value)
             if key.kind == "change":
                 gained, lost = (int(measured[replace(key, metric=metric)].value) for metric in (GAINED, LOST))
                 interval, pairs = paired_interval(gained, lost, num_images), (gained, lost)
+                measurement = replace(measurement, interval=interval, pairs=pairs)
             else:
-                interval, pairs = share_interval(accuracy.value, num_images), None
-            measured[key] = Measurement(accuracy.value, interval, pairs)
+                interval = share_interval(round(measurement.value * num_images), num_images)
+                measurement = replace(measurement, interval=interval)
+        if key.kind == "candidate":
+            count = measured[replace(key, metric=_NUM_IMAGES[key.metric])]
+            measurement = replace(measurement, num_images=int(count.value))
+        measured[key] = measurement
     return measured
 
 
@@ -136,26 +148,6 @@ def check_bounds(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -
                 yield _finding(f"change of {bound.metric}", name, change, lower, upper, baseline, missing)
 
 
-def share_interval(share: float, num_images: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a share of independent images, 0 to 1, by Wilson's score (1927)."""
-    interval = stats.binomtest(round(share * num_images), num_images).proportion_ci(_CONFIDENCE, method="wilson")
-    return interval.low, interval.high
-
-
-def paired_interval(gained: int, lost: int, num_images: int) -> tuple[float, float]:
-    """Returns the 95 % interval, within -1 to 1, of the change of accuracy between two models on the same images.
-
-    The method is of Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions",
-    Statistics in Medicine 24: half an image is added to each of the four counts, so that the interval has a width even
-    if no image differs.
-    """
-    size, gained_more, lost_more = num_images + 2, gained + 0.5, lost + 0.5
-    change = (gained_more - lost_more) / size
-    deviation = math.sqrt((gained_more + lost_more) / size - change**2) / math.sqrt(size)
-    width = stats.norm.ppf((1 + _CONFIDENCE) / 2) * deviation
-    return change - width, change + width
-
-
 def _key(pair: "MetricsForSlice.MetricKeyAndValue", slice_name: str) -> Key:
     key = pair.key
     digit = key.sub_key.class_id.value if key.HasField("sub_key") and key.sub_key.HasField("class_id") else None
@@ -169,9 +161,6 @@ def _measurement(pair: "MetricsForSlice.MetricKeyAndValue") -> Measurement:
         return Measurement(value, (value, value))
     low = pair.confidence_interval.lower_bound.double_value.value
     high = pair.confidence_interval.upper_bound.double_value.value
-    if pair.key.name in _RANGE_0_TO_1 and not pair.key.is_diff:
-        # TFMA's symmetric intervals may exceed the range.
-        low, high = max(low, 0.0), min(high, 1.0)
     return Measurement(value, (low, high))
 
 
@@ -237,6 +226,9 @@ def _finding(
         reason = "no confidence interval: too few images"
     elif lower is not None and measured.interval[0] < lower:
         reason = f"it may be as low as {measured.interval[0]:.4f}"
+        needed = images_needed(lower)
+        if measured.num_images is not None and needed is not None and measured.num_images < needed:
+            reason = f"too few images: {measured.num_images}; a model without mistakes needs {needed}"
     elif upper is not None and measured.interval[1] > upper:
         reason = f"it may be as high as {measured.interval[1]:.4f}"
     if reason and measured and measured.pairs and any(measured.pairs):

@@ -1,6 +1,12 @@
-"""Metrics that the gate needs and TFMA lacks, as classes that TFMA loads by name."""
+"""Metrics with confidence intervals that the gate needs and TFMA lacks, as classes that TFMA loads by name.
 
-from collections.abc import Iterable, Sequence
+Each measures the candidate, the baseline and the change between them, paired on the same images, from sums over all
+images. The intervals of TFMA come from random partitions of the images, so they differ from run to run.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -9,18 +15,59 @@ import tfx.components  # noqa: F401 (first: it installs what the older TFDV of t
 
 # isort: split
 import tensorflow_model_analysis as tfma
+from google.protobuf.wrappers_pb2 import DoubleValue
 from numpy.typing import NDArray
-from tensorflow_model_analysis.metrics import metric_types, metric_util
-from tensorflow_model_analysis.metrics.metric_types import MetricComputation, MetricKey, StandardMetricInputs
-from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics import (
-    MatrixEntryKey,
-    multi_class_confusion_matrices,
-)
+from tensorflow_model_analysis.metrics import metric_util
+from tensorflow_model_analysis.metrics.metric_types import MetricComputation, MetricKey, StandardMetricInputs, SubKey
+from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import BoundedValue
 from tensorflow_model_analysis.utils import model_util
 
-from components.evaluator.bounds import EXPECTED_CALIBRATION_ERROR, GAINED, LOST, PRECISION, RECALL
+from components.evaluator.bounds import (
+    EXPECTED_CALIBRATION_ERROR,
+    GAINED,
+    LOG_LOSS,
+    LOST,
+    NUM_LABELED,
+    NUM_PREDICTED,
+    PRECISION,
+    RECALL,
+    Key,
+    Kind,
+)
+from components.evaluator.intervals import (
+    Interval,
+    mean_interval,
+    paired_interval,
+    precision_change_interval,
+    share_interval,
+)
 
 _NUM_BINS = 15
+_SMALLEST_PROBABILITY = 1e-7
+"""As Keras's `epsilon`: a wrong prediction with probability 1 has a finite loss."""
+
+Array = NDArray[np.float64]
+Results = dict[Key, float | BoundedValue]
+
+
+class PrecisionAndRecall(tfma.metrics.Metric):
+    """Precision and recall of each class, and their numbers of images.
+
+    A prediction is the most probable class. TFMA's own Precision and Recall ignore a prediction with a probability
+    below one half.
+    """
+
+    def __init__(self, num_classes: int, name: str = "precision_and_recall") -> None:
+        """Sets the number of classes, and a name, which TFMA requires; the values have their own names."""
+        super().__init__(_computations(partial(_ConfusionCombiner, num_classes)), name=name, num_classes=num_classes)
+
+
+class LogLoss(tfma.metrics.Metric):
+    """Mean negative logarithm of the probability of the label, in nats."""
+
+    def __init__(self, name: str = LOG_LOSS) -> None:
+        """Sets a name, which TFMA requires."""
+        super().__init__(_computations(_LogLossCombiner), name=name)
 
 
 class ExpectedCalibrationError(tfma.metrics.Metric):
@@ -31,24 +78,8 @@ class ExpectedCalibrationError(tfma.metrics.Metric):
     """
 
     def __init__(self, name: str = EXPECTED_CALIBRATION_ERROR) -> None:
-        """Sets the name of the value."""
-        super().__init__(metric_util.merge_per_key_computations(_calibration_computations), name=name)
-
-
-class PrecisionAndRecall(tfma.metrics.Metric):
-    """Precision and recall of each class from TFMA's multi-class confusion matrix.
-
-    TFMA's own Precision and Recall binarize each class: with ten classes they take ten times as long as the rest of the
-    evaluation, and they ignore a prediction with a probability below one half.
-    """
-
-    def __init__(self, num_classes: int, name: str = "precision_and_recall") -> None:
-        """Sets the number of classes, and a name, which TFMA requires; the values have their own names."""
-        super().__init__(
-            metric_util.merge_per_key_computations(_precision_and_recall_computations),
-            name=name,
-            num_classes=num_classes,
-        )
+        """Sets a name, which TFMA requires."""
+        super().__init__(_computations(_CalibrationCombiner), name=name)
 
 
 class PairedErrors(tfma.metrics.Metric):
@@ -59,119 +90,175 @@ class PairedErrors(tfma.metrics.Metric):
 
     def __init__(self, name: str = "paired_errors") -> None:
         """Sets a name, which TFMA requires; the values have their own names."""
-        super().__init__(_paired_computations, name=name)
+        super().__init__(_computations(_PairedErrorsCombiner), name=name)
 
 
-def _calibration_computations(
-    name: str, eval_config: tfma.EvalConfig, model_name: str = "", output_name: str = "", **_: Any
-) -> list[MetricComputation]:
-    keys = [MetricKey(name=name, model_name=model_name, output_name=output_name)]
-    combiner = _CalibrationCombiner(keys, eval_config, [model_name])
-    return [MetricComputation(keys=keys, preprocessors=None, combiner=combiner)]
-
-
-def _precision_and_recall_computations(
-    name: str,
-    num_classes: int,
-    eval_config: tfma.EvalConfig,
-    model_name: str = "",
-    output_name: str = "",
-    **_: Any,
-) -> list[MetricComputation]:
-    counting = multi_class_confusion_matrices(
-        thresholds=[0.0], eval_config=eval_config, model_name=model_name, output_name=output_name
-    )
-    matrices_key = counting[-1].keys[-1]
-    keys = {
-        (metric, number): MetricKey(
-            name=metric, model_name=model_name, output_name=output_name, sub_key=metric_types.SubKey(class_id=number)
-        )
-        for metric in (PRECISION, RECALL)
-        for number in range(num_classes)
-    }
-
-    def result(metrics: dict[MetricKey, Any]) -> dict[MetricKey, float]:
-        counts = metrics[matrices_key][0.0]
-        matrix = np.array(
-            [[counts.get(MatrixEntryKey(i, j), 0.0) for j in range(num_classes)] for i in range(num_classes)]
-        )
-        with np.errstate(invalid="ignore"):
-            # NaN for a class without labels or without predictions.
-            shares = {PRECISION: matrix.diagonal() / matrix.sum(axis=0), RECALL: matrix.diagonal() / matrix.sum(axis=1)}
-        return {key: float(shares[metric][number]) for (metric, number), key in keys.items()}
-
-    return [*counting, metric_types.DerivedMetricComputation(keys=list(keys.values()), result=result)]
-
-
-def _paired_computations(
-    eval_config: tfma.EvalConfig, model_names: Sequence[str] = ("",), **_: Any
-) -> list[MetricComputation]:
-    baseline = model_util.get_baseline_model_spec(eval_config)
-    if baseline is None:
-        return []
-    computations = []
-    for model_name in set(model_names) - {baseline.name}:
-        keys = [MetricKey(name=name, model_name=model_name, is_diff=True) for name in (GAINED, LOST)]
-        combiner = _PairedCombiner(keys, eval_config, [model_name, baseline.name])
-        computations.append(MetricComputation(keys=keys, preprocessors=None, combiner=combiner))
-    return computations
-
-
-class _SumCombiner(beam.CombineFn):
-    """Sums an array over all images."""
+class _Combiner(beam.CombineFn):
+    """Sums an array over all images. Without a baseline, the candidate takes its place, and its results are dropped."""
 
     shape: tuple[int, ...]
 
-    def __init__(self, keys: Sequence[MetricKey], eval_config: tfma.EvalConfig, model_names: Sequence[str]) -> None:
-        self._keys = keys
+    def __init__(self, eval_config: tfma.EvalConfig, candidate: str, baseline: str | None) -> None:
         self._eval_config = eval_config
-        self._model_names = model_names
+        self._candidate = candidate
+        self._baseline = baseline
 
-    def create_accumulator(self) -> NDArray[np.float64]:
+    def add(self, sums: Array, label: int, probabilities: Array) -> None:
+        """Adds an image with the probabilities float64[2,classes] of candidate and baseline."""
+        raise NotImplementedError
+
+    def results(self, sums: Array) -> Results:
+        """Returns the values of the candidate and the baseline, and the changes."""
+        raise NotImplementedError
+
+    def create_accumulator(self) -> Array:
         return np.zeros(self.shape)
 
-    def merge_accumulators(self, accumulators: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+    def add_input(self, accumulator: Array, element: StandardMetricInputs) -> Array:
+        label, candidate = self._prediction(element, self._candidate)
+        baseline = candidate if self._baseline is None else self._prediction(element, self._baseline)[1]
+        self.add(accumulator, label, np.stack([candidate, baseline]))
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Array]) -> Array:
         return np.sum(list(accumulators), axis=0)
 
-    def _predictions(self, element: StandardMetricInputs) -> list[tuple[NDArray[np.float64], bool]]:
-        """Returns the probabilities of each model, and whether the most probable class is the label."""
-        predictions = []
-        for model_name in self._model_names:
-            label, probabilities, _ = next(
-                metric_util.to_label_prediction_example_weight(
-                    element, eval_config=self._eval_config, model_name=model_name, flatten=False
-                )
+    def extract_output(self, accumulator: Array) -> dict[MetricKey, float | BoundedValue]:
+        return {
+            MetricKey(
+                key.metric,
+                (self._baseline if key.kind == "baseline" else self._candidate) or "",
+                sub_key=None if key.digit is None else SubKey(class_id=key.digit),
+                is_diff=key.kind == "change",
+            ): value
+            for key, value in self.results(accumulator).items()
+            if self._baseline is not None or key.kind == "candidate"
+        }
+
+    def _prediction(self, element: StandardMetricInputs, model_name: str) -> tuple[int, Array]:
+        label, probabilities, _ = next(
+            metric_util.to_label_prediction_example_weight(
+                element, eval_config=self._eval_config, model_name=model_name, flatten=False
             )
-            predictions.append((probabilities, bool(probabilities.argmax() == label.item())))
-        return predictions
+        )
+        return int(label.item()), probabilities
 
 
-class _CalibrationCombiner(_SumCombiner):
-    """Sums the number of images, their confidence, and the correct predictions, by bin of confidence."""
+class _PairedErrorsCombiner(_Combiner):
+    """Counts images by whether candidate and baseline are right."""
 
-    shape = (3, _NUM_BINS)
+    shape = (2, 2)
 
-    def add_input(self, accumulator: NDArray[np.float64], element: StandardMetricInputs) -> NDArray[np.float64]:
-        [(probabilities, is_right)] = self._predictions(element)
-        confidence = float(probabilities.max())
+    def add(self, sums: Array, label: int, probabilities: Array) -> None:
+        candidate, baseline = (probabilities.argmax(axis=-1) == label).astype(int)
+        sums[candidate, baseline] += 1
+
+    def results(self, sums: Array) -> Results:
+        return {Key(GAINED, kind="change"): float(sums[1, 0]), Key(LOST, kind="change"): float(sums[0, 1])}
+
+
+class _ConfusionCombiner(_Combiner):
+    """Counts images by the predictions of candidate and baseline and by label."""
+
+    def __init__(self, num_classes: int, *models: Any) -> None:
+        super().__init__(*models)
+        self.shape = (num_classes,) * 3
+
+    def add(self, sums: Array, label: int, probabilities: Array) -> None:
+        candidate, baseline = probabilities.argmax(axis=-1)
+        sums[candidate, baseline, label] += 1
+
+    def results(self, sums: Array) -> Results:
+        results: Results = {}
+        matrices: dict[Kind, Array] = {"candidate": sums.sum(axis=1), "baseline": sums.sum(axis=0)}
+        for digit in range(len(sums)):
+            values: dict[tuple[str, Kind], float] = {}
+            for kind, matrix in matrices.items():
+                right, predicted, labeled = matrix[digit, digit], matrix[digit].sum(), matrix[:, digit].sum()
+                results[Key(NUM_PREDICTED, digit=digit, kind=kind)] = float(predicted)
+                results[Key(NUM_LABELED, digit=digit, kind=kind)] = float(labeled)
+                for metric, size in ((PRECISION, predicted), (RECALL, labeled)):
+                    values[metric, kind] = right / size if size else math.nan
+                    share = _bounded(values[metric, kind], share_interval(int(right), int(size)))
+                    results[Key(metric, digit=digit, kind=kind)] = share
+            # By which model predicts this digit: only the candidate, only the baseline, both.
+            both = sums[digit, digit]
+            parts = [sums[digit].sum(axis=0) - both, sums[:, digit].sum(axis=0) - both, both]
+            wrong_and_right = np.array([(part.sum() - part[digit], part[digit]) for part in parts])
+            gained, lost = wrong_and_right[:2, 1]
+            intervals = {
+                RECALL: paired_interval(int(gained), int(lost), int(labeled)),
+                PRECISION: precision_change_interval(wrong_and_right),
+            }
+            for metric, interval in intervals.items():
+                change = values[metric, "candidate"] - values[metric, "baseline"]
+                results[Key(metric, digit=digit, kind="change")] = _bounded(change, interval)
+        return results
+
+
+class _LogLossCombiner(_Combiner):
+    """Sums the products of 1 and the losses of candidate and baseline."""
+
+    shape = (3, 3)
+
+    def add(self, sums: Array, label: int, probabilities: Array) -> None:
+        numbers = [1, *-np.log(np.clip(probabilities[:, label], _SMALLEST_PROBABILITY, 1))]
+        sums += np.outer(numbers, numbers)
+
+    def results(self, sums: Array) -> Results:
+        return _means(LOG_LOSS, sums)
+
+
+class _CalibrationCombiner(_Combiner):
+    """Sums the products of 1 and the gaps of candidate and baseline, by the bins of their confidence.
+
+    The gap of an image is its confidence minus 1 if the prediction is right, else minus 0.
+    """
+
+    shape = (_NUM_BINS, _NUM_BINS, 3, 3)
+
+    def add(self, sums: Array, label: int, probabilities: Array) -> None:
+        confidence = probabilities.max(axis=-1)
+        numbers = [1, *(confidence - (probabilities.argmax(axis=-1) == label))]
         # A confidence of 1 belongs to the last bin.
-        accumulator[:, min(int(confidence * _NUM_BINS), _NUM_BINS - 1)] += (1, confidence, is_right)
-        return accumulator
+        candidate, baseline = np.minimum((confidence * _NUM_BINS).astype(int), _NUM_BINS - 1)
+        sums[candidate, baseline] += np.outer(numbers, numbers)
 
-    def extract_output(self, accumulator: NDArray[np.float64]) -> dict[MetricKey, float]:
-        num_images, confidence, right = accumulator
-        return {self._keys[0]: float(np.abs(confidence - right).sum() / num_images.sum())}
+    def results(self, sums: Array) -> Results:
+        # With the sign of the total gap of its bin, the mean gap is the calibration error.
+        signs = np.ones((_NUM_BINS, _NUM_BINS, 3))
+        signs[..., 1] = np.sign(sums[..., 0, 1].sum(axis=1))[:, np.newaxis]
+        signs[..., 2] = np.sign(sums[..., 0, 2].sum(axis=0))
+        signed = sums * signs[..., np.newaxis] * signs[..., np.newaxis, :]
+        return _means(EXPECTED_CALIBRATION_ERROR, signed.sum(axis=(0, 1)))
 
 
-class _PairedCombiner(_SumCombiner):
-    """Counts the images that only the first or only the second model classifies correctly."""
+def _computations(combiner: Callable[..., _Combiner]) -> Callable[..., list[MetricComputation]]:
+    """Returns what TFMA calls to create a computation for each candidate."""
 
-    shape = (2,)
+    def create(eval_config: tfma.EvalConfig, model_names: Sequence[str] = ("",), **_: Any) -> list[MetricComputation]:
+        spec = model_util.get_baseline_model_spec(eval_config)
+        baseline = spec.name if spec else None
+        return [
+            MetricComputation(keys=[], preprocessors=None, combiner=combiner(eval_config, name, baseline))
+            for name in set(model_names) - {baseline}
+        ]
 
-    def add_input(self, accumulator: NDArray[np.float64], element: StandardMetricInputs) -> NDArray[np.float64]:
-        (_, candidate_right), (_, baseline_right) = self._predictions(element)
-        accumulator += (candidate_right and not baseline_right, baseline_right and not candidate_right)
-        return accumulator
+    return create
 
-    def extract_output(self, accumulator: NDArray[np.float64]) -> dict[MetricKey, float]:
-        return dict(zip(self._keys, map(float, accumulator), strict=True))
+
+def _means(metric: str, sums: Array) -> Results:
+    """Returns means over images from the sums float64[3,3] of the products of 1 and the numbers of both models."""
+    num_images = int(sums[0, 0])
+    results: Results = {}
+    weights: dict[Kind, tuple[int, int, int]] = {"candidate": (0, 1, 0), "baseline": (0, 0, 1), "change": (0, 1, -1)}
+    for kind, weight in weights.items():
+        total, total_of_squares = float(sums[0] @ weight), float(weight @ sums @ weight)
+        interval = mean_interval(total, total_of_squares, num_images)
+        results[Key(metric, kind=kind)] = _bounded(total / num_images, interval)
+    return results
+
+
+def _bounded(value: float, interval: Interval) -> BoundedValue:
+    numbers = zip(("value", "lower_bound", "upper_bound"), (value, *interval), strict=True)
+    return BoundedValue(**{name: DoubleValue(value=number) for name, number in numbers})

@@ -2,9 +2,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from components.evaluator.bounds import (
     Bound,
@@ -12,9 +10,8 @@ from components.evaluator.bounds import (
     Measurement,
     check_bounds,
     measurements,
-    paired_interval,
-    share_interval,
 )
+from components.evaluator.intervals import paired_interval, share_interval
 from components.verdict import Finding
 
 # isort: split
@@ -24,29 +21,6 @@ from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlic
 NAN = float("nan")
 MISSING = "the evaluation has no such metric or slice"
 NOT_COMPARED = "the evaluation has no comparison with the baseline"
-
-
-def test_the_interval_of_a_share_is_wilsons() -> None:
-    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I: 81 of 263.
-    assert share_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    low, high = share_interval(1.0, 100)
-    assert 0.95 < low < 0.97
-    assert high == 1.0
-
-
-def test_the_interval_of_a_change_narrows_with_the_square_root_of_the_number_of_images() -> None:
-    widths = [np.diff(paired_interval(40 * size, 60 * size, 10_000 * size)).item() for size in (1, 100)]
-    assert widths[0] / widths[1] == pytest.approx(10, rel=0.01)
-    low, high = paired_interval(0, 0, 1000)
-    assert low == pytest.approx(-high)
-    assert 0.0005 < high < 0.005, "it has a width even if no image differs"
-
-
-def test_the_interval_of_a_change_covers_the_true_change_in_95_percent_of_cases() -> None:
-    generator = np.random.default_rng(0)
-    outcomes = generator.multinomial(2000, [0.01, 0.02, 0.97], size=2000)
-    covered = sum(low <= -0.01 <= high for low, high in (paired_interval(g, lost, 2000) for g, lost, _ in outcomes))
-    assert binomtest(covered, len(outcomes), 0.95).pvalue > 0.001
 
 
 def add(
@@ -73,33 +47,30 @@ def test_measurements_have_the_key_and_the_interval_of_tfma() -> None:
     fog = MetricsForSlice()
     fog.slice_key.single_slice_keys.add(column="corruption", bytes_value=b"fog")
     add(fog, "recall", 0.5, digit=3, interval=(0.4, 0.6))
+    add(fog, "num_labeled", 90, digit=3)
     add(fog, "recall", 0.4, "baseline", digit=0, interval=(0.3, 0.5))
     add(fog, "recall", 0.1, digit=3, interval=(-0.1, 0.3), is_diff=True)
-    add(fog, "recall", 0.999, digit=4, interval=(0.99, 1.008))
-    add(fog, "expected_calibration_error", 0.001, interval=(-0.001, 0.003))
     add(fog, "log_loss", 0.9, interval=(0.5, 1.3))
     assert measurements([fog]) == {
-        Key("recall", "fog", 3): Measurement(0.5, (0.4, 0.6)),
+        Key("recall", "fog", 3): Measurement(0.5, (0.4, 0.6), num_images=90),
+        Key("num_labeled", "fog", 3): Measurement(90, (90, 90)),
         Key("recall", "fog", 0, "baseline"): Measurement(0.4, (0.3, 0.5)),
         Key("recall", "fog", 3, "change"): Measurement(0.1, (-0.1, 0.3)),
-        # Clipped to the range of a share.
-        Key("recall", "fog", 4): Measurement(0.999, (0.99, 1.0)),
-        Key("expected_calibration_error", "fog"): Measurement(0.001, (0.0, 0.003)),
         Key("log_loss", "fog"): Measurement(0.9, (0.5, 1.3)),
     }
 
 
 def test_the_intervals_of_accuracy_come_from_the_counts() -> None:
     everything = MetricsForSlice()
-    add(everything, "accuracy", 0.9, interval=(0.1, 1.7))
+    add(everything, "accuracy", 0.9)
     add(everything, "accuracy", 0.92, "baseline")
     add(everything, "accuracy", -0.02, is_diff=True)
     add(everything, "example_count", 500)
     add(everything, "gained", 5, is_diff=True)
     add(everything, "lost", 15, is_diff=True)
     measured = measurements([everything])
-    assert measured[Key("accuracy")] == Measurement(0.9, share_interval(0.9, 500))
-    assert measured[Key("accuracy", kind="baseline")].interval == share_interval(0.92, 500)
+    assert measured[Key("accuracy")] == Measurement(0.9, share_interval(450, 500), num_images=500)
+    assert measured[Key("accuracy", kind="baseline")].interval == share_interval(460, 500)
     assert measured[Key("accuracy", kind="change")] == Measurement(-0.02, paired_interval(5, 15, 500), pairs=(5, 15))
 
 
@@ -133,13 +104,25 @@ def test_the_whole_interval_must_meet_the_bound(
     json.dumps(asdict(finding), allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("num_images", "reason"),
+    [
+        (380, "too few images: 380; a model without mistakes needs 381"),
+        (381, "it may be as low as 0.9852"),
+    ],
+)
+def test_a_refusal_for_too_few_images_says_how_many_are_needed(num_images: int, reason: str) -> None:
+    measured = {Key("accuracy"): Measurement(0.997, (0.9852, 1.0), num_images)}
+    assert only(measured, accuracy_bound()).reason == reason
+
+
 def with_baseline(
     change: tuple[float, float], metric: str = "accuracy", pairs: tuple[int, int] | None = None
 ) -> dict[Key, Measurement]:
     return {
         Key(metric): Measurement(0.995, (0.994, 0.996)),
         Key(metric, kind="baseline"): Measurement(0.996, (0.995, 0.997)),
-        Key(metric, kind="change"): Measurement(sum(change) / 2, change, pairs),
+        Key(metric, kind="change"): Measurement(sum(change) / 2, change, pairs=pairs),
     }
 
 

@@ -1,5 +1,6 @@
 """The metrics in TFMA, on synthetic probabilities."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluator.bounds import Key, Measurement, measurements
+from components.evaluator.bounds import Key, Kind, Measurement, measurements
+from components.evaluator.intervals import (
+    Interval,
+    mean_interval,
+    paired_interval,
+    precision_change_interval,
+    share_interval,
+)
 
 # isort: split
 import tfx.components  # noqa: F401 (first: it installs what the older TFDV of the Python 3.11 set needs)
@@ -56,23 +64,76 @@ def test_a_confidence_of_one_counts(measure: Measure) -> None:
     assert measured[Key("expected_calibration_error")].value == pytest.approx(0.5)
 
 
+def check(measured: Measurement, value: float, interval: Interval) -> None:
+    assert measured.value == pytest.approx(value, nan_ok=True)
+    assert measured.interval == pytest.approx(interval, nan_ok=True)
+
+
 def test_precision_and_recall_are_those_of_the_most_probable_class(measure: Measure) -> None:
     # Even if its probability is below one half.
     answers = np.full((5, 3), 0.3)
     answers[np.arange(5), [0, 0, 1, 1, 1]] = 0.4
     measured = measure("PrecisionAndRecall", [0, 1, 1, 1, 0], answers, config='{"num_classes": 3}')
-    shares = {(key.metric, key.digit): each.value for key, each in measured.items()}
-    assert shares == pytest.approx(
-        {
-            ("precision", 0): 1 / 2,
-            ("precision", 1): 2 / 3,
-            ("precision", 2): float("nan"),
-            ("recall", 0): 1 / 2,
-            ("recall", 1): 2 / 3,
-            ("recall", 2): float("nan"),
-        },
-        nan_ok=True,
-    )
+    for metric in ("precision", "recall"):
+        for digit, hits, size in ((0, 1, 2), (1, 2, 3)):
+            check(measured[Key(metric, digit=digit)], hits / size, share_interval(hits, size))
+            assert measured[Key(metric, digit=digit)].num_images == size
+        check(measured[Key(metric, digit=2)], math.nan, (math.nan, math.nan))
+    assert {key.kind for key in measured} == {"candidate"}
+
+
+def test_changes_of_precision_and_recall_are_paired(measure: Measure) -> None:
+    labels = [0, 0, 0, 0, 1, 1, 2]
+    candidate, baseline = np.eye(3)[[0, 0, 0, 1, 1, 0, 2]], np.eye(3)[[0, 0, 1, 1, 1, 1, 2]]
+    measured = measure("PrecisionAndRecall", labels, candidate, baseline, config='{"num_classes": 3}')
+    check(measured[Key("recall", digit=0, kind="baseline")], 2 / 4, share_interval(2, 4))
+    check(measured[Key("recall", digit=0, kind="change")], 1 / 4, paired_interval(1, 0, 4))
+    # Of class 0, the candidate alone predicts one wrong and one right image; both predict two right images.
+    counts = np.array([[1, 1], [0, 0], [0, 2]])
+    check(measured[Key("precision", digit=0, kind="change")], 3 / 4 - 1, precision_change_interval(counts))
+
+
+def check_means(measured: dict[Key, Measurement], metric: str, candidate: np.ndarray, baseline: np.ndarray) -> None:
+    """Compares a metric with the means of numbers of images, and of their differences."""
+    numbers: dict[Kind, np.ndarray] = {"candidate": candidate, "baseline": baseline, "change": candidate - baseline}
+    for kind, each in numbers.items():
+        interval = mean_interval(each.sum(), (each**2).sum(), len(each))
+        check(measured[Key(metric, kind=kind)], each.mean(), interval)
+
+
+@pytest.fixture
+def predictions() -> tuple[np.ndarray, np.ndarray]:
+    """Labels int[n] and probabilities float[2,n,3] of two models that are better than chance."""
+    random = np.random.default_rng(2)
+    labels = random.integers(0, 3, 200)
+    probabilities = random.dirichlet([1, 1, 1], (2, 200)) + 0.5 * np.eye(3)[labels]
+    return labels, probabilities / probabilities.sum(axis=-1, keepdims=True)
+
+
+def test_log_loss_and_its_change_are_means_over_images(
+    measure: Measure, predictions: tuple[np.ndarray, np.ndarray]
+) -> None:
+    labels, models = predictions
+    candidate, baseline = -np.log(models[:, np.arange(len(labels)), labels])
+    check_means(measure("LogLoss", labels.tolist(), *models), "log_loss", candidate, baseline)
+
+
+def test_a_certain_mistake_has_a_finite_loss(measure: Measure) -> None:
+    measured = measure("LogLoss", [0, 1], [[0, 1, 0], [0, 1, 0]])
+    assert measured[Key("log_loss")].value == pytest.approx(-np.log(1e-7) / 2)
+
+
+def test_calibration_error_and_its_change_are_means_over_images(
+    measure: Measure, predictions: tuple[np.ndarray, np.ndarray]
+) -> None:
+    labels, models = predictions
+    signed_gaps = []
+    for model in models:
+        confidence = model.max(axis=1)
+        gaps, bins = confidence - (model.argmax(axis=1) == labels), (confidence * 15).astype(int)
+        signed_gaps.append(gaps * [np.sign(gaps[bins == each].sum()) for each in bins])
+    measured = measure("ExpectedCalibrationError", labels.tolist(), *models)
+    check_means(measured, "expected_calibration_error", *signed_gaps)
 
 
 def test_paired_errors_count_images_that_only_one_model_classifies_correctly(measure: Measure) -> None:
