@@ -30,6 +30,7 @@ from registry.provenance import (
     verify_files,
 )
 from registry.versions import (
+    MAX_NUMBER,
     SAVED_MODEL_FILE,
     Version,
     find_baseline,
@@ -211,7 +212,7 @@ def sole_writer(serving_directory: Path) -> Iterator[None]:
         with FileLock(serving_directory / _LOCK_FILE, timeout=_LOCK_TIMEOUT_SECONDS):
             for prefix in (_PUBLISHING, _REMOVING):
                 for leftover in serving_directory.glob(f"{prefix}*"):
-                    shutil.rmtree(leftover)
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             yield
     except Timeout as error:
         raise PublishingError(
@@ -276,6 +277,11 @@ def _publish(
     # Folders without a model count, because their names are taken.
     taken = [version_number(path.name) or 0 for path in serving_directory.iterdir()]
     number = max(int(time.time()), max(taken, default=0) + 1)
+    if number > MAX_NUMBER:
+        raise PublishingError(
+            f"{serving_directory / str(MAX_NUMBER)}: no version can be newer, because version numbers end there; "
+            "rename or remove this folder."
+        )
     directory = serving_directory / str(number)
     with new_folder(directory) as folder:
         write_files(folder, {path.as_posix(): source / path for path in list_files(source)})

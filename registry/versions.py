@@ -13,7 +13,8 @@ SAVED_MODEL_FILE = "saved_model.pb"
 TRAIN_STATISTICS_FILE = f"{EXTRA_FOLDER}/train_statistics.pb"
 """Statistics of the train split of a version's data; a path in the version's folder."""
 
-_MAX_NUMBER = 2**63 - 1
+MAX_NUMBER = 2**63 - 1
+"""The highest version number; TF Serving reads int64."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,24 @@ def read_version(directory: Path) -> Version:
         model=directory.parent.name,
         number=int(directory.name),
         directory=directory,
-        pushed=datetime.fromtimestamp((directory / SAVED_MODEL_FILE).stat().st_mtime, UTC),
+        pushed=_pushed(directory),
         num_bytes=sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()),
     )
 
 
+def _pushed(directory: Path) -> datetime:
+    # Files have the time of their last copy.
+    copied = datetime.fromtimestamp((directory / SAVED_MODEL_FILE).stat().st_mtime, UTC)
+    with suppress(DamagedVersionError):
+        if provenance := read_provenance(directory):
+            return provenance.published
+    return copied
+
+
 def version_number(name: str) -> int | None:
-    """Returns the version number in a folder's name, or None; TF Serving reads int64 numbers only."""
+    """Returns the version number in a folder's name, or None."""
     number = int(name) if name.isascii() and name.isdecimal() else None
-    return number if number is not None and number <= _MAX_NUMBER else None
+    return number if number is not None and number <= MAX_NUMBER else None
 
 
 def find_baseline(serving_directory: Path, candidate_fingerprint: str) -> Version | None:

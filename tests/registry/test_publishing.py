@@ -207,9 +207,17 @@ def test_a_killed_push_leaves_no_version_and_the_next_push_cleans_up(serving: Pa
     assert list_versions(serving) == [before]
     for name in (".removing-3", ".snapshot", "notes"):
         (serving / name).mkdir()
+    (serving / ".publishing-5").write_text("a plain file")
     after = push(serving, "b")
     assert weights_of(after.directory) == "b"
     assert names(serving) == [".lock", ".snapshot", str(before.number), str(after.number), "notes"]
+
+
+def test_after_the_highest_version_number_a_push_names_the_folder(serving: Path, tmp_path: Path) -> None:
+    (serving / "9223372036854775807").mkdir(parents=True)
+    with pytest.raises(PublishingError, match=r"/9223372036854775807: no version can be newer"):
+        publish(make_model(tmp_path / "model", "a"), serving, {}, ORIGIN)
+    assert names(serving) == [".lock", "9223372036854775807"]
 
 
 def fail_with(error: BaseException) -> Callable[..., None]:

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,14 @@ def test_complete_versions_are_listed_by_number(tmp_path: Path) -> None:
     versions = list_versions(tmp_path)
     assert [(version.number, version.num_bytes) for version in versions] == [(9, 10), (10, 10), (100, 10)]
     assert (versions[0].directory, versions[0].model) == (tmp_path / "9", tmp_path.name)
+
+
+def test_a_version_was_pushed_when_its_provenance_says(tmp_path: Path) -> None:
+    version = publish(make_model(tmp_path / "model", "a"), tmp_path / "serving", {}, Origin())
+    os.utime(version.directory / "saved_model.pb", (0, 0))
+    assert read_version(version.directory).pushed == version.pushed > datetime(2020, 1, 1, tzinfo=UTC)
+    (version.directory / PROVENANCE_FILE).unlink()
+    assert read_version(version.directory).pushed == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def test_without_versions_nothing_is_found_and_other_models_are_named(tmp_path: Path) -> None:
