@@ -1,7 +1,12 @@
 """The `digits` commands that run the pipeline on this machine and list its runs."""
 
 import logging
+import os
+import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -91,7 +96,8 @@ def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
     from pipeline.local.runner import run_pipeline
 
     log_file = settings.log_directory / f"run-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
-    with library_output_to(log_file, terminal) as outer:
+    _stop_like_ctrl_c()
+    with library_output_to(log_file, terminal) as outer, _temporary_files_removed():
         console = Console(file=outer, highlight=False, markup=False)
         console.print(f"{settings.name}: {settings.data.uri}, profile {settings.profile}", soft_wrap=True, style="bold")
         display = RunDisplay(console)
@@ -106,6 +112,27 @@ def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
         finally:
             display.stop()
             console.print(f"Log            {log_file}", soft_wrap=True)
+
+
+def _stop_like_ctrl_c() -> None:
+    """Makes a run that is asked to end, or whose terminal is closed, stop as with Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` ignores SIGHUP.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+
+
+@contextmanager
+def _temporary_files_removed() -> Iterator[None]:
+    """Removes the temporary files that TFX and Beam leave behind."""
+    before = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(prefix="digits-", ignore_cleanup_errors=True) as folder:
+        # Processes that a step starts read the variable.
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            os.environ["TMPDIR"] = tempfile.tempdir = before
 
 
 def _run_values(run: "Run") -> dict[str, Any]:

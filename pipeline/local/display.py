@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -77,8 +78,9 @@ class RunDisplay:
         self._print(f"Gates          passed: {gates}{unchanged}", style="green")
         self._print(f"Model          {result.pushed_to}")
         if result.served_version != result.run.version:
+            cause = "because of a rollback" if result.rolled_back else "which is newer"
             self._print(
-                f"Served         version {result.served_version}, because of a rollback; "
+                f"Served         version {result.served_version}, {cause}; "
                 f"`digits rollback {result.run.version}` would serve this model again"
             )
 
@@ -101,6 +103,28 @@ class RunDisplay:
         self._console.print(Text(text, style=style), soft_wrap=True)
 
 
+class _Terminal(TextIOWrapper):
+    """Goes quiet when its pipe is closed or its disk is full, because that is no reason to end a run."""
+
+    def write(self, text: str) -> int:
+        with self._quiet_on_error():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._quiet_on_error():
+            super().flush()
+
+    @contextmanager
+    def _quiet_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+
+
 @contextmanager
 def library_output_to(file: Path, terminal: TextIO) -> Iterator[TextIO]:
     """Redirects all output to stdout and stderr, from Python and C++ libraries, to a file.
@@ -110,14 +134,14 @@ def library_output_to(file: Path, terminal: TextIO) -> Iterator[TextIO]:
         terminal: `sys.stdout` or `sys.stderr`.
 
     Yields:
-        A stream to where `terminal` wrote before.
+        A stream to where `terminal` wrote before; it drops what cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     streams = (sys.stdout, sys.stderr)
     for stream in streams:
         stream.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    with open(file, "ab", buffering=0) as log, os.fdopen(os.dup(terminal.fileno()), "w") as outer:
+    with open(file, "ab", buffering=0) as log, _Terminal(os.fdopen(os.dup(terminal.fileno()), "wb")) as outer:
         try:
             for descriptor in (1, 2):
                 os.dup2(log.fileno(), descriptor)

@@ -1,15 +1,22 @@
 """Reads runs from ML Metadata without loading TFX, and records how they ended."""
 
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from textwrap import shorten
 from typing import Literal, cast
 
+from ml_metadata.errors import StatusError
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from registry.errors import ExpectedError
+from registry.provenance import list_files
 
 StepState = Literal["ran", "cached", "failed", "running"]
 Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped", "unfinished"]
@@ -18,6 +25,8 @@ _RUN_CONTEXT_TYPE = "pipeline_run"
 _STEP_CONTEXT_TYPE = "node"
 _ACCURACY_PROPERTY = "test_accuracy"
 _OUTCOME_PROPERTY = "outcome"
+_FILES_PROPERTY = "files"
+"""JSON of the size, modification time and SHA-256 of each file, by artifact ID and path in its folder."""
 
 _STEP_STATES: dict[int, StepState] = {
     metadata_store_pb2.Execution.COMPLETE: "ran",
@@ -65,19 +74,46 @@ class Run:
     version: int | None
 
 
-def open_metadata(file: Path, *, writable: bool = False) -> MetadataStore:
+@contextmanager
+def open_metadata(file: Path, *, writable: bool = False) -> Iterator[MetadataStore]:
     """Opens the metadata database of a workspace, an existing SQLite file.
 
     Raises:
-        MetadataError: The file is not a metadata database.
+        MetadataError: The file is not a metadata database, or is damaged.
     """
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(file)
     source = metadata_store_pb2.SqliteMetadataSourceConfig
     config.sqlite.connection_mode = source.READWRITE if writable else source.READONLY
+    with _explain_damage(file):
+        yield MetadataStore(config)
+
+
+def has_records(file: Path) -> bool:
+    """Returns whether the metadata database of a workspace has any records; `file` need not exist.
+
+    First undoes a write that a crash has interrupted, as SQLite does for a connection that may write. ML Metadata fails
+    to read such a file.
+
+    Raises:
+        MetadataError: The file is not a metadata database, or is damaged.
+    """
+    if not file.exists():
+        return False
+    with _explain_damage(file), closing(sqlite3.connect(file)) as connection:
+        [[problem]] = connection.execute("PRAGMA quick_check(1)")
+        if problem != "ok":
+            raise sqlite3.DatabaseError(problem)
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name = 'Execution'")]
+        return bool(tables) and bool(list(connection.execute("SELECT id FROM Execution LIMIT 1")))
+
+
+@contextmanager
+def _explain_damage(file: Path) -> Iterator[None]:
     try:
-        return MetadataStore(config)
-    except RuntimeError as error:
+        yield
+    # Damaged content may be of any type.
+    except (RuntimeError, StatusError, sqlite3.Error, ValueError, StopIteration) as error:
         raise MetadataError(
             f"{file}: cannot be read as a metadata database ({shorten(str(error), 80)}); "
             "if it is damaged, move it away and run again."
@@ -88,13 +124,13 @@ def list_runs(file: Path) -> list[Run]:
     """Returns all runs in the metadata database of a workspace, oldest first; none before the first run.
 
     Raises:
-        MetadataError: The file is not a metadata database.
+        MetadataError: The file is not a metadata database, or is damaged.
     """
-    if not file.exists():
+    if not has_records(file):
         return []
-    store = open_metadata(file)
-    contexts = sorted(store.get_contexts_by_type(_RUN_CONTEXT_TYPE), key=lambda context: context.id)
-    return [_run(store, context) for context in contexts]
+    with open_metadata(file) as store:
+        contexts = sorted(store.get_contexts_by_type(_RUN_CONTEXT_TYPE), key=lambda context: context.id)
+        return [_run(store, context) for context in contexts]
 
 
 def read_run(store: MetadataStore, run_id: str) -> Run:
@@ -109,7 +145,7 @@ def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[
 
 
 def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_accuracy: float | None = None) -> None:
-    """Records how a run ended, and the accuracy of its model, 0 to 1, if it was evaluated.
+    """Records how a run ended, the accuracy of its model, 0 to 1, if it was evaluated, and the files that it wrote.
 
     Does nothing if no step of the run has started.
     """
@@ -117,9 +153,70 @@ def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_acc
     if context is None:
         return
     context.custom_properties[_OUTCOME_PROPERTY].string_value = outcome
+    # Properties of artifacts are part of TFX's cache keys.
+    context.custom_properties[_FILES_PROPERTY].string_value = json.dumps(_new_files(store, context))
     if test_accuracy is not None:
         context.custom_properties[_ACCURACY_PROPERTY].double_value = test_accuracy
     store.put_contexts([context])
+
+
+def drop_damaged_artifacts(store: MetadataStore) -> list[Path]:
+    """Marks artifacts as deleted if a file is missing or has changed, so that TFX's cache does not use them.
+
+    Returns:
+        One missing or changed file of each of these artifacts.
+    """
+    recorded = _recorded_files(store)
+    damaged, paths = [], []
+    for artifact in store.get_artifacts_by_id(list(recorded)):
+        if artifact.state != metadata_store_pb2.Artifact.DELETED:
+            files = {Path(artifact.uri, path): expected for path, expected in recorded[artifact.id].items()}
+            changed = [path for path, expected in files.items() if not _is_unchanged(path, expected)]
+            if changed:
+                artifact.state = metadata_store_pb2.Artifact.DELETED
+                damaged.append(artifact)
+                paths.append(changed[0])
+    store.put_artifacts(damaged)
+    return paths
+
+
+def _recorded_files(store: MetadataStore) -> dict[int, dict[str, list[int | str]]]:
+    """Returns a description of the files of all artifacts, by artifact ID and path in its folder."""
+    recorded: dict[int, dict[str, list[int | str]]] = {}
+    for context in store.get_contexts_by_type(_RUN_CONTEXT_TYPE):
+        if _FILES_PROPERTY in context.custom_properties:
+            files = json.loads(context.custom_properties[_FILES_PROPERTY].string_value)
+            recorded |= {int(artifact): described for artifact, described in files.items()}
+    return recorded
+
+
+def _new_files(store: MetadataStore, context: metadata_store_pb2.Context) -> dict[int, dict[str, list[int | str]]]:
+    known = _recorded_files(store)
+    folders = {
+        artifact.id: Path(artifact.uri)
+        for artifact in store.get_artifacts_by_context(context.id)
+        # A pushed model is verified where it is served.
+        if artifact.id not in known and artifact.type != "PushedModel"
+    }
+    return {
+        artifact: {path.as_posix(): _describe(folder / path) for path in list_files(folder)}
+        for artifact, folder in folders.items()
+        if folder.exists()
+    }
+
+
+def _describe(file: Path) -> list[int | str]:
+    status = file.stat()
+    with file.open("rb") as content:
+        return [status.st_size, status.st_mtime_ns, hashlib.file_digest(content, "sha256").hexdigest()]
+
+
+def _is_unchanged(file: Path, expected: list[int | str]) -> bool:
+    if not file.exists():
+        return False
+    status = file.stat()
+    # As in Git, a file with the same size and time is not read.
+    return [status.st_size, status.st_mtime_ns] == expected[:2] or _describe(file)[::2] == expected[::2]
 
 
 def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:

@@ -4,8 +4,9 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from filelock import FileLock, Timeout
 from components.verdict import Verdict, read_verdict
 from pipeline.settings.settings import Settings
 from registry.errors import ExpectedError
-from registry.versions import list_versions
+from registry.provenance import DamagedVersionError, read_provenance
+from registry.versions import Version, list_versions
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _STEP_LOGGER = "components"
 _DATA_ERROR = re.compile(r"DataError: (.+)")
+_RESOLUTION_ERRORS = ("[%s] Input resolution error: %s", "[%s] Dynamic exec property resolution error: %s")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
 
 
@@ -43,13 +46,15 @@ class RunResult:
         run: The run as recorded in ML Metadata, with its outcome.
         verdicts: The verdicts of the gates, in execution order, by the folder that each was written to.
         pushed_to: Version directory of the model; None if a gate refused it.
-        served_version: The version that a server loads now; differs from that of the run after a rollback.
+        served_version: The version that a server loads now.
+        rolled_back: Whether `served_version` is the result of a rollback.
     """
 
     run: "Run"
     verdicts: Mapping[Path, Verdict]
     pushed_to: Path | None
     served_version: int | None
+    rolled_back: bool = False
 
     @property
     def digit_accuracy(self) -> dict[str, float]:
@@ -84,6 +89,7 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
     from components.example_gen.sources.detection import find_data
 
     observer = StepObserver(display)
+    _check_workspace(settings, display)
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
@@ -108,7 +114,23 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
                     f"Stopped in {observer.current_step}; run again to continue from there."
                 ) from error
             raise explain_failure(error, observer.current_step) from error
-    return _result(settings, _run_id(compiled))
+    return _result(settings, _run_id(compiled), observer.failures)
+
+
+def _check_workspace(settings: Settings, display: "RunDisplay") -> None:
+    """Keeps TFX from reusing damaged artifacts, or the folders of artifacts of which the database has no records."""
+    from pipeline.local.metadata import drop_damaged_artifacts, has_records, open_metadata
+
+    if has_records(settings.metadata_file):
+        with open_metadata(settings.metadata_file, writable=True) as store:
+            for path in drop_damaged_artifacts(store):
+                display.progressed(f"{path} is missing or has changed; its step runs again", transient=False)
+    elif settings.pipeline_root.exists():
+        old = settings.pipeline_root.with_name(f"{settings.pipeline_root.name}-{datetime.now():%Y%m%d-%H%M%S}")
+        settings.pipeline_root.rename(old)
+        display.progressed(
+            f"{settings.metadata_file.name} has no record of the old artifacts; moved to {old}", transient=False
+        )
 
 
 def _run_id(compiled: "CompiledPipeline") -> str:
@@ -116,32 +138,47 @@ def _run_id(compiled: "CompiledPipeline") -> str:
     return compiled.runtime_spec.pipeline_run_id.field_value.string_value
 
 
-def _result(settings: Settings, run_id: str) -> RunResult:
+def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> RunResult:
     from pipeline.local.metadata import artifact_folders, open_metadata, read_run, record_outcome
 
-    store = open_metadata(settings.metadata_file, writable=True)
-    run = read_run(store, run_id)
+    with open_metadata(settings.metadata_file) as store:
+        run = read_run(store, run_id)
+        folders = artifact_folders(store, run_id, "digits.Verdict")
+    if failed := [step.name for step in run.steps if step.state == "failed"]:
+        _record_end(settings, run_id, "failed")
+        raise StepFailedError(f"{failed[0]} failed: {failures.get(failed[0], 'see the log')}")
     steps = [step.name for step in run.steps]
-    found = {Path(folder): read_verdict(folder) for folder in artifact_folders(store, run_id, "digits.Verdict")}
+    found = {Path(folder): read_verdict(folder) for folder in folders}
     verdicts = dict(sorted(found.items(), key=lambda item: steps.index(item[1].gate)))
     accuracy = _evaluated(verdicts.values(), "accuracy").get("all")
     run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy)
-    record_outcome(store, run_id, run.outcome, accuracy)
+    with open_metadata(settings.metadata_file, writable=True) as store:
+        record_outcome(store, run_id, run.outcome, accuracy)
     versions = list_versions(settings.serving_directory)
     return RunResult(
         run,
         verdicts,
         pushed_to=settings.serving_directory / str(run.version) if run.version else None,
         served_version=versions[-1].number if versions else None,
+        rolled_back=bool(versions) and _is_rollback(versions[-1]),
     )
 
 
+def _is_rollback(version: Version) -> bool:
+    with suppress(DamagedVersionError):
+        provenance = read_provenance(version.directory)
+        return provenance is not None and provenance.rolled_back_to is not None
+    return False
+
+
 def _record_end(settings: Settings, run_id: str, outcome: "Outcome") -> None:
-    from pipeline.local.metadata import open_metadata, record_outcome
+    from pipeline.local.metadata import MetadataError, open_metadata, record_outcome
 
     # The first step creates the database.
     if settings.metadata_file.exists():
-        record_outcome(open_metadata(settings.metadata_file, writable=True), run_id, outcome)
+        # The reason why the run has ended is more important.
+        with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
+            record_outcome(store, run_id, outcome)
 
 
 def run_outcome(run: "Run", verdicts: Iterable[Verdict]) -> "Outcome":
@@ -197,9 +234,10 @@ class StepObserver(logging.Handler):
         super().__init__()
         self._display = display
         self._started = 0.0
-        self._cached = False
-        self._skipped = False
+        self._state: StepEnd = "ran"
         self.current_step: str | None = None
+        self.failures: dict[str, str] = {}
+        """Why steps failed whose inputs TFX could not resolve; it logs the reason and goes on."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -232,17 +270,19 @@ class StepObserver(logging.Handler):
         elif record.msg == "Component %s is running." and isinstance(record.args, tuple):
             self._start(str(record.args[0]))
         elif record.msg == "A cached execution %d is used.":
-            self._cached = True
+            self._state = "cached"
         elif record.msg == "Skipping execution for %s":
-            self._skipped = True
-        elif record.msg == "Component %s is finished." and not self._skipped:
+            self._state = "not run"
+        elif record.msg in _RESOLUTION_ERRORS and isinstance(record.args, tuple):
+            self._state = "failed"
+            self.failures[str(record.args[0])] = str(record.args[1])
+        elif record.msg == "Component %s is finished.":
             self._finish()
 
     def _start(self, name: str) -> None:
-        self.current_step, self._cached, self._skipped, self._started = name, False, False, time.monotonic()
+        self.current_step, self._state, self._started = name, "ran", time.monotonic()
         self._display.step_started(name)
 
     def _finish(self) -> None:
         name, self.current_step = self.current_step, None
-        state: StepEnd = "cached" if self._cached else "ran"
-        self._display.step_ended(str(name), state, time.monotonic() - self._started)
+        self._display.step_ended(str(name), self._state, time.monotonic() - self._started)

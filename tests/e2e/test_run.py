@@ -108,6 +108,18 @@ def test_an_unchanged_run_does_nothing_and_says_so(first_run: Any, unchanged_run
     assert re.search(r"^= Trainer +cached$", unchanged_run.shown, re.MULTILINE)
 
 
+@pytest.mark.slow
+def test_a_missing_shard_is_made_again(first_run: Any, run_digits: Callable[..., Any]) -> None:
+    shards = (first_run.workspace / "pipeline_root" / "MnistExampleGen").glob("examples/*/Split-test/*.gz")
+    lost = max(shards, key=lambda path: int(path.parents[1].name))
+    lost.unlink()
+    run = run_digits(first_run.workspace)
+    assert run.exit_code == 0, run.shown
+    assert f"{lost} is missing or has changed; its step runs again" in run.shown
+    assert {"MnistExampleGen", "StatisticsGen", "Evaluator"} <= set(run.steps_that_ran)
+    assert "ImportSchemaGen" not in run.steps_that_ran
+
+
 def test_a_changed_setting_reruns_what_depends_on_it(first_run: Any, retrained_run: Any) -> None:
     assert retrained_run.exit_code == 0, retrained_run.shown
     assert sorted(retrained_run.steps_that_ran) == sorted(["Trainer", *AFTER_TRAINER])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 from rich.console import Console
@@ -68,6 +69,31 @@ def test_library_output_goes_to_the_file_and_comes_back(tmp_path: Path, terminal
         expected += ["shown"] if name == terminal else []
         expected += ["failed"] if (name, end) == ("stdout", "fails") else []
         assert sorted(text.splitlines()) == sorted(expected)
+
+
+@pytest.mark.parametrize("target", ["closed pipe", "/dev/full"])
+def test_a_terminal_that_cannot_be_written_to_goes_quiet(tmp_path: Path, target: str) -> None:
+    script = """
+import sys
+from pathlib import Path
+from pipeline.local.display import library_output_to
+with library_output_to(Path(sys.argv[1]), sys.stdout) as outer:
+    for number in range(3):
+        print("text", file=outer, flush=True)
+    print("went on")
+"""
+    with closing_pipe() if target == "closed pipe" else open(target, "wb") as output:
+        command = [sys.executable, "-c", script, str(tmp_path / "run.log")]
+        process = subprocess.run(command, cwd=PROJECT_ROOT, stdout=output, stderr=subprocess.PIPE, check=False)
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert (tmp_path / "run.log").read_text() == "went on\n"
+
+
+def closing_pipe() -> IO[bytes]:
+    """Returns the end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.fdopen(writing, "wb")
 
 
 @pytest.fixture
@@ -146,9 +172,9 @@ def test_a_terminal_shows_transient_progress_and_gets_its_cursor_back(end: Calla
     assert "\x1b[?25h" in output.getvalue()
 
 
-def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17) -> RunResult:
+def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17, rolled_back: bool = False) -> RunResult:
     folders = {Path("artifacts", verdict.gate): verdict for verdict in verdicts}
-    return RunResult(run, folders, None if run.outcome == "refused" else MODEL, served_version)
+    return RunResult(run, folders, None if run.outcome == "refused" else MODEL, served_version, rolled_back)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +186,7 @@ def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17) -
             id="pushed",
         ),
         pytest.param(
-            make_result(replace(RUN, outcome="unchanged"), PASSED, served_version=18),
+            make_result(replace(RUN, outcome="unchanged"), PASSED, served_version=18, rolled_back=True),
             [
                 ACCURACY_LINE,
                 "Gates          passed: Evaluator; nothing has changed, nothing to do",
@@ -168,6 +194,16 @@ def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17) -
                 "Served         version 18, because of a rollback; `digits rollback 17` would serve this model again",
             ],
             id="unchanged, after a rollback",
+        ),
+        pytest.param(
+            make_result(replace(RUN, outcome="unchanged"), PASSED, served_version=18),
+            [
+                ACCURACY_LINE,
+                "Gates          passed: Evaluator; nothing has changed, nothing to do",
+                f"Model          {MODEL}",
+                "Served         version 18, which is newer; `digits rollback 17` would serve this model again",
+            ],
+            id="unchanged, after a push from elsewhere",
         ),
         pytest.param(
             make_result(replace(RUN, outcome="refused", version=None), DATA_PASSED, REFUSED),

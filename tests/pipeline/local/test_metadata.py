@@ -1,14 +1,28 @@
 """Against a real metadata database, with records such as TFX writes."""
 
+import os
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.local.metadata import MetadataError, Run, artifact_folders, list_runs, read_run, record_outcome
+from pipeline.local.metadata import (
+    MetadataError,
+    Run,
+    artifact_folders,
+    drop_damaged_artifacts,
+    has_records,
+    list_runs,
+    read_run,
+    record_outcome,
+)
 
 AddRun = Callable[..., None]
 
@@ -48,6 +62,87 @@ def test_the_outcome_of_a_run_without_a_record_is_ignored(
     add_run(FIRST, {"Pusher": COMPLETE}, version="17")
     record_outcome(store, SECOND, "failed")
     assert [run.outcome for run in list_runs(tmp_path / "metadata.sqlite")] == ["unfinished"]
+
+
+@pytest.fixture
+def examples(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> metadata_store_pb2.Artifact:
+    """Examples with two files that a run has written, and whose files are on record."""
+    add_run(FIRST, {"MnistExampleGen": COMPLETE})
+    folder = tmp_path / "examples"
+    (folder / "Split-test").mkdir(parents=True)
+    for name in ("Split-test/a.gz", "b.gz"):
+        (folder / name).write_text("records")
+    kind = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="Examples"))
+    live = metadata_store_pb2.Artifact.LIVE
+    [number] = store.put_artifacts([metadata_store_pb2.Artifact(type_id=kind, uri=str(folder), state=live)])
+    context = store.get_context_by_type_and_name("pipeline_run", FIRST)
+    store.put_attributions_and_associations(
+        [metadata_store_pb2.Attribution(artifact_id=number, context_id=context.id)], []
+    )
+    record_outcome(store, FIRST, "pushed")
+    [artifact] = store.get_artifacts_by_id([number])
+    return artifact
+
+
+@pytest.mark.parametrize("content", [None, "", "changed"])
+def test_a_damaged_artifact_is_not_used_again(
+    store: MetadataStore, examples: metadata_store_pb2.Artifact, content: str | None
+) -> None:
+    file = Path(examples.uri, "Split-test/a.gz")
+    file.unlink() if content is None else file.write_text(content)
+    assert drop_damaged_artifacts(store) == [file]
+    [artifact] = store.get_artifacts_by_id([examples.id])
+    assert artifact.state == metadata_store_pb2.Artifact.DELETED
+    assert drop_damaged_artifacts(store) == []
+
+
+def test_a_copied_artifact_is_used_again(store: MetadataStore, examples: metadata_store_pb2.Artifact) -> None:
+    os.utime(Path(examples.uri, "b.gz"), (0, 0))
+    assert drop_damaged_artifacts(store) == []
+    # TFX's cache keys contain all properties of the inputs.
+    assert store.get_artifacts_by_id([examples.id]) == [examples]
+
+
+@pytest.fixture
+def database(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> Path:
+    """A database with two runs."""
+    add_run(FIRST, {"Trainer": COMPLETE, "Pusher": COMPLETE}, version="17")
+    add_run(SECOND, {"Trainer": CACHED, "Pusher": FAILED})
+    return tmp_path / "metadata.sqlite"
+
+
+def test_a_write_that_a_crash_has_interrupted_is_undone(database: Path, tmp_path: Path) -> None:
+    runs = list_runs(database)
+    crashed = tmp_path / "crashed" / "metadata.sqlite"
+    crashed.parent.mkdir()
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE Context SET name = name || hex(zeroblob(100000))")
+        # What a crash leaves on the disk: changed pages, and the journal with the old ones.
+        shutil.copy(database, crashed)
+        shutil.copy(f"{database}-journal", f"{crashed}-journal")
+    assert crashed.read_bytes() != database.read_bytes()
+    assert list_runs(crashed) == runs
+
+
+def test_a_database_without_a_record_has_no_runs(store: MetadataStore, tmp_path: Path) -> None:
+    assert not has_records(tmp_path / "metadata.sqlite")
+    assert list_runs(tmp_path / "metadata.sqlite") == []
+    (tmp_path / "empty.sqlite").touch()
+    assert list_runs(tmp_path / "empty.sqlite") == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_is_told_in_one_message(database: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    content = np.frombuffer(database.read_bytes(), np.uint8).copy()
+    # Half of the pages, so that every seed breaks something.
+    start = random.integers(100, len(content) // 2)
+    content[start : start + len(content) // 2] = random.integers(0, 256, len(content) // 2)
+    database.write_bytes(content.tobytes())
+    with pytest.raises(MetadataError, match=r"metadata\.sqlite: cannot be read as a metadata database .* move it away"):
+        list_runs(database)
 
 
 def test_no_database_and_a_damaged_one(tmp_path: Path) -> None:

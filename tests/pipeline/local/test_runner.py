@@ -1,22 +1,26 @@
 """Outcomes, failures and step reports; whole runs are in tests/e2e."""
 
 import logging
+import os
 from datetime import datetime
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from components.example_gen.sources.errors import DataError
 from components.verdict import Finding, Verdict
 from pipeline.local.display import RunDisplay
-from pipeline.local.metadata import Run, Step, StepState
+from pipeline.local.metadata import MetadataError, Run, Step, StepState, list_runs
 from pipeline.local.runner import (
     StepFailedError,
     StepObserver,
     explain_failure,
     is_interrupt,
     run_outcome,
+    run_pipeline,
 )
+from pipeline.settings.settings import Settings, load_settings
 
 
 @pytest.mark.parametrize(
@@ -93,6 +97,59 @@ class Recorder:
         self.calls.append(("progressed", text, transient))
 
 
+@pytest.mark.slow
+def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TFX's launcher logs such an error, records the step as failed, and goes on with the next one."""
+    from tfx.orchestration.portable import inputs_utils
+    from tfx.orchestration.portable.input_resolution.exceptions import InputResolutionError
+
+    resolve = inputs_utils.resolve_input_artifacts
+
+    def fail_to_resolve(*, pipeline_node: Any, metadata_handle: Any) -> Any:
+        if pipeline_node.node_info.id == "StatisticsGen":
+            raise InputResolutionError("there are no examples")
+        return resolve(pipeline_node=pipeline_node, metadata_handle=metadata_handle)
+
+    monkeypatch.setattr(inputs_utils, "resolve_input_artifacts", fail_to_resolve)
+    settings = load_settings({"workspace": str(tmp_path), "profile": "smoke"}, file=Path(os.devnull))
+    recorder = Recorder()
+    with pytest.raises(StepFailedError, match="^StatisticsGen failed: there are no examples$"):
+        run_pipeline(settings, cast(RunDisplay, recorder))
+    assert ("ended", "MnistExampleGen", "ran") in recorder.calls
+    assert ("ended", "StatisticsGen", "failed") in recorder.calls
+    assert ("ended", "Trainer", "ran") not in recorder.calls
+    [run] = list_runs(settings.metadata_file)
+    assert run.outcome == "failed"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A run with them ends when it looks for its data."""
+    values = {"workspace": str(tmp_path), "data": {"uri": str(tmp_path / "none.npz")}}
+    return load_settings(values, file=Path(os.devnull))
+
+
+def test_artifacts_without_records_are_moved_aside(settings: Settings) -> None:
+    (settings.pipeline_root / "Trainer").mkdir(parents=True)
+    recorder = Recorder()
+    with pytest.raises(DataError, match="none.npz"):
+        run_pipeline(settings, cast(RunDisplay, recorder))
+    [moved] = settings.workspace.glob("pipeline_root*/Trainer")
+    assert moved.parent != settings.pipeline_root
+    text = f"metadata.sqlite has no record of the old artifacts; moved to {moved.parent}"
+    assert recorder.calls[0] == ("progressed", text, False)
+
+
+def test_a_damaged_database_ends_a_run_before_anything_else(settings: Settings) -> None:
+    settings.metadata_file.write_text("no database")
+    settings.pipeline_root.mkdir()
+    recorder = Recorder()
+    with pytest.raises(MetadataError, match="move it away and run again"):
+        run_pipeline(settings, cast(RunDisplay, recorder))
+    assert recorder.calls == []
+    assert settings.pipeline_root.exists()
+
+
 def test_the_log_of_the_launcher_becomes_steps() -> None:
     recorder = Recorder()
     observer = StepObserver(cast(RunDisplay, recorder))
@@ -109,6 +166,10 @@ def test_the_log_of_the_launcher_becomes_steps() -> None:
         tfx.info("Component %s is running.", "Evaluator")
         tfx.info("Skipping execution for %s", "Evaluator")
         tfx.info("Component %s is finished.", "Evaluator")
+        tfx.info("Component %s is running.", "BulkInferrer")
+        tfx.error("[%s] Input resolution error: %s", "BulkInferrer", "no model")
+        tfx.info("Component %s is finished.", "BulkInferrer")
+    assert observer.failures == {"BulkInferrer": "no model"}
     tfx.info("Component %s is running.", "AfterTheRun")
     assert recorder.calls == [
         ("started", "Trainer"),
@@ -118,4 +179,7 @@ def test_the_log_of_the_launcher_becomes_steps() -> None:
         ("started", "Pusher"),
         ("ended", "Pusher", "cached"),
         ("started", "Evaluator"),
+        ("ended", "Evaluator", "not run"),
+        ("started", "BulkInferrer"),
+        ("ended", "BulkInferrer", "failed"),
     ]
