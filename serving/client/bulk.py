@@ -197,12 +197,17 @@ def _open_csv(file: Path, mode: Literal["r", "w"]) -> TextIO:
 
 
 def _row(result: Result, with_probabilities: bool) -> list[object]:
-    answer = result.answer
+    answer, source = result.answer, _inert(result.item.source)
     if answer is None:
-        row = [result.item.source, result.item.index, "", "", "", result.error]
+        row = [source, result.item.index, "", "", "", _inert(result.error)]
         return row + [""] * len(_PROBABILITY_COLUMNS) if with_probabilities else row
-    row = [result.item.source, result.item.index, answer.digit, f"{answer.confidence:.6f}", answer.status, ""]
+    row = [source, result.item.index, answer.digit, f"{answer.confidence:.6f}", answer.status, ""]
     return row + [f"{value:.6f}" for value in answer.probabilities] if with_probabilities else row
+
+
+def _inert(text: str) -> str:
+    """Returns text that no spreadsheet takes for a formula (https://owasp.org/www-community/attacks/CSV_Injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _merge(folder: Path, merged: Path, with_probabilities: bool) -> Summary:

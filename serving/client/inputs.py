@@ -23,6 +23,7 @@ _IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".w
 _RECORD_PATTERNS = ("*.tfrecord*", "*.gz")
 
 _EXPECTED = "expected PNG, JPEG, GIF, BMP, WebP or TIFF"
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 # Pillow calls the JPEG of a phone with a second picture MPO. TensorFlow lacks some kinds of BMP.
 _DECODED_BY_THE_MODEL = ("PNG", "JPEG", "MPO", "GIF")
 _UPRIGHT = 1
@@ -92,7 +93,8 @@ def read_image(source: str) -> bytes:
         with warnings.catch_warnings():
             # Pillow's limit is far above ours.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(content))
+            # Of Pillow's other formats, some start programs.
+            image = Image.open(BytesIO(content), formats=_FORMATS)
         if image.format in _DECODED_BY_THE_MODEL and _orientation(image) == _UPRIGHT:
             return content
         if image.width * image.height > MAX_PIXELS:

@@ -94,6 +94,9 @@ class LoadedModel:
             return self._ready[signature].run(inputs, outputs)
         except tf.errors.OpError as error:
             raise ServingError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), error.message) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow quotes the rejected input in its message, which its Python API decodes.
+            raise invalid(error.object.decode(errors="backslashreplace")) from error
 
     def warm_up(self) -> int:
         """Runs the warm-up requests of the model, so that the first client does not have to wait.

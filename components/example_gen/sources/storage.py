@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
-from fsspec.core import url_to_fs
+from fsspec.core import split_protocol, url_to_fs
 
 from components.example_gen.sources.errors import DataError, corrupt
 
 _GZIP_MAGIC = b"\x1f\x8b"
+
+PROTOCOLS = ["file", "http", "https", "s3", "s3a", "gs", "gcs"]
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
@@ -144,15 +146,16 @@ def in_parallel(function: Callable[[str], _Result], uris: Iterable[str]) -> Iter
 
 def _locate(uri: str) -> tuple[Any, str]:
     """Returns the file system of a URI (an `fsspec.AbstractFileSystem`) and the path in it."""
+    if "::" in uri or (split_protocol(uri)[0] or "file") not in PROTOCOLS:
+        # fsspec has protocols that run programs or open archives.
+        expected = f"a local path, or a URI that starts with {', '.join(f'{each}://' for each in PROTOCOLS)}"
+        raise DataError(uri, "an unsupported kind of URI", expected, "correct the URI")
     try:
         return url_to_fs(uri)
     except ImportError as error:
         extra = _EXTRAS.get(uri.partition("://")[0])
         fix = f"install it: .uv/bin/uv sync --inexact --extra {extra}" if extra else f"install that driver ({error})"
         raise DataError(uri, "no driver for this kind of URI", "an installed fsspec driver", fix) from error
-    except ValueError as error:
-        expected = "a local path or a URI such as s3://, gs:// or https://"
-        raise DataError(uri, f"a URI that cannot be opened ({error})", expected, "correct the URI") from error
 
 
 def _entry(file_system: Any, info: dict[str, Any]) -> Entry:

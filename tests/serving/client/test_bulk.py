@@ -27,7 +27,7 @@ def open_client(tiny_model: Callable[..., Path], tmp_path: Path) -> Callable[[],
 
 @pytest.fixture
 def inputs(tmp_path: Path, png: bytes) -> Inputs:
-    """Five images, the second damaged, and two files of records, one record damaged."""
+    """Five images, the second damaged, and two files of records, two records damaged."""
     images = [tmp_path / f"{number}.png" for number in range(5)]
     for image in images:
         image.write_bytes(png)
@@ -35,7 +35,7 @@ def inputs(tmp_path: Path, png: bytes) -> Inputs:
     record_files = [tmp_path / "first.gz", tmp_path / "second.tfrecord"]
     pixels = tf.train.Feature(int64_list=tf.train.Int64List(value=range(28 * 28)))
     example = tf.train.Example(features=tf.train.Features(feature={"image": pixels})).SerializeToString()
-    for file, records in zip(record_files, ([example] * 3, [example, b"none", example]), strict=True):
+    for file, records in zip(record_files, ([example] * 3, [example, b"none", b"\xff\xfe", example]), strict=True):
         with tf.io.TFRecordWriter(str(file), "GZIP" if file.suffix == ".gz" else "") as writer:
             for record in records:
                 writer.write(record)
@@ -59,18 +59,19 @@ def test_every_image_and_record_gets_its_row_in_order(
     with output.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     names = [Path(row["source"]).name for row in rows]
-    assert names == [f"{number}.png" for number in range(5)] + ["first.gz"] * 3 + ["second.tfrecord"] * 3
-    assert [row["index"] for row in rows] == ["0"] * 5 + ["0", "1", "2"] * 2
-    failed = {row["source"]: row["error"] for row in rows if row["error"]}
-    assert list(failed) == [inputs.images[1], inputs.record_files[1]]
-    assert "not an image" in failed[inputs.images[1]]
-    assert "Could not parse example" in failed[inputs.record_files[1]]
+    assert names == [f"{number}.png" for number in range(5)] + ["first.gz"] * 3 + ["second.tfrecord"] * 4
+    assert [row["index"] for row in rows] == ["0"] * 5 + ["0", "1", "2"] + ["0", "1", "2", "3"]
+    failed = {(row["source"], row["index"]): row["error"] for row in rows if row["error"]}
+    assert list(failed) == [(inputs.images[1], "0"), (inputs.record_files[1], "1"), (inputs.record_files[1], "2")]
+    assert "not an image" in failed[inputs.images[1], "0"]
+    assert "Could not parse example" in failed[inputs.record_files[1], "1"]
+    assert r"\xff\xfe" in failed[inputs.record_files[1], "2"]
     answered = [row for row in rows if not row["error"]]
     assert {(row["digit"], row["status"], row["p7"], row["p0"]) for row in answered} == {
         ("7", "ok", "1.000000", "0.000000")
     }
-    assert summary == Summary(num_results=11, num_errors=2)
-    assert progress[-1] == 11
+    assert summary == Summary(num_results=12, num_errors=3)
+    assert progress[-1] == 12
     assert not list(tmp_path.glob(".results*"))
 
 
@@ -93,7 +94,7 @@ def test_lost_rows_are_noticed(
 
     monkeypatch.setattr(bulk, "predict_inputs", lose_one)
     with pytest.raises(
-        ClientError, match=r"^11 images or records were read, but 8 rows written; .*results\.csv is unchanged"
+        ClientError, match=r"^12 images or records were read, but 9 rows written; .*results\.csv is unchanged"
     ):
         predict(inputs, tmp_path / "results.csv", open_client)
     assert not list(tmp_path.glob("*results*"))
@@ -119,6 +120,16 @@ def test_rows_keep_special_characters(
     predict(Inputs((name,), ()), tmp_path / "results.csv", open_client)
     expected = 'source,index,digit,confidence,status,error\n"a, ""b""\n\udcff.png",0,7,17.000000,ok,\n'
     assert (tmp_path / "results.csv").read_text("utf-8", "surrogateescape") == expected
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "@a.png", "-a.png", "+a.png", "\ta.png"])
+def test_a_spreadsheet_runs_no_cell(
+    tmp_path: Path, png: bytes, open_client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(png)
+    predict(Inputs((name,), ()), tmp_path / "results.csv", open_client)
+    assert (tmp_path / "results.csv").read_text().splitlines()[1].startswith(f"'{name},0,7,")
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,8 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     ("content", "message"),
     [
         (b"seven", r"^this is not an image; expected PNG, JPEG, GIF, BMP, WebP or TIFF\.$"),
+        # Pillow would start Ghostscript.
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "^this is not an image"),
         (b"", r"^this file is empty; expected PNG"),
         (None, r"^cannot be read: No such file or directory\.$"),
     ],

@@ -82,6 +82,8 @@ def test_the_default_signature(model: LoadedModel, png: bytes) -> None:
             "a pixel is no number : Tensor had NaN values",
         ),
         ("serving_default", {"image_bytes": np.array([b"no image"], object)}, "Unknown image file format"),
+        # TensorFlow's Python API fails to decode its own message, which quotes the input.
+        ("examples", {"examples": np.array([b"\xff\xfe"], object)}, r"Could not parse example input.*\\xff\\xfe"),
     ],
 )
 def test_bad_requests_are_refused_and_do_no_harm(

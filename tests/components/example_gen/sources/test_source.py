@@ -35,6 +35,7 @@ def test_every_format_and_share_size_returns_the_same_records(
     assert max(sizes) == min(records_per_share, 12)
 
 
+@pytest.mark.usefixtures("memory_uris")
 def test_fingerprint_does_not_depend_on_the_place(tmp_path: Path) -> None:
     for one, other in (
         (write_idx(tmp_path / "one"), write_idx(tmp_path / "other")),

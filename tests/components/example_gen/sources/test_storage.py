@@ -37,7 +37,7 @@ def test_lists_a_folder_in_order_without_hidden_files_or_cache(tmp_path: Path, m
     assert invalidated == [str(tmp_path)]
 
 
-@pytest.mark.parametrize("uri", ["https://host/digits", "memory:///digits", "file:///digits"])
+@pytest.mark.parametrize("uri", ["https://host/digits", "file:///digits"])
 def test_full_uris_have_no_trailing_slash(uri: str) -> None:
     assert full_uri(uri) == full_uri(f"{uri}/") == uri
 
