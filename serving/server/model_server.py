@@ -1,7 +1,8 @@
 """Handles the requests of both APIs with the versions in the serving folder."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import grpc
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -57,8 +58,27 @@ class ModelServer:
         await self._watcher.stop()
         await self._queue.close()
 
+    @contextmanager
+    def held(self, spec: ModelSpec) -> Iterator[ServedVersion]:
+        """Yields the version that a request names; it stays loaded until the end of the `with` statement.
+
+        Raises:
+            ServingError: The version is not served.
+        """
+        version = self._find(spec)
+        version.acquire()
+        try:
+            yield version
+        finally:
+            version.release()
+
     async def predict(
-        self, spec: ModelSpec, inputs: Tensors, outputs: Sequence[str] = (), api: Api = "REST"
+        self,
+        spec: ModelSpec,
+        inputs: Tensors,
+        outputs: Sequence[str] = (),
+        api: Api = "REST",
+        version: ServedVersion | None = None,
     ) -> tuple[ModelSpec, Tensors]:
         """Runs a signature.
 
@@ -67,6 +87,7 @@ class ModelServer:
             inputs: Values by name.
             outputs: Names of the outputs to return; empty for all.
             api: The API that received the request.
+            version: The version, if it is already `held`.
 
         Returns:
             The version and signature that answered, and its outputs by name.
@@ -78,7 +99,7 @@ class ModelServer:
         try:
             if self._is_stopping:
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server is stopping.")
-            version = self._find(spec)
+            version = version or self._find(spec)
             inference = Inference(version.model, spec.signature_name, inputs, tuple(outputs))
             self._check_size(inference)
             version.acquire()

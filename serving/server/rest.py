@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 import grpc
 from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError
-from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import SERVING_DEFAULT
@@ -149,13 +150,17 @@ class RestApi:
             message = f"This development server does not support :{method}; use :predict instead."
             raise ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
         start = time.perf_counter()
-        try:
-            parsed = await self._parse(await self._read_body(request), spec)
-        except ServingError as error:
-            self._server.count(spec, "REST", error.code, start)
-            raise
-        spec.signature_name = parsed.signature
-        _, outputs = await self._server.predict(spec, parsed.inputs)
+        with ExitStack() as stack:
+            try:
+                body = await self._read_body(request)
+                # The version whose signatures parse the body is also the one that answers.
+                version = stack.enter_context(self._server.held(spec))
+                parsed = await self._parse(body, version.model.signatures)
+            except ServingError as error:
+                self._server.count(spec, "REST", error.code, start)
+                raise
+            spec.signature_name = parsed.signature
+            _, outputs = await self._server.predict(spec, parsed.inputs, version=version)
         return predict_body(outputs, is_row_format=parsed.is_row_format)
 
     async def _read_body(self, request: web.Request) -> bytes:
@@ -174,10 +179,9 @@ class RestApi:
         except (web.RequestPayloadError, ContentEncodingError) as error:
             raise invalid(f"The body cannot be read: {error}") from None
 
-    async def _parse(self, body: bytes, spec: ModelSpec) -> PredictBody:
+    async def _parse(self, body: bytes, signatures: Mapping[str, SignatureDef]) -> PredictBody:
         def find_inputs(signature: str) -> Mapping[str, TensorInfo]:
             name = signature or SERVING_DEFAULT
-            _, signatures = self._server.signatures(spec)
             if name not in signatures:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             return signatures[name].inputs

@@ -1,6 +1,7 @@
 """Runs both APIs in one process, from start-up to graceful shutdown."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -85,6 +86,8 @@ async def serve(options: ServerOptions, addresses: Addresses, model: str, say: C
         AddressError: A port is in use, or the host is not an address of this machine.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    # The collections after a swap of versions need not look at the libraries.
+    gc.freeze()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -1,6 +1,7 @@
 """Keeps the loaded versions of all models in sync with the serving folder."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +195,7 @@ class ModelWatcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._task: asyncio.Task | None = None
         self._problems: set[str] = set()
+        self._has_closed = False
 
     async def start(self) -> None:
         """Loads the current versions and starts polling.
@@ -218,6 +220,10 @@ class ModelWatcher:
     async def _keep_polling(self) -> None:
         while True:
             await asyncio.sleep(self._options.poll_seconds)
+            if self._has_closed:
+                self._has_closed = False
+                # A graph and its operations refer to each other, so only the garbage collector frees them.
+                await self._in_thread(gc.collect)
             try:
                 await self._poll()
             # The loaded versions stay, whatever happens to the folder.
@@ -243,6 +249,7 @@ class ModelWatcher:
 
     async def _close(self, model: LoadedModel) -> None:
         await self._in_thread(model.close)
+        self._has_closed = True
 
     def _in_thread(self, function: Callable[..., Any], *arguments: object) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import requests
 
+from serving.server import rest
 from serving.server.rest import WEB_DIRECTORY, find_page_files
+from serving.server.rest_bodies import parse_predict_body
 
 Running = Any
 
@@ -47,6 +50,34 @@ def post(running: Running, session: requests.Session) -> Iterator[Callable[..., 
 @pytest.fixture
 def get(running: Running, session: requests.Session) -> Callable[[str], requests.Response]:
     return lambda path: session.get(running.addresses.rest_url + path, timeout=60)
+
+
+def test_the_version_that_parses_a_request_answers_it(
+    tiny_model: Callable[..., Path],
+    run_in_thread: Callable[..., Any],
+    session: requests.Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "digits").mkdir()
+    tiny_model(tmp_path / "digits", 3)
+
+    def parse_slowly(*arguments: Any) -> Any:
+        parsed = parse_predict_body(*arguments)
+        if not (tmp_path / "digits" / "4").exists():
+            tiny_model(tmp_path / "digits", 4)
+            while "digits: version 4 is available" not in server.said:
+                time.sleep(0.01)
+        return parsed
+
+    monkeypatch.setattr(rest, "parse_predict_body", parse_slowly)
+    monkeypatch.setattr(rest, "LARGE_REQUEST_BYTES", 0)
+    with run_in_thread(tmp_path) as server:
+        answers = [
+            session.post(f"{server.model_url}:predict", json={**PIXELS, "instances": ZEROS}, timeout=60).json()
+            for _ in range(2)
+        ]
+    assert [answer["predictions"][0]["digit"] for answer in answers] == [3, 4]
 
 
 def test_predict_in_row_format(post: Callable, png: bytes) -> None:

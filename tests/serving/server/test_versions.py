@@ -1,7 +1,9 @@
 import asyncio
+import gc
 import logging
 import os
 import shutil
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -228,6 +230,23 @@ async def test_new_versions_and_models_are_loaded_and_removed_ones_unloaded(
         shutil.rmtree(root / "digits" / "2")
         await changes.wait_for(2, "END")
         assert newest(watcher) == 1
+
+
+async def test_an_unloaded_version_is_freed(root: Path, tiny_model: Publish, changes: Any) -> None:
+    # The server does not wait for an automatic collection.
+    gc.disable()
+    try:
+        async with watching(root, changes) as watcher:
+            tiny_model(root / "digits", 1)
+            await changes.wait_for(1, "AVAILABLE")
+            graph = weakref.ref(watcher.models["digits"].find(1).model._session.graph)
+            tiny_model(root / "digits", 2)
+            await changes.wait_for(1, "END")
+            async with asyncio.timeout(60):
+                while graph():
+                    await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_models_config_may_change_and_is_ignored_while_it_is_wrong(
