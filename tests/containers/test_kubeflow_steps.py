@@ -13,7 +13,13 @@ from tests.containers.container_runner import ContainerRunner
 from tests.containers.engine import Engine
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
-from tests.kubeflow.scenarios import GATES, run_without_schema, stored_verdict, train_what_is_refused
+from tests.kubeflow.scenarios import (
+    GATES,
+    run_without_schema,
+    stored_verdict,
+    train_what_is_refused,
+    with_cached_schema,
+)
 
 pytestmark = pytest.mark.containers
 
@@ -42,7 +48,7 @@ def cluster(engine: Engine, claims: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def first_run(cluster: Cluster, pipeline: CompiledPipeline) -> PipelineRun:
-    return cluster.run(pipeline)
+    return cluster.run(with_cached_schema(pipeline))
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +57,10 @@ def refused_run(cluster: Cluster, pipeline: CompiledPipeline, first_run: Pipelin
 
 
 @pytest.fixture(scope="module")
-def run_after_removal(cluster: Cluster, pipeline: CompiledPipeline, refused_run: PipelineRun) -> PipelineRun:
-    return run_without_schema(cluster, pipeline, refused_run)
+def run_after_removal(
+    cluster: Cluster, pipeline: CompiledPipeline, first_run: PipelineRun, refused_run: PipelineRun
+) -> PipelineRun:
+    return run_without_schema(cluster, pipeline, first_run)
 
 
 def test_every_task_succeeds_and_the_model_is_pushed(

@@ -14,7 +14,7 @@ import pytest
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
 from tests.kubeflow.emulator.launcher import Pod, PodLostError, ProcessRunner, Runner
-from tests.kubeflow.scenarios import run_without_schema, train_what_is_refused
+from tests.kubeflow.scenarios import run_without_schema, train_what_is_refused, with_cached_schema
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -100,7 +100,7 @@ def first_two_runs(
     """Two runs at once, which use both cores."""
     with ThreadPoolExecutor() as pool:
         first = pool.submit(cluster.run, pipeline, {"image": image})
-        on_bad_data = pool.submit(cluster.run, pipeline, {"data_uri": str(dark_on_light)})
+        on_bad_data = pool.submit(cluster.run, with_cached_schema(pipeline), {"data_uri": str(dark_on_light)})
     return first.result(), on_bad_data.result()
 
 
@@ -122,5 +122,7 @@ def refused_run(cluster: Cluster, pipeline: CompiledPipeline, first_run: Pipelin
 
 
 @pytest.fixture(scope="session")
-def run_after_removal(cluster: Cluster, pipeline: CompiledPipeline, refused_run: PipelineRun) -> PipelineRun:
-    return run_without_schema(cluster, pipeline, refused_run)
+def run_after_removal(
+    cluster: Cluster, pipeline: CompiledPipeline, run_on_bad_data: PipelineRun, refused_run: PipelineRun
+) -> PipelineRun:
+    return run_without_schema(cluster, pipeline, run_on_bad_data)

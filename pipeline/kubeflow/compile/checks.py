@@ -2,11 +2,10 @@
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pipeline.kubeflow.compile.parameters import CompileTarget
+from pipeline.kubeflow.compile.parameters import PLACEHOLDER, CompileTarget
 from pipeline.kubeflow.compile.spec import IMAGE_PLACEHOLDER, RUN_ID_PLACEHOLDER, Spec, container, tasks
 from pipeline.settings.beam import STAGING_ENGINES
 from pipeline.settings.settings import Settings
@@ -14,7 +13,6 @@ from registry.errors import UsageError
 
 Problems = Iterator[str]
 
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}")
 _INTEGER_LIMIT = 2**53
 """KFP passes numbers on as doubles, which change some integers from this one on."""
 _ARGUMENT_LIMIT = 128 * 1024
@@ -136,6 +134,6 @@ def _value_problems(spec: Spec) -> Problems:
 
 def _placeholder_problems(place: str, content: Any, allowed: tuple[str, ...]) -> Problems:
     # In JSON, only a string value can contain two opening braces in a row.
-    for found in _PLACEHOLDER.findall(json.dumps(content, ensure_ascii=False)):
+    for found in PLACEHOLDER.findall(json.dumps(content, ensure_ascii=False)):
         if found not in allowed:
             yield f"{place}: KFP or Argo would replace {found}, which is unknown here; set a value without two braces."

@@ -18,6 +18,9 @@ Value = str | int | float
 IMAGE_PARAMETER = "image"
 NEWEST_SPAN = -1
 
+PLACEHOLDER = re.compile(r"\{\{.*?\}\}")
+"""What KFP or Argo replaces in the values of a pipeline."""
+
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -61,6 +64,8 @@ class PipelineParameter:
             ValueError: The text is not of this type.
         """
         if self.type == "STRING":
+            if PLACEHOLDER.search(text):
+                raise ValueError("expected a text without two braces, which KFP or Argo would replace")
             return text
         if self.type == "NUMBER_INTEGER":
             if not _INTEGER.fullmatch(text):

@@ -8,18 +8,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.kubeflow.compile.parameters import IMAGE_PARAMETER, CompileTarget, PipelineParameter, Value
+from pipeline.kubeflow.step.entrypoint import STORE_VARIABLE
 from pipeline.settings.kubeflow import KubeflowSettings, RetrySettings, StepResources
 
 Spec = dict[str, Any]
 
 SERVING_STEPS = ("DataGate", "BaselineModel", "Pusher")
 """Steps that read or write the pushed versions."""
-UNCACHED_STEPS = ("MnistExampleGen", *SERVING_STEPS)
-"""Steps that read more than their inputs.
+UNCACHED_STEPS = ("MnistExampleGen", "ImportSchemaGen", *SERVING_STEPS)
+"""Steps that read more than their inputs, or have no inputs.
 
 KFP's cache compares parameters, the ids of input artifacts, the command and the image. It cannot detect new data behind
 the URI of MnistExampleGen, nor a change in the serving folder. TFX's own cache can: there, the fingerprint of the data
-is a parameter, and drivers, which KFP does not call, add that of the baseline.
+is a parameter, and drivers, which KFP does not call, add that of the baseline. A step without inputs would come from
+the cache after the root of the artifacts has moved to another store, from which KFP cannot download its output.
 """
 IMAGE_PLACEHOLDER = f"{{{{$.inputs.parameters['{IMAGE_PARAMETER}']}}}}"
 RUN_ID_PARAMETER = "pipeline_run_id"
@@ -178,7 +180,7 @@ def _kubernetes_config(step: str, settings: KubeflowSettings, *, is_staged: bool
     if claims:
         config["pvcMount"] = claims
     if uses_store and settings.store_secret:
-        variables = [{"secretKey": key, "envVar": key} for key in settings.store_secret_keys]
+        variables = [{"secretKey": key, "envVar": f"{STORE_VARIABLE}{key}"} for key in settings.store_secret_keys]
         config["secretAsEnv"] = [{**_secret(settings.store_secret), "keyToEnv": variables}]
     return config
 

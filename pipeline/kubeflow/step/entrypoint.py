@@ -37,6 +37,13 @@ _LOGGERS = (
 )
 """Loggers that report progress, besides TFX's: ours, and those of Beam that follow remote jobs."""
 
+STORE_VARIABLE = "DIGITS_STORE__"
+"""Prefix of the environment variables with the credentials of the data and the pushed versions.
+
+KFP's launcher has the environment of the step: without the prefix, it would use these credentials and this endpoint for
+the artifacts.
+"""
+
 Json = dict[str, Any]
 
 
@@ -48,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments, beam_args = _parser().parse_known_args(argv)
     _set_up_logging()
+    for name in [name for name in os.environ if name.startswith(STORE_VARIABLE)]:
+        os.environ[name.removeprefix(STORE_VARIABLE)] = os.environ[name]
     executor_input = json.loads(arguments.json_serialized_invocation_args)
     step = _step_name(executor_input)
     start = time.monotonic()

@@ -120,7 +120,10 @@ def test_arguments_have_the_type_of_the_parameter(text: str, value: Any) -> None
     assert (arguments[name], type(arguments[name])) == (value, type(value))
 
 
-@pytest.mark.parametrize("text", ["count=3.0", "count=", "share=inf", "share=1e999", "share=half", "is_dry=true"])
+@pytest.mark.parametrize(
+    "text",
+    ["count=3.0", "count=", "share=inf", "share=1e999", "share=half", "is_dry=true", "data_uri=s3://{{workflow.name}}"],
+)
 def test_arguments_of_another_type_are_refused(text: str) -> None:
     with pytest.raises(
         WrongDeploymentError, match=rf"parameter {text.partition('=')[0]} \([A-Z_]+, default .* expected"

@@ -38,7 +38,11 @@ def test_steps_that_use_an_object_store_get_credentials_and_an_empty_folder(comp
     secret = {
         "secretName": "store",
         "secretNameParameter": {"runtimeValue": {"constant": "store"}},
-        "keyToEnv": [{"secretKey": "KEY", "envVar": "KEY"}, {"secretKey": "SECRET", "envVar": "SECRET"}],
+        "keyToEnv": [
+            # Under other names, because KFP's launcher reads those of the store.
+            {"secretKey": "KEY", "envVar": "DIGITS_STORE__KEY"},
+            {"secretKey": "SECRET", "envVar": "DIGITS_STORE__SECRET"},
+        ],
     }
     folder = {"volumeName": "serving", "mountPath": "/digits/serving"}
     # It reads data from object stores with the same credentials.

@@ -159,6 +159,19 @@ def test_missing_input_is_named(
     assert not output_file.exists()
 
 
+def test_credentials_of_the_store_get_their_names_in_the_step_only(
+    executor: UseExecutor, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "DIGITS_STORE__AWS_ACCESS_KEY_ID": "me"})
+
+    def look(local: LocalInput) -> None:
+        assert os.environ["AWS_ACCESS_KEY_ID"] == "me"
+        refuse(local)
+
+    executor(look)
+    assert entrypoint.main(arguments) == 0
+
+
 def test_serving_store_is_mirrored(
     executor: UseExecutor, arguments: list[str], tmp_path: Path, output_file: Path
 ) -> None:
