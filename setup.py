@@ -21,8 +21,9 @@ setup(
         "fsspec[http]>=2024.2",
         "grimp>=3.5",
         "grpcio>=1.66",
-        "grpcio-health-checking>=1.66",
-        "grpcio-reflection>=1.66",
+        # Later releases need protobuf 7.
+        "grpcio-health-checking>=1.66,<1.82",
+        "grpcio-reflection>=1.66,<1.82",
         "keras>=3.12,<4",
         "kfp[kubernetes]>=2.14,<3",
         "ml-metadata>=1.17.1,<1.22",
