@@ -2,10 +2,15 @@
 
 import logging
 import os
+import re
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import TextIO
 
 import click
@@ -14,14 +19,32 @@ from pipeline.cli.options import config_option, is_loopback, settings_from_optio
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 
 _MEBIBYTE = 1024 * 1024
+_MAX_LOG_BYTES = _MEBIBYTE // 2
+_LOG_CHECK_SECONDS = 0.5
 
 _port = click.IntRange(0, 65535)
+
+
+def _host_names(_context: click.Context, _option: click.Parameter, hosts: tuple[str, ...]) -> frozenset[str]:
+    for host in hosts:
+        if not re.fullmatch(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F]*:[\da-fA-F:.]*", host, re.ASCII):
+            raise click.BadParameter(f"{host!r} is not a host name or address without scheme and port.")
+    return frozenset(host.lower() for host in hosts)
 
 
 @click.command()
 @workspace_option
 @config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    metavar="NAME",
+    multiple=True,
+    callback=_host_names,
+    help="Name or address, in addition to localhost and --host, under which browsers and REST clients may reach the "
+    "server, and whose pages may use it. Can be repeated.",
+)
 @click.option(
     "--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="REST port; 0 for any free port."
 )
@@ -49,6 +72,7 @@ def serve(
     workspace: str | None,
     config: Path | None,
     host: str,
+    allowed_hosts: frozenset[str],
     rest_port: int,
     grpc_port: int,
     max_body: int,
@@ -67,10 +91,16 @@ def serve(
     click.echo("This is a development server. For production, use TF Serving: docs/serving.md.")
     if not is_loopback(host):
         click.echo(f"Warning: {host} is reachable from other machines, without authentication or encryption.", err=True)
+        if not allowed_hosts:
+            click.echo(
+                f"REST requests to a name or address other than localhost and {host} are refused; allow the ones that "
+                "clients use with --allow-host.",
+                err=True,
+            )
     click.echo(f"Loading models from {settings.serving_root} (Ctrl+C stops; log: {log_file})")
     # A missing folder cannot be watched, and the first run needs it anyway.
     settings.serving_root.mkdir(parents=True, exist_ok=True)
-    with library_output_to(log_file, sys.stdout) as terminal:
+    with library_output_to(log_file, sys.stdout) as terminal, _limited(log_file):
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
         import uvloop
 
@@ -82,9 +112,32 @@ def serve(
             max_body_bytes=max_body * _MEBIBYTE,
             max_batch_size=max_batch,
             request_timeout_seconds=timeout,
+            allowed_hosts=allowed_hosts,
         )
         addresses = run.Addresses(host, rest_port, grpc_port)
         uvloop.run(run.serve(options, addresses, settings.name, partial(_print_line, terminal)))
+
+
+@contextmanager
+def _limited(log_file: Path) -> Iterator[None]:
+    """Moves the lines of a log to `.1` when it gets too large, because clients can cause any number of them."""
+    stopped = Event()
+
+    def limit() -> None:
+        while not stopped.wait(_LOG_CHECK_SECONDS):
+            if log_file.stat().st_size > _MAX_LOG_BYTES:
+                # C++ libraries keep the file open, so it cannot be replaced. A full disk must not prevent emptying it.
+                with suppress(OSError):
+                    shutil.copyfile(log_file, f"{log_file}.1")
+                os.truncate(log_file, 0)
+
+    thread = Thread(target=limit, name="log limit")
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def _print_line(terminal: TextIO, line: str) -> None:

@@ -50,6 +50,8 @@ class ServerOptions:
         request_timeout_seconds: Time after which a request fails with DEADLINE_EXCEEDED.
         poll_seconds: Time between two checks for new versions.
         grace_seconds: How long a stopping server waits for running requests.
+        allowed_hosts: Names and addresses, other than the loopback ones and the one that the server listens on, under
+            which clients may reach the server over HTTP. Pages from there may use its API, and its page theirs.
     """
 
     serving_root: Path
@@ -60,3 +62,4 @@ class ServerOptions:
     request_timeout_seconds: float = 30.0
     poll_seconds: float = 1.0
     grace_seconds: float = 10.0
+    allowed_hosts: frozenset[str] = frozenset()

@@ -8,11 +8,11 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import grpc
 from aiohttp import web
@@ -38,15 +38,15 @@ WEB_DIRECTORY = Path(__file__).parents[1] / "web"
 
 PAGE_HEADERS = {
     "Cache-Control": "no-cache",
-    # The page loads nothing from other origins, but may call a model there: its parameter `server`.
+    # A link to the page must not send drawings to any server: its parameter `server`.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' http: https:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Headers of the files of the drawing page."""
+"""Headers of the files of the drawing page, without allowed hosts."""
 
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH = re.compile(
@@ -56,17 +56,19 @@ _GET_PATH = re.compile(
     rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<resource>metadata))?", re.ASCII | re.IGNORECASE
 )
 _MAX_VERSION = 2**63 - 1
-# What TF Serving sends with `--rest_api_enable_cors_support`.
-_API_HEADERS = {
-    "Content-Type": "application/json",
-    "Access-Control-Allow-Origin": "*",
+_API_HEADERS = {"Content-Type": "application/json"}
+# What TF Serving sends with `--rest_api_enable_cors_support`, but there any origin is allowed.
+_CORS_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
+    "Vary": "Origin",
 }
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 # `ToHTTPStatusCode` in TF Serving's `http_server.cc`.
 _HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
     grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
     grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
     grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
@@ -82,13 +84,16 @@ class RestApi:
 
     Args:
         server: Handles the requests for models.
-        options: The limits on size and time of a body.
+        options: The limits on size and time of a body, and the allowed hosts.
+        host: Where the server listens: one more allowed host.
     """
 
-    def __init__(self, server: ModelServer, options: ServerOptions) -> None:
+    def __init__(self, server: ModelServer, options: ServerOptions, host: str) -> None:
         self._server = server
         self._options = options
+        self._hosts = {*_LOOPBACK_HOSTS, host.lower(), *options.allowed_hosts}
         self._page_files = find_page_files()
+        self._page_headers = _page_headers(options.allowed_hosts)
 
     def application(self) -> web.Application:
         """Returns the application for an HTTP server."""
@@ -97,14 +102,34 @@ class RestApi:
         return application
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        path = request.rel_url.raw_path
+        if refusal := self._refusal(request):
+            response: web.StreamResponse = _error_response(grpc.StatusCode.PERMISSION_DENIED, refusal)
+            response.force_close()
+            return response
+        response = await self._route(request, request.rel_url.raw_path)
+        if origin := request.headers.get("Origin"):
+            response.headers.update({"Access-Control-Allow-Origin": origin, **_CORS_HEADERS})
+        return response
+
+    def _refusal(self, request: web.Request) -> str | None:
+        """Checks the names against DNS rebinding, where a page has the server's address under a name of its own."""
+        host, origin = _host_name(f"//{request.headers.get('Host', '')}"), request.headers.get("Origin")
+        if host not in self._hosts:
+            return f"The request is for the host {host!r}; to allow it, start `digits serve` with --allow-host {host}."
+        if origin is not None and (page := _host_name(origin)) not in self._hosts:
+            return (
+                f"The request is from a page of {origin}; to allow it, start `digits serve` with --allow-host {page}."
+            )
+        return None
+
+    async def _route(self, request: web.Request, path: str) -> web.StreamResponse:
         if path.lower().startswith("/v1/"):
             return await self._handle_api(request, path)
         if request.method in ("GET", "HEAD"):
             if path == METRICS_PATH:
                 return web.Response(body=self._server.metrics.page(), headers={"Content-Type": "text/plain"})
             if file := self._page_files.get(unquote(path)):
-                return web.FileResponse(file, headers=PAGE_HEADERS)
+                return web.FileResponse(file, headers=self._page_headers)
         return _error_response(grpc.StatusCode.NOT_FOUND, f"Malformed request: {request.method} {path}")
 
     async def _handle_api(self, request: web.Request, path: str) -> web.Response:
@@ -205,6 +230,21 @@ def find_page_files(directory: Path = WEB_DIRECTORY) -> dict[str, Path]:
         "/": directory / "index.html",
         **{f"/{path.relative_to(directory).as_posix()}": path for path in files},
     }
+
+
+def _page_headers(allowed_hosts: Iterable[str]) -> dict[str, str]:
+    # A policy cannot name an IPv6 address.
+    hosts = [host for host in sorted(allowed_hosts) if ":" not in host]
+    sources = "".join(f" http://{host}:* https://{host}:*" for host in hosts)
+    policy = PAGE_HEADERS["Content-Security-Policy"].replace("connect-src 'self'", f"connect-src 'self'{sources}")
+    return {**PAGE_HEADERS, "Content-Security-Policy": policy}
+
+
+def _host_name(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _model_spec(match: re.Match[str]) -> ModelSpec:

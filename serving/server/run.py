@@ -137,7 +137,7 @@ async def running_server(
         await server.start()
         stack.push_async_callback(server.stop)
         runner = web.AppRunner(
-            RestApi(server, options).application(),
+            RestApi(server, options, addresses.host).application(),
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
             # aiohttp waits this long twice: for requests, then for their cancellation.

@@ -17,7 +17,7 @@ const REMEDIES = {
 };
 
 export function serverIsAway(server, isElsewhere) {
-  const elsewhere = ", that ?server=http://HOST:PORT names it, and that it answers pages of other origins (CORS)";
+  const elsewhere = ", that ?server=http://HOST:PORT names it, and that both servers allow each other (--allow-host)";
   return new Problem(
     `The server at ${server} does not answer.`,
     `Check that it runs (digits serve starts one)${isElsewhere ? elsewhere : ""}.`,

@@ -1,3 +1,4 @@
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,45 @@ def test_it_warns_if_other_machines_have_access(
 ) -> None:
     assert run(tmp_path, "--host", host) == 0
     assert (f"Warning: {host} is reachable from other machines" in capfd.readouterr().err) is warns
+
+
+def test_hosts_are_allowed_by_name(tmp_path: Path, ended_at_once: list[Any], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--host", "0.0.0.0", "--allow-host", "Digits.test", "--allow-host", "2001:db8::1") == 0
+    assert ended_at_once[0][0].allowed_hosts == {"digits.test", "2001:db8::1"}
+    assert "are refused" not in capfd.readouterr().err
+    assert run(tmp_path, "--host", "0.0.0.0") == 0
+    expected = "requests to a name or address other than localhost and 0.0.0.0 are refused; allow the ones"
+    assert expected in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "host", ["http://digits.test", "digits.test:8501", "127.0.0.1:1", "digits.test; script-src *", "*", ""]
+)
+def test_an_allowed_host_must_be_a_name(tmp_path: Path, capfd: pytest.CaptureFixture[str], host: str) -> None:
+    assert run(tmp_path, "--allow-host", host) == 2
+    assert f"{host!r} is not a host name or address without scheme and port" in capfd.readouterr().err
+
+
+def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line, limit = b"W jpeg_mem.cc] Premature end of JPEG data.\n", 10_000
+
+    async def serve(*arguments: Any) -> None:
+        (log,) = (tmp_path / "logs").iterdir()
+        for _ in range(3):
+            # Libraries write to the descriptor.
+            os.write(2, line * (limit // len(line) + 1))
+            while log.stat().st_size > limit:
+                await asyncio.sleep(0.01)
+        os.write(2, b"the last line\n")
+
+    monkeypatch.setattr("pipeline.cli.serve._MAX_LOG_BYTES", limit)
+    monkeypatch.setattr("pipeline.cli.serve._LOG_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("serving.server.run.serve", lambda *arguments: asyncio.wait_for(serve(*arguments), 60))
+    assert run(tmp_path) == 0
+    log, moved = sorted((tmp_path / "logs").iterdir())
+    assert log.read_bytes() == b"the last line\n"
+    assert moved.name == f"{log.name}.1"
+    assert line in moved.read_bytes()
 
 
 def test_a_closed_terminal_does_not_stop_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

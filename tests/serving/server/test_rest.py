@@ -20,7 +20,6 @@ from serving.server.rest_bodies import parse_predict_body
 Running = Any
 
 CORS = {
-    "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
 }
@@ -131,11 +130,61 @@ def test_paths_may_be_encoded_and_in_any_case(get: Callable) -> None:
     assert get("/v1/models/a%20b").json() == {"error": "Could not find any versions of model a b"}
 
 
-def test_other_origins_are_allowed(running: Running, get: Callable) -> None:
-    preflight = requests.options(f"{running.model_url}:predict", headers={"Origin": "http://page.test"}, timeout=60)
-    assert preflight.status_code == 200
-    for response in (preflight, get("/v1/models/digits"), get("/v1/models/nope")):
-        assert CORS.items() <= response.headers.items()
+@pytest.fixture(scope="session")
+def allowing(run_in_thread: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server without models that other hosts may use."""
+    hosts = frozenset({"digits.test", "192.0.2.1", "2001:db8::1"})
+    with run_in_thread(tmp_path_factory.mktemp("empty"), allowed_hosts=hosts) as server:
+        yield server
+
+
+LOOPBACK_HOSTS = ["localhost", "LOCALHOST:1", "127.0.0.1:8501", "[::1]", "[::1]:8501"]
+OTHER_HOSTS = ["digits.test", "digits.test:1", "192.0.2.1", "[2001:db8::1]:1"]
+FOREIGN_HOSTS = ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test:8501", "192.0.2.2", "[", ""]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models/digits", "/monitoring/prometheus/metrics"])
+@pytest.mark.parametrize("host", [*LOOPBACK_HOSTS, *OTHER_HOSTS, *FOREIGN_HOSTS])
+def test_only_requests_for_allowed_hosts_are_answered(
+    running: Running, allowing: Running, path: str, host: str
+) -> None:
+    for server, names in ((running, LOOPBACK_HOSTS), (allowing, LOOPBACK_HOSTS + OTHER_HOSTS)):
+        response = requests.get(server.addresses.rest_url + path, headers={"Host": host}, timeout=60)
+        assert (response.status_code != 403) is (host in names)
+        if host not in names:
+            assert "to allow it, start `digits serve` with --allow-host" in response.json()["error"]
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "GET", "POST"])
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        ("http://localhost:3000", True),
+        ("https://127.0.0.1", True),
+        ("https://digits.test:8080", True),
+        ("http://page.test", False),
+        ("null", False),
+    ],
+)
+def test_only_pages_of_allowed_hosts_may_use_the_api(
+    allowing: Running, method: str, origin: str, is_allowed: bool
+) -> None:
+    url = allowing.model_url + (":predict" if method == "POST" else "")
+    response = requests.request(method, url, headers={"Origin": origin}, data="{}", timeout=60)
+    assert (response.status_code != 403) is is_allowed
+    assert response.headers.get("Access-Control-Allow-Origin") == (origin if is_allowed else None)
+    assert (CORS.items() <= response.headers.items()) is is_allowed
+    if not is_allowed:
+        assert f"a page of {origin}; to allow it, start `digits serve` with --allow-host" in response.json()["error"]
+
+
+def test_the_page_may_call_its_own_server_and_allowed_hosts_only(running: Running, allowing: Running) -> None:
+    for server, hosts in (
+        (running, ""),
+        (allowing, " http://192.0.2.1:* https://192.0.2.1:* http://digits.test:* https://digits.test:*"),
+    ):
+        policy = requests.get(server.addresses.rest_url, timeout=60).headers["Content-Security-Policy"]
+        assert f"; connect-src 'self'{hosts}; " in policy
 
 
 def test_a_preflight_without_origin_is_refused(running: Running) -> None:
@@ -210,7 +259,7 @@ def test_a_compressed_body_is_read(post: Callable) -> None:
 def test_a_client_that_disconnects_does_no_harm(post: Callable, running: Running) -> None:
     for _ in range(3):
         with socket.create_connection((running.addresses.host, running.addresses.rest_port)) as connection:
-            connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
 
 
 def test_a_body_that_does_not_arrive_in_time(run_in_thread: Callable, tmp_path: Path) -> None:
@@ -218,7 +267,7 @@ def test_a_body_that_does_not_arrive_in_time(run_in_thread: Callable, tmp_path: 
         run_in_thread(tmp_path, request_timeout_seconds=0.2) as server,
         socket.create_connection((server.addresses.host, server.addresses.rest_port), timeout=60) as connection,
     ):
-        connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 504 ")
     assert b"The body did not arrive within 0.2 s." in answer

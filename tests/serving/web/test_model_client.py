@@ -87,6 +87,14 @@ def test_a_server_that_is_down_is_named_and_retried(page: Any, drawings: Any) ->
     assert not page.element("problem").is_displayed()
 
 
+def test_a_link_cannot_send_drawings_to_another_server(page: Any, page_elsewhere: str) -> None:
+    page.open(f"?server={page_elsewhere}")
+    sentence = f"The server at {page_elsewhere.rstrip('/')} does not answer."
+    page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
+    assert "both servers allow each other (--allow-host)" in page.text("problem-remedy")
+    assert any("Content Security Policy" in error for error in page.console_errors())
+
+
 def test_an_invalid_server_url_is_named(page: Any) -> None:
     page.open("?server=localhost:8501")
     sentence = "The server at localhost:8501 does not answer."
