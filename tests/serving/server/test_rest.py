@@ -259,7 +259,9 @@ def test_a_compressed_body_is_read(post: Callable) -> None:
 def test_a_client_that_disconnects_does_no_harm(post: Callable, running: Running) -> None:
     for _ in range(3):
         with socket.create_connection((running.addresses.host, running.addresses.rest_port)) as connection:
-            connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+            connection.sendall(
+                b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+            )
 
 
 def test_a_body_that_does_not_arrive_in_time(run_in_thread: Callable, tmp_path: Path) -> None:
@@ -267,7 +269,9 @@ def test_a_body_that_does_not_arrive_in_time(run_in_thread: Callable, tmp_path: 
         run_in_thread(tmp_path, request_timeout_seconds=0.2) as server,
         socket.create_connection((server.addresses.host, server.addresses.rest_port), timeout=60) as connection,
     ):
-        connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        connection.sendall(
+            b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+        )
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 504 ")
     assert b"The body did not arrive within 0.2 s." in answer
