@@ -8,6 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tfx.types import Artifact, artifact_utils
 
+from components.example_counts import damage_named
 from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_WIDTH, LABEL_KEY
 
 _FEATURE_SPEC = {
@@ -46,9 +47,13 @@ def read_images(files: Sequence[str], max_images: int = -1) -> tuple[NDArray[np.
 
     Returns:
         Images uint8[n,28,28], 0 background to 255 ink, and labels int64[n].
+
+    Raises:
+        LostExamplesError: A file is damaged.
     """
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(max_images).batch(_BATCH_SIZE)
-    batches = list(records.map(lambda batch: tf.io.parse_example(batch, _FEATURE_SPEC)).as_numpy_iterator())
+    with damage_named({os.path.dirname(file) for file in files}):
+        batches = list(records.map(lambda batch: tf.io.parse_example(batch, _FEATURE_SPEC)).as_numpy_iterator())
     no_images = np.empty((0, IMAGE_HEIGHT, IMAGE_WIDTH), np.uint8)
     images = np.concatenate([no_images, *(batch[IMAGE_KEY].astype(np.uint8) for batch in batches)])
     labels = np.concatenate([np.empty(0, np.int64), *(batch[LABEL_KEY] for batch in batches)])

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from registry.errors import ExpectedError
+
 VERDICT_FILE = "verdict.json"
 TABLE_FILE = "verdict.txt"
 
@@ -25,6 +27,10 @@ HEADINGS: Mapping[str, str] = {
 _TABLE_WIDTH = 10_000
 _SMALL = 0.0001
 """Smaller numbers are shown in scientific notation."""
+
+
+class DamagedVerdictError(ExpectedError):
+    """A verdict is missing or damaged; the message names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +119,22 @@ def read_verdict(directory: str | Path) -> Verdict:
     """Reads the JSON that `write_verdict` wrote into a folder.
 
     Raises:
-        FileNotFoundError: The folder holds no verdict.
+        DamagedVerdictError: The folder holds no verdict, or a damaged one.
     """
-    content: dict[str, Any] = json.loads(Path(directory, VERDICT_FILE).read_text(encoding="utf-8"))
-    findings = [
-        Finding(**{**finding, "interval": tuple(finding["interval"]) if finding["interval"] else None})
-        for finding in content["findings"]
-    ]
-    return Verdict(content["gate"], tuple(findings), content["advice"], content["headings"])
+    file = Path(directory, VERDICT_FILE)
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        findings = [
+            Finding(**{**finding, "interval": tuple(finding["interval"]) if finding["interval"] else None})
+            for finding in content["findings"]
+        ]
+        return Verdict(content["gate"], tuple(findings), content["advice"], content["headings"])
+    # Damaged JSON may have any structure.
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedVerdictError(
+            f"{file}: missing, or not a verdict ({type(error).__name__}: {error}); run again; if its gate comes from "
+            "the cache, with enable_cache=false."
+        ) from error
 
 
 def render_findings(findings: Iterable[Finding], headings: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.
-from tfx.components import ExampleValidator, InfraValidator, StatisticsGen, Trainer, Transform
+from tfx.components import ExampleValidator, InfraValidator, Trainer
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.experimental.conditionals.conditional import Cond
@@ -14,6 +14,7 @@ from tfx.proto import infra_validator_pb2, trainer_pb2
 from tfx.types import BaseChannel
 
 from components.baseline_model import BaselineModel
+from components.checked_steps import StatisticsGen, Transform
 from components.data_gate.component import DataGate
 from components.evaluator.component import GatedEvaluator
 from components.example_gen.component import MnistExampleGen
@@ -34,6 +35,7 @@ CODE_FINGERPRINT_KEY = "code_fingerprint"
 
 _CODE: Mapping[str, str] = {
     "MnistExampleGen": "components.example_gen.executor",
+    "StatisticsGen": "components.checked_steps",
     "DataGate": "components.data_gate.component",
     "Transform": "components.preprocessing",
     "Trainer": "components.trainer.training",

@@ -8,7 +8,14 @@ from tfx.components.evaluator import constants
 from tfx.components.evaluator.executor import Executor as EvaluatorExecutor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
-from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, BLESSING_KEY, EVALUATION_KEY, MODEL_KEY
+from tfx.types.standard_component_specs import (
+    BASELINE_MODEL_KEY,
+    BLESSING_KEY,
+    EVALUATION_KEY,
+    EXAMPLE_SPLITS_KEY,
+    EXAMPLES_KEY,
+    MODEL_KEY,
+)
 from tfx.utils import io_utils, path_utils
 
 # isort: split
@@ -16,7 +23,8 @@ import tensorflow_model_analysis as tfma
 
 # TFMA loads the metrics by name; the import makes them part of the code fingerprint.
 from components.evaluator import metrics  # noqa: F401
-from components.evaluator.bounds import Bound, check_bounds, measurements
+from components.evaluator.bounds import ALL, EXAMPLE_COUNT, Bound, check_bounds, measurements
+from components.example_counts import check_count, damage_named
 from components.verdict import Verdict
 from components.verdict_artifact import VERDICT_KEY, publish_verdict
 
@@ -33,13 +41,27 @@ class Executor(EvaluatorExecutor):
     def Do(  # noqa: N802 (the name is TFX's)
         self, input_dict: ArtifactDict, output_dict: ArtifactDict, exec_properties: dict[str, Any]
     ) -> None:
-        """Evaluates a model and writes verdict and blessing; TFX calls this."""
+        """Evaluates a model and writes verdict and blessing; TFX calls this.
+
+        Raises:
+            LostExamplesError: The model was not evaluated on every example.
+        """
         baselines = input_dict.get(BASELINE_MODEL_KEY)
         # In a first run, the baseline is an empty artifact.
         if not baselines or not fileio.exists(path_utils.serving_model_path(baselines[0].uri)):
             input_dict = {key: artifacts for key, artifacts in input_dict.items() if key != BASELINE_MODEL_KEY}
-        super().Do(input_dict, output_dict, exec_properties)
+        splits = json.loads(exec_properties[EXAMPLE_SPLITS_KEY])
+        folders = [artifact_utils.get_split_uri(input_dict[EXAMPLES_KEY], split) for split in splits]
+        with damage_named(folders):
+            super().Do(input_dict, output_dict, exec_properties)
         measured = measurements(tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY])))
+        counts = {
+            key.slice: int(measurement.value)
+            for key, measurement in measured.items()
+            if key.metric == EXAMPLE_COUNT and key.kind == "candidate"
+        }
+        # Without a slice of all images, each one is in a single slice.
+        check_count(folders, counts.get(ALL, sum(counts.values())))
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
         findings = tuple(check_bounds(measured, bounds))
         verdict = Verdict(exec_properties[GATE_KEY], findings, exec_properties[ADVICE_KEY])

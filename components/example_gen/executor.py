@@ -12,6 +12,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto.example_gen_pb2 import PayloadFormat
 from tfx.types import Artifact, artifact_utils
 
+from components.example_counts import count_records, write_counts
 from components.example_gen.sources.detection import DataVersion, find_data, open_source
 from components.example_gen.sources.source import Record
 from components.example_gen.splits import (
@@ -81,6 +82,7 @@ class Executor(BaseBeamExecutor):
                 | "Write" >> beam.Map(write_shard, examples.uri, num_shards)
                 | "Written" >> beam.combiners.ToDict()
                 | "Verify" >> beam.Map(verify_counts, beam.pvalue.AsSingleton(sizes))
+                | "Record" >> beam.Map(write_counts, examples.uri)
             )
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples.span = data.span
@@ -130,34 +132,40 @@ def _assign(
 
 def write_shard(
     shard: tuple[ShardKey, Iterable[tuple[int, bytes]]], directory: str, num_shards: int
-) -> tuple[ShardKey, int]:
+) -> tuple[str, int]:
     """Writes one shard, of orders and serialized tf.Examples, in that order: shuffled, and reproducible.
 
     Returns:
-        Its split and number, and the number of records.
+        Its path in the directory, and the number of records that can be read from it.
+
+    Raises:
+        LostExamplesError: The written file is damaged.
     """
     (split, number), ordered_examples = shard
-    path = os.path.join(directory, f"Split-{split}", f"data_tfrecord-{number:05d}-of-{num_shards:05d}.gz")
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    num_records = 0
-    with tf.io.TFRecordWriter(path, options="GZIP") as writer:
+    path = f"Split-{split}/data_tfrecord-{number:05d}-of-{num_shards:05d}.gz"
+    file = os.path.join(directory, path)
+    tf.io.gfile.makedirs(os.path.dirname(file))
+    with tf.io.TFRecordWriter(file, options="GZIP") as writer:
         for _, example in sorted(ordered_examples):
             writer.write(example)
-            num_records += 1
-    return (split, number), num_records
+    return path, count_records(file)
 
 
-def verify_counts(written: Mapping[ShardKey, int], sizes: Mapping[Stratum, Mapping[str, int]]) -> None:
-    """Compares the records written in each shard with the sizes of the splits per stratum.
+def verify_counts(written: Mapping[str, int], sizes: Mapping[Stratum, Mapping[str, int]]) -> Mapping[str, int]:
+    """Compares the records in each shard, by its path, with the sizes of the splits per stratum.
+
+    Returns:
+        The records in each shard.
 
     Raises:
         RuntimeError: A split has more or fewer records than it should, because an engine lost or repeated some.
     """
     for split in SPLITS:
-        found = sum(count for (of, _), count in written.items() if of == split)
+        found = sum(count for path, count in written.items() if path.startswith(f"Split-{split}/"))
         expected = sum(by_split.get(split, 0) for by_split in sizes.values())
         if found != expected:
             raise RuntimeError(f"Split {split!r} has {found} records after writing, expected {expected}.")
+    return written
 
 
 def encode_example(record: Record) -> bytes:

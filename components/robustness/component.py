@@ -17,6 +17,7 @@ from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
+from components.example_counts import count_records, write_counts
 from components.features import IMAGE_KEY, IMAGE_SIZE, LABEL_KEY, TEST_SPLIT
 from components.raw_examples import find_files, read_images
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS, Images, corrupt
@@ -59,6 +60,7 @@ def CorruptedExampleGen(  # noqa: N802 (the name of the step)
             | "Corrupt" >> beam.FlatMap(corrupt_file, directory, len(files), seed, sample_fraction)
             | "Written" >> beam.combiners.ToList()
             | "Verify" >> beam.Map(verify_written, len(files))
+            | "Record" >> beam.Map(write_counts, corrupted_examples.uri)
         )
     corrupted_examples.split_names = artifact_utils.encode_split_names([TEST_SPLIT])
     examples_utils.set_payload_format(corrupted_examples, PayloadFormat.FORMAT_TF_EXAMPLE)
@@ -66,7 +68,7 @@ def CorruptedExampleGen(  # noqa: N802 (the name of the step)
 
 def corrupt_file(
     file: tuple[int, str], directory: str, num_files: int, seed: int, sample_fraction: float
-) -> Iterator[tuple[str, int]]:
+) -> Iterator[tuple[str, int, int]]:
     """Writes corrupted copies of the records of one file, in their order, one file for each corruption.
 
     Args:
@@ -77,7 +79,7 @@ def corrupt_file(
         sample_fraction: Share of the records to corrupt, above 0 and up to 1, rounded up.
 
     Yields:
-        The corruption and the number of the file, once the copy is written.
+        The corruption, the number of the file, and the number of records that can be read from the copy.
     """
     number, path = file
     images, labels = read_images([path])
@@ -86,28 +88,38 @@ def corrupt_file(
     for name in CORRUPTIONS:
         # A generator for each corruption and file, so that the result does not depend on the order of the work.
         generator = np.random.default_rng([seed, int.from_bytes(name.encode(), "big"), number])
-        copy = os.path.join(directory, f"{name}-{number:05d}-of-{num_files:05d}.gz")
+        copy = os.path.join(directory, _copy_name(name, number, num_files))
         write_examples(copy, corrupt(name, images[sample], generator), labels[sample], name)
-        yield name, number
+        yield name, number, count_records(copy)
 
 
-def verify_written(written: Sequence[tuple[str, int]], num_files: int) -> None:
+def verify_written(written: Sequence[tuple[str, int, int]], num_files: int) -> dict[str, int]:
     """Checks that every corruption of every file was written exactly once.
 
     Args:
-        written: Corruptions and numbers of files, from `corrupt_file`.
+        written: Corruptions, numbers of files and numbers of records, from `corrupt_file`.
         num_files: Number of files of the split.
+
+    Returns:
+        The number of records in each copy, by its path in the artifact.
 
     Raises:
         RuntimeError: The Beam runner lost or repeated work.
     """
+    copies = [(name, number) for name, number, _ in written]
     for name, number in itertools.product(CORRUPTIONS, range(num_files)):
-        count = written.count((name, number))
+        count = copies.count((name, number))
         if count != 1:
             raise RuntimeError(
                 f"Corruption {name!r} of file {number} was written {count} times, expected once: the Beam runner lost "
                 "or repeated work."
             )
+    folder = f"Split-{TEST_SPLIT}"
+    return {f"{folder}/{_copy_name(name, number, num_files)}": num_records for name, number, num_records in written}
+
+
+def _copy_name(corruption: str, number: int, num_files: int) -> str:
+    return f"{corruption}-{number:05d}-of-{num_files:05d}.gz"
 
 
 def write_examples(path: str, images: Images, labels: np.ndarray, corruption: str) -> None:

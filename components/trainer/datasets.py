@@ -1,11 +1,13 @@
 """Datasets of training and evaluation batches, from the TFRecords that Transform writes."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from components.example_counts import check_count, damage_named
 from components.features import IMAGE_KEY, LABEL_KEY, NUM_CLASSES
 from components.trainer.augmentation import augment
 from components.trainer.hyperparameters import Hyperparameters
@@ -25,6 +27,7 @@ def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any])
         A dataset of known size of (image float32[28,28,1], label int64[]).
 
     Raises:
+        LostExamplesError: Examples are missing.
         tf.errors.InvalidArgumentError: No file matches the patterns.
     """
     files = tf.data.Dataset.list_files(list(file_patterns), shuffle=False)
@@ -38,7 +41,10 @@ def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any])
     # A split fits in memory as floats; parsing it again for each epoch would cost more than learning from it.
     examples = examples.cache()
     # TFRecords do not store their number; the learning rate schedule needs it.
-    size = examples.reduce(np.int64(0), lambda total, _: total + 1)
+    folders = {os.path.dirname(pattern) for pattern in file_patterns}
+    with damage_named(folders):
+        size = examples.reduce(np.int64(0), lambda total, _: total + 1)
+    check_count(folders, int(size))
     return examples.apply(tf.data.experimental.assert_cardinality(size))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components.verdict import Finding, Verdict, read_verdict, write_verdict
+from components.verdict import DamagedVerdictError, Finding, Verdict, read_verdict, write_verdict
 
 PASSED = Finding(
     "accuracy", "all", passed=True, value=0.9956, interval=(0.994, 0.997), lower_bound=0.99, baseline=0.9951
@@ -71,8 +71,13 @@ def test_numbers_are_shown_with_significant_digits(value: float | str, shown: st
     assert Finding("accuracy", "all", passed=True, value=value).cells()["value"] == shown
 
 
-def test_a_folder_without_a_verdict_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"verdict\.json"):
+@pytest.mark.parametrize("content", [None, b"", b'{"gate": "Eval', b"[]", b"{}", b'{"findings": [{"no": 1}]}', b"\xff"])
+def test_a_missing_or_damaged_verdict_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "verdict.json").write_bytes(content)
+    with pytest.raises(
+        DamagedVerdictError, match=r"verdict\.json: missing, or not a verdict .* run again; if its gate"
+    ):
         read_verdict(tmp_path)
 
 

@@ -16,6 +16,7 @@ from tfx.utils.proto_utils import proto_to_json
 
 from components.evaluator.bounds import Bound
 from components.evaluator.executor import Executor
+from components.example_counts import LostExamplesError, write_counts
 from components.verdict import read_verdict
 from components.verdict_artifact import VerdictArtifact
 from pipeline.evaluation import eval_config
@@ -113,6 +114,12 @@ def test_the_baseline_is_compared_and_recorded(evaluate: Evaluate, tmp_path: Pat
     assert change.value == pytest.approx(36 / 40)
     assert change.baseline == pytest.approx(2 / 40)
     assert outputs["blessing"].get_string_custom_property("baseline_model") == baseline.uri
+
+
+def test_an_example_that_the_model_did_not_see_fails_the_step(evaluate: Evaluate, tmp_path: Path) -> None:
+    write_counts({"Split-test/data.gz": 40, "Split-test/lost.gz": 2}, str(tmp_path / "examples"))
+    with pytest.raises(LostExamplesError, match=r"Split-test/lost\.gz: missing or damaged .*run again"):
+        evaluate(threes=39)
 
 
 @pytest.mark.slow

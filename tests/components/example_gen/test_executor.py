@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tfx.types.standard_artifacts import Examples
 
+from components.example_counts import LostExamplesError, check_count
 from components.example_gen.executor import Executor, verify_counts, write_shard
 from components.example_gen.sources.detection import find_data
 from components.example_gen.sources.errors import DataError
@@ -101,6 +103,25 @@ def test_writes_every_image_once_in_stratified_splits(data: Path, tmp_path: Path
     assert examples.get_string_custom_property("uri") == str(data)
     assert examples.get_string_custom_property("fingerprint") == "f"
     assert examples.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
+    for split in SPLITS:
+        check_count([str(tmp_path / "out" / f"Split-{split}")], len(found[split]))
+        with pytest.raises(LostExamplesError, match=f"Split-{split}: 1 examples were read, but {len(found[split])}"):
+            check_count([str(tmp_path / "out" / f"Split-{split}")], 1)
+
+
+def test_a_shard_that_is_truncated_while_it_is_written_stops_the_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = tf.io.TFRecordWriter.__exit__
+
+    def fill_the_disk(writer: tf.io.TFRecordWriter, *error: object) -> None:
+        close(writer, *error)
+        for file in (tmp_path / "out").glob("Split-eval/*-00001-of-*"):
+            os.truncate(file, file.stat().st_size // 2)
+
+    monkeypatch.setattr(tf.io.TFRecordWriter, "__exit__", fill_the_disk)
+    with pytest.raises(LostExamplesError, match=r"Split-eval/data_tfrecord-00001-of-00003\.gz: missing or damaged"):
+        run(data, tmp_path / "out")
 
 
 def test_the_seed_determines_the_files(data: Path, tmp_path: Path) -> None:
@@ -134,14 +155,14 @@ def test_a_wrong_label_stops_the_step(data: Path, tmp_path: Path) -> None:
 
 def test_lost_records_are_noticed() -> None:
     sizes = {("train", 0): {"eval": 1, "train": 3}, ("test", 0): {"test": 2}}
-    written = {("eval", 0): 1, ("train", 0): 2, ("train", 1): 1, ("test", 0): 2}
-    verify_counts(written, sizes)
+    written = {"Split-eval/0.gz": 1, "Split-train/0.gz": 2, "Split-train/1.gz": 1, "Split-test/0.gz": 2}
+    assert verify_counts(written, sizes) == written
     with pytest.raises(RuntimeError, match="Split 'train' has 2 records after writing, expected 3"):
-        verify_counts({**written, ("train", 1): 0}, sizes)
+        verify_counts({**written, "Split-train/1.gz": 0}, sizes)
 
 
 def test_writes_a_shard_in_the_order_of_its_records(tmp_path: Path) -> None:
     result = write_shard((("eval", 2), [(9, b"last"), (1, b"first")]), str(tmp_path), 4)
-    assert result == (("eval", 2), 2)
+    assert result == ("Split-eval/data_tfrecord-00002-of-00004.gz", 2)
     assert [path.name for path in (tmp_path / "Split-eval").iterdir()] == ["data_tfrecord-00002-of-00004.gz"]
     assert records(tmp_path, "eval") == [b"first", b"last"]

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Examples
 
+from components.example_counts import LostExamplesError, check_count
 from components.robustness.component import CorruptedExampleGen, verify_written
 from components.robustness.corruptions import CORRUPTIONS, Images
 
@@ -124,13 +125,25 @@ def test_a_file_may_be_empty(clean: Examples, tmp_path: Path, digits: Images) ->
     write(tmp_path / "clean" / "Split-test" / "data_tfrecord-00001-of-00002.gz", digits[:0], first_label=0)
     run(clean, tmp_path / "out")
     assert len(copies(tmp_path / "out")) == 7 * len(CORRUPTIONS)
+    check_count([str(tmp_path / "out" / "Split-test")], 7 * len(CORRUPTIONS))
+    with pytest.raises(LostExamplesError, match="1 examples were read, but 105 were written"):
+        check_count([str(tmp_path / "out" / "Split-test")], 1)
+
+
+def test_a_truncated_file_is_named(clean: Examples, tmp_path: Path) -> None:
+    file = tmp_path / "clean" / "Split-test" / "data_tfrecord-00001-of-00002.gz"
+    content = file.read_bytes()
+    file.write_bytes(content[:50] + b"damage" + content[56:])
+    with pytest.raises(LostExamplesError, match=r"data_tfrecord-00001-of-00002\.gz: missing or damaged"):
+        run(clean, tmp_path / "out")
 
 
 def test_lost_and_repeated_work_is_an_error() -> None:
-    written = [(name, number) for number in (0, 1) for name in CORRUPTIONS]
-    verify_written(written, 2)
+    written = [(name, number, 7) for number in (0, 1) for name in CORRUPTIONS]
+    counts = verify_written(written, 2)
+    assert (len(counts), counts["Split-test/fog-00001-of-00002.gz"]) == (2 * len(CORRUPTIONS), 7)
     with pytest.raises(RuntimeError, match="'fog' of file 1 was written 2 times, expected once"):
-        verify_written([*written, ("fog", 1)], 2)
+        verify_written([*written, ("fog", 1, 7)], 2)
     with pytest.raises(RuntimeError, match="'shot_noise' of file 0 was written 0 times, expected once"):
         verify_written(written[1:], 2)
     with pytest.raises(RuntimeError, match="'shot_noise' of file 2 was written 0 times, expected once"):

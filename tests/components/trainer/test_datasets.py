@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.example_counts import LostExamplesError, write_counts
 from components.trainer.datasets import evaluation_batches, read_examples, training_batches
 from components.trainer.hyperparameters import Hyperparameters
 
@@ -38,6 +39,25 @@ def test_examples_are_read_in_order(file_pattern: str) -> None:
     assert [int(label) for _, label in examples] == list(range(7))
     assert examples[3][0].shape == (28, 28, 1)
     assert (examples[3][0] == 3).all()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "changed"])
+def test_an_example_that_is_missing_is_an_error(file_pattern: str, damage: str, tmp_path: Path) -> None:
+    split = tmp_path / "Split-train"
+    split.mkdir()
+    for file in tmp_path.glob("*.gz"):
+        file.rename(split / file.name)
+    write_counts({"Split-train/examples-0.gz": 4, "Split-train/examples-1.gz": 3}, str(tmp_path))
+    assert len(read_examples([f"{split}/*"], FEATURE_SPEC)) == 7
+    file = split / "examples-1.gz"
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        changed = content[:20] + b"damage" + content[26:]
+        file.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "changed": changed}[damage])
+    with pytest.raises(LostExamplesError, match=r"Split-train/examples-1\.gz: .*run again"):
+        read_examples([f"{split}/*"], FEATURE_SPEC)
 
 
 def test_missing_files_are_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""TFX's StatisticsGen and Transform, which fail if they do not read and write every example."""
+
+from typing import Any
+
+from tfx.components import StatisticsGen as TfxStatisticsGen
+from tfx.components import Transform as TfxTransform
+from tfx.components.statistics_gen.executor import Executor as TfxStatisticsGenExecutor
+from tfx.components.statistics_gen.stats_artifact_utils import load_statistics
+from tfx.components.transform.executor import Executor as TfxTransformExecutor
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.dsl.io import fileio
+from tfx.types import Artifact, artifact_utils
+from tfx.types.standard_component_specs import EXAMPLES_KEY, STATISTICS_KEY, TRANSFORMED_EXAMPLES_KEY
+
+from components.example_counts import check_count, count_records, damage_named, write_counts
+
+ArtifactDict = dict[str, list[Artifact]]
+
+
+class StatisticsGenExecutor(TfxStatisticsGenExecutor):
+    """Executor of StatisticsGen."""
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self, input_dict: ArtifactDict, output_dict: ArtifactDict, exec_properties: dict[str, Any]
+    ) -> None:
+        """Computes statistics of all examples; TFX calls this.
+
+        Raises:
+            LostExamplesError: Examples are missing.
+        """
+        with damage_named(_split_folders(input_dict)):
+            super().Do(input_dict, output_dict, exec_properties)
+        statistics = artifact_utils.get_single_instance(output_dict[STATISTICS_KEY])
+        for split in artifact_utils.decode_split_names(statistics.split_names):
+            num_read = load_statistics(statistics, split).proto().datasets[0].num_examples
+            check_count([artifact_utils.get_split_uri(input_dict[EXAMPLES_KEY], split)], num_read)
+
+
+class TransformExecutor(TfxTransformExecutor):
+    """Executor of Transform."""
+
+    def Do(  # noqa: N802 (the name is TFX's)
+        self, input_dict: ArtifactDict, output_dict: ArtifactDict, exec_properties: dict[str, Any]
+    ) -> None:
+        """Transforms all examples; TFX calls this.
+
+        Raises:
+            LostExamplesError: Examples are missing.
+        """
+        with damage_named(_split_folders(input_dict)):
+            super().Do(input_dict, output_dict, exec_properties)
+        transformed = artifact_utils.get_single_instance(output_dict[TRANSFORMED_EXAMPLES_KEY])
+        counts = {}
+        for split in artifact_utils.decode_split_names(transformed.split_names):
+            folder = artifact_utils.get_split_uri([transformed], split)
+            written = {file: count_records(file) for file in fileio.glob(f"{folder}/*.gz")}
+            check_count([artifact_utils.get_split_uri(input_dict[EXAMPLES_KEY], split)], sum(written.values()))
+            counts.update({file.removeprefix(f"{transformed.uri}/"): count for file, count in written.items()})
+        write_counts(counts, transformed.uri)
+
+
+class StatisticsGen(TfxStatisticsGen):
+    """TFX's StatisticsGen, which fails if it does not read every example."""
+
+    EXECUTOR_SPEC = BeamExecutorSpec(StatisticsGenExecutor)
+
+
+class Transform(TfxTransform):
+    """TFX's Transform, which fails if it does not write every example."""
+
+    EXECUTOR_SPEC = BeamExecutorSpec(TransformExecutor)
+
+
+def _split_folders(inputs: ArtifactDict) -> list[str]:
+    examples = artifact_utils.get_single_instance(inputs[EXAMPLES_KEY])
+    splits = artifact_utils.decode_split_names(examples.split_names)
+    return [artifact_utils.get_split_uri([examples], split) for split in splits]

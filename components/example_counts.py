@@ -1,0 +1,101 @@
+"""Counts examples where they are written and where they are read, so that none is lost without an error.
+
+TensorFlow reads a truncated file of gzipped TFRecords as a shorter one, and no component of TFX misses a file.
+"""
+
+import gzip
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import tensorflow as tf
+
+from registry.errors import ExpectedError
+
+COUNTS_FILE = "num_examples.json"
+"""Number of examples in each file of an `Examples` artifact; not a property, because `run_fn` sees none."""
+
+_HEADER = struct.Struct("<QI")
+_CHECKSUM_SIZE = 4
+_ADVICE = "run again; if the step that wrote it comes from the cache, with enable_cache=false"
+
+
+class LostExamplesError(ExpectedError):
+    """Examples are missing; the message names the file or the split, and what to do."""
+
+
+def count_records(file: str) -> int:
+    """Reads a file of gzipped TFRecords to its end and returns their number.
+
+    Raises:
+        LostExamplesError: The file is missing, truncated or damaged.
+    """
+    count = 0
+    try:
+        with tf.io.gfile.GFile(file, "rb") as compressed, gzip.open(compressed) as content:
+            while header := content.read(_HEADER.size):
+                size = _HEADER.unpack(header)[0] + _CHECKSUM_SIZE
+                if len(content.read(size)) < size:
+                    raise EOFError("the last record is incomplete")
+                count += 1
+    except (OSError, EOFError, zlib.error, struct.error, tf.errors.OpError) as error:
+        raise LostExamplesError(f"{file}: missing or damaged ({error}); {_ADVICE}.") from error
+    return count
+
+
+def write_counts(counts: Mapping[str, int], folder: str) -> None:
+    """Records the number of examples in each file of an `Examples` artifact, by path in its folder."""
+    with tf.io.gfile.GFile(os.path.join(folder, COUNTS_FILE), "w") as file:
+        file.write(json.dumps(dict(sorted(counts.items()))))
+
+
+def check_count(split_folders: Iterable[str], num_read: int) -> None:
+    """Compares the number of examples that a step has read from splits with the number that was written there.
+
+    Does nothing if the step that wrote the examples did not record it.
+
+    Raises:
+        LostExamplesError: The numbers differ; the message names the file that is missing, damaged or shorter.
+    """
+    counts = {file: count for folder in split_folders for file, count in _recorded(folder).items()}
+    num_written = sum(counts.values())
+    if not counts or num_read == num_written:
+        return
+    for file, count in counts.items():
+        if (found := count_records(file)) != count:
+            raise LostExamplesError(f"{file}: {found} examples, but {count} were written; {_ADVICE}.")
+    folders = ", ".join(sorted({os.path.dirname(file) for file in counts}))
+    raise LostExamplesError(
+        f"{folders}: {num_read} examples were read, but {num_written} were written, and all files are complete; the "
+        "engine has lost or repeated work, so run again."
+    )
+
+
+@contextmanager
+def damage_named(split_folders: Iterable[str]) -> Iterator[None]:
+    """Names the file if reading splits fails because it is damaged.
+
+    Raises:
+        LostExamplesError: The body of the `with` statement has failed, and a file of the splits is damaged.
+    """
+    try:
+        yield
+    except Exception:
+        for folder in split_folders:
+            for file in _recorded(folder) or tf.io.gfile.glob(os.path.join(folder, "*.gz")):
+                count_records(file)
+        raise
+
+
+def _recorded(split_folder: str) -> dict[str, int]:
+    """Returns the recorded number of examples in each file of a split."""
+    folder, split = os.path.split(split_folder)
+    file = os.path.join(folder, COUNTS_FILE)
+    if not tf.io.gfile.exists(file):
+        return {}
+    with tf.io.gfile.GFile(file) as content:
+        counts: dict[str, int] = json.loads(content.read())
+    return {os.path.join(folder, path): count for path, count in counts.items() if path.startswith(f"{split}/")}
