@@ -25,8 +25,8 @@ def unlink(file: Path) -> None:
     file.unlink()
 
 
-def truncate(size: int) -> Callable[[Path], None]:
-    return lambda file: file.write_bytes(file.read_bytes()[:size]) and None
+def truncate(size: int) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(file.read_bytes()[:size])
 
 
 def overwrite(file: Path) -> None:
@@ -59,7 +59,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
-def test_the_damaged_file_is_named(split: Path, damage: Callable[[Path], None], reason: str) -> None:
+def test_the_damaged_file_is_named(split: Path, damage: Callable[[Path], object], reason: str) -> None:
     damage(split / "a.gz")
     reason = reason.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(LostExamplesError, match=f"^{re.escape(str(split))}/a.gz: {reason}; run again; if the step"):
