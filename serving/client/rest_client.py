@@ -15,11 +15,12 @@ from serving.client.client import Client, ClientError, RejectedInputError
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _READ_TIMEOUT_SECONDS = 60.0
-# A restarting server is back after about a second. A request that it may be working on is not repeated.
+# A restarting server is back after about a second; a gateway may limit requests. A request that the server may be
+# working on is not repeated.
 _RETRY = Retry(
     total=3,
     read=False,
-    status_forcelist=(HTTPStatus.SERVICE_UNAVAILABLE,),
+    status_forcelist=(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS),
     allowed_methods=None,
     backoff_factor=0.2,
     raise_on_status=False,

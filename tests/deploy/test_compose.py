@@ -67,8 +67,16 @@ def test_confined(compose: dict[str, Any], service: str) -> None:
     assert all(volume["read_only"] for volume in options["volumes"])
     assert set(options["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert options["restart"] == "unless-stopped"
+    # Rotates, unlike Docker's default.
+    assert options["logging"] == {"driver": "local"}
     # Nobody is asked who they are: not without somebody's decision beyond this machine.
     assert all(port.startswith("127.0.0.1:") for port in options["ports"])
+
+
+def test_one_setting_exposes_only_the_service_with_limits(text: str) -> None:
+    services = yaml.safe_load(_SETTING.sub(r"\1", text))["services"]
+    addresses = {name: {port.split(":")[0] for port in service["ports"]} for name, service in services.items()}
+    assert addresses == {"web": {"BIND_ADDRESS"}, "tf-serving": {"TF_SERVING_BIND_ADDRESS"}}
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,17 +19,24 @@ import pytest
 from serving.server.rest import PAGE_HEADERS, WEB_DIRECTORY
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+MEBIBYTE = 2**20
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed; .ci/run installs Debian's nginx-light")
 
 
 class TfServing(BaseHTTPRequestHandler):
-    """Answers with what it was asked."""
+    """Answers with what it was asked; with the size of a body of megabytes; and on some paths, when it is released."""
 
     protocol_version = "HTTP/1.1"
+    arrivals = threading.Semaphore(0)
+    released = threading.Event()
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        content = json.dumps({"asked": f"{self.command} {self.path}", "body": body.decode()}).encode()
+        if "slow" in self.path:
+            self.arrivals.release()
+            assert self.released.wait(60)
+        text = body.decode() if len(body) < MEBIBYTE else len(body)
+        content = json.dumps({"asked": f"{self.command} {self.path}", "body": text}).encode()
         self.send_response(404 if "missing" in self.path else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -43,31 +52,44 @@ class TfServing(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def port(deploy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of nginx with a server behind it."""
+def backend() -> Iterator[int]:
+    """The port of a server behind nginx."""
     behind = ThreadingHTTPServer(("127.0.0.1", 0), TfServing)
     threading.Thread(target=behind.serve_forever, daemon=True).start()
-    with nginx(deploy, tmp_path_factory.mktemp("nginx"), behind.server_port) as port:
-        yield port
+    yield behind.server_port
     behind.shutdown()
     behind.server_close()
 
 
+@pytest.fixture(scope="module")
+def port(deploy: Path, tmp_path_factory: pytest.TempPathFactory, backend: int) -> Iterator[int]:
+    """The port of nginx with a server behind it."""
+    with nginx(deploy, tmp_path_factory.mktemp("nginx"), backend) as port:
+        yield port
+
+
 @contextmanager
-def nginx(deploy: Path, directory: Path, backend: int) -> Iterator[int]:
-    """Runs nginx; yields its port."""
+def nginx(deploy: Path, directory: Path, backend: int, **replacements: str) -> Iterator[int]:
+    """Runs nginx, whose log is `error.log` in the directory; yields its port."""
     port = free_port()
     configuration = directory / "nginx.conf"
-    configuration.write_text(_here((deploy / "web" / "nginx.conf").read_text(), directory, port, backend))
+    text = _here((deploy / "web" / "nginx.conf").read_text(), directory, port, backend)
+    for setting, value in replacements.items():
+        text, count = re.subn(rf"\b{setting}=\S+?(?=[ ;])", f"{setting}={value}", text)
+        assert count == 1
+    configuration.write_text(text)
     command = [str(NGINX), "-p", str(directory), "-c", str(configuration), "-g", "user root; daemon off;"]
     subprocess.run([*command, "-t"], check=True, capture_output=True)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with (directory / "error.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
     try:
-        _wait_until_open(process, port)
+        while process.poll() is None and not _is_open(port):
+            pass
+        assert process.poll() is None, (directory / "error.log").read_text()
         yield port
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.wait(timeout=10)
 
 
 def free_port() -> int:
@@ -90,17 +112,15 @@ def _here(text: str, directory: Path, port: int, backend: int) -> str:
     return text
 
 
-def _wait_until_open(process: "subprocess.Popen[str]", port: int) -> None:
-    while process.poll() is None:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    assert process.stderr
-    pytest.fail(process.stderr.read())
+def _is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def ask(port: int, method: str, path: str, headers: dict[str, str] | None = None, body: str | None = None) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def ask(
+    port: int, method: str, path: str, headers: dict[str, str] | None = None, body: str | bytes | None = None
+) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(method, path, body, headers or {})
     response = connection.getresponse()
     content = response.read()
@@ -133,10 +153,48 @@ def test_requests_and_answers_pass_unchanged(port: int, path: str) -> None:
     assert json.loads(content) == {"asked": f"POST {path}", "body": '{"instances": [{"b64": "iVBORw0KGgo="}]}'}
 
 
-def test_metrics(port: int) -> None:
-    path = "/monitoring/prometheus/metrics"
-    assert json.loads(ask(port, "GET", path)[1])["asked"] == f"GET {path}"
-    assert ask(port, "GET", "/monitoring/else")[0].status == 404
+def test_metrics_are_not_public(port: int) -> None:
+    assert ask(port, "GET", "/monitoring/prometheus/metrics")[0].status == 404
+    assert ask(port, "GET", "/v1/../monitoring/prometheus/metrics")[0].status == 404
+
+
+def test_four_uploads_of_60_mb_at_once_take_no_memory(deploy: Path, tmp_path: Path, backend: int) -> None:
+    body = b"x" * (60 * MEBIBYTE)
+    with nginx(deploy, tmp_path, backend) as port, ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda _: ask(port, "POST", "/v1/models/digits:predict", body=body), range(4)))
+    assert [(response.status, json.loads(content)["body"]) for response, content in answers] == [(200, len(body))] * 4
+    # The files would be in the memory of the container.
+    assert "buffered to a temporary file" not in (tmp_path / "error.log").read_text()
+
+
+def test_requests_at_once_are_limited_per_client(port: int) -> None:
+    with ThreadPoolExecutor(16) as clients:
+        answers = [clients.submit(ask, port, "POST", "/v1/models/slow:predict", body="{}") for _ in range(16)]
+        for _ in answers:
+            assert TfServing.arrivals.acquire(timeout=60)
+        response, content = ask(port, "POST", "/v1/models/digits:predict", body="{}")
+        # The page is still served.
+        assert ask(port, "GET", "/")[0].status == 200
+        TfServing.released.set()
+    assert (response.status, json.loads(content)["error"][:41]) == (503, "More than 16 requests of this client or 3")
+    assert {answer.result()[0].status for answer in answers} == {200}
+
+
+def test_the_rate_of_requests_is_limited(deploy: Path, tmp_path: Path, backend: int) -> None:
+    with ThreadPoolExecutor(3) as clients, nginx(deploy, tmp_path, backend, rate="1r/m", burst="1") as port:
+        first = clients.submit(ask, port, "GET", "/v1/models/digits").result()
+        # One of them is delayed, for a minute; it ends with nginx.
+        later = [clients.submit(ask, port, "GET", "/v1/models/digits") for _ in range(2)]
+        response, content = next(as_completed(later)).result()
+        assert first[0].status == 200
+    assert response.status == 429
+    assert json.loads(content) == {"error": "More than 200 requests per second; try again more slowly."}
+
+
+def test_the_requests_of_a_bulk_prediction_are_not_limited(port: int) -> None:
+    with ThreadPoolExecutor(8) as clients:
+        answers = clients.map(lambda _: ask(port, "POST", "/v1/models/digits:predict", body="{}"), range(400))
+        assert {response.status for response, _ in answers} == {200}
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:

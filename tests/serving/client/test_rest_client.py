@@ -68,7 +68,7 @@ def test_errors_of_the_server(
 def test_requests_to_a_restarting_server_are_retried(
     rest_server: Any, client: RestClient, column_outputs: dict[str, Any]
 ) -> None:
-    statuses = iter([503, 503, 200])
+    statuses = iter([503, 429, 200])
     rest_server.respond = lambda request: (next(statuses), {"outputs": column_outputs})
     assert len(client.predict([b"a", b"b"])) == 2
     rest_server.respond = lambda request: (503, {"error": "stopping"})
