@@ -61,7 +61,8 @@ class WrongRequestError(PublishingError, UsageError):
 def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Path], origin: Origin) -> Version:
     """Publishes a model as the newest version.
 
-    A run publishes a model only once: a retry of its step returns the existing version.
+    A model is published only once: a retry of the step, or the run after one that was killed, returns the existing
+    version. This also holds after a rollback, which it does not undo.
 
     The version number is the time in seconds, but always higher than all existing numbers, so a second push within a
     second or a clock that went back does not produce an older version.
@@ -79,7 +80,7 @@ def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Pa
         PublishingError: The version cannot be written; nothing of it is visible.
     """
     with sole_writer(serving_directory):
-        pushed = _pushed_by_run(serving_directory, origin.pipeline_run, model_fingerprint(model))
+        pushed = _existing_push(serving_directory, origin.pipeline_run, model_fingerprint(model))
         return pushed or _publish(model, serving_directory, extra, origin)
 
 
@@ -220,8 +221,10 @@ def sole_writer(serving_directory: Path) -> Iterator[None]:
             "wait for it, or stop it, and try again."
         ) from error
     except OSError as error:
+        # With two names, the first is the file that is copied or renamed.
+        place = serving_directory if error.filename2 else error.filename or serving_directory
         raise PublishingError(
-            f"{error.filename or serving_directory}: {error.strerror or error}; servers see complete versions only. "
+            f"{place}: {error.strerror or error}; servers see complete versions only. "
             "Check the path, its permissions and the disk, and try again."
         ) from error
 
@@ -299,15 +302,24 @@ def _publish(
     return read_version(directory)
 
 
-def _pushed_by_run(serving_directory: Path, pipeline_run: str | None, fingerprint: str) -> Version | None:
-    for version in list_versions(serving_directory) if pipeline_run else []:
+def _existing_push(serving_directory: Path, pipeline_run: str | None, fingerprint: str) -> Version | None:
+    """Returns the version of a model if this run has pushed it, or if no other model has been pushed since."""
+    is_newest = True
+    for version in reversed(list_versions(serving_directory) if pipeline_run else []):
+        found = None
         # A damaged version does not count as pushed.
         with suppress(DamagedVersionError):
             found = read_provenance(version.directory)
-            pushed = (pipeline_run, fingerprint, None)
-            if found and (found.origin.pipeline_run, found.model_fingerprint, found.rolled_back_to) == pushed:
-                _log.info("this run has already pushed version %d", version.number)
-                return version
+        if found and found.rolled_back_to is not None:
+            continue
+        if (
+            found
+            and found.model_fingerprint == fingerprint
+            and (is_newest or found.origin.pipeline_run == pipeline_run)
+        ):
+            _log.info("version %d already holds this model", version.number)
+            return version
+        is_newest = False
     return None
 
 

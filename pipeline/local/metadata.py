@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,9 @@ _ACCURACY_PROPERTY = "test_accuracy"
 _OUTCOME_PROPERTY = "outcome"
 _FILES_PROPERTY = "files"
 """JSON of the size, modification time and SHA-256 of each file, by artifact ID and path in its folder."""
+_Files = dict[str, list[int | str]]
+
+_DELETED = metadata_store_pb2.Artifact.DELETED
 
 _STEP_STATES: dict[int, StepState] = {
     metadata_store_pb2.Execution.COMPLETE: "ran",
@@ -144,6 +147,23 @@ def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[
     return [artifact.uri for artifact in _artifacts(store, context, type_name)]
 
 
+def check_files(store: MetadataStore, run_id: str) -> Path | None:
+    """Checks the files of the artifacts that a run has created or reused, and records those of new artifacts.
+
+    Returns:
+        A file that is missing or has changed since it was recorded, or None.
+    """
+    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
+    if context is None:
+        return None
+    recorded = _recorded_files(store)
+    changed = (_changed_file(artifact, recorded) for artifact in store.get_artifacts_by_context(context.id))
+    path = next(filter(None, changed), None)
+    _record_files(store, context)
+    store.put_contexts([context])
+    return path
+
+
 def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_accuracy: float | None = None) -> None:
     """Records how a run ended, the accuracy of its model, 0 to 1, if it was evaluated, and the files that it wrote.
 
@@ -153,8 +173,7 @@ def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_acc
     if context is None:
         return
     context.custom_properties[_OUTCOME_PROPERTY].string_value = outcome
-    # Properties of artifacts are part of TFX's cache keys.
-    context.custom_properties[_FILES_PROPERTY].string_value = json.dumps(_new_files(store, context))
+    _record_files(store, context)
     if test_accuracy is not None:
         context.custom_properties[_ACCURACY_PROPERTY].double_value = test_accuracy
     store.put_contexts([context])
@@ -169,20 +188,55 @@ def drop_damaged_artifacts(store: MetadataStore) -> list[Path]:
     recorded = _recorded_files(store)
     damaged, paths = [], []
     for artifact in store.get_artifacts_by_id(list(recorded)):
-        if artifact.state != metadata_store_pb2.Artifact.DELETED:
-            files = {Path(artifact.uri, path): expected for path, expected in recorded[artifact.id].items()}
-            changed = [path for path, expected in files.items() if not _is_unchanged(path, expected)]
-            if changed:
-                artifact.state = metadata_store_pb2.Artifact.DELETED
-                damaged.append(artifact)
-                paths.append(changed[0])
+        if artifact.state != _DELETED and (path := _changed_file(artifact, recorded)):
+            artifact.state = _DELETED
+            damaged.append(artifact)
+            paths.append(path)
     store.put_artifacts(damaged)
     return paths
 
 
-def _recorded_files(store: MetadataStore) -> dict[int, dict[str, list[int | str]]]:
+def drop_moved_artifacts(store: MetadataStore, pipeline_root: Path) -> Path | None:
+    """Marks artifacts as deleted that are in the workspace from which this one was moved or copied.
+
+    TFX's cache keys contain the paths of inputs, so correct paths for these artifacts would not bring the cache back.
+
+    Returns:
+        That workspace, or None if there are no such artifacts.
+    """
+    moved, workspace = [], None
+    for artifact in store.get_artifacts():
+        # An artifact is in ROOT/STEP/OUTPUT/EXECUTION.
+        root = next((path for path in Path(artifact.uri).parents if path.name == pipeline_root.name), pipeline_root)
+        if artifact.state != _DELETED and root != pipeline_root:
+            artifact.state = _DELETED
+            moved.append(artifact)
+            workspace = root.parent
+    store.put_artifacts(moved)
+    return workspace
+
+
+def live_artifacts(store: MetadataStore) -> Iterator[Path]:
+    """Yields the paths of the artifacts that TFX's cache may use."""
+    for artifact in store.get_artifacts():
+        if artifact.state == metadata_store_pb2.Artifact.LIVE:
+            yield Path(artifact.uri)
+
+
+def _changed_file(artifact: metadata_store_pb2.Artifact, recorded: Mapping[int, _Files]) -> Path | None:
+    files = {Path(artifact.uri, path): expected for path, expected in recorded.get(artifact.id, {}).items()}
+    return next((path for path, expected in files.items() if not _is_unchanged(path, expected)), None)
+
+
+def _record_files(store: MetadataStore, context: metadata_store_pb2.Context) -> None:
+    # Properties of artifacts are part of TFX's cache keys.
+    record = context.custom_properties[_FILES_PROPERTY]
+    record.string_value = json.dumps({**json.loads(record.string_value or "{}"), **_new_files(store, context)})
+
+
+def _recorded_files(store: MetadataStore) -> dict[int, _Files]:
     """Returns a description of the files of all artifacts, by artifact ID and path in its folder."""
-    recorded: dict[int, dict[str, list[int | str]]] = {}
+    recorded: dict[int, _Files] = {}
     for context in store.get_contexts_by_type(_RUN_CONTEXT_TYPE):
         if _FILES_PROPERTY in context.custom_properties:
             files = json.loads(context.custom_properties[_FILES_PROPERTY].string_value)
@@ -190,7 +244,7 @@ def _recorded_files(store: MetadataStore) -> dict[int, dict[str, list[int | str]
     return recorded
 
 
-def _new_files(store: MetadataStore, context: metadata_store_pb2.Context) -> dict[int, dict[str, list[int | str]]]:
+def _new_files(store: MetadataStore, context: metadata_store_pb2.Context) -> dict[int, _Files]:
     known = _recorded_files(store)
     folders = {
         artifact.id: Path(artifact.uri)

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -32,6 +32,10 @@ _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
 
 class StepFailedError(ExpectedError):
     """A step failed; the message names the step and the reason."""
+
+
+class DamagedArtifactError(ExpectedError):
+    """A file that an earlier step has written is missing or has changed; the message names it."""
 
 
 class WorkspaceInUseError(ExpectedError):
@@ -103,7 +107,7 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
     pipeline = create_pipeline(settings, data, beam_args(settings))
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     compiled = Compiler().compile(pipeline)
-    with observer.observing():
+    with observer.observing(lambda: _check_files(settings, _run_id(compiled))):
         try:
             LocalDagRunner().run_with_ir(compiled)
         except (Exception, KeyboardInterrupt) as error:
@@ -119,10 +123,15 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
 
 def _check_workspace(settings: Settings, display: "RunDisplay") -> None:
     """Keeps TFX from reusing damaged artifacts, or the folders of artifacts of which the database has no records."""
-    from pipeline.local.metadata import drop_damaged_artifacts, has_records, open_metadata
+    from pipeline.local.metadata import drop_damaged_artifacts, drop_moved_artifacts, has_records, open_metadata
 
     if has_records(settings.metadata_file):
         with open_metadata(settings.metadata_file, writable=True) as store:
+            if origin := drop_moved_artifacts(store, settings.pipeline_root):
+                display.progressed(
+                    f"moved or copied from {origin}, where its artifacts are on record; all steps run again",
+                    transient=False,
+                )
             for path in drop_damaged_artifacts(store):
                 display.progressed(f"{path} is missing or has changed; its step runs again", transient=False)
     elif settings.pipeline_root.exists():
@@ -130,6 +139,20 @@ def _check_workspace(settings: Settings, display: "RunDisplay") -> None:
         settings.pipeline_root.rename(old)
         display.progressed(
             f"{settings.metadata_file.name} has no record of the old artifacts; moved to {old}", transient=False
+        )
+
+
+def _check_files(settings: Settings, run_id: str) -> None:
+    from pipeline.local.metadata import MetadataError, check_files, open_metadata
+
+    path = None
+    # The first step creates the database. If it cannot be written, as on a full disk, the step reports the reason.
+    if settings.metadata_file.exists():
+        with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
+            path = check_files(store, run_id)
+    if path:
+        raise DamagedArtifactError(
+            f"{path} is missing, or has changed since its step wrote it; run again, and that step runs again."
         )
 
 
@@ -235,6 +258,7 @@ class StepObserver(logging.Handler):
         self._display = display
         self._started = 0.0
         self._state: StepEnd = "ran"
+        self._between_steps: Callable[[], None] = lambda: None
         self.current_step: str | None = None
         self.failures: dict[str, str] = {}
         """Why steps failed whose inputs TFX could not resolve; it logs the reason and goes on."""
@@ -247,10 +271,15 @@ class StepObserver(logging.Handler):
         self._finish()
 
     @contextmanager
-    def observing(self) -> Iterator[None]:
-        """Reports the steps that run in the body of the `with` statement."""
+    def observing(self, between_steps: Callable[[], None]) -> Iterator[None]:
+        """Reports the steps that run in the body of the `with` statement.
+
+        Args:
+            between_steps: Called when a step starts or has finished; its error ends the run.
+        """
         from absl import logging as absl_logging
 
+        self._between_steps = between_steps
         # absl would reset a level that is set with the logging module.
         absl_logging.set_verbosity(absl_logging.INFO)
         loggers = [logging.getLogger("absl"), logging.getLogger(_STEP_LOGGER)]
@@ -269,6 +298,7 @@ class StepObserver(logging.Handler):
             self._display.progressed(record.getMessage(), transient=record.levelno < logging.INFO)
         elif record.msg == "Component %s is running." and isinstance(record.args, tuple):
             self._start(str(record.args[0]))
+            self._between_steps()
         elif record.msg == "A cached execution %d is used.":
             self._state = "cached"
         elif record.msg == "Skipping execution for %s":
@@ -277,6 +307,7 @@ class StepObserver(logging.Handler):
             self._state = "failed"
             self.failures[str(record.args[0])] = str(record.args[1])
         elif record.msg == "Component %s is finished.":
+            self._between_steps()
             self._finish()
 
     def _start(self, name: str) -> None:

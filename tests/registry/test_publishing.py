@@ -82,7 +82,8 @@ def serving(tmp_path: Path) -> Path:
 def push(serving: Path, weights: str, data: bytes | None = None) -> Version:
     model = serving.parent.parent / "models" / weights
     extra = {} if data is None else {TRAIN_STATISTICS_FILE: data}
-    origin = ORIGIN.model_copy(update={"pipeline_run": f"run after {max(numbers(serving), default=0)}"})
+    # Without a run, a model is published as often as it is pushed.
+    origin = ORIGIN.model_copy(update={"pipeline_run": None})
     return publish(model if model.exists() else make_model(model, weights), serving, extra, origin)
 
 
@@ -136,6 +137,28 @@ def test_a_run_publishes_a_model_once(serving: Path, tmp_path: Path) -> None:
     assert other_model.number > second.number, "another model of the same run"
     other_run = publish(model, serving, {}, ORIGIN.model_copy(update={"pipeline_run": "run 2"}))
     assert other_run.number > other_model.number, "the same model of another run"
+
+
+def test_a_model_is_published_once_by_the_runs_that_reuse_it(serving: Path, tmp_path: Path) -> None:
+    """As after a run that was killed before its push was on record."""
+    model, other = make_model(tmp_path / "model", "a"), make_model(tmp_path / "other", "b")
+
+    def run(number: int, pushed: Path = model) -> Version:
+        return publish(pushed, serving, {}, ORIGIN.model_copy(update={"pipeline_run": f"run {number}"}))
+
+    run(1, other)
+    first = run(2)
+    assert run(3) == first
+    rolled_back = roll_back(serving, None)
+    assert weights_of(rolled_back.directory) == "b"
+    assert run(4) == first, "does not undo the rollback"
+    assert numbers(serving)[-1] == rolled_back.number
+    second = run(5, other)
+    assert second.number > rolled_back.number
+    returned = run(6)
+    assert returned.number > second.number, "another model has been pushed since"
+    (returned.directory / PROVENANCE_FILE).write_text("damaged")
+    assert run(7).number > returned.number
 
 
 @pytest.mark.parametrize("pipeline_run", ["run 1", None])
@@ -235,6 +258,12 @@ def fail_with(error: BaseException) -> Callable[..., None]:
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the file"),
             PublishingError,
             "the file: No space left on device; servers see complete versions only. Check the path",
+        ),
+        (
+            # As `shutil.copyfile` raises it.
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "the source", None, "the copy"),
+            PublishingError,
+            "^/.*/serving/digits: No space left on device; servers see complete versions only. Check the path",
         ),
         (KeyboardInterrupt("stopped"), KeyboardInterrupt, "stopped"),
     ],

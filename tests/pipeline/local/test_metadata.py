@@ -17,9 +17,12 @@ from pipeline.local.metadata import (
     MetadataError,
     Run,
     artifact_folders,
+    check_files,
     drop_damaged_artifacts,
+    drop_moved_artifacts,
     has_records,
     list_runs,
+    live_artifacts,
     read_run,
     record_outcome,
 )
@@ -64,11 +67,8 @@ def test_the_outcome_of_a_run_without_a_record_is_ignored(
     assert [run.outcome for run in list_runs(tmp_path / "metadata.sqlite")] == ["unfinished"]
 
 
-@pytest.fixture
-def examples(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> metadata_store_pb2.Artifact:
-    """Examples with two files that a run has written, and whose files are on record."""
-    add_run(FIRST, {"MnistExampleGen": COMPLETE})
-    folder = tmp_path / "examples"
+def add_artifact(store: MetadataStore, folder: Path) -> metadata_store_pb2.Artifact:
+    """Adds an artifact with two files to the first run."""
     (folder / "Split-test").mkdir(parents=True)
     for name in ("Split-test/a.gz", "b.gz"):
         (folder / name).write_text("records")
@@ -79,9 +79,54 @@ def examples(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> metadata_
     store.put_attributions_and_associations(
         [metadata_store_pb2.Attribution(artifact_id=number, context_id=context.id)], []
     )
-    record_outcome(store, FIRST, "pushed")
     [artifact] = store.get_artifacts_by_id([number])
     return artifact
+
+
+@pytest.fixture
+def examples(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> metadata_store_pb2.Artifact:
+    """Examples whose files are on record."""
+    add_run(FIRST, {"MnistExampleGen": COMPLETE})
+    artifact = add_artifact(store, tmp_path / "examples")
+    record_outcome(store, FIRST, "pushed")
+    return artifact
+
+
+def test_the_files_of_a_killed_run_are_on_record_by_step(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> None:
+    assert check_files(store, FIRST) is None, "before the first step"
+    add_run(FIRST, {"MnistExampleGen": COMPLETE})
+    for name in ("examples", "statistics"):
+        add_artifact(store, tmp_path / name)
+        assert check_files(store, FIRST) is None
+    for name in ("examples", "statistics"):
+        lost = tmp_path / name / "b.gz"
+        lost.unlink()
+        assert check_files(store, FIRST) == lost
+        assert drop_damaged_artifacts(store) == [lost]
+        lost.write_text("records")
+
+
+def test_a_file_that_a_failed_run_has_lost_stays_on_record(
+    store: MetadataStore, add_run: AddRun, tmp_path: Path
+) -> None:
+    add_run(FIRST, {"MnistExampleGen": COMPLETE})
+    add_artifact(store, tmp_path / "examples")
+    check_files(store, FIRST)
+    lost = tmp_path / "examples" / "b.gz"
+    lost.unlink()
+    record_outcome(store, FIRST, "failed")
+    assert drop_damaged_artifacts(store) == [lost]
+
+
+def test_artifacts_in_another_workspace_are_not_used(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> None:
+    add_run(FIRST, {"MnistExampleGen": COMPLETE})
+    old, new = (tmp_path / name / "pipeline_root" for name in ("old", "new"))
+    folders = [old / "MnistExampleGen" / "examples" / "1", new / "Trainer" / "model" / "2", tmp_path / "external"]
+    for folder in folders:
+        add_artifact(store, folder)
+    assert drop_moved_artifacts(store, new) == tmp_path / "old"
+    assert list(live_artifacts(store)) == folders[1:]
+    assert drop_moved_artifacts(store, new) is None
 
 
 @pytest.mark.parametrize("content", [None, "", "changed"])

@@ -122,6 +122,43 @@ def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, mo
     assert run.outcome == "failed"
 
 
+class SaboteurOfAShard(Recorder):
+    """Removes a shard when the second step after the one that wrote it starts, and stops the run before Transform."""
+
+    def __init__(self, pipeline_root: Path) -> None:
+        super().__init__()
+        self.shards = (pipeline_root / "MnistExampleGen").glob("examples/*/Split-train/*.gz")
+        self.removed: Path | None = None
+
+    def step_started(self, name: str) -> None:
+        super().step_started(name)
+        if name == "ExampleValidator" and not self.removed:
+            self.removed = next(self.shards)
+            self.removed.unlink()
+        if name == "Transform":
+            raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_a_shard_that_disappears_during_a_run_ends_it_and_is_made_again(tmp_path: Path) -> None:
+    settings = load_settings({"workspace": str(tmp_path), "profile": "smoke"}, file=Path(os.devnull))
+    saboteur = SaboteurOfAShard(settings.pipeline_root)
+    with pytest.raises(StepFailedError) as raised:
+        run_pipeline(settings, cast(RunDisplay, saboteur))
+    lost = saboteur.removed
+    assert lost
+    assert str(raised.value).startswith("ExampleValidator failed: ")
+    assert str(raised.value).endswith(
+        f"{lost} is missing, or has changed since its step wrote it; run again, and that step runs again."
+    )
+    with pytest.raises(StepFailedError, match="^Stopped in Transform"):
+        run_pipeline(settings, cast(RunDisplay, saboteur))
+    assert ("progressed", f"{lost} is missing or has changed; its step runs again", False) in saboteur.calls
+    ended = [call[1:] for call in saboteur.calls if call[0] == "ended"]
+    assert ended.count(("MnistExampleGen", "ran")) == ended.count(("StatisticsGen", "ran")) == 2
+    assert ("ImportSchemaGen", "cached") in ended
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A run with them ends when it looks for its data."""
@@ -154,7 +191,8 @@ def test_the_log_of_the_launcher_becomes_steps() -> None:
     recorder = Recorder()
     observer = StepObserver(cast(RunDisplay, recorder))
     tfx, steps = logging.getLogger("absl"), logging.getLogger("components.trainer.training")
-    with observer.observing():
+    steps_between: list[str | None] = []
+    with observer.observing(lambda: steps_between.append(observer.current_step)):
         tfx.info("Component %s is running.", "Trainer")
         steps.debug("epoch 1/2, 50 %")
         steps.info("epoch 1/2: loss")
@@ -171,6 +209,7 @@ def test_the_log_of_the_launcher_becomes_steps() -> None:
         tfx.info("Component %s is finished.", "BulkInferrer")
     assert observer.failures == {"BulkInferrer": "no model"}
     tfx.info("Component %s is running.", "AfterTheRun")
+    assert steps_between == [step for step in ("Trainer", "Pusher", "Evaluator", "BulkInferrer") for _ in range(2)]
     assert recorder.calls == [
         ("started", "Trainer"),
         ("progressed", "epoch 1/2, 50 %", True),
