@@ -13,7 +13,7 @@ import pytest
 
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
-from tests.kubeflow.emulator.launcher import Pod, PodLostError, ProcessRunner, Runner
+from tests.kubeflow.emulator.launcher import Pod, PodEvictedError, ProcessRunner, Runner
 from tests.kubeflow.scenarios import run_without_schema, train_what_is_refused, with_cached_schema
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -21,18 +21,18 @@ PROJECT_ROOT = Path(__file__).parents[2]
 CompileDigits = Callable[..., CompiledPipeline]
 
 
-class LosesOnePod:
-    """Loses the first pod of a task after its command has ended."""
+class EvictsOnePod:
+    """Evicts the first pod of a task after its command has ended."""
 
     def __init__(self, runner: Runner, task: str) -> None:
         self._runner = runner
-        self._to_lose = {task}
+        self._to_evict = {task}
 
     def run(self, pod: Pod, log: IO[bytes]) -> int:
         exit_code = self._runner.run(pod, log)
-        if pod.task in self._to_lose:
-            self._to_lose.remove(pod.task)
-            raise PodLostError(f"node removed after exit status {exit_code}")
+        if pod.task in self._to_evict:
+            self._to_evict.remove(pod.task)
+            raise PodEvictedError(f"the node was low on memory after exit status {exit_code}")
         return exit_code
 
 
@@ -65,7 +65,7 @@ def pod_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    return Cluster(tmp_path_factory.mktemp("cluster"), LosesOnePod(ProcessRunner(), "Pusher"))
+    return Cluster(tmp_path_factory.mktemp("cluster"), EvictsOnePod(ProcessRunner(), "Pusher"))
 
 
 @pytest.fixture(scope="session")

@@ -62,10 +62,10 @@ def test_pushed_version_has_its_provenance(first_run: PipelineRun, version: Vers
     assert {gate.gate for gate in provenance.origin.gates} == GATES
 
 
-def test_lost_pod_of_pusher_does_not_create_a_second_version(first_run: PipelineRun, version: Version) -> None:
+def test_evicted_pod_of_pusher_does_not_create_a_second_version(first_run: PipelineRun, version: Version) -> None:
     pusher = first_run.tasks["Pusher"]
     assert [(attempt.exit_code, attempt.failure) for attempt in pusher.attempts] == [
-        (None, "pod lost: node removed after exit status 0"),
+        (None, "pod evicted: the node was low on memory after exit status 0"),
         (0, ""),
     ]
     pushed = first_run.output("Pusher", "pushed_model").properties

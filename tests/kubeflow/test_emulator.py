@@ -2,16 +2,18 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
+from google.protobuf import json_format
 
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
 from tests.kubeflow.emulator.contract import ContractError, NotEmulatedError
-from tests.kubeflow.emulator.launcher import ProcessRunner
+from tests.kubeflow.emulator.launcher import Pod, PodDeletedError, PodEvictedError, ProcessRunner
 
 # Prologue of each program below: its input, and functions to describe its output `made`.
 _PROLOGUE = """
@@ -41,7 +43,18 @@ print("RESULT", json.dumps({"used": used, "found": found, "exists": local(used["
 _CONDITION = "(inputs.artifacts['used'].artifacts[0].metadata['passed'] == 1.0)"
 
 
-def _task(program: str, *, caching: bool = False, retries: int = 0, condition: str = "") -> dict[str, Any]:
+_OTHER_ACCOUNT = {"AWS_ACCESS_KEY_ID": "other"}
+
+
+def _task(
+    program: str,
+    *,
+    caching: bool = False,
+    retries: int = 0,
+    condition: str = "",
+    environment: Mapping[str, str] | None = None,
+    platform: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Returns the parts of a task with two parameters and an output; it has an input if it needs one."""
     uses = condition or program == _SHOW
     return {
@@ -75,7 +88,13 @@ def _task(program: str, *, caching: bool = False, retries: int = 0, condition: s
             **({"retryPolicy": {"maxRetryCount": retries}} if retries else {}),
             **({"triggerPolicy": {"condition": condition}} if condition else {}),
         },
-        "container": {"image": "image:1", "command": ["python", "-c", _PROLOGUE + program], "args": ["{{$}}"]},
+        "container": {
+            "image": "image:1",
+            "command": ["python", "-c", _PROLOGUE + program],
+            "args": ["{{$}}"],
+            "env": [{"name": name, "value": value} for name, value in (environment or {}).items()],
+        },
+        "platform": platform or {},
     }
 
 
@@ -94,7 +113,9 @@ def _pipeline(file: Path, **tasks: dict[str, Any]) -> CompiledPipeline:
             "dag": {"tasks": {name: parts["task"] for name, parts in tasks.items()}},
         },
     }
-    file.write_text(yaml.safe_dump(document))
+    executors = {name: parts["platform"] for name, parts in tasks.items()}
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+    file.write_text(yaml.safe_dump_all([document, platform]))
     return CompiledPipeline.load(file)
 
 
@@ -123,7 +144,11 @@ def test_metadata_after_the_round_trip_through_mlmd(cluster: Cluster, tmp_path: 
     assert used["name"] == str(run.tasks["Make"].outputs["made"].artifact_id)  # type: ignore[index]
     assert used["uri"].startswith(f"minio://mlpipeline/v2/artifacts/tiny/{run.run_id}/Make/")
     assert used["metadata"].pop("display_name") == "made"
-    assert json.loads(used["metadata"].pop("store_session_info"))["Provider"] == "minio"
+    assert used["metadata"].pop("store_session_info") == (
+        '{"Provider":"minio","Params":{"accessKeyKey":"accesskey","disableSSL":"true","endpoint":'
+        '"seaweedfs.kubeflow:9000","fromEnv":"false","maxRetries":"5","region":"minio","secretKeyKey":"secretkey",'
+        '"secretName":"mlpipeline-minio-artifact"}}'
+    )
     wrapped = {"items": {"list": [1, "a"]}, "keys": {"struct": {"k": False}}}
     assert used["metadata"] == {"truth": 1, "number": 0.5, "text": "t", **wrapped}
 
@@ -171,6 +196,72 @@ def test_failing_pod_is_retried_in_a_new_folder(cluster: Cluster, tmp_path: Path
     assert logs == ["executor-logs-0", "executor-logs-1"]
 
 
+class LosesEachPod:
+    """Loses each pod after its command has ended."""
+
+    def __init__(self, error: Exception) -> None:
+        self._runner = ProcessRunner()
+        self._error = error
+
+    def run(self, pod: Pod, log: IO[bytes]) -> int:
+        self._runner.run(pod, log)
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"),
+    [(PodEvictedError("disk"), ["pod evicted: disk"] * 3), (PodDeletedError("node"), ["pod deleted: node"])],
+)
+def test_evicted_pod_is_retried_and_deleted_pod_is_not(tmp_path: Path, error: Exception, failures: list[str]) -> None:
+    cluster = Cluster(tmp_path / "cluster", LosesEachPod(error))
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE, retries=2)))
+    assert [attempt.failure for attempt in run.tasks["Make"].attempts] == failures
+    assert run.tasks["Make"].state == "failed"
+    assert run.tasks["Make"].outputs == {}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"environment": _OTHER_ACCOUNT},
+        {
+            "platform": {
+                "secretAsEnv": [
+                    {
+                        "secretName": "account",
+                        "keyToEnv": [{"secretKey": "id", "envVar": "AWS_ACCESS_KEY_ID"}],
+                    }
+                ]
+            }
+        },
+    ],
+    ids=["environment", "secret"],
+)
+@pytest.mark.parametrize(("root", "is_found"), [("s3://bucket/runs", False), ("minio://mlpipeline/runs", True)])
+def test_launcher_without_a_session_uses_the_credentials_of_the_command(
+    tmp_path: Path, given: dict[str, Any], root: str, is_found: bool
+) -> None:
+    cluster = Cluster(tmp_path / "cluster", ProcessRunner(), secrets={"account": {"id": "other"}})
+    run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(_MAKE, **given), Show=_task(_SHOW)), root=root)
+    assert run.succeeded
+    assert run.output("Make", "made").uri.startswith(root)
+    assert _result(run, "Show")["exists"] is is_found
+
+
+@pytest.mark.parametrize("root", ["s3://mlpipeline/v2/artifacts", "minio://other/v2/artifacts"])
+def test_cached_output_cannot_be_downloaded_after_the_root_has_moved(
+    cluster: Cluster, tmp_path: Path, root: str
+) -> None:
+    pipeline = _pipeline(tmp_path / "p.yaml", Make=_task(_MAKE, caching=True), Show=_task(_SHOW, retries=1))
+    first = cluster.run(pipeline, root="minio://mlpipeline/v1")
+    assert cluster.run(pipeline).succeeded, "another folder of the same bucket"
+    show = cluster.run(pipeline, root=root).tasks["Show"]
+    uri = first.output("Make", "made").uri
+    failure = f"failed to download input artifact 'used' from remote storage URI '{uri}'"
+    assert [attempt.failure.startswith(failure) for attempt in show.attempts] == [True, True]
+    assert show.outputs == {}, "not even a log"
+
+
 def test_no_task_starts_after_a_failure(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "cluster", ProcessRunner(), num_slots=1)
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Fail=_task("sys.exit(1)"), Other=_task(_MAKE)))
@@ -183,6 +274,12 @@ def test_cache_depends_on_parameters_and_ids_but_not_on_files(cluster: Cluster, 
     cluster.store.path(_result(first, "Show")["used"]["uri"]).joinpath("part").unlink()
     assert cluster.run(pipeline).named("cached") == {"Make", "Show"}
     assert cluster.run(pipeline, {"number": 7}).named("cached") == set()
+
+
+def test_failed_execution_is_not_cached(cluster: Cluster, tmp_path: Path) -> None:
+    pipeline = _pipeline(tmp_path / "p.yaml", Make=_task("sys.exit(1)", caching=True))
+    for _ in range(2):
+        assert len(cluster.run(pipeline).tasks["Make"].attempts) == 1
 
 
 def test_new_id_of_an_input_invalidates_the_cache(cluster: Cluster, tmp_path: Path) -> None:
@@ -237,10 +334,35 @@ def test_wrong_parameters_are_refused(cluster: Cluster, tmp_path: Path, given: d
         cluster.run(pipeline, given)
 
 
+def test_metadata_has_the_types_and_properties_of_kubeflow(cluster: Cluster, tmp_path: Path) -> None:
+    make = _task(f"{_MAKE}\nsay_of_made(metadata={{'passed': False}})", caching=True)
+    pipeline = _pipeline(tmp_path / "p.yaml", Make=make, Gated=_task(_MAKE, condition=_CONDITION))
+    first, second = cluster.run(pipeline), cluster.run(pipeline)
+    states = {name: state for name, (state, _) in cluster.metadata.tasks(second.run_id).items()}
+    assert states == {"Make": "cached", "Gated": "skipped"} == {name: task.state for name, task in second.tasks.items()}
+    assert cluster.metadata.tasks(second.run_id)["Make"][1] == second.tasks["Make"].outputs
+    assert second.output("Make", "made").artifact_id == first.output("Make", "made").artifact_id
+    execution = second.tasks["Make"].execution
+    assert execution is not None
+    record = cluster.metadata.execution(execution.execution_id)
+    assert record.type == "system.ContainerExecution"
+    values = {name: getattr(value, value.WhichOneof("value")) for name, value in record.custom_properties.items()}
+    assert len(values.pop("cache_fingerprint")) == 64
+    assert json_format.MessageToDict(values.pop("inputs")) == {"number": 6, "text": "6"}
+    assert values == {
+        "display_name": "Make",
+        "task_name": "Make",
+        "parent_dag_id": 4,
+        "cached_execution_id": "2",
+        **dict.fromkeys(("pod_name", "pod_uid", "namespace", "image"), ""),
+    }
+
+
 def test_process_uses_this_interpreter_without_the_callers_environment(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIGITS_PROFILE", "smoke")
-    program = "print('RESULT', json.dumps([sys.executable, os.environ.get('DIGITS_PROFILE'), os.listdir()]))"
+    variables = "[os.environ.get(name) for name in ('DIGITS_PROFILE', 'KFP_RETRY_INDEX')]"
+    program = f"print('RESULT', json.dumps([sys.executable, {variables}, os.listdir()]))"
     run = cluster.run(_pipeline(tmp_path / "p.yaml", Make=_task(program)))
-    assert _result(run, "Make") == [sys.executable, None, []]
+    assert _result(run, "Make") == [sys.executable, [None, None], []]

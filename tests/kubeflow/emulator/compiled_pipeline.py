@@ -25,6 +25,8 @@ _KINDS: Mapping[int, str] = {
     pipeline_spec_pb2.ParameterType.LIST: "list_value",
     pipeline_spec_pb2.ParameterType.STRUCT: "struct_value",
 }
+# Images are local, so that nothing pulls them.
+_EMULATED_FIELDS = {"pvc_mount", "empty_dir_mounts", "secret_as_env", "image_pull_policy", "image_pull_secret"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,15 @@ class Task:
     spec: pipeline_spec_pb2.PipelineTaskSpec
     component: pipeline_spec_pb2.ComponentSpec
     container: pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec
-    mounts: tuple[VolumeMount, ...]
+    kubernetes: kubernetes_executor_config_pb2.KubernetesExecutorConfig
+
+    @property
+    def mounts(self) -> tuple[VolumeMount, ...]:
+        """The claims that its pods mount."""
+        return tuple(
+            VolumeMount(constant(mount.pvc_name_parameter) or mount.constant, mount.mount_path)
+            for mount in self.kubernetes.pvc_mount
+        )
 
     @property
     def dependencies(self) -> frozenset[str]:
@@ -139,20 +149,29 @@ def _task(name: str, spec: pipeline_spec_pb2.PipelineSpec, platform: pipeline_sp
         raise NotEmulatedError(f"{name}: an executor of kind {executor.WhichOneof('spec')}")
     if component.output_definitions.parameters:
         raise NotEmulatedError(f"{name}: output parameters")
-    return Task(name, task, component, executor.container, _mounts(name, label, platform))
+    return Task(name, task, component, executor.container, _kubernetes_config(name, label, platform))
 
 
-def _mounts(name: str, label: str, platform: pipeline_spec_pb2.PlatformSpec) -> tuple[VolumeMount, ...]:
+def constant(parameter: pipeline_spec_pb2.TaskInputsSpec.InputParameterSpec) -> str:
+    """Returns the text of a parameter in the platform document, empty if it is not set.
+
+    Raises:
+        NotEmulatedError: It is not a constant.
+    """
+    if parameter.WhichOneof("kind") not in (None, "runtime_value"):
+        raise NotEmulatedError(f"a parameter in the platform document that is not a constant: {parameter}")
+    return str(parameter.runtime_value.constant.string_value)
+
+
+def _kubernetes_config(
+    name: str, label: str, platform: pipeline_spec_pb2.PlatformSpec
+) -> kubernetes_executor_config_pb2.KubernetesExecutorConfig:
+    config = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
     executors = platform.platforms["kubernetes"].deployment_spec.executors
-    if label not in executors:
-        return ()
-    config = json_format.ParseDict(
-        json_format.MessageToDict(executors[label]), kubernetes_executor_config_pb2.KubernetesExecutorConfig()
-    )
-    mounts = []
-    for mount in config.pvc_mount:
-        claim = mount.pvc_name_parameter.runtime_value.constant.string_value or mount.constant
-        if not claim or mount.sub_path:
-            raise NotEmulatedError(f"{name}: a volume whose claim is not a constant, or a path in a volume")
-        mounts.append(VolumeMount(claim, mount.mount_path))
-    return tuple(mounts)
+    if label in executors:
+        json_format.ParseDict(json_format.MessageToDict(executors[label]), config)
+    if unknown := {field.name for field, _ in config.ListFields()} - _EMULATED_FIELDS:
+        raise NotEmulatedError(f"{name}: {sorted(unknown)} in the platform document")
+    if any(mount.sub_path for mount in config.pvc_mount):
+        raise NotEmulatedError(f"{name}: a path in a volume")
+    return config

@@ -1,7 +1,7 @@
-"""Emulates the driver: the input of a task, its condition and its cache key.
+"""Emulates the driver: the input of a task, its condition, its cache key and its pod.
 
-Source: kubeflow/pipelines 2.17.0, backend/src/v2/driver (container.go, resolve.go, driver.go, cache.go) and
-backend/src/v2/cacheutils/cache.go.
+Source: kubeflow/pipelines 2.17.0, backend/src/v2/driver (container.go, resolve.go, driver.go, k8s.go, cache.go) and
+backend/src/v2/cacheutils/cache.go. `test_recordings.py` compares it with recordings of the real driver.
 """
 
 import hashlib
@@ -9,14 +9,14 @@ import json
 import operator
 import re
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from tests.kubeflow.emulator.compiled_pipeline import Task, check_kind
+from tests.kubeflow.emulator.compiled_pipeline import Task, check_kind, constant
 from tests.kubeflow.emulator.contract import (
     LOGS_KEY,
     ContractError,
@@ -24,7 +24,8 @@ from tests.kubeflow.emulator.contract import (
     check_argument_size,
     to_json,
 )
-from tests.kubeflow.emulator.stores import StoredArtifact, path_in_pod
+from tests.kubeflow.emulator.metadata import Metadata, Run
+from tests.kubeflow.emulator.stores import path_in_pod
 
 # Of CEL, the one form that TFX writes for a comparison with a property of an artifact: tfx/orchestration/kubeflow/v2/
 # compiler_utils.py (placeholder_to_cel). KFP evaluates it in backend/src/v2/expression/expression.go.
@@ -37,53 +38,39 @@ _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(.+?)']}}")
 
 
 @dataclass(frozen=True)
-class RunContext:
-    """What the tasks of a run share.
-
-    Attributes:
-        pipeline: Name of the pipeline.
-        run_id: ID of the run.
-        root: URI of the folder that the run writes to.
-        parameters: The parameters of the run.
-        outputs: Recorded artifacts of completed tasks, by task and output.
-    """
-
-    pipeline: str
-    run_id: str
-    root: str
-    parameters: Mapping[str, Value]
-    outputs: dict[str, Mapping[str, StoredArtifact]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Execution:
     """The decisions of the driver about a task.
 
     Attributes:
+        execution_id: ID in ML Metadata.
         executor_input: The input of the task.
-        triggered: Whether its condition holds.
-        image: The image of its container.
-        fingerprint: Its cache key; empty if it is not cached.
+        condition: Whether its condition holds; None if it has none.
+        is_cached: Whether a former execution provides its outputs.
+        pod: The patch of its pod; empty if there is none.
     """
 
+    execution_id: int
     executor_input: pipeline_spec_pb2.ExecutorInput
-    triggered: bool
-    image: str = ""
-    fingerprint: str = ""
+    condition: bool | None
+    is_cached: bool = False
+    pod: dict[str, Any] = field(default_factory=dict)
 
 
-def drive(task: Task, run: RunContext) -> Execution:
+def drive(task: Task, run: Run, metadata: Metadata) -> Execution:
     """Runs the driver for a task.
 
     Raises:
         ContractError: The driver would fail.
     """
     executor_input = pipeline_spec_pb2.ExecutorInput()
+    inputs = executor_input.inputs
     _resolve_parameters(task, run, executor_input)
-    _resolve_artifacts(task, run, executor_input)
-    condition = task.spec.trigger_policy.condition
-    if condition and not _holds(condition, executor_input):
-        return Execution(executor_input, triggered=False)
+    _resolve_artifacts(task, run, metadata, executor_input)
+    text = task.spec.trigger_policy.condition
+    condition = _holds(text, executor_input) if text else None
+    if condition is False:
+        execution_id = metadata.create_execution(run, task.name, inputs, is_triggered=False)
+        return Execution(execution_id, executor_input, condition)
     _provision_outputs(task, run, executor_input)
     check_argument_size(to_json(executor_input), f"{task.name}: --executor_input")
     check_argument_size(to_json(task.component), f"{task.name}: --component_spec")
@@ -91,8 +78,53 @@ def drive(task: Task, run: RunContext) -> Execution:
     if caching.cache_key:
         raise NotEmulatedError(f"{task.name}: a custom cache key")
     fingerprint = cache_fingerprint(task, executor_input) if caching.enable_cache else ""
-    image = substitute_parameters(task.container.image, executor_input)
-    return Execution(executor_input, triggered=True, image=image, fingerprint=fingerprint)
+    cached = metadata.cached(run.pipeline.name, fingerprint)
+    execution_id = metadata.create_execution(
+        run, task.name, inputs, is_triggered=True, fingerprint=fingerprint, cached_execution=cached
+    )
+    if cached is None:
+        return Execution(execution_id, executor_input, condition, pod=pod_patch(task, executor_input))
+    outputs = metadata.outputs(cached)
+    if missing := executor_input.outputs.artifacts.keys() - outputs.keys():
+        raise ContractError(f"unable to find artifact with name {sorted(missing)} in mlmd output artifacts")
+    metadata.publish(run, execution_id, "cached", outputs)
+    return Execution(execution_id, executor_input, condition, is_cached=True)
+
+
+def pod_patch(task: Task, executor_input: pipeline_spec_pb2.ExecutorInput) -> dict[str, Any]:
+    """Returns the parts of the pod that depend on the run or on the platform document.
+
+    Raises:
+        ContractError: An input parameter does not exist.
+    """
+    asked = task.container.resources
+    limits = {"cpu": asked.resource_cpu_limit, "memory": asked.resource_memory_limit}
+    if asked.accelerator.resource_type:
+        limits[asked.accelerator.resource_type] = asked.accelerator.resource_count
+    requests = {"cpu": asked.resource_cpu_request, "memory": asked.resource_memory_request}
+    resources = {
+        name: {kind: substitute_parameters(amount, executor_input) for kind, amount in amounts.items() if amount}
+        for name, amounts in (("limits", limits), ("requests", requests))
+    }
+    environment: list[dict[str, Any]] = [{"name": item.name, "value": item.value} for item in task.container.env]
+    for secret in task.kubernetes.secret_as_env:
+        name = constant(secret.secret_name_parameter) or secret.secret_name
+        environment += [
+            {"name": each.env_var, "valueFrom": {"secretKeyRef": {"name": name, "key": each.secret_key}}}
+            for each in secret.key_to_env
+        ]
+    empty = [(mount.volume_name, mount.mount_path) for mount in task.kubernetes.empty_dir_mounts]
+    claims = [(mount.claim, mount.mount_path) for mount in task.mounts]
+    return {
+        "image": substitute_parameters(task.container.image, executor_input),
+        "resources": {name: amounts for name, amounts in resources.items() if amounts},
+        "volumes": [
+            *({"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim, _ in claims),
+            *({"name": name, "emptyDir": {}} for name, _ in empty),
+        ],
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in claims + empty],
+        "env": environment,
+    }
 
 
 def substitute_parameters(text: str, executor_input: pipeline_spec_pb2.ExecutorInput) -> str:
@@ -138,7 +170,7 @@ def cache_fingerprint(task: Task, executor_input: pipeline_spec_pb2.ExecutorInpu
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _resolve_parameters(task: Task, run: RunContext, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
+def _resolve_parameters(task: Task, run: Run, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
     values = executor_input.inputs.parameter_values
     for name, source in task.spec.inputs.parameters.items():
         values[name].CopyFrom(_parameter(task, run, name, source))
@@ -152,9 +184,7 @@ def _resolve_parameters(task: Task, run: RunContext, executor_input: pipeline_sp
             check_kind(name, values[name], definition.parameter_type)
 
 
-def _parameter(
-    task: Task, run: RunContext, name: str, source: pipeline_spec_pb2.TaskInputsSpec.InputParameterSpec
-) -> Value:
+def _parameter(task: Task, run: Run, name: str, source: pipeline_spec_pb2.TaskInputsSpec.InputParameterSpec) -> Value:
     match source.WhichOneof("kind"):
         case "component_input_parameter":
             if source.component_input_parameter not in run.parameters:
@@ -170,17 +200,21 @@ def _parameter(
             raise NotEmulatedError(f"{task.name}: parameter {name} from {kind}")
 
 
-def _resolve_artifacts(task: Task, run: RunContext, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
+def _resolve_artifacts(
+    task: Task, run: Run, metadata: Metadata, executor_input: pipeline_spec_pb2.ExecutorInput
+) -> None:
+    executions = metadata.executions(run)
     for name, source in task.spec.inputs.artifacts.items():
         producer, key = source.task_output_artifact.producer_task, source.task_output_artifact.output_artifact_key
         if not producer:
             raise NotEmulatedError(f"{task.name}: artifact {name} from {source.WhichOneof('kind')}")
-        if key not in run.outputs[producer]:
+        outputs = metadata.outputs(executions[producer].id)
+        if key not in outputs:
             raise ContractError(f"cannot find output artifact key {key!r} in producer task {producer!r}")
-        executor_input.inputs.artifacts[name].artifacts.append(run.outputs[producer][key].to_runtime())
+        executor_input.inputs.artifacts[name].artifacts.append(outputs[key].to_runtime())
 
 
-def _provision_outputs(task: Task, run: RunContext, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
+def _provision_outputs(task: Task, run: Run, executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
     root = f"{run.root}/{task.name}/{uuid.uuid4()}"
     logs = pipeline_spec_pb2.ComponentOutputsSpec.ArtifactSpec()
     logs.artifact_type.schema_title = "system.Artifact"

@@ -17,15 +17,9 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tests.kubeflow.emulator.compiled_pipeline import Task, VolumeMount
 from tests.kubeflow.emulator.contract import LOGS_KEY, ContractError, check_argument_size, to_json
-from tests.kubeflow.emulator.driver import Execution, RunContext, as_text
-from tests.kubeflow.emulator.stores import (
-    STORE_FOLDERS,
-    MetadataStore,
-    ObjectStore,
-    StoredArtifact,
-    in_directory,
-    path_in_pod,
-)
+from tests.kubeflow.emulator.driver import Execution, as_text
+from tests.kubeflow.emulator.metadata import Metadata, Run, StoredArtifact
+from tests.kubeflow.emulator.stores import STORE_FOLDERS, ObjectStore, in_directory, path_in_pod
 
 PROJECT_ROOT = Path(__file__).parents[3]
 
@@ -41,7 +35,7 @@ class Pod:
             the inputs and the parent folders of the outputs, and is removed after the pod ends.
         image: Reference of the image.
         command: Program and arguments, without placeholders.
-        environment: Variables from the cluster and the compiled pipeline.
+        environment: Variables from the cluster and the compiled pipeline; the launcher has them too.
         mounts: The mounted claims.
     """
 
@@ -56,6 +50,14 @@ class Pod:
 
 class PodLostError(Exception):
     """Raised by a runner to emulate a pod that ends before the launcher can act after the command."""
+
+
+class PodEvictedError(PodLostError):
+    """The node evicts the pod: to Argo it failed."""
+
+
+class PodDeletedError(PodLostError):
+    """Someone deletes the pod, or its node: to Argo this is an error."""
 
 
 class Runner(Protocol):
@@ -110,9 +112,10 @@ class Attempt:
     Attributes:
         image: Its image.
         command: Program and arguments.
-        exit_code: Exit status of the command; None if the pod was lost.
+        exit_code: Exit status of the command; None if it did not run or the pod was lost.
         log: Stdout and stderr of the command.
         failure: The reason of a failure, else empty.
+        is_retried: Whether Argo starts another pod after a failure.
         left_behind: Files in the working folder of the pod.
     """
 
@@ -121,87 +124,114 @@ class Attempt:
     exit_code: int | None
     log: str
     failure: str
+    is_retried: bool = True
     left_behind: tuple[str, ...] = ()
 
 
 class Launcher:
     """Starts pods."""
 
-    def __init__(self, store: ObjectStore, metadata: MetadataStore, runner: Runner) -> None:
-        """Uses the stores of a cluster and a runner for the commands."""
+    def __init__(
+        self, store: ObjectStore, metadata: Metadata, runner: Runner, secrets: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Uses the stores and secrets of a cluster, and a runner for the commands."""
         self._store = store
         self._metadata = metadata
         self._runner = runner
+        self._secrets = secrets
 
-    def launch(
-        self, task: Task, execution: Execution, run: RunContext, attempt: int, directory: Path
-    ) -> tuple[Attempt, Mapping[str, StoredArtifact]]:
+    def launch(self, task: Task, execution: Execution, run: Run, number: int, directory: Path) -> Attempt:
         """Runs one attempt of a task in a fresh pod.
 
         Args:
             task: The task.
             execution: The decisions of the driver, the same for all attempts.
             run: The run.
-            attempt: 0 for the first attempt.
+            number: 0 for the first attempt.
             directory: Folder for the files of the pod; must not exist.
 
         Returns:
-            The result and the recorded outputs; if the attempt failed, only its log.
+            The result. The outputs, of a failed attempt only its log, are in the metadata.
         """
         executor_input = pipeline_spec_pb2.ExecutorInput()
         executor_input.CopyFrom(execution.executor_input)
-        executor_input.outputs.artifacts[LOGS_KEY].artifacts[0].uri += f"-{attempt}"
+        executor_input.outputs.artifacts[LOGS_KEY].artifacts[0].uri += f"-{number}"
         command = compile_command(task, executor_input)
+        environment = {item["name"]: self._value(item) for item in execution.pod["env"]}
+        environment |= {"KFP_POD_NAME": directory.name, "KFP_POD_UID": directory.name}
+        if task.spec.HasField("retry_policy"):
+            environment["KFP_RETRY_INDEX"] = str(number)
+        pod = Pod(task.name, number, directory, execution.pod["image"], command, environment, task.mounts)
         for folder in STORE_FOLDERS:
             (directory / folder).mkdir(parents=True)
-        self._fetch_inputs(executor_input, directory)
+        self._metadata.set_pod(execution.execution_id, directory.name)
+        try:
+            self._fetch_inputs(executor_input, pod, run)
+        except ContractError as error:
+            self._metadata.publish(run, execution.execution_id, "failed", {})
+            return Attempt(pod.image, command, None, "", str(error))
         log_file = _prepare_outputs(executor_input, directory)
-        environment = {item.name: item.value for item in task.container.env}
-        environment |= {"KFP_POD_NAME": directory.name, "KFP_POD_UID": directory.name, "KFP_RETRY_INDEX": str(attempt)}
-        pod = Pod(task.name, attempt, directory, execution.image, command, environment, task.mounts)
         try:
             with log_file.open("wb") as log:
                 exit_code = self._runner.run(pod, log)
         except PodLostError as error:
-            return Attempt(pod.image, command, None, log_file.read_text(errors="replace"), f"pod lost: {error}"), {}
-        return self._publish(pod, exit_code, executor_input, run, log_file.read_text(errors="replace"))
-
-    def _fetch_inputs(self, executor_input: pipeline_spec_pb2.ExecutorInput, directory: Path) -> None:
-        for found in executor_input.inputs.artifacts.values():
-            for artifact in found.artifacts:
-                self._store.download(artifact.uri, directory)
-
-    def _publish(
-        self,
-        pod: Pod,
-        exit_code: int,
-        executor_input: pipeline_spec_pb2.ExecutorInput,
-        run: RunContext,
-        log: str,
-    ) -> tuple[Attempt, Mapping[str, StoredArtifact]]:
-        failure = f"exit status {exit_code}" if exit_code else ""
-        artifacts = {key: found.artifacts[0] for key, found in executor_input.outputs.artifacts.items()}
-        try:
-            if not failure:
-                _merge(artifacts, in_directory(pod.directory, PurePosixPath(executor_input.outputs.output_file)))
-                outputs = self._record(artifacts, pod.directory, run)
-        except ContractError as error:
-            failure = str(error)
-        if failure:
-            outputs = self._record({LOGS_KEY: artifacts[LOGS_KEY]}, pod.directory, run)
-        work = pod.directory / "work"
+            is_evicted = isinstance(error, PodEvictedError)
+            failure = f"pod {'evicted' if is_evicted else 'deleted'}: {error}"
+            return Attempt(pod.image, command, None, log_file.read_text(errors="replace"), failure, is_evicted)
+        failure, outputs = self._upload(pod, exit_code, executor_input, run)
+        self._metadata.publish(run, execution.execution_id, "failed" if failure else "succeeded", outputs)
+        work = directory / "work"
         left_behind = tuple(sorted(str(path.relative_to(work)) for path in work.rglob("*")))
-        return Attempt(pod.image, pod.command, exit_code, log, failure, left_behind), outputs
+        log_text = log_file.read_text(errors="replace")
+        return Attempt(pod.image, command, exit_code, log_text, failure, left_behind=left_behind)
+
+    def _value(self, item: Mapping[str, Any]) -> str:
+        if "valueFrom" not in item:
+            return str(item["value"])
+        reference = item["valueFrom"]["secretKeyRef"]
+        return self._secrets[reference["name"]][reference["key"]]
+
+    def _fetch_inputs(self, executor_input: pipeline_spec_pb2.ExecutorInput, pod: Pod, run: Run) -> None:
+        """Downloads the inputs, with the session of the run if they are in the bucket of its root."""
+        for name, found in executor_input.inputs.artifacts.items():
+            for artifact in found.artifacts:
+                session = run.session if _bucket(artifact.uri) == _bucket(run.root) else None
+                try:
+                    store = self._store.opened(artifact.uri, session, pod.environment)
+                except ContractError as error:
+                    raise ContractError(
+                        f"failed to download input artifact {name!r} from remote storage URI {artifact.uri!r}: {error}"
+                    ) from error
+                store.download(artifact.uri, pod.directory)
+
+    def _upload(
+        self, pod: Pod, exit_code: int, executor_input: pipeline_spec_pb2.ExecutorInput, run: Run
+    ) -> tuple[str, dict[str, StoredArtifact]]:
+        """Uploads and records the outputs; returns the reason of a failure, and what was recorded."""
+        artifacts = {key: found.artifacts[0] for key, found in executor_input.outputs.artifacts.items()}
+        failure = f"exit status {exit_code}" if exit_code else ""
+        if not failure:
+            try:
+                _merge(artifacts, in_directory(pod.directory, PurePosixPath(executor_input.outputs.output_file)))
+                return "", self._record(artifacts, pod, run)
+            except ContractError as error:
+                failure = str(error)
+        return failure, self._record({LOGS_KEY: artifacts[LOGS_KEY]}, pod, run)
 
     def _record(
-        self, artifacts: Mapping[str, pipeline_spec_pb2.RuntimeArtifact], directory: Path, run: RunContext
+        self, artifacts: Mapping[str, pipeline_spec_pb2.RuntimeArtifact], pod: Pod, run: Run
     ) -> dict[str, StoredArtifact]:
+        store = self._store.opened(run.root, run.session, pod.environment)
         outputs = {}
         for key, artifact in artifacts.items():
             # An output without files is recorded too.
-            self._store.upload(artifact.uri, directory, run.root)
-            outputs[key] = self._metadata.record(key, artifact)
+            store.upload(artifact.uri, pod.directory, run.root)
+            outputs[key] = self._metadata.record(key, artifact, run.session)
         return outputs
+
+
+def _bucket(uri: str) -> str:
+    return "/".join(uri.split("/")[:3])
 
 
 def compile_command(task: Task, executor_input: pipeline_spec_pb2.ExecutorInput) -> tuple[str, ...]:

@@ -1,21 +1,13 @@
-"""Emulates the stores of a cluster: objects as files in a folder, and the metadata of artifacts.
+"""Emulates the object stores of a cluster, as files in a folder.
 
-Source: kubeflow/pipelines 2.17.0, backend/src/v2/objectstore, component/launcher_v2.go (LocalPathForURI) and
-metadata/client.go (RecordArtifact), converter.go.
+Source: kubeflow/pipelines 2.17.0, backend/src/v2/objectstore, config (env.go, minio.go, s3.go, gcs.go) and
+component/launcher_v2.go (LocalPathForURI).
 """
 
-import itertools
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import yaml
-from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Value
-from kfp.pipeline_spec import pipeline_spec_pb2
 
 from tests.kubeflow.emulator.contract import ContractError
 
@@ -23,18 +15,28 @@ _FOLDERS = {"gs://": "gcs", "minio://": "minio", "s3://": "s3"}
 STORE_FOLDERS = tuple(_FOLDERS.values())
 """Folders below the root of every pod, emptyDir volumes on a cluster."""
 
-_SESSION = {
+Session = Mapping[str, Any]
+"""How a launcher opens a bucket: `store_session_info` in the metadata."""
+
+_MINIO_SESSION: Session = {
     "Provider": "minio",
     "Params": {
         "accessKeyKey": "accesskey",
         "disableSSL": "true",
         "endpoint": "seaweedfs.kubeflow:9000",
         "fromEnv": "false",
+        "maxRetries": "5",
         "region": "minio",
         "secretKeyKey": "secretkey",
         "secretName": "mlpipeline-minio-artifact",
     },
 }
+
+
+def session_of(pipeline_root: str) -> Session:
+    """Returns the session of a run, where the ConfigMap `kfp-launcher` has no `providers`."""
+    scheme = pipeline_root.partition("://")[0]
+    return _MINIO_SESSION if scheme == "minio" else {"Provider": scheme, "Params": {"fromEnv": "true"}}
 
 
 def path_in_pod(uri: str) -> PurePosixPath:
@@ -55,6 +57,29 @@ class ObjectStore:
     def __init__(self, folder: Path) -> None:
         """Stores objects as files in a folder."""
         self.folder = folder
+
+    def opened(self, uri: str, session: Session | None, environment: Mapping[str, str]) -> "ObjectStore":
+        """Returns the store that a launcher reaches.
+
+        Args:
+            uri: URI of an artifact.
+            session: The session for its bucket, if there is one.
+            environment: The environment of the launcher, which decides if there is no session with credentials.
+
+        Returns:
+            This store, or that of other credentials.
+
+        Raises:
+            ContractError: There are no credentials.
+        """
+        if session is not None and session["Params"]["fromEnv"] == "false":
+            return self
+        if not uri.startswith("gs://") and (key := environment.get("AWS_ACCESS_KEY_ID")):
+            return ObjectStore(self.folder.with_name(f"{self.folder.name}-of-{key}"))
+        if uri.startswith("minio://"):
+            raise ContractError("failed to list objects in remote storage: no credentials for minio://")
+        # The service account of the pod may use them.
+        return self
 
     def download(self, uri: str, pod_directory: Path) -> None:
         """Copies all objects below a URI to a pod, without an error if there are none."""
@@ -104,80 +129,3 @@ class ObjectStore:
 def in_directory(directory: Path, absolute: PurePosixPath) -> Path:
     """Returns the path below a directory for an absolute path of a pod."""
     return directory / absolute.relative_to("/")
-
-
-@dataclass(frozen=True)
-class StoredArtifact:
-    """A recorded artifact; all its metadata are custom properties."""
-
-    artifact_id: int
-    type_name: str
-    uri: str
-    properties: Mapping[str, Any]
-
-    def to_runtime(self) -> pipeline_spec_pb2.RuntimeArtifact:
-        """Returns the artifact as a consumer receives it: without its type, and with its ID as its name."""
-        artifact = pipeline_spec_pb2.RuntimeArtifact(name=str(self.artifact_id), uri=self.uri)
-        artifact.type.instance_schema = ""
-        artifact.metadata.update(self.properties)
-        return artifact
-
-
-class MetadataStore:
-    """Records the artifacts and cached executions of all runs."""
-
-    def __init__(self) -> None:
-        """Starts empty."""
-        self._ids = itertools.count(1)
-        self._cache: dict[tuple[str, str], Mapping[str, StoredArtifact]] = {}
-
-    def record(self, key: str, artifact: pipeline_spec_pb2.RuntimeArtifact) -> StoredArtifact:
-        """Records an output.
-
-        Args:
-            key: Name of the output.
-            artifact: The artifact of the launcher.
-
-        Raises:
-            ContractError: The type or a metadata value cannot be recorded.
-        """
-        properties = {name: _kept(name, value) for name, value in artifact.metadata.fields.items()}
-        properties.setdefault("display_name", key)
-        properties.setdefault("store_session_info", json.dumps(_SESSION, separators=(",", ":")))
-        return StoredArtifact(next(self._ids), _title(key, artifact.type), artifact.uri, properties)
-
-    def cached(self, pipeline: str, fingerprint: str) -> Mapping[str, StoredArtifact] | None:
-        """Returns the outputs of the newest execution with a fingerprint."""
-        return self._cache.get((pipeline, fingerprint))
-
-    def cache(self, pipeline: str, fingerprint: str, outputs: Mapping[str, StoredArtifact]) -> None:
-        """Caches the outputs of an execution."""
-        self._cache[pipeline, fingerprint] = outputs
-
-
-def _title(key: str, schema: pipeline_spec_pb2.ArtifactTypeSchema) -> str:
-    if schema.WhichOneof("kind") == "schema_title":
-        return schema.schema_title
-    title = (yaml.safe_load(schema.instance_schema) or {}).get("title") if schema.instance_schema else None
-    if not title:
-        raise ContractError(f"unable to produce MLMD artifact for output {key!r}: No title specified")
-    return str(title)
-
-
-def _kept(name: str, value: Value) -> Any:
-    """Returns a metadata value as MLMD stores it: no booleans, and wrapped lists and dictionaries."""
-    match value.WhichOneof("kind"):
-        case "bool_value":
-            return float(value.bool_value)
-        case "number_value":
-            return value.number_value
-        case "string_value":
-            return value.string_value
-        case "list_value":
-            return {"list": json_format.MessageToDict(value.list_value)}
-        case "struct_value":
-            return {"struct": json_format.MessageToDict(value.struct_value)}
-        case kind:
-            raise ContractError(
-                f"failed to convert RuntimeArtifact to MLMD artifact: {name}: unknown/unsupported value type {kind}"
-            )
