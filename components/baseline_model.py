@@ -11,7 +11,7 @@ from tfx.types.standard_artifacts import Model
 from tfx.utils import path_utils
 
 from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver
-from registry.provenance import model_fingerprint, read_provenance, verify_files
+from registry.provenance import model_fingerprint
 from registry.versions import Version, find_baseline, version_fingerprint
 
 VERSION_PROPERTY = "version"
@@ -39,22 +39,18 @@ def BaselineModel(  # noqa: N802 (the name of the step)
 
     TFX's Resolver would query ML Metadata, which open-source Kubeflow Pipelines does not support and which does not
     know rollbacks. The serving folder is the same on every runner, and only Pusher and `digits rollback` write to it.
-    The candidate itself is skipped, so that a repeated run can use the cache.
+    The candidate itself is skipped, so that a repeated run can use the cache, and so are versions that have changed
+    since their push.
 
     Args:
         candidate: The model of this run.
         baseline_model: A copy of the version; empty if there is none.
         serving_directory: Folder of the pushed versions, which need not exist.
         baseline: Set by the driver for the cache.
-
-    Raises:
-        DamagedVersionError: A file of the version differs from what was pushed.
     """
     version = _find_baseline(candidate, serving_directory)
     baseline_model.set_string_custom_property(VERSION_PROPERTY, str(version.number) if version else "")
     if version:
-        if provenance := read_provenance(version.directory):
-            verify_files(version.directory, provenance)
         shutil.copytree(version.directory, path_utils.serving_model_path(baseline_model.uri), dirs_exist_ok=True)
 
 

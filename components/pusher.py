@@ -1,4 +1,4 @@
-"""AtomicPusher: TFX's Pusher with atomic publishing, required verdicts and provenance."""
+"""AtomicPusher: TFX's Pusher with atomic publishing, required verdicts, provenance and signatures."""
 
 import json
 import logging
@@ -40,6 +40,7 @@ from registry.provenance import (
     read_provenance,
 )
 from registry.publishing import publish, require_file_system
+from registry.signing import TrustPolicy
 from registry.versions import SAVED_MODEL_FILE, TRAIN_STATISTICS_FILE, find_baseline
 
 VERDICT_KEYS = ("data_verdict", "evaluation_verdict", "robustness_verdict", "serving_verdict")
@@ -47,6 +48,8 @@ VERDICT_KEYS = ("data_verdict", "evaluation_verdict", "robustness_verdict", "ser
 
 INFRA_VALIDATOR_BLESSING_KEY = "infra_validator_blessing"
 CODE_KEY = "code"
+PRIVATE_KEY_KEY = "private_key"
+"""Execution property for the file of the key that signs versions; empty if they are not signed."""
 
 _HAS_MODEL_PROPERTY = "has_model"
 _ORIGINAL_URI_PROPERTY = "original_uri"
@@ -64,7 +67,7 @@ class AtomicPusherSpec(ComponentSpec):
     """Contract of AtomicPusher."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        key: ExecutionParameter(type=str) for key in (SERVING_DIRECTORY_KEY, CODE_KEY, BASELINE_KEY)
+        key: ExecutionParameter(type=str) for key in (SERVING_DIRECTORY_KEY, PRIVATE_KEY_KEY, CODE_KEY, BASELINE_KEY)
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         MODEL_KEY: ChannelParameter(type=Model),
@@ -83,18 +86,19 @@ class Driver(BaselineDriver):
 
     - A model that returns after a push of another model: the cache key contains the run that pushed the newest other
       model. A rollback is not a push, so a repeated run does not undo a rollback.
-    - A model whose pushed version was deleted: TFX's cache ignores the serving folder, so the driver marks the artifact
-      of such a version as deleted.
+    - A model whose pushed version was deleted or is no longer verified: TFX's cache ignores the serving folder, so the
+      driver marks the artifact of such a version as deleted.
     """
 
     def run(self, execution_info: ExecutionInfo) -> DriverOutput:
-        """Marks artifacts of deleted versions and sets the execution property `baseline`; TFX calls this."""
+        """Marks artifacts of unusable versions and sets the execution property `baseline`; TFX calls this."""
+        policy = TrustPolicy(Path(execution_info.exec_properties[PRIVATE_KEY_KEY]))
         with self._metadata_handle as metadata:
             deleted = [
                 artifact
                 for artifact in metadata.store.get_artifacts_by_type(PushedModel.TYPE_NAME)
                 if (version := artifact.custom_properties["pushed_destination"].string_value)
-                and not Path(version, SAVED_MODEL_FILE).exists()
+                and (not Path(version, SAVED_MODEL_FILE).exists() or policy.refusal(Path(version)))
             ]
             for artifact in deleted:
                 artifact.state = MlmdArtifact.DELETED
@@ -147,6 +151,7 @@ class Executor(tfx_pusher.Executor):
 
         Raises:
             PublishingError: The version cannot be written.
+            SigningKeyError: The key cannot be used.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed_model = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
@@ -159,7 +164,10 @@ class Executor(tfx_pusher.Executor):
         statistics = artifact_utils.get_split_uri(input_dict[STATISTICS_KEY], TRAIN_SPLIT)
         extra = {TRAIN_STATISTICS_FILE: Path(statistics, _STATISTICS_FILE)}
         origin = self._origin(input_dict, exec_properties[CODE_KEY])
-        version = publish(Path(model_path), Path(exec_properties[SERVING_DIRECTORY_KEY]), extra, origin)
+        serving_directory, key = Path(exec_properties[SERVING_DIRECTORY_KEY]), exec_properties[PRIVATE_KEY_KEY]
+        version = publish(Path(model_path), serving_directory, extra, origin, Path(key) if key else None)
+        if not key:
+            _log.warning("version %d is not signed; set kubeflow.signing_secret", version.number)
         self._MarkPushed(pushed_model, pushed_destination=str(version.directory), pushed_version=str(version.number))
 
     def _origin(self, input_dict: ArtifactDict, code: str) -> Origin:
@@ -186,7 +194,7 @@ class AtomicPusher(BaseComponent):
     same: `pushed_model` has the property `pushed` and, if that is 1, a copy of the model and the properties
     `pushed_destination` and `pushed_version`.
 
-    A version also holds its provenance and the statistics of its train split, in `assets.extra`.
+    A version also holds its provenance, its signature and the statistics of its train split, in `assets.extra`.
     """
 
     SPEC_CLASS = AtomicPusherSpec
@@ -197,6 +205,7 @@ class AtomicPusher(BaseComponent):
         self,
         model: BaseChannel,
         serving_directory: Path,
+        private_key: Path,
         code: Mapping[str, str],
         *,
         model_blessing: BaseChannel,
@@ -211,6 +220,7 @@ class AtomicPusher(BaseComponent):
         Args:
             model: The model to push.
             serving_directory: Folder of the pushed versions, on a local or mounted file system.
+            private_key: PEM file of the key that signs the versions.
             code: Fingerprint of the code of each step, by step name, for the provenance.
             model_blessing: Blessing of Evaluator.
             infra_blessing: Blessing of ServingCheck. A copy of the model in it is pushed, because it has warm-up
@@ -228,6 +238,7 @@ class AtomicPusher(BaseComponent):
             AtomicPusherSpec(
                 model=model,
                 serving_directory=str(serving_directory),
+                private_key=str(private_key),
                 code=json.dumps(dict(code)),
                 baseline="",
                 model_blessing=model_blessing,

@@ -144,6 +144,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
                 "serving_verdict": serving_check.outputs[VERDICT_KEY],
             },
             serving_directory=settings.serving_directory,
+            private_key=settings.private_key,
             code=code,
         ).with_id("Pusher")
     components = [

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -155,6 +156,39 @@ def read_models_config(file: Path) -> ModelServerConfig:
             f"{file}: not a ModelServerConfig of TF Serving, line and column {error}. Fix or remove it; without it "
             "the newest version of each model is served."
         ) from error
+
+
+def served_versions(serving_directory: Path, versions: Mapping[int, Path]) -> dict[int, Path]:
+    """Returns those of a model's versions that TF Serving loads.
+
+    Raises:
+        LabelError: `models.config` is not readable.
+    """
+    config = read_models_config(serving_directory.parent / MODELS_CONFIG_FILE)
+    return choose_versions(_entry(config, serving_directory.name), versions, lambda version: True)
+
+
+def choose_versions(
+    config: ModelConfig, versions: Mapping[int, Path], is_usable: Callable[[Path], bool]
+) -> dict[int, Path]:
+    """Returns the versions that a server loads.
+
+    Args:
+        config: Configuration of the model.
+        versions: Folders of all its versions by number.
+        is_usable: Called with the folder of a version; others count as missing.
+    """
+    policy = config.model_version_policy
+    usable = (number for number in sorted(versions, reverse=True) if is_usable(versions[number]))
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            chosen = list(usable)
+        case "specific":
+            labeled = set(policy.specific.versions)
+            chosen = [number for number in labeled & versions.keys() if is_usable(versions[number])]
+        case _:
+            chosen = list(islice(usable, max(policy.latest.num_versions, 1)))
+    return {number: versions[number] for number in chosen}
 
 
 def _entry(config: ModelServerConfig, model: str) -> ModelConfig:

@@ -16,6 +16,9 @@ EXTRA_FOLDER = "assets.extra"
 PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
 """Provenance of a version; a path in the version's folder."""
 
+SIGNATURE_FILE = f"{EXTRA_FOLDER}/model.sig"
+"""Signature of a version, a sigstore bundle; a path in the version's folder."""
+
 
 class DamagedVersionError(ExpectedError):
     """A version differs from what was pushed; the message names the file."""
@@ -62,13 +65,15 @@ class Provenance(_Record):
     """The provenance of a version.
 
     Attributes:
+        model: Name of the model; None in versions of earlier releases.
         rolled_back_to: Number of the version that this one copies, if it is the result of a rollback.
         model_fingerprint: Identity of the model, independent of the version; see `model_fingerprint`.
         origin: Where the model comes from. A copy keeps the origin of the original.
-        files: SHA-256 of every file except the provenance, by path in the version's folder.
+        files: SHA-256 of every file except the provenance and the signature, by path in the version's folder.
     """
 
     version: int
+    model: str | None = None
     published: datetime
     rolled_back_to: int | None
     model_fingerprint: str
@@ -99,18 +104,22 @@ def read_provenance(version_directory: Path) -> Provenance | None:
         ) from error
 
 
-def verify_files(directory: Path, provenance: Provenance) -> None:
-    """Compares the files of a version with the hashes in its provenance.
+def verify_files(directory: Path, provenance: Provenance, signed: Mapping[str, str] | None = None) -> None:
+    """Compares the files of a version with their hashes in its signature or, without one, in its provenance.
 
     Args:
         directory: Folder of the version.
         provenance: The version's own provenance.
+        signed: The hashes in its signature, which include that of the provenance.
 
     Raises:
         DamagedVersionError: A file was changed, removed or added.
     """
     found, expected = hash_files(directory), provenance.files
-    for path in sorted({*found, *expected}):
+    if signed is not None:
+        found, expected = {**found, PROVENANCE_FILE: _hash(directory / PROVENANCE_FILE)}, signed
+    # The provenance comes last: if it was adapted to another file, that file says more.
+    for path in sorted({*found, *expected}, key=lambda path: (path == PROVENANCE_FILE, path)):
         if found.get(path) != expected.get(path):
             change = "is missing" if path not in found else "was added" if path not in expected else "has changed"
             raise DamagedVersionError(
@@ -141,13 +150,14 @@ def combine_hashes(hashes: Mapping[str, str]) -> str:
 
 
 def hash_files(directory: Path) -> dict[str, str]:
-    """Returns the hex SHA-256 of every file of a version except its provenance, by path in the folder."""
-    hashes = {}
-    for path in list_files(directory):
-        if path.as_posix() != PROVENANCE_FILE:
-            with (directory / path).open("rb") as content:
-                hashes[path.as_posix()] = hashlib.file_digest(content, "sha256").hexdigest()
-    return hashes
+    """Returns the hex SHA-256 of every file of a version except provenance and signature, by path in the folder."""
+    paths = {path.as_posix() for path in list_files(directory)} - {PROVENANCE_FILE, SIGNATURE_FILE}
+    return {path: _hash(directory / path) for path in sorted(paths)}
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def list_files(directory: Path) -> Iterator[Path]:

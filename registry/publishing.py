@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from registry.errors import ExpectedError, UsageError
 from registry.provenance import (
     PROVENANCE_FILE,
-    DamagedVersionError,
+    SIGNATURE_FILE,
     Origin,
     Provenance,
     combine_hashes,
@@ -27,8 +27,8 @@ from registry.provenance import (
     list_files,
     model_fingerprint,
     read_provenance,
-    verify_files,
 )
+from registry.signing import State, TrustPolicy, sign
 from registry.versions import (
     MAX_NUMBER,
     SAVED_MODEL_FILE,
@@ -36,6 +36,7 @@ from registry.versions import (
     find_baseline,
     find_other_data,
     list_versions,
+    newest_usable,
     read_version,
     version_fingerprint,
     version_number,
@@ -58,7 +59,13 @@ class WrongRequestError(PublishingError, UsageError):
     """The request is invalid; the message lists the valid choices."""
 
 
-def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Path], origin: Origin) -> Version:
+def publish(
+    model: Path,
+    serving_directory: Path,
+    extra: Mapping[str, bytes | Path],
+    origin: Origin,
+    private_key: Path | None = None,
+) -> Version:
     """Publishes a model as the newest version.
 
     A model is published only once: a retry of the step, or the run after one that was killed, returns the existing
@@ -72,55 +79,60 @@ def publish(model: Path, serving_directory: Path, extra: Mapping[str, bytes | Pa
         serving_directory: Folder of the model's versions on a local or mounted file system; created if missing.
         extra: Additional files, by path in the version: content, or a file to copy.
         origin: Where the model comes from.
+        private_key: PEM file of the key that signs the version; without it, the version is not signed.
 
     Returns:
         The version, complete and synced to the disk.
 
     Raises:
         PublishingError: The version cannot be written; nothing of it is visible.
+        SigningKeyError: The key cannot be used.
     """
     with sole_writer(serving_directory):
-        pushed = _existing_push(serving_directory, origin.pipeline_run, model_fingerprint(model))
-        return pushed or _publish(model, serving_directory, extra, origin)
+        pushed = _existing_push(serving_directory, origin.pipeline_run, model_fingerprint(model), private_key)
+        return pushed or _publish(model, serving_directory, extra, origin, private_key)
 
 
-def roll_back(serving_directory: Path, number: int | None) -> Version:
+def roll_back(
+    serving_directory: Path, number: int | None, policy: TrustPolicy, private_key: Path | None = None
+) -> Version:
     """Publishes the content of an older version under a new number; nothing is removed.
 
     Args:
         serving_directory: Folder of the model's versions.
-        number: The older version; by default the newest that holds another model than the current version, so that a
-            second rollback undoes the first.
+        number: The older version; by default the newest usable one that holds another model than the newest version,
+            so that a second rollback undoes the first.
+        policy: Which versions may be used.
+        private_key: PEM file of the key that signs the new version; without it, the version is not signed.
 
     Returns:
         The new version.
 
     Raises:
-        WrongRequestError: The version does not exist, or is the current one.
-        DamagedVersionError: A file of the version differs from what was pushed.
+        WrongRequestError: The version does not exist, or is the newest one.
+        UnverifiedVersionError: The version must not be used.
+        SigningKeyError: The key cannot be used.
         PublishingError: There is no version to roll back to, or the new version cannot be written.
     """
     existing_versions(serving_directory)
     with sole_writer(serving_directory):
-        target = _rollback_target(serving_directory, number)
+        target = _rollback_target(serving_directory, number, policy)
+        policy.require(target.directory)
         provenance = read_provenance(target.directory)
-        # Versions of TFX's own Pusher have no provenance to verify.
-        if provenance:
-            verify_files(target.directory, provenance)
         origin = provenance.origin if provenance else Origin()
-        return _publish(target.directory, serving_directory, {}, origin, rolled_back_to=target.number)
+        return _publish(target.directory, serving_directory, {}, origin, private_key, rolled_back_to=target.number)
 
 
-def prune(serving_directory: Path, keep: int) -> list[Version]:
+def prune(serving_directory: Path, keep: int, policy: TrustPolicy) -> list[Version]:
     """Removes the versions that `prunable_versions` returns, and returns them.
 
     Raises:
         WrongRequestError: `keep` is less than 1.
         PublishingError: There are no versions, or one cannot be removed.
     """
-    prunable_versions(serving_directory, keep)
+    prunable_versions(serving_directory, keep, policy)
     with sole_writer(serving_directory):
-        removed = prunable_versions(serving_directory, keep)
+        removed = prunable_versions(serving_directory, keep, policy)
         for version in removed:
             hidden = version.directory.rename(serving_directory / f"{_REMOVING}{version.number}")
             _sync(serving_directory)
@@ -128,13 +140,14 @@ def prune(serving_directory: Path, keep: int) -> list[Version]:
     return removed
 
 
-def prunable_versions(serving_directory: Path, keep: int) -> list[Version]:
+def prunable_versions(serving_directory: Path, keep: int, policy: TrustPolicy) -> list[Version]:
     """Returns the old versions that can be removed, oldest first.
 
     Args:
         serving_directory: Folder of the model's versions.
-        keep: How many of the newest versions to keep. The baseline, which is the target of a rollback, and the versions
-            whose data DataGate may compare with the data of the next run are also kept.
+        keep: How many of the newest versions to keep. The newest usable version, the baseline, which is the target of a
+            rollback, and the versions whose data DataGate may compare with the data of the next run are also kept.
+        policy: Which versions may be used.
 
     Raises:
         WrongRequestError: `keep` is less than 1.
@@ -143,7 +156,10 @@ def prunable_versions(serving_directory: Path, keep: int) -> list[Version]:
     if keep < 1:
         raise WrongRequestError(f"keep: expected 1 or more, not {keep}: the newest version is being served.")
     versions = existing_versions(serving_directory)
-    needed = [find_baseline(serving_directory, version_fingerprint(versions[-1]))]
+    needed = [
+        newest_usable(serving_directory, policy),
+        find_baseline(serving_directory, version_fingerprint(versions[-1])),
+    ]
     # DataGate compares new data with the newest data, and the newest data in a repeated run with the data before it.
     if newest := find_other_data(serving_directory, b""):
         needed.append(newest[0])
@@ -182,6 +198,21 @@ def existing_version(serving_directory: Path, number: int | None) -> Version:
         known = ", ".join(map(str, versions))
         raise WrongRequestError(f"{number}: no such version of {serving_directory.name}; there are {known}.")
     return versions[number]
+
+
+def usable_version(serving_directory: Path, number: int | None, policy: TrustPolicy) -> Version:
+    """Returns a version that may be used, by default the newest such.
+
+    Raises:
+        WrongRequestError: The version does not exist.
+        UnverifiedVersionError: The version, or by default every version, must not be used.
+        PublishingError: There are no versions.
+    """
+    version = existing_version(serving_directory, number)
+    if number is None:
+        version = newest_usable(serving_directory, policy) or version
+    policy.require(version.directory)
+    return version
 
 
 def require_file_system(serving_directory: str | Path) -> None:
@@ -273,6 +304,7 @@ def _publish(
     serving_directory: Path,
     extra: Mapping[str, bytes | Path],
     origin: Origin,
+    private_key: Path | None,
     rolled_back_to: int | None = None,
 ) -> Version:
     if not (source / SAVED_MODEL_FILE).is_file():
@@ -287,10 +319,13 @@ def _publish(
         )
     directory = serving_directory / str(number)
     with new_folder(directory) as folder:
-        write_files(folder, {path.as_posix(): source / path for path in list_files(source)})
+        files = {path.as_posix(): source / path for path in list_files(source)}
+        files.pop(SIGNATURE_FILE, None)
+        write_files(folder, files)
         write_files(folder, extra)
         hashes = hash_files(folder)
         provenance = Provenance(
+            model=serving_directory.name,
             version=number,
             published=datetime.now(UTC),
             rolled_back_to=rolled_back_to,
@@ -299,17 +334,21 @@ def _publish(
             files=hashes,
         )
         write_files(folder, {PROVENANCE_FILE: provenance.model_dump_json(indent=2).encode() + b"\n"})
+        if private_key:
+            sign(folder, private_key)
     return read_version(directory)
 
 
-def _existing_push(serving_directory: Path, pipeline_run: str | None, fingerprint: str) -> Version | None:
+def _existing_push(
+    serving_directory: Path, pipeline_run: str | None, fingerprint: str, private_key: Path | None
+) -> Version | None:
     """Returns the version of a model if this run has pushed it, or if no other model has been pushed since."""
+    policy = TrustPolicy(private_key)
+    # A version that has changed or is not signed with this key does not count.
+    pushed = (State.VERIFIED,) if private_key else (State.UNSIGNED, State.NOT_CHECKED)
     is_newest = True
     for version in reversed(list_versions(serving_directory) if pipeline_run else []):
-        found = None
-        # A damaged version does not count as pushed.
-        with suppress(DamagedVersionError):
-            found = read_provenance(version.directory)
+        found = read_provenance(version.directory) if policy.check(version.directory).state in pushed else None
         if found and found.rolled_back_to is not None:
             continue
         if (
@@ -323,16 +362,21 @@ def _existing_push(serving_directory: Path, pipeline_run: str | None, fingerprin
     return None
 
 
-def _rollback_target(serving_directory: Path, number: int | None) -> Version:
-    current = existing_version(serving_directory, None)
-    if number is None:
-        target = find_baseline(serving_directory, version_fingerprint(current))
-        if target is None:
-            raise PublishingError(f"{serving_directory}: nothing to roll back to; every version holds the same model.")
-        return target
-    if number == current.number:
-        raise WrongRequestError(f"{number}: this is already the current version of {current.model}.")
-    return existing_version(serving_directory, number)
+def _rollback_target(serving_directory: Path, number: int | None, policy: TrustPolicy) -> Version:
+    """Returns the version to copy; by default, one that must not be used only if there is no better one."""
+    *others, newest = existing_versions(serving_directory)
+    if number == newest.number:
+        raise WrongRequestError(f"{number}: this is already the newest version of {newest.model}.")
+    if number is not None:
+        return existing_version(serving_directory, number)
+    # A newest version that must not be used is replaced by any other, also with the same model.
+    if policy.refusal(newest.directory) is None:
+        model = version_fingerprint(newest)
+        others = [version for version in others if version_fingerprint(version) != model]
+    if not others:
+        raise PublishingError(f"{serving_directory}: nothing to roll back to; every version holds the same model.")
+    usable = (version for version in reversed(others) if policy.refusal(version.directory) is None)
+    return next(usable, others[-1])
 
 
 def _sync(path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from registry.provenance import EXTRA_FOLDER, DamagedVersionError, model_fingerprint, read_provenance
+from registry.signing import TrustPolicy, is_changed
 
 SAVED_MODEL_FILE = "saved_model.pb"
 """File that makes a folder a SavedModel."""
@@ -76,8 +77,19 @@ def version_number(name: str) -> int | None:
     return number if number is not None and number <= MAX_NUMBER else None
 
 
+def newest_usable(serving_directory: Path, policy: TrustPolicy) -> Version | None:
+    """Returns the newest version that may be used, or None.
+
+    Args:
+        serving_directory: Folder of the model, with one subfolder per version; it need not exist.
+        policy: Which versions may be used.
+    """
+    newest_first = reversed(list_versions(serving_directory))
+    return next((version for version in newest_first if policy.refusal(version.directory) is None), None)
+
+
 def find_baseline(serving_directory: Path, candidate_fingerprint: str) -> Version | None:
-    """Finds the baseline of a model: the newest version that holds another model.
+    """Finds the baseline of a model: the newest version that holds another model and has not changed since its push.
 
     Args:
         serving_directory: Folder of the model, with one subfolder per version; it need not exist.
@@ -86,12 +98,14 @@ def find_baseline(serving_directory: Path, candidate_fingerprint: str) -> Versio
     Returns:
         The version, or None if no other model has been pushed.
     """
-    newest_first = reversed(list_versions(serving_directory))
-    return next((version for version in newest_first if version_fingerprint(version) != candidate_fingerprint), None)
+    for version in reversed(list_versions(serving_directory)):
+        if version_fingerprint(version) != candidate_fingerprint and not is_changed(version.directory):
+            return version
+    return None
 
 
 def find_other_data(serving_directory: Path, train_statistics: bytes) -> tuple[Version, bytes] | None:
-    """Finds the baseline of data: the newest version trained on other data.
+    """Finds the baseline of data: the newest version trained on other data that has not changed since its push.
 
     Args:
         serving_directory: Folder of the model, with one subfolder per version; it need not exist.
@@ -104,7 +118,7 @@ def find_other_data(serving_directory: Path, train_statistics: bytes) -> tuple[V
         # The file is optional, and another process may prune at the same time.
         with suppress(FileNotFoundError):
             content = (version.directory / TRAIN_STATISTICS_FILE).read_bytes()
-            if content != train_statistics:
+            if content != train_statistics and not is_changed(version.directory):
                 return version, content
     return None
 

@@ -100,6 +100,8 @@ def _print_summary(settings: "Settings", target: "CompileTarget", output: Path) 
         click.echo(f"  {parameter.name}={parameter.default}")
     if note := _data_note(settings, parameters["data_uri"].default):
         click.echo(f"Note: {note}")
+    if not settings.kubeflow.signing_secret:
+        click.echo("Note: versions will not be signed, so `digits` will not use them: docs/signatures.md.")
     if target == "kfp":
         click.echo(f"Next: digits deploy --host URL --file {output}")
     else:

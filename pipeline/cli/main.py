@@ -11,7 +11,7 @@ from pipeline.cli.predict import predict
 from pipeline.cli.run import run, runs
 from pipeline.cli.serve import serve
 from pipeline.cli.verify_data import verify_data
-from pipeline.cli.versions import label, prune, rollback, versions
+from pipeline.cli.versions import label, prune, rollback, verify, versions
 
 
 class _Commands(click.Group):
@@ -31,7 +31,10 @@ def main() -> None:
     """
 
 
-for _command in (run, runs, compile_pipeline, deploy, versions, rollback, prune, label, predict, serve, verify_data):
+for _command in (
+    *(run, runs, compile_pipeline, deploy),
+    *(versions, verify, rollback, prune, label, predict, serve, verify_data),
+):
     main.add_command(_command)
 
 

@@ -131,10 +131,15 @@ def _client_opener(
         from serving.client.grpc_client import GrpcClient
 
         return partial(GrpcClient, grpc_address, name, version)
-    from registry.publishing import existing_version
+    from registry.publishing import existing_version, usable_version
+
+    newest = existing_version(settings.serving_root / name, version)
+    found = usable_version(settings.serving_root / name, version, settings.trust_policy)
+    if found != newest:
+        click.echo(f"Warning: uses version {found.number}: {settings.trust_policy.refusal(newest.directory)}", err=True)
     from serving.client.local_client import LocalClient
 
-    return partial(LocalClient, existing_version(settings.serving_root / name, version).directory)
+    return partial(LocalClient, found.directory)
 
 
 def _predict_to_terminal(

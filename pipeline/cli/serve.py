@@ -109,6 +109,7 @@ def serve(
 
         options = ServerOptions(
             settings.serving_root,
+            settings.trust_policy,
             max_body_bytes=max_body * _MEBIBYTE,
             max_batch_size=max_batch,
             request_timeout_seconds=timeout,

@@ -1,6 +1,9 @@
-"""The `digits` commands for pushed versions: list them, roll back, prune, label."""
+"""The `digits` commands for pushed versions: list them, verify them, roll back, prune, label."""
 
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.options import (
+    EXIT_FAILURE,
     config_option,
     json_option,
     model_option,
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.settings.settings import Settings
     from registry.labels import ModelLabels
     from registry.provenance import Provenance
+    from registry.signing import TrustPolicy
     from registry.versions import Version
 
 
@@ -31,16 +36,20 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
-    """List the pushed versions of all models, oldest first."""
+    """List the pushed versions of all models, oldest first.
+
+    The current version of a model is the newest that may be used: `digits verify` explains the states.
+    """
     settings = settings_from_options(config, workspace=workspace)
-    found = [values for directory in _model_directories(settings) for values in _describe_versions(directory)]
+    policy = settings.trust_policy
+    found = [values for directory in _model_directories(settings) for values in _describe_versions(directory, policy)]
     if as_json:
         print_json(found)
     elif not found:
         click.echo(f"No version has been pushed to {settings.serving_root} yet.")
     else:
         print_table(
-            ("model", "version", "pushed", "size", "accuracy", "span", "role"),
+            ("model", "version", "pushed", "size", "accuracy", "span", "state", "role"),
             [
                 (
                     values["model"],
@@ -49,12 +58,63 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
                     f"{values['bytes'] / 1e6:.1f} MB",
                     percent(values["test_accuracy"]),
                     "" if values["span"] is None else str(values["span"]),
+                    values["state"],
                     _roles(values),
                 )
                 for values in found
             ],
         )
         click.echo(f"\n{settings.serving_root} (a server loads the current version of a model)")
+        for values in found:
+            if values["problem"]:
+                click.echo(f"{values['model']} {values['version']}: {values['problem']}")
+
+
+@click.command()
+@click.argument("version", type=int, required=False)
+@click.option(
+    "--served",
+    is_flag=True,
+    help="Only the versions that TF Serving loads: the newest, or those that `digits label` chose.",
+)
+@model_option
+@workspace_option
+@config_option
+@json_option
+def verify(
+    version: int | None, served: bool, model: str | None, workspace: str | None, config: Path | None, as_json: bool
+) -> None:
+    """Check the files and signatures of pushed versions.
+
+    Checks VERSION, by default all versions of the model. A version passes if all its files are those that were pushed,
+    and if it is signed with the key of the settings: docs/signatures.md. The setting signing.allow_unverified has no
+    effect. Exit codes: 0 all pass, 1 a version does not, 2 invalid usage.
+    """
+    from registry.labels import served_versions
+    from registry.publishing import existing_version, existing_versions
+
+    if served and version is not None:
+        raise click.UsageError(f"Give either --served or the version {version}, not both.")
+    settings = settings_from_options(config, workspace=workspace)
+    directory = _serving_directory(settings, model)
+    versions = existing_versions(directory) if version is None else [existing_version(directory, version)]
+    if served:
+        numbers = served_versions(directory, {each.number: each.directory for each in versions})
+        versions = [each for each in versions if each.number in numbers]
+    policy = replace(settings.trust_policy, allow_unverified=False)
+    checks = [policy.check(each.directory) for each in versions]
+    if as_json:
+        pairs = zip(versions, checks, strict=True)
+        print_json([{**_version_values(each), "state": check.state, "problem": check.refusal} for each, check in pairs])
+    else:
+        for each, check in zip(versions, checks, strict=True):
+            signature = "the signature is not checked without a key: set signing.public_key"
+            if policy.public_key:
+                signature = f"the signature is by the key of {policy.public_key}"
+            passed = f"all files are as pushed, and {signature}"
+            click.echo(f"{each.model} {each.number}: {check.state}: {check.refusal or passed}", err=bool(check.refusal))
+    if any(check.refusal for check in checks):
+        sys.exit(EXIT_FAILURE)
 
 
 @click.command()
@@ -66,17 +126,23 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
 def rollback(version: int | None, model: str | None, workspace: str | None, config: Path | None, as_json: bool) -> None:
     """Make an older version of a model current again.
 
-    Republishes VERSION under a new number and removes nothing. VERSION defaults to the newest with a different model
-    than the current version, so a second rollback undoes the first. If the model has labels, use
-    `digits label stable VERSION` instead.
+    Republishes VERSION under a new number, signs the copy and removes nothing. VERSION defaults to the newest verified
+    one with a different model than the newest version, so a second rollback undoes the first. If the model has labels,
+    use `digits label stable VERSION` instead.
     """
-    from registry.publishing import roll_back
-    from registry.versions import list_versions, read_provenance
+    from registry.publishing import existing_versions, roll_back
+    from registry.signing import prepare_private_key
+    from registry.versions import read_provenance
 
-    directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
+    settings = settings_from_options(config, workspace=workspace)
+    directory = _serving_directory(settings, model)
     labels = _labels(directory)
-    before = list_versions(directory)
-    published = roll_back(directory, version)
+    before = existing_versions(directory)
+    policy, is_development = settings.trust_policy, settings.signing.private_key is None
+    key = prepare_private_key(
+        settings.private_key, is_development=is_development, say=lambda line: click.echo(line, err=True)
+    )
+    published = roll_back(directory, version, policy, key)
     replaced = before[-1].number
     provenance = read_provenance(published.directory)
     target = provenance and provenance.rolled_back_to
@@ -102,19 +168,20 @@ def prune(
 ) -> None:
     """Remove old versions of a model.
 
-    Keeps the newest versions, the baseline (the target of a rollback) and the versions that DataGate may need for the
-    next run. Fails if it would remove a version that has a label.
+    Keeps the newest versions, the current version, the baseline (the target of a rollback) and the versions that
+    DataGate may need for the next run. Fails if it would remove a version that has a label.
     """
     from registry.publishing import prunable_versions
     from registry.publishing import prune as prune_versions
 
-    directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
-    removed = prunable_versions(directory, keep)
+    settings = settings_from_options(config, workspace=workspace)
+    directory, policy = _serving_directory(settings, model), settings.trust_policy
+    removed = prunable_versions(directory, keep, policy)
     _refuse_labeled(directory, keep, removed)
     if not dry_run:
-        removed = prune_versions(directory, keep)
+        removed = prune_versions(directory, keep, policy)
     numbers = {version.number for version in removed}
-    kept = [values for values in _describe_versions(directory) if values["version"] not in numbers]
+    kept = [values for values in _describe_versions(directory, policy) if values["version"] not in numbers]
     if as_json:
         values = {"removed": [_version_values(version) for version in removed], "dry_run": dry_run}
         print_json({**values, "kept": kept})
@@ -144,7 +211,7 @@ def label(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """List the labels of a model, or assign LABEL to VERSION, by default the newest.
+    """List the labels of a model, or assign LABEL to VERSION, by default the newest verified one.
 
     Without labels, TF Serving serves the newest version. With labels, it serves versions that have a label or had one
     before the last change; a newly pushed version is not served until it has a label. `digits label canary` tries
@@ -154,16 +221,17 @@ def label(
     if remove is not None and label is not None:
         raise click.UsageError(f"Give either --remove {remove} or the label {label}, not both.")
     from registry.labels import read_labels, set_label
-    from registry.publishing import existing_version, existing_versions
+    from registry.publishing import existing_versions, usable_version
 
-    directory = _serving_directory(settings_from_options(config, workspace=workspace), model)
+    settings = settings_from_options(config, workspace=workspace)
+    directory = _serving_directory(settings, model)
     serving_root, name = directory.parent, directory.name
     versions = existing_versions(directory)
     changed = remove if label is None else label
     if changed is None:
         labels = read_labels(serving_root, name)
     else:
-        target = None if label is None else existing_version(directory, version).number
+        target = None if label is None else usable_version(directory, version, settings.trust_policy).number
 
         def show_wait(seconds: float) -> None:
             click.echo(f"{changed} moves to {target} in {seconds:.0f} s, when all servers have loaded it.", err=True)
@@ -187,29 +255,31 @@ def _show_labels(model: str, labels: "ModelLabels", versions: "list[Version]") -
     click.echo(f"\nTF Serving loads {loaded}; requests without a label go to {max(labels.loaded, default='')}.")
 
 
-def _describe_versions(serving_directory: Path) -> Iterator[dict[str, Any]]:
+def _describe_versions(serving_directory: Path, policy: "TrustPolicy") -> Iterator[dict[str, Any]]:
     """Yields the JSON values of each version of a model, oldest first."""
     from registry.provenance import DamagedVersionError
     from registry.versions import find_baseline, list_versions, read_provenance, version_fingerprint
 
     found = list_versions(serving_directory)
-    baseline = find_baseline(serving_directory, version_fingerprint(found[-1])) if found else None
-    for version in found:
-        provenance, damage = None, None
-        try:
+    checks = {version: policy.check(version.directory) for version in found}
+    usable = [version for version, check in checks.items() if policy.allow_unverified or not check.refusal]
+    current = usable[-1] if usable else None
+    baseline = find_baseline(serving_directory, version_fingerprint(current or found[-1])) if found else None
+    for version, check in checks.items():
+        provenance = None
+        with suppress(DamagedVersionError):
             provenance = read_provenance(version.directory)
-        except DamagedVersionError as error:
-            damage = str(error)
         ingredients = provenance.origin.ingredients if provenance else None
         yield {
             **_version_values(version),
             "test_accuracy": _test_accuracy(provenance) if provenance else None,
             "span": ingredients.data.span if ingredients else None,
-            "current": version == found[-1],
+            "state": check.state,
+            "problem": check.refusal,
+            "current": version == current,
             "baseline": version == baseline,
             "rolled_back_to": provenance.rolled_back_to if provenance else None,
             "provenance": provenance.model_dump(mode="json") if provenance else None,
-            "damage": damage,
         }
 
 
@@ -233,7 +303,6 @@ def _roles(values: Mapping[str, Any]) -> str:
         "current": values["current"],
         "baseline": values["baseline"],
         f"rollback of {values['rolled_back_to']}": values["rolled_back_to"] is not None,
-        "damaged provenance": values["damage"],
     }
     return ", ".join(role for role, holds in roles.items() if holds)
 

@@ -16,7 +16,8 @@ from components.verdict import Verdict, read_verdict
 from pipeline.settings.settings import Settings
 from registry.errors import ExpectedError
 from registry.provenance import DamagedVersionError, read_provenance
-from registry.versions import Version, list_versions
+from registry.signing import prepare_private_key
+from registry.versions import Version, newest_usable
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
@@ -74,6 +75,7 @@ def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
 
     Raises:
         DataError: The data is missing, damaged, or in an unknown format.
+        SigningKeyError: The private key cannot be used.
         StepFailedError: A step failed, or the user stopped the run.
         WorkspaceInUseError: Another run is using the workspace.
     """
@@ -94,6 +96,11 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
 
     observer = StepObserver(display)
     _check_workspace(settings, display)
+    prepare_private_key(
+        settings.private_key,
+        is_development=settings.signing.private_key is None,
+        say=lambda line: display.progressed(line, transient=False),
+    )
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):
@@ -177,13 +184,13 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
     run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy)
     with open_metadata(settings.metadata_file, writable=True) as store:
         record_outcome(store, run_id, run.outcome, accuracy)
-    versions = list_versions(settings.serving_directory)
+    served = newest_usable(settings.serving_directory, settings.trust_policy)
     return RunResult(
         run,
         verdicts,
         pushed_to=settings.serving_directory / str(run.version) if run.version else None,
-        served_version=versions[-1].number if versions else None,
-        rolled_back=bool(versions) and _is_rollback(versions[-1]),
+        served_version=served.number if served else None,
+        rolled_back=served is not None and _is_rollback(served),
     )
 
 

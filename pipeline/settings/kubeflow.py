@@ -40,7 +40,7 @@ Quantity = Annotated[
         "a Kubernetes quantity: a number, optionally with m, k, M, G, T, Ki, Mi, Gi or Ti, such as 500m or 4Gi",
     ),
 ]
-# KFP names the volume like the claim, and Kubernetes is stricter with the names of volumes.
+# KFP names the volume like the claim or secret, and Kubernetes is stricter with the names of volumes.
 ClaimName = Annotated[
     str, matching(_LABEL, "a DNS-1123 label: up to 63 of a-z, 0-9 and -, with a letter or digit first and last")
 ]
@@ -110,6 +110,9 @@ class KubeflowSettings(Section):
     )
     store_secret_keys: Annotated[tuple[VariableName, ...], BeforeValidator(_split_names)] = Field(
         ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), min_length=1, description="Keys of it, separated by commas."
+    )
+    signing_secret: ClaimName = Field(
+        "", description="Secret with the key that signs versions, private_key.pem; without it, they are not signed."
     )
     data_claim: ClaimName = Field("", description="PersistentVolumeClaim with your own data.")
     data_folder: PodFolder = Field(PurePosixPath("/data"), description="Where MnistExampleGen mounts data_claim.")

@@ -22,7 +22,9 @@ from pipeline.settings.beam import BeamSettings
 from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, RobustnessSettings
 from pipeline.settings.kubeflow import KubeflowSettings
 from pipeline.settings.section import Section
+from pipeline.settings.signing import SigningSettings
 from registry.errors import UsageError
+from registry.signing import TrustPolicy
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FILE = Path("digits.toml")
@@ -109,6 +111,7 @@ class Settings(Section):
     robustness: RobustnessSettings = RobustnessSettings()
     serving_check: ServingLimits = ServingLimits()
     infra_validator: InfraValidatorSettings = InfraValidatorSettings()
+    signing: SigningSettings = SigningSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
 
@@ -142,6 +145,20 @@ class Settings(Section):
     def serving_directory(self) -> Path:
         """Folder with one sub-folder per version, which TF Serving watches."""
         return self.serving_root / self.name
+
+    @property
+    def private_key(self) -> Path:
+        """The key that signs versions; the development key need not exist."""
+        return self.signing.private_key or self.workspace / "development-signing-key.pem"
+
+    @property
+    def trust_policy(self) -> TrustPolicy:
+        """Which versions may be used; without any key, the signatures are not checked."""
+        public_key, is_development = self.signing.public_key or self.signing.private_key, False
+        development_key = self.private_key.with_suffix(".pub")
+        if public_key is None and development_key.exists():
+            public_key, is_development = development_key, True
+        return TrustPolicy(public_key, is_development, self.signing.allow_unverified)
 
     @property
     def log_directory(self) -> Path:

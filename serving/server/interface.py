@@ -9,6 +9,8 @@ from typing import TypeAlias
 import grpc
 import numpy as np
 
+from registry.signing import TrustPolicy
+
 Tensors: TypeAlias = Mapping[str, np.ndarray]
 """Arrays by input or output name. Strings are `bytes` objects, because NumPy's own strings lose trailing zeros."""
 
@@ -43,6 +45,7 @@ class ServerOptions:
 
     Attributes:
         serving_root: Folder with one folder per model, which has one folder per version.
+        trust_policy: Which versions may be loaded.
         max_batch_size: Maximum number of images per request.
         max_body_bytes: Maximum size of a request.
         max_concurrency: Maximum number of concurrent model calls; the number of cores by default.
@@ -55,6 +58,7 @@ class ServerOptions:
     """
 
     serving_root: Path
+    trust_policy: TrustPolicy = field(default_factory=TrustPolicy)
     max_batch_size: int = 4096
     max_body_bytes: int = 64 * _MEBIBYTE
     max_concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 import grpc.aio
 from aiohttp import web
@@ -86,6 +87,9 @@ async def serve(options: ServerOptions, addresses: Addresses, model: str, say: C
         AddressError: A port is in use, or the host is not an address of this machine.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    if options.trust_policy.public_key:
+        # The check of the first version would import it after the next line.
+        import_module("model_signing.verifying")
     # The collections after a swap of versions need not look at the libraries.
     gc.freeze()
     stopping = asyncio.Event()

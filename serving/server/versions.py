@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
-from registry.labels import MODELS_CONFIG_FILE, LabelError, read_models_config
+from registry.labels import MODELS_CONFIG_FILE, LabelError, choose_versions, read_models_config
 from registry.versions import SAVED_MODEL_FILE, version_number
 from serving.server.interface import ServerOptions, ServingError
 from serving.server.model import LoadedModel, ModelLoadError
@@ -96,6 +97,18 @@ class ServedModel:
     def statuses(self) -> list[ModelVersionStatus]:
         """Returns the status of every known version, also of unloaded ones; the newest first."""
         return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
+
+    def refuse(self, reasons: Mapping[int, str]) -> None:
+        """Reports versions that must not be used: their numbers and the reasons."""
+        for number, reason in reasons.items():
+            known = self._statuses.get(number)
+            if known is None or known.status.error_message != reason:
+                self._set(number, ModelVersionStatus.END, reason)
+                _logger.error("%s: version %d is not served: %s", self.name, number, reason)
+
+    def serves(self, number: int) -> bool:
+        """Returns whether a version is available."""
+        return number in self._available
 
     async def follow(self, wanted: Mapping[int, Path]) -> None:
         """Loads and unloads versions until all wanted ones that can be loaded are served.
@@ -195,6 +208,7 @@ class ModelWatcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._task: asyncio.Task | None = None
         self._problems: set[str] = set()
+        self._refusals: dict[tuple[str, int], tuple[frozenset, str | None]] = {}
         self._has_closed = False
 
     async def start(self) -> None:
@@ -233,14 +247,29 @@ class ModelWatcher:
                 _logger.exception("The serving folder could not be checked.")
 
     async def _poll(self) -> None:
-        self.configs, wanted, problems = await self._in_thread(read_serving_root, self._options.serving_root)
+        self.configs, wanted, problems = await self._in_thread(
+            read_serving_root, self._options.serving_root, self._is_usable
+        )
         self._log_new(problems)
         for name, versions in wanted.items():
             if name not in self.models:
                 self.models[name] = ServedModel(name, self._load, self._close, self._on_version_change)
+            refused = {key[1]: reason for key, (_, reason) in self._refusals.items() if reason and key[0] == name}
+            self.models[name].refuse(refused)
             await self.models[name].follow(versions)
         for name in self.models.keys() - self.configs.keys():
             await self.models[name].follow({})
+
+    def _is_usable(self, name: str, directory: Path) -> bool:
+        """Returns whether a version may be loaded; checks it again only if its files have changed."""
+        key = name, int(directory.name)
+        # What is loaded has been checked.
+        if name in self.models and self.models[name].serves(key[1]):
+            return True
+        files = _file_states(directory)
+        if key not in self._refusals or self._refusals[key][0] != files:
+            self._refusals[key] = files, self._options.trust_policy.refusal(directory)
+        return self._refusals[key][1] is None
 
     async def _load(self, directory: Path) -> LoadedModel:
         model = await self._in_thread(LoadedModel, directory)
@@ -267,7 +296,9 @@ def not_served(name: str, number: int | None) -> ServingError:
     return ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request}")
 
 
-def read_serving_root(serving_root: Path) -> tuple[dict[str, ModelConfig], dict[str, dict[int, Path]], set[str]]:
+def read_serving_root(
+    serving_root: Path, is_usable: Callable[[str, Path], bool]
+) -> tuple[dict[str, ModelConfig], dict[str, dict[int, Path]], set[str]]:
     """Reads which models and versions to serve.
 
     `models.config` provides names, version policies and labels. Its paths are ignored: they are those of TF Serving's
@@ -275,6 +306,7 @@ def read_serving_root(serving_root: Path) -> tuple[dict[str, ModelConfig], dict[
 
     Args:
         serving_root: Folder with one folder per model and, optionally, `models.config`.
+        is_usable: Called with the name of a model and the folder of a version; others are not wanted.
 
     Returns:
         Configurations by model; folders of the wanted versions by model and number; an error message for each model
@@ -294,7 +326,7 @@ def read_serving_root(serving_root: Path) -> tuple[dict[str, ModelConfig], dict[
     wanted, problems = {}, set()
     for name, config in configs.items():
         try:
-            wanted[name] = _choose_versions(config, _find_versions(serving_root / name))
+            wanted[name] = choose_versions(config, _find_versions(serving_root / name), partial(is_usable, name))
         except OSError as error:
             problems.add(f"{name}: {error}")
     return configs, wanted, problems
@@ -306,18 +338,6 @@ def _find_versions(model_directory: Path) -> dict[int, Path]:
         for path in model_directory.iterdir()
         if (number := version_number(path.name)) is not None and (path / SAVED_MODEL_FILE).is_file()
     }
-
-
-def _choose_versions(config: ModelConfig, versions: Mapping[int, Path]) -> dict[int, Path]:
-    policy = config.model_version_policy
-    match policy.WhichOneof("policy_choice"):
-        case "all":
-            return dict(versions)
-        case "specific":
-            return {number: versions[number] for number in policy.specific.versions if number in versions}
-        case _:
-            newest = sorted(versions)[-max(policy.latest.num_versions, 1) :]
-            return {number: versions[number] for number in newest}
 
 
 def _file_states(directory: Path) -> frozenset:

@@ -30,7 +30,8 @@ from registry.provenance import (
     read_provenance,
 )
 from registry.publishing import PublishingError, prune, publish, roll_back
-from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
+from registry.signing import State, TrustPolicy, prepare_private_key
+from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions, newest_usable
 from tests.support.saved_models import make_model, weights_of
 
 INGREDIENTS = Ingredients(data=DataOrigin(uri="/data/span-3", span=3, fingerprint="ab"), code={"Trainer": "cd"})
@@ -38,6 +39,9 @@ BLESSINGS = ("model_blessing", "infra_blessing", "infra_validator_blessing")
 
 Inputs = dict[str, list[Artifact]]
 Push = Callable[[Inputs], Artifact]
+
+
+ANY = TrustPolicy(allow_unverified=True)
 
 
 def make_artifact(directory: Path, kind: type[Artifact]) -> Artifact:
@@ -91,13 +95,18 @@ def serving(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def push(tmp_path: Path, serving: Path) -> Push:
+def key(tmp_path: Path) -> Path:
+    return prepare_private_key(tmp_path / "key.pem", is_development=True, say=lambda line: None)
+
+
+@pytest.fixture
+def push(tmp_path: Path, serving: Path, key: Path) -> Push:
     """Runs the executor like TFX and returns the output artifact."""
     attempts = itertools.count(1)
 
     def run(inputs: Inputs) -> Artifact:
         pushed_model = make_artifact(tmp_path / f"pushed-{next(attempts)}", PushedModel)
-        properties = {"serving_directory": str(serving), "code": '{"Trainer": "cd"}'}
+        properties = {"serving_directory": str(serving), "private_key": str(key), "code": '{"Trainer": "cd"}'}
         Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, {"pushed_model": [pushed_model]}, properties)
         return pushed_model
 
@@ -112,7 +121,7 @@ def only_version(serving: Path) -> tuple[Version, Provenance]:
 
 
 def test_a_model_without_refusals_is_pushed_once_with_its_provenance(
-    inputs: Inputs, push: Push, serving: Path, tmp_path: Path
+    inputs: Inputs, push: Push, serving: Path, key: Path, tmp_path: Path
 ) -> None:
     # The second push is a retry in the same run.
     pushed_models = [push(inputs), push(inputs)]
@@ -125,6 +134,7 @@ def test_a_model_without_refusals_is_pushed_once_with_its_provenance(
     assert (version.directory / TRAIN_STATISTICS_FILE).read_text() == "statistics of train"
     assert provenance.model_fingerprint == model_fingerprint(tmp_path / "model" / "Format-Serving")
     assert TRAIN_STATISTICS_FILE in provenance.files
+    assert TrustPolicy(key).check(version.directory).state is State.VERIFIED
     metrics = {"accuracy": {"all": 0.995}, "recall": {"digit 7": 0.98}}
     assert provenance.origin == Origin(
         pipeline_run="run 1",
@@ -222,32 +232,50 @@ def test_the_provenance_keeps_the_numeric_findings() -> None:
     )
 
 
-def make_pusher(serving_directory: Path, **channels: Any) -> AtomicPusher:
+def test_without_a_key_a_version_is_not_signed(
+    inputs: Inputs, serving: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    properties = {"serving_directory": str(serving), "private_key": "", "code": "{}"}
+    output = {"pushed_model": [make_artifact(tmp_path / "pushed", PushedModel)]}
+    Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, output, properties)
+    version, _ = only_version(serving)
+    assert TrustPolicy().check(version.directory).state is State.UNSIGNED
+    assert f"version {version.number} is not signed; set kubeflow.signing_secret" in caplog.messages
+
+
+def make_pusher(serving_directory: Path, key: Path, **channels: Any) -> AtomicPusher:
     kinds = {"model": Model, "model_blessing": ModelBlessing, "infra_blessing": InfraBlessing, "examples": Examples}
     kinds |= {"statistics": ExampleStatistics}
     channels = {key: Channel(type=kind) for key, kind in kinds.items()} | channels
     verdicts = {key: channels.pop(key, Channel(type=VerdictArtifact)) for key in VERDICT_KEYS}
-    return AtomicPusher(serving_directory=serving_directory, code={"Trainer": "cd"}, verdicts=verdicts, **channels)
+    return AtomicPusher(
+        serving_directory=serving_directory,
+        private_key=key,
+        code={"Trainer": "cd"},
+        verdicts=verdicts,
+        **channels,
+    )
 
 
 def test_an_object_store_is_refused_when_the_pipeline_is_built() -> None:
     with pytest.raises(PublishingError, match="gs:/bucket/serving: expected a folder of this machine"):
-        make_pusher(Path("gs://bucket/serving"))
+        make_pusher(Path("gs://bucket/serving"), Path("key.pem"))
 
 
 def test_the_cache_key_changes_with_a_push_of_another_model_only(inputs: Inputs, serving: Path, tmp_path: Path) -> None:
     metadata = Metadata(sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite")))
     candidate = inputs["model"][0]
-    info = ExecutionInfo(input_dict={"model": [candidate]}, exec_properties={"serving_directory": str(serving)})
+    properties = {"serving_directory": str(serving), "private_key": "key.pem"}
+    info = ExecutionInfo(input_dict={"model": [candidate]}, exec_properties=properties)
     models = {"candidate": Path(candidate.uri) / "Format-Serving", "other": make_model(tmp_path / "other", "other")}
     runs = iter(range(100))
 
     def identity_after(*steps: str) -> str:
         for step in steps:
             if step == "rollback":
-                roll_back(serving, None)
+                roll_back(serving, None, ANY)
             elif step == "prune":
-                assert prune(serving, keep=1)
+                assert prune(serving, 1, ANY)
             else:
                 publish(models[step], serving, {}, Origin(pipeline_run=f"run {next(runs)}"))
         return Driver(metadata).run(info).exec_properties["baseline"].string_value
@@ -280,6 +308,7 @@ def run_in_pipeline(inputs: Inputs, tmp_path: Path) -> None:
     }
     step = make_pusher(
         tmp_path / "serving" / "digits",
+        tmp_path / "key.pem",
         **{key: importer.outputs["result"] for key, importer in importers.items()},
     )
     pipeline = Pipeline(
@@ -292,7 +321,9 @@ def run_in_pipeline(inputs: Inputs, tmp_path: Path) -> None:
     LocalDagRunner().run(pipeline)
 
 
-def test_in_a_pipeline_only_a_deleted_version_is_pushed_again(inputs: Inputs, serving: Path, tmp_path: Path) -> None:
+def test_in_a_pipeline_only_a_deleted_or_changed_version_is_pushed_again(
+    inputs: Inputs, serving: Path, key: Path, tmp_path: Path
+) -> None:
     run_in_pipeline(inputs, tmp_path)
     version, provenance = only_version(serving)
     assert provenance.origin.pipeline_run
@@ -307,3 +338,6 @@ def test_in_a_pipeline_only_a_deleted_version_is_pushed_again(inputs: Inputs, se
     version, _ = only_version(serving)
     run_in_pipeline(inputs, tmp_path)
     assert list_versions(serving) == [version]
+    (version.directory / "saved_model.pb").write_bytes(b"changed")
+    run_in_pipeline(inputs, tmp_path)
+    assert newest_usable(serving, TrustPolicy(key)) == list_versions(serving)[1]

@@ -11,8 +11,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pipeline.cli.versions import verify
+from pipeline.settings.kubeflow import KubeflowSettings
 from registry.labels import TF_SERVING_ROOT
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_MODEL_NAME, DEFAULT_REST_PORT
+
+REPOSITORY = Path(__file__).parents[2]
 
 Manifest = dict[str, Any]
 
@@ -105,6 +109,37 @@ def test_kustomize_makes_one_of_it(deploy: Path, tf_serving: Path) -> None:
     pod = one(manifests, "Deployment")["spec"]["template"]
     assert pod["spec"]["volumes"][0]["configMap"]["name"] == config["metadata"]["name"] != "tf-serving-config"
     assert pod["spec"]["containers"][0]["image"] == "tensorflow/serving:2.20.0"
+
+
+def test_an_init_container_can_verify_the_versions(deploy: Path, tmp_path: Path) -> None:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("kubectl is not installed")
+    folder = Path(shutil.copytree(deploy.parent, tmp_path / "project", ignore=_all_but_deployment)) / "deploy"
+    file = folder / "kubernetes" / "kustomization.yaml"
+    file.write_text(file.read_text().replace("# components:\n#   - verify", "components:\n  - verify"))
+    command = [program, "kustomize", str(file.parent)]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    deployment = one(list(yaml.safe_load_all(rendered)), "Deployment")
+    validate(deployment)
+    pod = deployment["spec"]["template"]["spec"]
+    (init,) = pod["initContainers"]
+    assert init["image"] == KubeflowSettings().image
+    assert {mount["name"] for mount in init["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
+    # The command and the settings exist, and find the mounted versions.
+    environment = {variable["name"]: variable["value"] for variable in init["env"]}
+    mounts = {mount["name"]: Path(mount["mountPath"]) for mount in init["volumeMounts"]}
+    assert Path(environment["DIGITS_SIGNING__PUBLIC_KEY"]).parent == mounts["signing-public-key"]
+    assert mounts["serving-folder"] == Path("/workspace/serving")
+    assert "DIGITS_WORKSPACE=/workspace" in (deploy / "Dockerfile").read_text()
+    assert init["command"][:2] == ["digits", "verify"]
+    assert verify.make_context("verify", init["command"][2:]).params["model"] == DEFAULT_MODEL_NAME
+    assert all(init["securityContext"][key] == value for key, value in pod["containers"][0]["securityContext"].items())
+
+
+def _all_but_deployment(folder: str, names: list[str]) -> set[str]:
+    """Skips what kustomize does not need."""
+    return set(names) - {"deploy", "serving"} if Path(folder) == REPOSITORY else {"__pycache__"} & set(names)
 
 
 def test_selectors_find_the_pods(manifests: list[Manifest], pod: Manifest) -> None:

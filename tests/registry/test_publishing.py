@@ -16,7 +16,6 @@ from filelock import FileLock
 from registry import publishing
 from registry.provenance import (
     PROVENANCE_FILE,
-    DamagedVersionError,
     GateRecord,
     Origin,
     Provenance,
@@ -33,10 +32,12 @@ from registry.publishing import (
     require_file_system,
     roll_back,
 )
+from registry.signing import TrustPolicy, UnverifiedVersionError
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 from tests.support.saved_models import make_model, weights_of
 
 NOW = 1_800_000_000
+ANY = TrustPolicy(allow_unverified=True)
 ORIGIN = Origin(
     pipeline_run="run 1", gates=(GateRecord(gate="Evaluator", passed=True, metrics={"accuracy": {"all": 0.99}}),)
 )
@@ -130,7 +131,7 @@ def test_a_run_publishes_a_model_once(serving: Path, tmp_path: Path) -> None:
     first = publish(model, serving, {}, ORIGIN)
     assert publish(model, serving, {}, ORIGIN) == first
     second = push(serving, "b")
-    roll_back(serving, first.number)
+    roll_back(serving, first.number, ANY)
     assert publish(model, serving, {}, ORIGIN) == first
     assert len(numbers(serving)) == 3
     other_model = publish(make_model(tmp_path / "other", "c"), serving, {}, ORIGIN)
@@ -149,7 +150,7 @@ def test_a_model_is_published_once_by_the_runs_that_reuse_it(serving: Path, tmp_
     run(1, other)
     first = run(2)
     assert run(3) == first
-    rolled_back = roll_back(serving, None)
+    rolled_back = roll_back(serving, None, ANY)
     assert weights_of(rolled_back.directory) == "b"
     assert run(4) == first, "does not undo the rollback"
     assert numbers(serving)[-1] == rolled_back.number
@@ -341,13 +342,13 @@ def test_a_path_is_accepted(path: str) -> None:
 def test_a_rollback_goes_to_the_newest_other_model_and_back(serving: Path) -> None:
     first, second = push(serving, "a"), push(serving, "b")
     push(serving, "b")
-    rolled_back = roll_back(serving, None)
+    rolled_back = roll_back(serving, None, ANY)
     assert weights_of(rolled_back.directory) == "a"
     assert rolled_back.number == max(numbers(serving))
     provenance, original = provenance_of(rolled_back), provenance_of(first)
     assert (provenance.version, provenance.rolled_back_to) == (rolled_back.number, first.number)
     assert (provenance.origin, provenance.model_fingerprint) == (original.origin, original.model_fingerprint)
-    again = roll_back(serving, None)
+    again = roll_back(serving, None, ANY)
     assert weights_of(again.directory) == "b"
     assert provenance_of(again).rolled_back_to == second.number + 1
     assert len(numbers(serving)) == 5
@@ -357,7 +358,7 @@ def test_a_rollback_to_a_given_version_includes_its_extra_files(serving: Path) -
     first = push(serving, "a", b"statistics of a")
     for weights in ("b", "c"):
         push(serving, weights)
-    rolled_back = roll_back(serving, first.number)
+    rolled_back = roll_back(serving, first.number, ANY)
     assert weights_of(rolled_back.directory) == "a"
     assert (rolled_back.directory / TRAIN_STATISTICS_FILE).read_bytes() == b"statistics of a"
     assert provenance_of(rolled_back).files == provenance_of(first).files
@@ -366,7 +367,7 @@ def test_a_rollback_to_a_given_version_includes_its_extra_files(serving: Path) -
 def test_a_rollback_accepts_versions_without_provenance(serving: Path) -> None:
     make_model(serving / "5", "a")
     push(serving, "b")
-    rolled_back = roll_back(serving, None)
+    rolled_back = roll_back(serving, None, ANY)
     assert weights_of(rolled_back.directory) == "a"
     assert (provenance_of(rolled_back).rolled_back_to, provenance_of(rolled_back).origin) == (5, Origin())
 
@@ -377,22 +378,23 @@ def test_a_rollback_refuses_a_damaged_version(serving: Path, file: str) -> None:
     push(serving, "b")
     (damaged.directory / file).write_bytes(b"bits that have rotted")
     before = numbers(serving)
-    with pytest.raises(DamagedVersionError, match=f"{damaged.directory / file}: "):
-        roll_back(serving, damaged.number)
+    for number in (damaged.number, None):
+        with pytest.raises(UnverifiedVersionError, match=f"{damaged.directory / file}: "):
+            roll_back(serving, number, TrustPolicy())
     assert numbers(serving) == before
 
 
 def test_an_impossible_rollback_lists_the_choices(serving: Path) -> None:
     with pytest.raises(PublishingError, match=f"{serving}: no version of digits has been pushed there yet"):
-        roll_back(serving, None)
+        roll_back(serving, None, ANY)
     assert not serving.exists()
     first, second = push(serving, "a"), push(serving, "a")
     with pytest.raises(PublishingError, match=f"{serving}: nothing to roll back to; every version holds the same"):
-        roll_back(serving, None)
+        roll_back(serving, None, ANY)
     with pytest.raises(WrongRequestError, match=f"17: no such version of digits; there are {first.number}, {NOW + 1}."):
-        roll_back(serving, 17)
-    with pytest.raises(WrongRequestError, match=f"{second.number}: this is already the current version of digits"):
-        roll_back(serving, second.number)
+        roll_back(serving, 17, ANY)
+    with pytest.raises(WrongRequestError, match=f"{second.number}: this is already the newest version of digits"):
+        roll_back(serving, second.number, ANY)
     assert numbers(serving) == [first.number, second.number]
 
 
@@ -414,13 +416,13 @@ def test_an_impossible_rollback_lists_the_choices(serving: Path) -> None:
 def test_prune_keeps_the_newest_and_the_baseline(serving: Path, models: str, keep: int, removed: list[int]) -> None:
     versions = [push(serving, weights) for weights in models]
     expected = [versions[index] for index in removed]
-    assert prunable_versions(serving, keep) == expected
+    assert prunable_versions(serving, keep, ANY) == expected
     assert list_versions(serving) == versions
-    assert prune(serving, keep) == expected
+    assert prune(serving, keep, ANY) == expected
     assert list_versions(serving) == [version for version in versions if version not in expected]
-    assert prune(serving, keep) == []
+    assert prune(serving, keep, ANY) == []
     if len(set(models)) > 1:
-        assert weights_of(roll_back(serving, None).directory) == models.replace(models[-1], "")[-1]
+        assert weights_of(roll_back(serving, None, ANY).directory) == models.replace(models[-1], "")[-1]
 
 
 @pytest.mark.parametrize(
@@ -437,7 +439,7 @@ def test_prune_keeps_the_newest_and_the_baseline(serving: Path, models: str, kee
 def test_prune_keeps_the_baselines_of_the_data(serving: Path, data: str, removed: list[int]) -> None:
     pushed = zip("abcde", data, strict=True)
     versions = [push(serving, weights, None if of == "-" else of.encode()) for weights, of in pushed]
-    assert prune(serving, 1) == [versions[index] for index in removed]
+    assert prune(serving, 1, ANY) == [versions[index] for index in removed]
 
 
 def test_a_version_disappears_before_its_files_do(serving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,16 +450,16 @@ def test_a_version_disappears_before_its_files_do(serving: Path, monkeypatch: py
         patch.setattr(
             shutil, "rmtree", lambda path: seen.append((numbers(serving), path.name, "variables" in names(path)))
         )
-        prune(serving, 1)
+        prune(serving, 1, ANY)
     assert seen == [([NOW + 1, NOW + 2], f".removing-{NOW}", True)]
 
 
 def test_an_impossible_prune_is_explained(serving: Path) -> None:
     with pytest.raises(PublishingError, match="no version of digits has been pushed there yet"):
-        prune(serving, 1)
+        prune(serving, 1, ANY)
     assert not serving.exists()
     push(serving, "a")
     for keep in (0, -1):
         with pytest.raises(WrongRequestError, match=f"keep: expected 1 or more, not {keep}"):
-            prune(serving, keep)
+            prune(serving, keep, ANY)
     assert numbers(serving) == [NOW]

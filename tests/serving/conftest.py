@@ -14,6 +14,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from registry import signatures as contract
+from registry.signing import TrustPolicy
 from serving.server.interface import ServerOptions
 from serving.server.model_server import ModelServer
 
@@ -92,7 +93,12 @@ def png() -> bytes:
 @asynccontextmanager
 async def _serving(root: Path, **options: Any) -> AsyncIterator[tuple[ModelServer, VersionChanges]]:
     changes = VersionChanges()
-    server = ModelServer(ServerOptions(root, **{"poll_seconds": 0.01, "max_concurrency": 2, **options}), changes)
+    server = ModelServer(
+        ServerOptions(
+            root, TrustPolicy(allow_unverified=True), **{"poll_seconds": 0.01, "max_concurrency": 2, **options}
+        ),
+        changes,
+    )
     await server.start()
     try:
         yield server, changes

@@ -69,6 +69,8 @@ def _kfp_problems(settings: Settings) -> Problems:
         )
     if kubeflow.data_claim and kubeflow.data_claim == kubeflow.staging_claim:
         yield "kubeflow.staging_claim: KFP cannot mount a claim twice in one pod; expected one other than data_claim."
+    if kubeflow.signing_secret == kubeflow.serving_claim:
+        yield "kubeflow.signing_secret: KFP cannot mount a secret and a claim of the same name; rename the secret."
     if kubeflow.data_claim and kubeflow.data_folder == kubeflow.staging_folder:
         yield (
             "kubeflow.staging_folder: two volumes cannot have the same mount path; expected a folder other than "
@@ -93,6 +95,8 @@ def _vertex_problems(settings: Settings) -> Problems:
             "kubeflow.serving_store: Vertex AI cannot mount claims, so pushed versions need a bucket; expected "
             f"gs://BUCKET/FOLDER, not {kubeflow.serving_store!r}."
         )
+    if kubeflow.signing_secret:
+        yield "kubeflow.signing_secret: Vertex AI cannot mount Kubernetes secrets; expected none: docs/signatures.md."
     if settings.beam.engine in STAGING_ENGINES:
         yield f"beam.engine: {settings.beam.engine} needs a claim; on Vertex AI, expected direct or dataflow."
     if kubeflow.gpu_count and "/" in kubeflow.gpu_type:

@@ -10,6 +10,7 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
 from components.example_gen.sources.detection import DataVersion
+from components.pusher import PRIVATE_KEY_KEY
 from pipeline.beam.options import beam_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.kubeflow.compile import spec as kubeflow_spec
@@ -70,7 +71,9 @@ def _adapt(spec: kubeflow_spec.Spec, settings: Settings, beam_steps: frozenset[s
     kubeflow_spec.drop_hooks_and_caching(spec)
     kubeflow_spec.set_retries(spec, settings.kubeflow.retries)
     kubeflow_spec.set_constant(spec, "ImportSchemaGen", "schema_file", path_in_image(str(settings.data.schema_file)))
-    kubeflow_spec.add_run_id(spec, "Pusher")
+    kubeflow_spec.add_run_id(spec, kubeflow_spec.PUSHER)
+    signing_key = kubeflow_spec.SIGNING_KEY if settings.kubeflow.signing_secret else ""
+    kubeflow_spec.set_constant(spec, kubeflow_spec.PUSHER, PRIVATE_KEY_KEY, signing_key)
     if settings.kubeflow.serving_store:
         store_argument = f"--serving_store={settings.kubeflow.serving_store}"
         kubeflow_spec.add_arguments(spec, kubeflow_spec.SERVING_STEPS, store_argument)

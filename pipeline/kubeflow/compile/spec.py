@@ -4,6 +4,7 @@ Keys: https://github.com/kubeflow/pipelines/blob/2.17.0/api/v2alpha1/pipeline_sp
 https://github.com/kubeflow/pipelines/blob/2.17.0/kubernetes_platform/proto/kubernetes_executor_config.proto.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +14,11 @@ from pipeline.settings.kubeflow import KubeflowSettings, RetrySettings, StepReso
 
 Spec = dict[str, Any]
 
-SERVING_STEPS = ("DataGate", "BaselineModel", "Pusher")
+SIGNING_KEY = "/signing/private_key.pem"
+"""Path of the key from `kubeflow.signing_secret` in the pod of Pusher."""
+
+PUSHER = "Pusher"
+SERVING_STEPS = ("DataGate", "BaselineModel", PUSHER)
 """Steps that read or write the pushed versions."""
 UNCACHED_STEPS = ("MnistExampleGen", "ImportSchemaGen", *SERVING_STEPS)
 """Steps that read more than their inputs, or have no inputs.
@@ -179,6 +184,9 @@ def _kubernetes_config(step: str, settings: KubeflowSettings, *, is_staged: bool
         claims.append(_claim(settings.staging_claim, str(settings.staging_folder)))
     if claims:
         config["pvcMount"] = claims
+    if step == PUSHER and settings.signing_secret:
+        folder = os.path.dirname(SIGNING_KEY)
+        config["secretAsVolume"] = [{**_secret(settings.signing_secret), "mountPath": folder}]
     if uses_store and settings.store_secret:
         variables = [{"secretKey": key, "envVar": f"{STORE_VARIABLE}{key}"} for key in settings.store_secret_keys]
         config["secretAsEnv"] = [{**_secret(settings.store_secret), "keyToEnv": variables}]

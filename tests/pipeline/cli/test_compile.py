@@ -45,6 +45,7 @@ def test_options_become_defaults_of_the_parameters(tmp_path: Path) -> None:
     assert (defaults["image"], defaults["epochs"]) == ("registry.example.com/digits:2", 2)
     assert defaults["data_uri"] == "/mine/digits.npz"
     assert "Note: the pods need the data at /mine/digits.npz: in the image, or in kubeflow.data" in result.output
+    assert "Note: versions will not be signed, so `digits` will not use them: docs/signatures.md." in result.output
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,8 @@ def test_options_become_defaults_of_the_parameters(tmp_path: Path) -> None:
     ],
 )
 def test_a_note_about_data_that_pods_cannot_read(tmp_path: Path, arguments: list[str], note: str | None) -> None:
-    result = CliRunner().invoke(main, ["compile", "--profile", "smoke", "--output", "pipeline.yaml", *arguments])
+    fixed = ["--profile", "smoke", "--output", "pipeline.yaml", "--set", "kubeflow.signing_secret=key"]
+    result = CliRunner().invoke(main, ["compile", *fixed, *arguments])
     assert result.exit_code == 0, result.output
     notes = [line for line in result.output.splitlines() if line.startswith("Note: ")]
     if note is None:

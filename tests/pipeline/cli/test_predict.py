@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from click.testing import CliRunner, Result
 
 from pipeline.cli.main import main
 from registry import signatures as contract
+from registry.provenance import Origin
+from registry.publishing import publish as registry_publish
+from registry.signing import prepare_private_key
 
 Publish = Callable[[int], None]
 
@@ -47,6 +51,7 @@ class Model(tf.Module):
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two images, one with ink in its first row, and a text."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIGITS_SIGNING__ALLOW_UNVERIFIED", "true")
     folder = Path("images")
     folder.mkdir()
     page = tf.zeros((28, 28, 1), tf.uint8)
@@ -138,7 +143,7 @@ def test_libraries_do_not_write_to_the_terminal(publish: Publish) -> None:
     publish(17)
     Path("cut.png").write_bytes(Path("images/a.png").read_bytes()[:60])
     command = [sys.executable, "-m", "pipeline.cli.main", "predict", "images/a.png", "cut.png"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3]), "DIGITS_SIGNING__ALLOW_UNVERIFIED": "true"}
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (process.returncode, process.stdout) == (1, "images/a.png  7   32.5 %  unsure\n")
     assert len(process.stderr.splitlines()) == 1
@@ -194,3 +199,23 @@ def test_wrong_use(arguments: list[str], message: str) -> None:
     result = predict(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_only_verified_versions_are_used(
+    publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Path
+) -> None:
+    monkeypatch.delenv("DIGITS_SIGNING__ALLOW_UNVERIFIED")
+    publish(17)
+    dropped = tmp_path / "workspace" / "serving" / "digits" / "17"
+    refused = predict("images/a.png")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"Error: {dropped}: has no provenance: no pipeline has pushed it" in refused.stderr
+    # A signed version that is older than the dropped one.
+    key = prepare_private_key(tmp_path / "workspace" / "development-signing-key.pem", is_development=True, say=print)
+    dropped.rename(tmp_path / "model")
+    version = registry_publish(tmp_path / "model", dropped.parent, {}, Origin(), key)
+    shutil.copytree(tmp_path / "model", dropped.parent / str(version.number + 1))
+    used = predict("images/a.png")
+    assert (used.exit_code, used.stdout) == (0, "images/a.png  7   32.5 %  unsure\n")
+    assert f"Warning: uses version {version.number}: {dropped.parent / str(version.number + 1)}: has no" in used.stderr
+    assert predict("images/a.png", "--model-version", str(version.number + 1)).exit_code == 1

@@ -9,8 +9,9 @@ import pytest
 from click.testing import Result
 
 from registry.labels import MODELS_CONFIG_FILE
-from registry.provenance import PROVENANCE_FILE, DataOrigin, GateRecord, Ingredients, Origin
+from registry.provenance import PROVENANCE_FILE, SIGNATURE_FILE, DataOrigin, GateRecord, Ingredients, Origin
 from registry.publishing import publish
+from registry.signing import prepare_private_key
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 
 NOW = 1_800_000_000
@@ -40,7 +41,9 @@ def push(weights: str, model: str = "digits", metrics: Metrics | None = None, da
         ),
     )
     extra = {TRAIN_STATISTICS_FILE: data} if data else {}
-    return publish(source, Path("workspace", "serving", model).resolve(), extra, origin)
+    Path("workspace").mkdir(exist_ok=True)
+    key = prepare_private_key(Path("workspace", "development-signing-key.pem"), is_development=True, say=print)
+    return publish(source, Path("workspace", "serving", model).resolve(), extra, origin, key)
 
 
 def numbers(model: str = "digits") -> list[int]:
@@ -64,12 +67,13 @@ def test_versions_as_a_table(digits: Digits, table_rows: Callable[[str], list[li
     push("c", model="fashion")
     assert digits("rollback").exit_code == 0
     header, *found, last = table_rows(digits("versions").output)
-    assert header == ["model", "version", "pushed", "size", "accuracy", "span", "role"]
+    state = "development key"
+    assert header == ["model", "version", "pushed", "size", "accuracy", "span", "state", "role"]
     assert [[*row[:2], *row[3:]] for row in found] == [
-        ["digits", f"{NOW}", "1.5 MB", "99.25 %", "3"],
-        ["digits", f"{NOW + 1}", "1.5 MB", "3", "baseline"],
-        ["digits", f"{NOW + 2}", "1.5 MB", "99.25 %", "3", f"current, rollback of {NOW}"],
-        ["fashion", f"{NOW}", "1.5 MB", "99.50 %", "3", "current"],
+        ["digits", f"{NOW}", "1.5 MB", "99.25 %", "3", state],
+        ["digits", f"{NOW + 1}", "1.5 MB", "3", state, "baseline"],
+        ["digits", f"{NOW + 2}", "1.5 MB", "99.25 %", "3", state, f"current, rollback of {NOW}"],
+        ["fashion", f"{NOW}", "1.5 MB", "99.50 %", "3", state, "current"],
     ]
     assert last == [f"{workspace / 'serving'} (a server loads the current version of a model)"]
 
@@ -90,27 +94,111 @@ def test_versions_as_json(digits: Digits, workspace: Path) -> None:
         "current": True,
         "baseline": False,
         "rolled_back_to": None,
-        "damage": None,
+        "state": "development key",
+        "problem": None,
     }
     assert (first["current"], first["baseline"]) == (False, True)
 
 
-def test_versions_without_readable_provenance(
+def drop(workspace: Path, number: int) -> Path:
+    """Adds a SavedModel that no pipeline has pushed."""
+    folder = workspace / "serving" / "digits" / str(number)
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_text("dropped")
+    return folder
+
+
+def break_versions(workspace: Path) -> list[tuple[int, str, str]]:
+    """Pushes a good version, and others that must not be used; returns their numbers, states and problems."""
+    good, unsigned, changed, damaged = (push(weights) for weights in "abcd")
+    (unsigned.directory / SIGNATURE_FILE).unlink()
+    (changed.directory / "saved_model.pb").write_text("changed")
+    (damaged.directory / PROVENANCE_FILE).write_text("{")
+    dropped = drop(workspace, NOW + 9)
+    return [
+        (good.number, "development key", ""),
+        (unsigned.number, "unsigned", f"{unsigned.directory}: is not signed; `digits run` pushes a signed version."),
+        (changed.number, "changed", f"{changed.directory / 'saved_model.pb'}: has changed since version {NOW + 2} was"),
+        (damaged.number, "changed", f"{damaged.directory / PROVENANCE_FILE}: not the provenance of a version"),
+        (NOW + 9, "no provenance", f"{dropped}: has no provenance: no pipeline has pushed it"),
+    ]
+
+
+def test_versions_that_must_not_be_used_are_named_and_not_current(
     digits: Digits, table_rows: Callable[[str], list[list[str]]], workspace: Path
 ) -> None:
-    for name in ("16", "17"):
-        (workspace / "serving" / "digits" / name).mkdir(parents=True)
-        (workspace / "serving" / "digits" / name / "saved_model.pb").write_text(name)
-    damaged = push("a")
-    (damaged.directory / PROVENANCE_FILE).write_text("{")
-    assert [[row[1], *row[4:]] for row in table_rows(digits("versions").output)[1:4]] == [
-        ["16"],
-        ["17", "baseline"],
-        [str(damaged.number), "current, damaged provenance"],
-    ]
+    expected = break_versions(workspace)
+    shown = digits("versions").output
+    rows = table_rows(shown)[1:6]
+    assert [row[1] for row in rows if "current" in row] == [str(NOW)]
+    for row, (number, state, problem) in zip(rows, expected, strict=True):
+        assert (row[1], state in row) == (str(number), True)
+        assert f"digits {number}: {problem}" in shown or not problem
     values = json.loads(digits("versions", "--json").output)
-    assert [(each["provenance"], each["test_accuracy"]) for each in values] == [(None, None)] * 3
-    assert values[2]["damage"].startswith(f"{damaged.directory / PROVENANCE_FILE}: not the provenance")
+    assert [(each["version"], each["state"]) for each in values] == [(number, state) for number, state, _ in expected]
+    assert [each["version"] for each in values if each["current"]] == [NOW]
+    assert [each["provenance"] for each in values[3:]] == [None, None]
+
+
+def test_a_setting_allows_versions_that_are_not_verified(
+    digits: Digits, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_versions(workspace)
+    monkeypatch.setenv("DIGITS_SIGNING__ALLOW_UNVERIFIED", "true")
+    values = json.loads(digits("versions", "--json").output)
+    assert [each["version"] for each in values if each["current"]] == [NOW + 9]
+    assert digits("label", "stable", NOW + 9).exit_code == 0
+    assert digits("verify").exit_code == 1, "verify says what is wrong all the same"
+
+
+def test_verify_names_each_version_and_what_was_checked(digits: Digits, workspace: Path) -> None:
+    expected = break_versions(workspace)
+    result = digits("verify")
+    assert result.exit_code == 1
+    key = workspace / "development-signing-key.pub"
+    assert result.stdout == (
+        f"digits {NOW}: development key: all files are as pushed, and the signature is by the key of {key}\n"
+    )
+    for (number, state, problem), line in zip(expected[1:], result.stderr.splitlines(), strict=True):
+        assert line.startswith(f"digits {number}: {state}: {problem}")
+    assert digits("verify", NOW).exit_code == 0
+    assert digits("verify", NOW + 1).exit_code == 1
+    values = json.loads(digits("verify", NOW + 1, "--json").stdout)
+    assert [(each["version"], each["state"]) for each in values] == [(NOW + 1, "unsigned")]
+    # Only the newest is served, then only those with labels.
+    assert digits("verify", "--served").exit_code == 1
+    digits("label", "stable", NOW)
+    assert digits("verify", "--served").exit_code == 0
+
+
+def test_verify_without_a_key_checks_the_hashes(digits: Digits, workspace: Path) -> None:
+    push("a")
+    (workspace / "development-signing-key.pub").unlink()
+    result = digits("verify")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "not checked: all files are as pushed, and the signature is not checked without a key" in result.stdout
+
+
+def test_a_version_of_another_key_is_refused(digits: Digits, workspace: Path, tmp_path: Path) -> None:
+    push("a")
+    prepare_private_key(tmp_path / "production.pem", is_development=True, say=print)
+    Path("digits.toml").write_text('signing.public_key = "production.pub"\n')
+    result = digits("verify")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"digits {NOW}: other key: " in result.stderr
+    assert f"is not signed with the key of {tmp_path / 'production.pub'}; if you trust who signed it" in result.stderr
+
+
+def test_labels_and_rollbacks_use_verified_versions_only(digits: Digits, workspace: Path) -> None:
+    break_versions(workspace)
+    for command in (("label", "stable", NOW + 1), ("rollback", NOW + 1)):
+        result = digits(*command)
+        assert result.exit_code == 1
+        assert f"Error: {workspace / 'serving' / 'digits' / str(NOW + 1)}: is not signed" in result.stderr
+    assert digits("label", "stable").exit_code == 0
+    assert labels(digits) == {"stable": NOW}
+    assert f"version {NOW + 10} is now current, a copy of {NOW}." in digits("rollback").output
+    assert digits("verify", NOW + 10).exit_code == 0
 
 
 def test_rollback_to_another_model(digits: Digits) -> None:
@@ -201,7 +289,7 @@ def test_prune_dry_run_removes_nothing(digits: Digits) -> None:
     ("arguments", "exit_code", "message"),
     [
         (("rollback", 17), 2, f"Error: 17: no such version of digits; there are {NOW}, {NOW + 1}."),
-        (("rollback", NOW + 1), 2, f"Error: {NOW + 1}: this is already the current version of digits."),
+        (("rollback", NOW + 1), 2, f"Error: {NOW + 1}: this is already the newest version of digits."),
         (("rollback", "newest"), 2, "'newest' is not a valid integer"),
         (("rollback", "--model", "mnist"), 2, "Invalid value for --model: 'mnist' is not in "),
         (("rollback", "--model", "mnist"), 2, "; there are digits."),
@@ -210,6 +298,8 @@ def test_prune_dry_run_removes_nothing(digits: Digits) -> None:
         (("prune",), 2, "Missing option '--keep'"),
         (("versions", "--config", "absent.toml"), 2, "Error: absent.toml: cannot be read"),
         (("label", "stable", 17), 2, f"17: no such version of digits; there are {NOW}, {NOW + 1}."),
+        (("verify", 17), 2, f"17: no such version of digits; there are {NOW}, {NOW + 1}."),
+        (("verify", NOW, "--served"), 2, f"Give either --served or the version {NOW}, not both."),
         (("label", "stable", "--remove", "canary"), 2, "Give either --remove canary or the label stable, not both."),
         (("label", "--remove", "canary"), 1, "Error: canary: there is no such label; the labels are: none."),
         (("label", "sta/ble"), 1, "Error: 'sta/ble': a label is part of a URL"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from registry.signing import TrustPolicy
 from serving.server.interface import ServerOptions
 from serving.server.run import Addresses, running_server
 
@@ -54,7 +55,7 @@ def _run_in_thread(root: Path, **options: Any) -> Iterator[Running]:
     running: list[Any] = []
 
     async def main() -> None:
-        limits = ServerOptions(root, poll_seconds=0.05, grace_seconds=5, **options)
+        limits = ServerOptions(root, TrustPolicy(allow_unverified=True), poll_seconds=0.05, grace_seconds=5, **options)
         async with running_server(limits, Addresses("127.0.0.1", 0, 0), said.append) as (_, addresses):
             stopping = asyncio.Event()
             running.append((addresses, asyncio.get_running_loop(), stopping))

@@ -14,9 +14,15 @@ import pytest
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from registry.labels import LabelError
+from registry.provenance import Origin
+from registry.publishing import publish
+from registry.signing import TrustPolicy, prepare_private_key
+from registry.versions import Version
 from serving.server.interface import ServerOptions, ServingError
 from serving.server.model import LoadedModel, ModelLoadError
 from serving.server.versions import ModelWatcher, ServedModel, read_serving_root
+
+ANY = TrustPolicy(allow_unverified=True)
 
 Publish = Callable[..., Path]
 
@@ -37,7 +43,7 @@ def test_without_models_config_every_folder_is_a_model(tmp_path: Path) -> None:
     for name in ("digits", "clothes", ".hidden"):
         (tmp_path / name).mkdir()
     (tmp_path / "notes.txt").touch()
-    configs, wanted, problems = read_serving_root(tmp_path)
+    configs, wanted, problems = read_serving_root(tmp_path, lambda model, version: True)
     assert {name: config.name for name, config in configs.items()} == {"digits": "digits", "clothes": "clothes"}
     assert (wanted, problems) == ({"digits": {}, "clothes": {}}, set())
 
@@ -45,7 +51,7 @@ def test_without_models_config_every_folder_is_a_model(tmp_path: Path) -> None:
 def test_models_config_names_the_models_and_their_labels(tmp_path: Path) -> None:
     (tmp_path / "clothes").mkdir()
     write_config(tmp_path, 'name: "digits" base_path: "/models/digits" version_labels { key: "stable" value: 3 }')
-    configs, wanted, problems = read_serving_root(tmp_path)
+    configs, wanted, problems = read_serving_root(tmp_path, lambda model, version: True)
     assert (list(configs), configs["digits"].version_labels["stable"]) == (["digits"], 3)
     assert wanted == {}
     assert [problem.split(":")[0] for problem in problems] == ["digits"]
@@ -59,7 +65,7 @@ def test_versions_are_complete_folders_named_by_numbers(tmp_path: Path) -> None:
     (model / "4").mkdir()
     (model / "5").touch()
     write_config(tmp_path, 'name: "digits" model_version_policy { all {} }')
-    assert read_serving_root(tmp_path)[1] == {"digits": expected}
+    assert read_serving_root(tmp_path, lambda model, version: True)[1] == {"digits": expected}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +84,7 @@ def test_the_policy_chooses_versions(tmp_path: Path, policy: str, expected: set[
     for number in (9, 1, 10):
         make_version(tmp_path / "digits", str(number))
     write_config(tmp_path, f'name: "digits" model_version_policy {{ {policy} }}')
-    assert read_serving_root(tmp_path)[1]["digits"].keys() == expected
+    assert read_serving_root(tmp_path, lambda model, version: True)[1]["digits"].keys() == expected
 
 
 class Loader:
@@ -201,8 +207,8 @@ async def test_close_frees_versions_in_use(loader: Loader) -> None:
 
 
 @asynccontextmanager
-async def watching(root: Path, changes: Any) -> AsyncIterator[ModelWatcher]:
-    watcher = ModelWatcher(ServerOptions(root, poll_seconds=0.01), changes)
+async def watching(root: Path, changes: Any, policy: TrustPolicy = ANY) -> AsyncIterator[ModelWatcher]:
+    watcher = ModelWatcher(ServerOptions(root, policy, poll_seconds=0.01), changes)
     await watcher.start()
     try:
         yield watcher
@@ -230,6 +236,44 @@ async def test_new_versions_and_models_are_loaded_and_removed_ones_unloaded(
         shutil.rmtree(root / "digits" / "2")
         await changes.wait_for(2, "END")
         assert newest(watcher) == 1
+
+
+async def test_only_verified_versions_are_served_and_the_others_are_reported(
+    root: Path,
+    tiny_model: Publish,
+    changes: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.ERROR)
+    models = tmp_path_factory.mktemp("models")
+    key = prepare_private_key(models / "key.pem", is_development=True, say=lambda line: None)
+
+    def push(number: int) -> Version:
+        return publish(tiny_model(models, number), root / "digits", {}, Origin(), key)
+
+    good, changed = push(1).number, push(2)
+    (changed.directory / "saved_model.pb").write_bytes((changed.directory / "saved_model.pb").read_bytes() + b"\0")
+    dropped = changed.number + 1
+    tiny_model(root / "digits", dropped)
+    async with watching(root, changes, TrustPolicy(key)) as watcher:
+        assert newest(watcher) == good, "the newest verified version at the start"
+        found = {status.version: status.status.error_message for status in watcher.models["digits"].statuses()}
+        assert "saved_model.pb: has changed since version" in found[changed.number]
+        assert "has no provenance: no pipeline has pushed it; remove it" in found[dropped]
+        # A good version replaces it; another bad one does not.
+        better = push(3).number
+        await changes.wait_for(better, "AVAILABLE")
+        tiny_model(root / "digits", better + 1)
+        await changes.wait_for(better + 1, "END")
+        assert newest(watcher) == better
+        # What is loaded stays, whatever happens to its files; a version is checked again when its files change.
+        shutil.rmtree(root / "digits" / str(better + 1))
+        publish(models / "3", root / "digits", {}, Origin(), key)
+        await changes.wait_for(better + 1, "AVAILABLE")
+        assert newest(watcher) == better + 1
+    refused = [message for message in caplog.messages if "is not served" in message]
+    assert len(refused) == 3
 
 
 async def test_an_unloaded_version_is_freed(root: Path, tiny_model: Publish, changes: Any) -> None:

@@ -58,6 +58,16 @@ def test_settings_that_the_target_can_run(target: Any, assignments: tuple[str, .
         ),
         (
             "kfp",
+            ("kubeflow.signing_secret=serving-folder",),
+            "kubeflow.signing_secret: KFP cannot mount a secret and a claim of the same name",
+        ),
+        (
+            "vertex",
+            (*VERTEX, "kubeflow.signing_secret=key"),
+            "kubeflow.signing_secret: Vertex AI cannot mount Kubernetes secrets",
+        ),
+        (
+            "kfp",
             ("kubeflow.gpu_count=1", "kubeflow.gpu_type=NVIDIA_L4"),
             "kubeflow.gpu_type: NVIDIA_L4 is not a Kubernetes resource; expected DOMAIN/NAME",
         ),

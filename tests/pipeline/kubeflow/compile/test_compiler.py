@@ -150,6 +150,15 @@ def test_pusher_receives_the_run_id(compiled_spec: dict[str, Any]) -> None:
     assert pusher["pipeline_run_id"] == {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
 
 
+@pytest.mark.parametrize(
+    ("assignments", "key"), [((), ""), (("kubeflow.signing_secret=key",), "/signing/private_key.pem")]
+)
+def test_pusher_signs_with_the_key_of_the_secret_only(assignments: tuple[str, ...], key: str) -> None:
+    [spec, _] = compiled(*assignments)
+    pusher = tasks(spec)["Pusher"]["inputs"]["parameters"]
+    assert pusher["private_key"] == {"runtimeValue": {"constant": key}}
+
+
 def test_failed_steps_are_retried(compiled_spec: dict[str, Any]) -> None:
     policy = {"maxRetryCount": 2, "backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "86400s"}
     assert all(task["retryPolicy"] == policy for task in tasks(compiled_spec).values())

@@ -56,6 +56,18 @@ def test_steps_that_use_no_object_store_get_no_credentials(compiled_spec: dict[s
     assert {name for name, config in found.items() if "secretAsEnv" in config} == {"MnistExampleGen"}
 
 
+def test_pusher_gets_the_key_that_signs_versions(compiled_spec: dict[str, Any]) -> None:
+    found = executors(compiled_spec, "signing_secret=signing-key")
+    secret = {
+        "secretName": "signing-key",
+        "secretNameParameter": {"runtimeValue": {"constant": "signing-key"}},
+        "mountPath": "/signing",
+    }
+    assert {step: config["secretAsVolume"] for step, config in found.items() if "secretAsVolume" in config} == {
+        "Pusher": [secret]
+    }
+
+
 def test_claims_for_data_and_staging(compiled_spec: dict[str, Any]) -> None:
     staged = frozenset({"MnistExampleGen", "Transform"})
     found = executors(compiled_spec, "data_claim=mine", "staging_claim=shared", staged=staged)

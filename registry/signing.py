@@ -1,0 +1,275 @@
+"""Signs versions with sigstore's `model-signing`, and decides whether a version may be used.
+
+The signature is a file of the version. It covers all other files, the provenance included, by their hashes.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
+
+from registry.errors import ExpectedError, UsageError
+from registry.provenance import (
+    SIGNATURE_FILE,
+    DamagedVersionError,
+    Provenance,
+    read_provenance,
+    verify_files,
+)
+
+# model-signing and cryptography are imported where they are used: the former takes a second.
+if TYPE_CHECKING:
+    from model_signing.hashing import Config as HashingConfig
+
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_KEY_ADVICE = (
+    "expected an elliptic-curve key (P-256, P-384 or P-521) in PEM format without a password; create one with "
+    "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out private_key.pem`, and its public half with "
+    "`openssl pkey -in private_key.pem -pubout -out public_key.pem`."
+)
+
+
+class SigningKeyError(UsageError):
+    """A file is not a key that can sign or verify versions."""
+
+
+class UnverifiedVersionError(ExpectedError):
+    """A version must not be used; the message says why, and what to do."""
+
+
+class State(StrEnum):
+    """What the check of a version has found."""
+
+    VERIFIED = "verified"
+    DEVELOPMENT_KEY = "development key"
+    """The signature is valid, but the key is one that `digits` has made for this workspace."""
+    NOT_CHECKED = "not checked"
+    """The files match the hashes in the signature, but there is no public key to check the signature itself."""
+    OTHER_KEY = "other key"
+    UNSIGNED = "unsigned"
+    CHANGED = "changed"
+    NO_PROVENANCE = "no provenance"
+
+
+_ADVICE = {
+    State.OTHER_KEY: "if you trust who signed it, set signing.public_key to their public key",
+    State.UNSIGNED: "`digits run` pushes a signed version",
+    State.NO_PROVENANCE: "remove it, or push a model with `digits run`",
+}
+
+
+@dataclass(frozen=True)
+class VersionCheck:
+    """The state of a version, and the reason if it must not be used: the file and what is wrong."""
+
+    state: State
+    reason: str = ""
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the version must not be used, and what to do; None if it is signed and nothing is wrong."""
+        if not self.reason:
+            return None
+        # The reason of a changed version includes the advice.
+        advice = f"; {_ADVICE[self.state]}." if self.state in _ADVICE else ""
+        return f"{self.reason}{advice} To use it anyway, set signing.allow_unverified=true."
+
+
+@dataclass(frozen=True)
+class TrustPolicy:
+    """Which versions may be used.
+
+    Attributes:
+        public_key: PEM file of the key that must have signed a version: the public key or, if it is at hand, the
+            private key. Without it, only the hashes are checked.
+        is_development: Whether this is a development key.
+        allow_unverified: Whether any version may be used.
+    """
+
+    public_key: Path | None = None
+    is_development: bool = False
+    allow_unverified: bool = False
+
+    def check(self, directory: Path) -> VersionCheck:
+        """Checks a version.
+
+        Args:
+            directory: Folder of the version, named by its number, in the folder of its model.
+
+        Raises:
+            SigningKeyError: The public key is not readable as a key.
+            OSError: A file cannot be read.
+        """
+        try:
+            provenance = read_provenance(directory)
+            if provenance is None:
+                return VersionCheck(State.NO_PROVENANCE, f"{directory}: has no provenance: no pipeline has pushed it")
+            signature = _read_signature(directory / SIGNATURE_FILE)
+            verify_files(directory, provenance, signature.hashes if signature else None)
+            _verify_place(directory, provenance)
+            if signature is None:
+                return VersionCheck(State.UNSIGNED, f"{directory}: is not signed")
+            if self.public_key is None:
+                return VersionCheck(State.NOT_CHECKED)
+            public_key = read_public_key(self.public_key)
+            if signature.key_id != hashlib.sha256(public_key).hexdigest():
+                return VersionCheck(State.OTHER_KEY, f"{directory}: is not signed with the key of {self.public_key}")
+            _verify_signature(directory, public_key)
+        except DamagedVersionError as error:
+            return VersionCheck(State.CHANGED, str(error))
+        return VersionCheck(State.DEVELOPMENT_KEY if self.is_development else State.VERIFIED)
+
+    def refusal(self, directory: Path) -> str | None:
+        """Returns why a version must not be used and what to do, or None if it may be used."""
+        return None if self.allow_unverified else self.check(directory).refusal
+
+    def require(self, directory: Path) -> None:
+        """Refuses a version that must not be used.
+
+        Raises:
+            UnverifiedVersionError: The version is not trusted.
+        """
+        if refusal := self.refusal(directory):
+            raise UnverifiedVersionError(refusal)
+
+
+def is_changed(directory: Path) -> bool:
+    """Returns whether a version differs from what was pushed, as far as that is visible without a key."""
+    return TrustPolicy().check(directory).state is State.CHANGED
+
+
+def sign(folder: Path, private_key: Path) -> None:
+    """Adds the signature to the folder of a version that has all its other files.
+
+    Raises:
+        SigningKeyError: The file is not a private key that can sign.
+        OSError: A file cannot be read or written.
+    """
+    from model_signing import signing
+
+    if b"PRIVATE KEY" not in private_key.read_bytes():
+        raise SigningKeyError(f"{private_key}: not a private key; {_KEY_ADVICE}")
+    read_public_key(private_key)
+    config = signing.Config().use_elliptic_key_signer(private_key=private_key)
+    config.set_hashing_config(_hashing_config()).sign(folder, folder / SIGNATURE_FILE)
+
+
+def read_public_key(file: Path) -> bytes:
+    """Returns the public key, in PEM format, from a file with a public or private key.
+
+    Raises:
+        SigningKeyError: The file is not a key that can sign or verify versions.
+        OSError: The file cannot be read.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+    content = file.read_bytes()
+    try:
+        if b"PRIVATE KEY" in content:
+            key = serialization.load_pem_private_key(content, None).public_key()
+        else:
+            key = serialization.load_pem_public_key(content)
+    # TypeError: the key has a password.
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SigningKeyError(f"{file}: cannot be used as a key; {_KEY_ADVICE}") from error
+    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise SigningKeyError(f"{file}: another kind of key; {_KEY_ADVICE}")
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def prepare_private_key(file: Path, *, is_development: bool, say: Callable[[str], None]) -> Path:
+    """Returns the file of the private key after a check; creates a development key if there is none.
+
+    Args:
+        file: The private key. The public half of a development key is next to it, with the suffix `.pub`.
+        is_development: Whether it may be created.
+        say: Gets a line if a key was created.
+
+    Raises:
+        SigningKeyError: The file is not a key that can sign.
+        OSError: The file cannot be read or written.
+    """
+    if is_development and not file.exists():
+        _create_key(file)
+        say(
+            f"Created {file}, a key for development; versions for production need a key of your own: docs/signatures.md"
+        )
+    read_public_key(file)
+    return file
+
+
+def _create_key(file: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = serialization.Encoding.PEM
+    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    # If this process is killed, the public half alone does not count as a key.
+    file.with_suffix(".pub").write_bytes(public)
+    # Only its owner can read such a file.
+    with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as staging:
+        staging.write(private)
+    os.replace(staging.name, file)
+
+
+@dataclass(frozen=True)
+class _Signature:
+    key_id: str
+    hashes: Mapping[str, str]
+
+
+def _read_signature(file: Path) -> _Signature | None:
+    """Reads what a signature claims, without a check of the signature itself."""
+    try:
+        bundle = json.loads(file.read_bytes())
+        statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+        hashes = {each["name"]: each["digest"] for each in statement["predicate"]["resources"]}
+        return _Signature(bundle["verificationMaterial"]["publicKey"]["hint"], hashes)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedVersionError(f"{file}: not the signature of a version; restore the file.") from error
+
+
+def _verify_place(directory: Path, provenance: Provenance) -> None:
+    model = provenance.model or directory.parent.name
+    if (model, str(provenance.version)) != (directory.parent.name, directory.name):
+        raise DamagedVersionError(
+            f"{directory}: a copy of version {provenance.version} of {model}; remove it, and use `digits rollback` to "
+            "publish an older version again."
+        )
+
+
+def _verify_signature(directory: Path, public_key: bytes) -> None:
+    from model_signing import verifying
+
+    with NamedTemporaryFile() as file:
+        file.write(public_key)
+        file.flush()
+        config = verifying.Config().use_elliptic_key_verifier(public_key=file.name)
+    try:
+        config.set_hashing_config(_hashing_config()).verify(directory, directory / SIGNATURE_FILE)
+    except OSError:
+        raise
+    # The verifier raises errors of many types.
+    except Exception as error:
+        raise DamagedVersionError(
+            f"{directory / SIGNATURE_FILE}: the signature is not valid ({error or type(error).__name__}); roll back to "
+            "a version that is verified."
+        ) from error
+
+
+def _hashing_config() -> "HashingConfig":
+    from model_signing import hashing
+
+    return hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE], ignore_git_paths=False)
