@@ -259,7 +259,7 @@ def gate_record(verdict: Verdict) -> GateRecord:
         if isinstance(finding.value, int | float):
             metric = f"{finding.metric} of {finding.feature}" if finding.feature else finding.metric
             metrics.setdefault(metric, {})[finding.slice] = finding.value
-    return GateRecord(gate=verdict.gate, passed=verdict.passed, metrics=metrics)
+    return GateRecord(gate=verdict.gate, passed=verdict.passed, enforced=verdict.enforced, metrics=metrics)
 
 
 def _read_verdicts(input_dict: ArtifactDict) -> list[Verdict]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ HEADINGS: Mapping[str, str] = {
     "baseline": "baseline",
     "decision": "decision",
     "reason": "reason",
+    "setting": "setting",
 }
 """Columns of the table of a verdict and their default headings."""
 
+_MAX_SLICES = 3
+"""Slices that a combined finding names."""
 _TABLE_WIDTH = 10_000
 _SMALL = 0.0001
 """Smaller numbers are shown in scientific notation."""
@@ -43,6 +46,7 @@ class Finding:
         reason: Why the rule is not met, without a full stop.
         interval: Ends of the 95 % confidence interval of `value`.
         expected: The requirement in words, if it is not a number.
+        setting: Full name of the setting with the requirement, such as `evaluation.min_accuracy`.
     """
 
     metric: str
@@ -56,6 +60,7 @@ class Finding:
     expected: str | None = None
     baseline: float | None = None
     feature: str | None = None
+    setting: str | None = None
 
     @property
     def bound(self) -> str:
@@ -76,6 +81,7 @@ class Finding:
             "baseline": _number(self.baseline),
             "decision": "pass" if self.passed else "REFUSE",
             "reason": self.reason,
+            "setting": self.setting or "",
         }
 
 
@@ -85,32 +91,42 @@ class Verdict:
 
     Attributes:
         headings: Columns of the table and their headings, in order.
+        enforced: Whether refusals count; if a setting switches the gate off, it passes whatever it finds.
     """
 
     gate: str
     findings: tuple[Finding, ...]
     advice: str
     headings: Mapping[str, str] = field(default_factory=lambda: HEADINGS)
+    enforced: bool = True
 
     @property
     def passed(self) -> bool:
-        """Whether every rule is met; a gate without findings does not pass."""
-        return bool(self.findings) and not self.refusals
+        """Whether every rule is met, or the gate is switched off; a gate without findings does not pass."""
+        return not self.enforced or (bool(self.findings) and not self.refusals)
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
-        """The rules that are not met."""
-        return tuple(finding for finding in self.findings if not finding.passed)
+        """The rules that are not met; slices that break a rule for one reason are combined, with the lowest value."""
+        groups: dict[tuple[str | None, ...], list[Finding]] = {}
+        for finding in self.findings:
+            if not finding.passed:
+                key = (finding.metric, finding.feature, finding.bound, finding.reason)
+                groups.setdefault(key, []).append(finding)
+        return tuple(map(_combine, groups.values()))
 
 
 def write_verdict(verdict: Verdict, directory: str | Path) -> None:
     """Writes a verdict as JSON (`verdict.json`) and as a table (`verdict.txt`) into an existing local folder."""
-    content: dict[str, Any] = {"gate": verdict.gate, "passed": verdict.passed, "advice": verdict.advice}
+    content: dict[str, Any] = {"gate": verdict.gate, "passed": verdict.passed, "enforced": verdict.enforced}
+    content["advice"] = verdict.advice
     content["headings"] = dict(verdict.headings)
     content["findings"] = [asdict(finding) for finding in verdict.findings]
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     Path(directory, VERDICT_FILE).write_text(text + "\n", encoding="utf-8")
     decision = "passed" if verdict.passed else "REFUSED"
+    if not verdict.enforced:
+        decision = "switched off"
     table = render_findings(verdict.findings, verdict.headings)
     Path(directory, TABLE_FILE).write_text(f"{verdict.gate}: {decision}\n\n{table}", encoding="utf-8")
 
@@ -128,7 +144,9 @@ def read_verdict(directory: str | Path) -> Verdict:
             Finding(**{**finding, "interval": tuple(finding["interval"]) if finding["interval"] else None})
             for finding in content["findings"]
         ]
-        return Verdict(content["gate"], tuple(findings), content["advice"], content["headings"])
+        # Verdicts of earlier releases are always enforced.
+        enforced = content.get("enforced", True)
+        return Verdict(content["gate"], tuple(findings), content["advice"], content["headings"], enforced)
     # Damaged JSON may have any structure.
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedVerdictError(
@@ -159,6 +177,13 @@ def render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _combine(findings: Sequence[Finding]) -> Finding:
+    lowest = min(findings, key=lambda finding: finding.value if isinstance(finding.value, float) else 0.0)
+    slices = [finding.slice for finding in findings]
+    named = ", ".join(slices) if len(slices) <= _MAX_SLICES else f"{lowest.slice} and {len(slices) - 1} more"
+    return replace(lowest, slice=named)
 
 
 def _number(value: float | str | None) -> str:

@@ -52,6 +52,8 @@ _CODE: Mapping[str, str] = {
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
     """Creates the pipeline for a version of the data, without a metadata connection, which the runner adds."""
     code = {step: code_fingerprint(module) for step, module in _CODE.items()}
+    sample_fraction = settings.data.sample_fraction
+    sample_advice = f" data.sample_fraction={sample_fraction:g} limits the data." if sample_fraction < 1 else ""
     example_gen = MnistExampleGen(
         data,
         eval_fraction=settings.data.eval_fraction,
@@ -74,6 +76,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
         limits=settings.data_gate.model_dump_json(),
+        advice="Inspect the data with `digits verify-data` and fix it. If it is right, change the setting or, if none "
+        f"is named, data/schema.pbtxt.{sample_advice}",
         serving_directory=str(settings.serving_directory),
     )
     with Cond(data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY) == 1):
@@ -104,7 +108,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             schema=schema_gen.outputs["schema"],
             eval_config=evaluation.eval_config(),
             bounds=evaluation.bounds(settings.evaluation),
-            advice="Train longer or on more data. If a bound is wrong, change it in section `evaluation`.",
+            advice=f"Train longer or on more data. If a bound is wrong, change its setting.{sample_advice}",
+            enforced=settings.evaluation.enforced,
         )
         corrupted_example_gen = CorruptedExampleGen(
             examples=example_gen.outputs["examples"],
@@ -119,8 +124,9 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             baseline_model=baseline_model.outputs["baseline_model"],
             eval_config=evaluation.robustness_eval_config(),
             bounds=evaluation.robustness_bounds(settings.robustness),
-            advice="Strengthen the augmentation in section `trainer`. If a bound is wrong, change it in section "
-            "`robustness`.",
+            advice="Strengthen the augmentation in section `trainer`. If there are too few images, raise "
+            f"robustness.sample_fraction. If a bound is wrong, change its setting.{sample_advice}",
+            enforced=settings.robustness.enforced,
         )
         serving_check = ServingCheck(
             model=trainer.outputs["model"],

@@ -12,6 +12,7 @@ from components.evaluator.bounds import ACCURACY, EXPECTED_CALIBRATION_ERROR, LO
 from components.features import LABEL_KEY, NUM_CLASSES
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
+from pipeline.settings.section import Section
 from registry.signatures import EXAMPLES, PROBABILITIES_OUTPUT
 
 _OWN_METRICS = "components.evaluator.metrics"
@@ -29,21 +30,16 @@ def eval_config() -> tfma.EvalConfig:
 
 def bounds(settings: EvaluationSettings) -> dict[str, Bound]:
     """Returns the bounds of Evaluator by name; Kubeflow's run parameters use these names."""
-    digit: dict[str, Any] = {
-        "extent": "each digit",
-        "lower": settings.min_digit_accuracy,
-        "max_worsening": settings.max_digit_drop,
-    }
+
+    def bound(metric: str, limit: str, worsening: str, **extent: Any) -> Bound:
+        return _bound("evaluation", settings, metric, limit, worsening, **extent)
+
     return {
-        "accuracy": Bound(metric=ACCURACY, lower=settings.min_accuracy, max_worsening=settings.max_accuracy_drop),
-        "recall": Bound(metric=RECALL, **digit),
-        "precision": Bound(metric=PRECISION, **digit),
-        "log_loss": Bound(metric=LOG_LOSS, upper=settings.max_log_loss, max_worsening=settings.max_log_loss_rise),
-        "calibration_error": Bound(
-            metric=EXPECTED_CALIBRATION_ERROR,
-            upper=settings.max_calibration_error,
-            max_worsening=settings.max_calibration_error_rise,
-        ),
+        "accuracy": bound(ACCURACY, "min_accuracy", "max_accuracy_drop"),
+        "recall": bound(RECALL, "min_digit_accuracy", "max_digit_drop", extent="each digit"),
+        "precision": bound(PRECISION, "min_digit_accuracy", "max_digit_drop", extent="each digit"),
+        "log_loss": bound(LOG_LOSS, "max_log_loss", "max_log_loss_rise"),
+        "calibration_error": bound(EXPECTED_CALIBRATION_ERROR, "max_calibration_error", "max_calibration_error_rise"),
     }
 
 
@@ -54,15 +50,27 @@ def robustness_eval_config() -> tfma.EvalConfig:
 
 def robustness_bounds(settings: RobustnessSettings) -> dict[str, Bound]:
     """Returns the bounds of RobustnessEvaluator by name; Kubeflow's run parameters use these names."""
-    accuracy: dict[str, Any] = {"metric": ACCURACY, "slices": tuple(CORRUPTIONS)}
+
+    def bound(limit: str, worsening: str, extent: str) -> Bound:
+        slices = tuple(CORRUPTIONS)
+        return _bound("robustness", settings, ACCURACY, limit, worsening, extent=extent, slices=slices)
+
     return {
-        "mean_accuracy": Bound(
-            extent="mean of slices", lower=settings.min_mean_accuracy, max_worsening=settings.max_mean_drop, **accuracy
-        ),
-        "accuracy": Bound(
-            extent="each slice", lower=settings.min_accuracy, max_worsening=settings.max_drop, **accuracy
-        ),
+        "mean_accuracy": bound("min_mean_accuracy", "max_mean_drop", "mean of slices"),
+        "accuracy": bound("min_accuracy", "max_drop", "each slice"),
     }
+
+
+def _bound(section: str, settings: Section, metric: str, limit: str, worsening: str, **extent: Any) -> Bound:
+    values = {"lower" if limit.startswith("min_") else "upper": getattr(settings, limit)}
+    return Bound(
+        metric=metric,
+        **values,
+        max_worsening=getattr(settings, worsening),
+        setting=f"{section}.{limit}",
+        worsening_setting=f"{section}.{worsening}",
+        **extent,
+    )
 
 
 def _eval_config(slicing_spec: tfma.SlicingSpec, *metrics: tfma.MetricConfig) -> tfma.EvalConfig:

@@ -45,10 +45,14 @@ class Ingredients(_Record):
 
 
 class GateRecord(_Record):
-    """The result of a gate: its decision, and the measured values by metric and slice."""
+    """The result of a gate: its decision, and the measured values by metric and slice.
+
+    A gate that is not `enforced` was switched off, and passed whatever it found.
+    """
 
     gate: str
     passed: bool
+    enforced: bool = True
     metrics: Mapping[str, Mapping[str, float]]
 
 

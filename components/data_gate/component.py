@@ -33,12 +33,8 @@ _HEADINGS = {
     "bound": "allowed",
     "decision": "decision",
     "reason": "reason",
+    "setting": "setting",
 }
-
-_ADVICE = (
-    "Inspect the data with `digits verify-data` and fix it. If the new data is right, change the requirements: "
-    "data/schema.pbtxt, or section data_gate of the settings."
-)
 
 
 class Driver(BaselineDriver):
@@ -58,6 +54,7 @@ def DataGate(  # noqa: N802 (the name of the step)
     anomalies: InputArtifact[ExampleAnomalies],
     verdict: OutputArtifact[VerdictArtifact],
     limits: Parameter[str],
+    advice: Parameter[str],
     serving_directory: Parameter[str],
     baseline: Parameter[str] = "",
 ) -> None:
@@ -76,6 +73,7 @@ def DataGate(  # noqa: N802 (the name of the step)
         anomalies: Anomalies by ExampleValidator.
         verdict: The decision and its reasons.
         limits: JSON of `DataLimits`.
+        advice: What to do after a refusal.
         serving_directory: Folder of the pushed versions, which contain the statistics of their data.
         baseline: Set by the driver for the cache.
 
@@ -97,7 +95,7 @@ def DataGate(  # noqa: N802 (the name of the step)
         if split != TRAIN_SPLIT:
             findings += compare_split(split, by_split[split], train, schema_proto)
     findings += compare_with_baseline(train, last_passed, schema_proto)
-    publish_verdict(Verdict("DataGate", tuple(findings), _ADVICE, _HEADINGS), verdict)
+    publish_verdict(Verdict("DataGate", tuple(findings), advice, _HEADINGS, data_limits.enforced), verdict)
 
 
 # The decorator does not accept a driver.

@@ -20,6 +20,7 @@ class DataLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    enforced: bool = Field(True, description="Whether a refusal counts; `false` switches the gate off.")
     min_train_examples: int = Field(1_000, ge=1, description="Minimum number of images in train.")
     min_eval_examples: int = Field(200, ge=1, description="Minimum number of images in eval.")
     min_test_examples: int = Field(500, ge=1, description="Minimum number of images in test.")

@@ -17,6 +17,9 @@ from components.data_gate.limits import DataLimits
 from components.features import IMAGE_KEY, LABEL_KEY, TRAIN_SPLIT
 from components.verdict import Finding
 
+_MAX_LABELS = 10
+"""Labels that a reason lists."""
+
 _NO_ANOMALY = "no anomaly"
 _NOT_MEASURED = "cannot be measured: one side has no values, or the types differ"
 
@@ -61,14 +64,22 @@ def check_split(
     num_pixels = pixels.common_stats.tot_num_values
     return [
         *_schema_findings(split, anomalies),
-        _at_least("examples", split, dataset.num_examples, limits.min_examples(split), "too few examples"),
-        *_class_findings(split, label, _labels(schema), limits.min_class_examples(split)),
+        _at_least(
+            "examples",
+            split,
+            dataset.num_examples,
+            limits.min_examples(split),
+            "too few examples",
+            f"min_{split}_examples",
+        ),
+        _class_finding(split, label, _labels(schema), limits.min_class_examples(split)),
         _at_least(
             "share of zeros (background)",
             split,
             pixels.num_zeros / num_pixels if num_pixels else None,
             limits.min_background,
             "0 is background: the images are inverted, or a constant was added to them",
+            "min_background",
             IMAGE_KEY,
         ),
         _at_least(
@@ -77,6 +88,7 @@ def check_split(
             pixels.max if num_pixels else None,
             limits.min_ink,
             "255 is ink: the images are blank or darkened, or their pixels have another range",
+            "min_ink",
             IMAGE_KEY,
         ),
     ]
@@ -153,17 +165,15 @@ def _schema_findings(split: str, anomalies: Anomalies) -> list[Finding]:
     return refused or [Finding("schema", split, passed=True, value=_NO_ANOMALY, expected=_NO_ANOMALY)]
 
 
-def _class_findings(split: str, label: FeatureNameStatistics, labels: list[str], least: int) -> list[Finding]:
+def _class_finding(split: str, label: FeatureNameStatistics, labels: list[str], least: int) -> Finding:
     buckets = label.string_stats.rank_histogram.buckets
     counts = dict.fromkeys(labels, 0) | {bucket.label: int(bucket.sample_count) for bucket in buckets}
-    refused = []
-    for name in labels:
-        reason = "too few examples of this label" if counts[name] else "no example of this label"
-        refused.append(_at_least(f"examples of label {name}", split, counts[name], least, reason, LABEL_KEY))
+    few = [f"{name} ({counts[name]})" for name in labels if counts[name] < least]
+    more = f" and {len(few) - _MAX_LABELS} more" if len(few) > _MAX_LABELS else ""
+    reason = f"too few examples of label {', '.join(few[:_MAX_LABELS])}{more}"
     rarest = min(counts[name] for name in labels)
-    return [finding for finding in refused if not finding.passed] or [
-        _at_least("examples of the rarest label", split, rarest, least, "", LABEL_KEY)
-    ]
+    limit = f"min_{split}_class_examples"
+    return _at_least("examples of the rarest label", split, rarest, least, reason, limit, LABEL_KEY)
 
 
 def _labels(schema: Schema) -> list[str]:
@@ -177,12 +187,21 @@ def _labels(schema: Schema) -> list[str]:
 
 
 def _at_least(
-    rule: str, split: str, value: float | None, least: float, reason: str, feature: str | None = None
+    rule: str, split: str, value: float | None, least: float, reason: str, limit: str, feature: str | None = None
 ) -> Finding:
     passed = value is not None and value >= least
     if value is None:
         reason = "there are no pixels"
-    return Finding(rule, split, passed, "" if passed else reason, value=value, lower_bound=least, feature=feature)
+    return Finding(
+        rule,
+        split,
+        passed,
+        "" if passed else reason,
+        value=value,
+        lower_bound=least,
+        feature=feature,
+        setting=f"data_gate.{limit}",
+    )
 
 
 def _distances(

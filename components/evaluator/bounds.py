@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-from components.evaluator.intervals import Interval, images_needed, paired_interval, share_interval
+from components.evaluator.intervals import (
+    Interval,
+    images_needed,
+    no_change,
+    no_change_of_precision,
+    paired_interval,
+    perfect_share,
+    share_interval,
+)
 from components.verdict import Finding
 
 if TYPE_CHECKING:
@@ -39,6 +47,17 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 _NUM_IMAGES = {ACCURACY: EXAMPLE_COUNT, RECALL: NUM_LABELED, PRECISION: NUM_PREDICTED}
 """Shares, and the metrics with their numbers of images."""
 
+_PERFECT, _EQUAL = "a model without mistakes", "a model that does not differ from the baseline"
+_BEST_INTERVALS = {
+    ACCURACY: (perfect_share, _PERFECT),
+    RECALL: (perfect_share, _PERFECT),
+    PRECISION: (perfect_share, _PERFECT),
+    f"change of {ACCURACY}": (no_change, _EQUAL),
+    f"change of {RECALL}": (no_change, _EQUAL),
+    f"change of {PRECISION}": (no_change_of_precision, _EQUAL),
+}
+"""The interval of the best result on a number of images, and the model that has it."""
+
 
 class Bound(BaseModel):
     """A requirement for one metric.
@@ -50,6 +69,8 @@ class Bound(BaseModel):
         upper: Maximum of a metric that should be low; a bound has either a minimum or a maximum.
         max_worsening: How much worse than the baseline the metric may be, in units of the metric.
         slices: Names of the slices for the last two extents; a missing slice is refused.
+        setting: Full name of the setting with the minimum or maximum, for messages.
+        worsening_setting: Full name of the setting with `max_worsening`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -60,6 +81,8 @@ class Bound(BaseModel):
     upper: float | None = None
     max_worsening: float
     slices: tuple[str, ...] = ()
+    setting: str | None = None
+    worsening_setting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +102,7 @@ class Measurement:
     Attributes:
         value: The number; may be NaN.
         interval: Ends of the interval; both are the number itself if its variance is unknown.
-        num_images: For a share, the number of images of which it is a share.
+        num_images: For a share and its change, the number of images of which it is a share.
         pairs: For a change of accuracy, the numbers of images gained and lost.
     """
 
@@ -113,8 +136,7 @@ def measurements(metrics: "Iterable[MetricsForSlice]") -> dict[Key, Measurement]
             else:
                 interval = share_interval(round(measurement.value * num_images), num_images)
                 measurement = replace(measurement, interval=interval)
-        if key.kind == "candidate":
-            count = measured[replace(key, metric=_NUM_IMAGES[key.metric])]
+        if count := measured.get(replace(key, metric=_NUM_IMAGES[key.metric], kind="candidate")):
             measurement = replace(measurement, num_images=int(count.value))
         measured[key] = measurement
     return measured
@@ -140,12 +162,14 @@ def check_bounds(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -
             baseline = values["baseline"].value if values["baseline"] else math.nan
             lower, upper = bound.lower, bound.upper
             missing = "the evaluation has no such metric or slice"
-            yield _finding(bound.metric, name, values["candidate"], lower, upper, baseline, missing)
+            finding = _finding(bound.metric, name, values["candidate"], lower, upper, baseline, missing)
+            yield replace(finding, setting=bound.setting)
             if has_baseline:
                 change = values["change"] if math.isfinite(baseline) else None
                 lower, upper = (None, bound.max_worsening) if lower is None else (-bound.max_worsening, None)
                 missing = "the evaluation has no comparison with the baseline"
-                yield _finding(f"change of {bound.metric}", name, change, lower, upper, baseline, missing)
+                finding = _finding(f"change of {bound.metric}", name, change, lower, upper, baseline, missing)
+                yield replace(finding, setting=bound.worsening_setting)
 
 
 def _key(pair: "MetricsForSlice.MetricKeyAndValue", slice_name: str) -> Key:
@@ -225,13 +249,11 @@ def _finding(
     elif not certain:
         reason = "no confidence interval: too few images"
     elif lower is not None and measured.interval[0] < lower:
-        reason = f"it may be as low as {measured.interval[0]:.4f}"
-        needed = images_needed(lower)
-        if measured.num_images is not None and needed is not None and measured.num_images < needed:
-            reason = f"too few images: {measured.num_images}; a model without mistakes needs {needed}"
+        # The same for all digits or slices, so that the verdict can combine them.
+        reason = _too_few_images(metric, measured, lower) or f"it may be as low as {measured.interval[0]:.4f}"
     elif upper is not None and measured.interval[1] > upper:
         reason = f"it may be as high as {measured.interval[1]:.4f}"
-    if reason and measured and measured.pairs and any(measured.pairs):
+    if reason.startswith("it may") and measured and measured.pairs and any(measured.pairs):
         reason = f"{reason}; {_mcnemar(*measured.pairs)}"
     return Finding(
         metric,
@@ -244,6 +266,15 @@ def _finding(
         upper_bound=upper,
         baseline=baseline if math.isfinite(baseline) else None,
     )
+
+
+def _too_few_images(metric: str, measured: Measurement, lower: float) -> str:
+    """Explains that not even the best result would meet a bound, or returns an empty text."""
+    if metric not in _BEST_INTERVALS or measured.num_images is None:
+        return ""
+    best, model = _BEST_INTERVALS[metric]
+    needed = images_needed(best, lower)
+    return f"too few images: {model} needs {needed}" if needed is not None and measured.num_images < needed else ""
 
 
 def _mcnemar(gained: int, lost: int) -> str:

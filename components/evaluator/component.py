@@ -16,7 +16,7 @@ from tfx.types.standard_artifacts import ModelBlessing, ModelEvaluation
 from tfx.types.standard_component_specs import EvaluatorSpec
 
 from components.evaluator.bounds import Bound
-from components.evaluator.executor import ADVICE_KEY, BOUNDS_KEY, GATE_KEY, Executor
+from components.evaluator.executor import ADVICE_KEY, BOUNDS_KEY, ENFORCED_KEY, GATE_KEY, Executor
 from components.verdict_artifact import VERDICT_KEY, VerdictArtifact
 
 
@@ -26,6 +26,7 @@ class GatedEvaluatorSpec(EvaluatorSpec):
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
         **EvaluatorSpec.PARAMETERS,
         **{key: ExecutionParameter(type=str) for key in (GATE_KEY, BOUNDS_KEY, ADVICE_KEY)},
+        ENFORCED_KEY: ExecutionParameter(type=int),
     }
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {
         **EvaluatorSpec.OUTPUTS,
@@ -53,6 +54,7 @@ class GatedEvaluator(BaseBeamComponent):
         eval_config: tfma.EvalConfig,
         bounds: Mapping[str, Bound],
         advice: str,
+        enforced: bool = True,
         schema: Channel | None = None,
     ) -> None:
         """Defines the step.
@@ -66,6 +68,7 @@ class GatedEvaluator(BaseBeamComponent):
             eval_config: Metrics and slices, without thresholds.
             bounds: The requirements, by name.
             advice: What to do after a refusal.
+            enforced: Whether a refusal counts, or the gate is switched off.
             schema: Schema of the examples; without it, all features are read.
         """
         spec = GatedEvaluatorSpec(
@@ -81,6 +84,7 @@ class GatedEvaluator(BaseBeamComponent):
                 GATE_KEY: name,
                 BOUNDS_KEY: json.dumps({key: bound.model_dump(exclude_none=True) for key, bound in bounds.items()}),
                 ADVICE_KEY: advice,
+                ENFORCED_KEY: int(enforced),
                 VERDICT_KEY: Channel(type=VerdictArtifact),
             },
         )

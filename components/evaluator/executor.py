@@ -31,6 +31,7 @@ from components.verdict_artifact import VERDICT_KEY, publish_verdict
 GATE_KEY = "gate"
 BOUNDS_KEY = "bounds"
 ADVICE_KEY = "advice"
+ENFORCED_KEY = "enforced"
 
 ArtifactDict = dict[str, list[Artifact]]
 
@@ -64,7 +65,8 @@ class Executor(EvaluatorExecutor):
         check_count(folders, counts.get(ALL, sum(counts.values())))
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
         findings = tuple(check_bounds(measured, bounds))
-        verdict = Verdict(exec_properties[GATE_KEY], findings, exec_properties[ADVICE_KEY])
+        enforced = bool(exec_properties[ENFORCED_KEY])
+        verdict = Verdict(exec_properties[GATE_KEY], findings, exec_properties[ADVICE_KEY], enforced=enforced)
         publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))
         _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), input_dict, blessed=verdict.passed)
 

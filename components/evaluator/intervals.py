@@ -1,6 +1,8 @@
 """95 % confidence intervals. All are functions of counts or sums, so the same predictions give the same intervals."""
 
+import bisect
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from scipy import stats
 Interval = tuple[float, float]
 
 _CONFIDENCE = 0.95
+_MOST_IMAGES = 10_000_000
 _Z = float(stats.norm.ppf((1 + _CONFIDENCE) / 2))
 
 
@@ -20,14 +23,32 @@ def share_interval(hits: int, num_images: int) -> Interval:
     return interval.low, interval.high
 
 
-def images_needed(lower_bound: float) -> int | None:
-    """Returns how many images a model without mistakes needs for an interval above a bound, or None if none suffice.
+def perfect_share(num_images: int) -> Interval:
+    """Returns the interval of a share without mistakes."""
+    return share_interval(num_images, num_images)
+
+
+def no_change(num_images: int) -> Interval:
+    """Returns the interval of the change of a share between models that do not differ."""
+    return paired_interval(0, 0, num_images)
+
+
+def no_change_of_precision(num_images: int) -> Interval:
+    """Returns the interval of the change of a precision without mistakes between models that do not differ."""
+    return precision_change_interval(np.array([[0, 0], [0, 0], [0, num_images]], np.float64))
+
+
+def images_needed(interval: Callable[[int], Interval], lower_bound: float) -> int | None:
+    """Returns how many images an interval needs to lie above a bound, or None if ten million do not suffice.
 
     Args:
-        lower_bound: Minimum of a share, 0 to 1.
+        interval: The interval for a number of images; the more images, the higher its lower end.
+        lower_bound: Minimum of the lower end.
     """
-    # With n hits among n images, the lower end of Wilson's interval is n / (n + z²).
-    return math.ceil(_Z**2 * lower_bound / (1 - lower_bound)) if lower_bound < 1 else None
+    needed = bisect.bisect_left(
+        range(_MOST_IMAGES), True, key=lambda num_images: interval(num_images)[0] >= lower_bound
+    )
+    return needed if needed < _MOST_IMAGES else None
 
 
 def paired_interval(gained: int, lost: int, num_images: int) -> Interval:

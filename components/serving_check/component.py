@@ -65,7 +65,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
     if not len(images):
         raise ValueError(f"{examples.uri}: split {split!r} has no examples, expected at least one to send.")
     findings = check_export(model_path, images, serving_limits, Path(verdict.uri, LOG_FILE))
-    decision = Verdict("ServingCheck", tuple(findings), _ADVICE)
+    decision = Verdict("ServingCheck", tuple(findings), _ADVICE, enforced=serving_limits.enforced)
     publish_verdict(decision, verdict)
     if decision.passed:
         stamped_model = path_utils.stamped_model_path(blessing.uri)

@@ -8,6 +8,7 @@ class ServingLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    enforced: bool = Field(True, description="Whether a refusal counts; `false` switches the gate off.")
     num_requests: int = Field(64, ge=1, le=4096, description="Images in the good request to each signature.")
     huge_batch: int = Field(4096, ge=1, le=65_536, description="Images in the huge request to each signature.")
     tolerance: float = Field(

@@ -144,13 +144,13 @@ def _result_values(result: "RunResult") -> dict[str, Any]:
         **_run_values(result.run),
         "digit_accuracy": result.digit_accuracy,
         "verdicts": {
-            verdict.gate: {"passed": verdict.passed, "directory": str(directory)}
+            verdict.gate: {"passed": verdict.passed, "enforced": verdict.enforced, "directory": str(directory)}
             for directory, verdict in result.verdicts.items()
         },
         "refusals": [
             {"gate": verdict.gate, **asdict(finding), "bound": finding.bound}
             for verdict in result.verdicts.values()
-            for finding in verdict.refusals
+            for finding in (() if verdict.passed else verdict.refusals)
         ],
         "model": str(result.pushed_to) if result.pushed_to else None,
         "served_version": result.served_version,

@@ -74,8 +74,11 @@ class RunDisplay:
             self._show_refusals(result)
             return
         unchanged = "; nothing has changed, nothing to do" if result.run.outcome == "unchanged" else ""
-        gates = ", ".join(verdict.gate for verdict in result.verdicts.values())
-        self._print(f"Gates          passed: {gates}{unchanged}", style="green")
+        gates = ", ".join(verdict.gate for verdict in result.verdicts.values() if verdict.enforced)
+        self._print(f"Gates          passed: {gates or 'none'}{unchanged}", style="green")
+        if off := [verdict for verdict in result.verdicts.values() if not verdict.enforced]:
+            states = (f"{verdict.gate} (not met: {len(verdict.refusals)})" for verdict in off)
+            self._print(f"               switched off: {', '.join(states)}", style="yellow")
         self._print(f"Model          {result.pushed_to}")
         if result.served_version != result.run.version:
             cause = "because of a rollback" if result.rolled_back else "which is newer"

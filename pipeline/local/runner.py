@@ -29,6 +29,15 @@ _STEP_LOGGER = "components"
 _DATA_ERROR = re.compile(r"DataError: (.+)")
 _RESOLUTION_ERRORS = ("[%s] Input resolution error: %s", "[%s] Dynamic exec property resolution error: %s")
 _BEAM_NOTE = re.compile(r" \[while running '[^']*'\]")
+_NOISE = re.compile(r"\x1b\[\d+m|\{\{function_node [^}]*\}\} |\s*\[Op:.*")
+_ARGUMENTS = re.compile(r"^(?:Arguments|Call arguments) received by |^Original stack trace for ", re.MULTILINE)
+_TRACEBACKS = ("Traceback (most recent call last)", "in user code:")
+_EXCEPTION = re.compile(r"\s*(?:\w+\.)*\w*(?:Error|Exception): \S")
+_FRAME = re.compile(
+    r"\s|Graph execution error:|Detected at node |<stack traces |Node: |\d+ root error|"
+    r"Exception encountered when calling "
+)
+"""Lines of TensorFlow and Keras around the description of an error."""
 
 
 class StepFailedError(ExpectedError):
@@ -238,7 +247,7 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
     """Finds a DataError that Beam wraps: as a copy with a note, or as the text of a traceback.
 
     Returns:
-        A DataError, or a StepFailedError that names the step and the last line of the reason.
+        A DataError, or a StepFailedError that names the step and the sentence with the reason.
     """
     from components.example_gen.sources.errors import DataError
 
@@ -246,8 +255,19 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
     match = _DATA_ERROR.search(text)
     if isinstance(error, DataError) or match:
         return DataError(match[1] if match else text)
-    reason = ": ".join([type(error).__name__, *text.strip().splitlines()[-1:]])
+    name, sentence = type(error).__name__, _telling_sentence(text)
+    reason = ": ".join(filter(None, (name, sentence.removeprefix(f"{name}: "))))
     return StepFailedError(f"{step or 'The pipeline'} failed: {reason}")
+
+
+def _telling_sentence(text: str) -> str:
+    """Returns the line that describes an error, without what TensorFlow, Keras and Beam write around it."""
+    lines = [line for line in _ARGUMENTS.split(_NOISE.sub("", text))[0].splitlines() if line.strip()]
+    if any(traceback in text for traceback in _TRACEBACKS):
+        # The last exception is the one that was not handled.
+        return next((line.strip() for line in reversed(lines) if _EXCEPTION.match(line)), lines[-1].strip())
+    telling = [line.strip() for line in lines if not _FRAME.match(line)] or [line.strip() for line in lines]
+    return " ".join(telling[: 2 if telling[0].endswith(":") else 1]) if telling else ""
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ class EvaluationSettings(Section):
     10,000 images, and 0.65 points below it on the 1,000 images of one digit.
     """
 
+    enforced: bool = Field(True, description="Whether a refusal counts; `false` switches the gate off.")
     min_accuracy: Share = Field(0.99, description="Minimum accuracy on the test split.")
     min_digit_accuracy: Share = Field(0.97, description="Minimum recall and precision of each digit.")
     max_log_loss: float = Field(0.05, ge=0, description="Maximum log loss, in nats.")
@@ -29,6 +30,7 @@ class EvaluationSettings(Section):
 class RobustnessSettings(Section):
     """Bounds on corrupted copies of the test split."""
 
+    enforced: bool = Field(True, description="Whether a refusal counts; `false` switches the gate off.")
     sample_fraction: float = Field(0.1, gt=0, le=1, description="Share of test to apply each corruption to.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of the corruptions.")
     min_mean_accuracy: Share = Field(0.95, description="Minimum mean accuracy over the corruptions.")

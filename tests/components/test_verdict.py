@@ -26,6 +26,22 @@ def test_a_verdict_passes_if_it_has_findings_and_all_pass(findings: tuple[Findin
     assert verdict.refusals == tuple(finding for finding in findings if finding is REFUSED)
 
 
+def test_slices_that_fail_for_one_reason_are_one_refusal_with_the_lowest_value() -> None:
+    small = [replace(REFUSED, slice=f"digit {digit}", value=0.9 - digit / 10, reason="too few") for digit in range(5)]
+    [refusal, other] = make_verdict(*small, REFUSED, replace(PASSED, reason="too few")).refusals
+    assert (refusal.slice, refusal.value) == ("digit 4 and 4 more", 0.5)
+    assert other == REFUSED
+    assert make_verdict(*small[:2]).refusals[0].slice == "digit 0, digit 1"
+
+
+def test_a_gate_that_is_switched_off_passes_and_says_so(tmp_path: Path) -> None:
+    verdict = replace(make_verdict(REFUSED), enforced=False)
+    assert verdict.passed
+    write_verdict(verdict, tmp_path)
+    assert read_verdict(tmp_path) == verdict
+    assert (tmp_path / "verdict.txt").read_text().startswith("Evaluator: switched off\n")
+
+
 def test_a_verdict_is_written_as_json(tmp_path: Path) -> None:
     verdict = make_verdict(PASSED, REFUSED, SHAPE)
     write_verdict(verdict, tmp_path)

@@ -54,7 +54,11 @@ def judge(
         inputs = {key: one for key, [one] in make_inputs({**good_statistics, **changed}).items()}
         serving_directory = str(tmp_path / "serving")
         DataGate.test_call(
-            **inputs, verdict=artifact, limits=limits.model_dump_json(), serving_directory=serving_directory
+            **inputs,
+            verdict=artifact,
+            limits=limits.model_dump_json(),
+            advice="Inspect it.",
+            serving_directory=serving_directory,
         )
         return read_verdict(artifact.uri)
 
@@ -63,7 +67,7 @@ def judge(
 
 def refusals(verdict: Verdict) -> dict[Rule, set[str]]:
     refused: dict[Rule, set[str]] = {}
-    for finding in verdict.refusals:
+    for finding in (each for each in verdict.findings if not each.passed):
         refused.setdefault((finding.metric, finding.feature), set()).add(finding.slice)
     return refused
 
@@ -183,9 +187,11 @@ def test_damaged_statistics_of_a_version_are_named(
         pytest.param(shifted(-20), {INK}, {PIXEL_DRIFT}, id="20 subtracted"),
         pytest.param(scaled_to_one, {INK}, {PIXEL_DRIFT}, id="scaled to 0 to 1"),
         pytest.param(blank, {INK}, {PIXEL_DRIFT}, id="blank"),
-        pytest.param(without_seven, {("examples of label 7", "label")}, {LABEL_DRIFT}, id="no 7"),
+        pytest.param(without_seven, {("examples of the rarest label", "label")}, {LABEL_DRIFT}, id="no 7"),
         pytest.param(narrow, {SHAPE}, set(), id="28x27"),
-        pytest.param(labels_from_one, {LABEL_DOMAIN, ("examples of label 0", "label")}, {LABEL_DRIFT}, id="1 to 10"),
+        pytest.param(
+            labels_from_one, {LABEL_DOMAIN, ("examples of the rarest label", "label")}, {LABEL_DRIFT}, id="1 to 10"
+        ),
         pytest.param(twice_the_ones, set(), {LABEL_DRIFT}, id="label distribution drifted"),
         pytest.param(fashion_like, set(), {PIXEL_DRIFT}, id="like Fashion-MNIST"),
         pytest.param(labels_shuffled, set(), set(), id="labels shuffled: only the gates of the model see it"),
@@ -221,7 +227,7 @@ def test_errors_in_all_splits(
         pytest.param(shifted(20), {BACKGROUND, PIXEL_SKEW}, id="20 added"),
         pytest.param(fashion_like, {PIXEL_SKEW}, id="like Fashion-MNIST"),
         pytest.param(blank, {INK, PIXEL_SKEW}, id="blank"),
-        pytest.param(without_seven, {("examples of label 7", "label"), LABEL_SKEW}, id="no 7"),
+        pytest.param(without_seven, {("examples of the rarest label", "label"), LABEL_SKEW}, id="no 7"),
     ],
 )
 def test_errors_in_one_split(
@@ -239,7 +245,7 @@ def test_errors_in_one_split(
     [
         pytest.param(inverted, {BACKGROUND}, PIXEL_SKEW, id="inverted"),
         pytest.param(blank, {INK}, PIXEL_SKEW, id="blank"),
-        pytest.param(without_seven, {("examples of label 7", "label")}, LABEL_SKEW, id="no 7"),
+        pytest.param(without_seven, {("examples of the rarest label", "label")}, LABEL_SKEW, id="no 7"),
     ],
 )
 def test_errors_in_train_make_the_other_splits_differ_from_it(
@@ -262,7 +268,15 @@ def test_too_few_examples(split: str, judge: Callable[..., Verdict], good_splits
     verdict = judge({split: (images[chosen], labels[chosen])}, limits)
     [finding] = verdict.refusals
     assert (finding.metric, finding.slice, finding.value) == ("examples", split, few)
-    assert finding.reason == "too few examples"
+    assert (finding.reason, finding.setting) == ("too few examples", f"data_gate.min_{split}_examples")
+
+
+def test_a_gate_that_is_switched_off_measures_and_passes(judge: Callable[..., Verdict]) -> None:
+    limits = DataLimits(min_train_examples=10**9, enforced=False)
+    verdict = judge({}, limits)
+    assert verdict.passed
+    assert not verdict.enforced
+    assert [finding.setting for finding in verdict.refusals] == ["data_gate.min_train_examples"]
 
 
 def test_the_table_of_a_refusal(
@@ -272,15 +286,18 @@ def test_the_table_of_a_refusal(
     verdict = judge({split: inverted(*images_and_labels) for split, images_and_labels in good_splits.items()})
     lines = (tmp_path / "verdict" / "verdict.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "DataGate: REFUSED"
-    assert lines[2].split() == ["feature", "split", "rule", "observed", "allowed", "decision", "reason"]
+    assert lines[2].split() == ["feature", "split", "rule", "observed", "allowed", "decision", "reason", "setting"]
     rows = [" ".join(line.split()) for line in lines]
     rule = re.escape("share of zeros (background)")
     reason = "0 is background: the images are inverted, or a constant was added to them"
-    assert any(re.fullmatch(rf"image test {rule} 0\.00\d\d ≥ 0\.2500 REFUSE {reason}", row) for row in rows)
+    assert any(
+        re.fullmatch(rf"image test {rule} 0\.00\d\d ≥ 0\.2500 REFUSE {reason} data_gate.min_background", row)
+        for row in rows
+    )
     assert "label eval skew from train, L-infinity 0 ≤ 0.0800 pass" in rows
     reason = "the distribution differs from the data of version 17, the last that passed"
     assert any(row.startswith("image train drift, Jensen-Shannon 0.49") and row.endswith(reason) for row in rows)
-    assert "digits verify-data" in verdict.advice
+    assert verdict.advice == "Inspect it."
 
 
 def test_contract() -> None:
@@ -288,12 +305,13 @@ def test_contract() -> None:
     step = DataGate(
         **{key: Channel(type=kind) for key, kind in inputs.items()},
         limits=DataLimits(min_ink=200).model_dump_json(),
+        advice="Inspect it.",
         serving_directory="serving/digits",
     )
     assert {key: channel.type for key, channel in step.inputs.items()} == inputs
     assert {key: channel.type for key, channel in step.outputs.items()} == {"verdict": VerdictArtifact}
     assert json.loads(step.exec_properties.pop("limits")) == DataLimits(min_ink=200).model_dump()
-    assert step.exec_properties == {"serving_directory": "serving/digits"}
+    assert step.exec_properties == {"advice": "Inspect it.", "serving_directory": "serving/digits"}
 
 
 def imported(folder: Path, key: str, artifact_type: Any) -> Any:
@@ -318,7 +336,9 @@ def run_gate(make_inputs: Any, good_statistics: Any, tmp_path: Path) -> Callable
             "anomalies": imported(tmp_path, "anomalies", ExampleAnomalies),
         }
         channels = {key: importer.outputs["result"] for key, importer in inputs.items()}
-        gate = DataGate(**channels, limits=DataLimits().model_dump_json(), serving_directory=str(tmp_path / "serving"))
+        gate = DataGate(
+            **channels, limits=DataLimits().model_dump_json(), advice="", serving_directory=str(tmp_path / "serving")
+        )
         pipeline = Pipeline(
             pipeline_name="gate",
             pipeline_root=str(tmp_path / "root"),

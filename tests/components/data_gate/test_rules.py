@@ -127,7 +127,7 @@ def test_images_that_break_the_schema_are_refused(
     ("limit", "kept", "broken", "rule"),
     [
         ("min_eval_examples", 300, 301, "examples"),
-        ("min_eval_class_examples", 30, 31, "examples of label 0"),
+        ("min_eval_class_examples", 30, 31, "examples of the rarest label"),
         ("min_background", 0.7, 0.9, "share of zeros (background)"),
         ("min_ink", 255, None, "brightest pixel (ink)"),
     ],
@@ -146,8 +146,7 @@ def test_rare_and_missing_labels_are_counted(good_splits: Any, describe: Any, ch
     chosen = (labels != 7) & (~threes | (threes.cumsum() <= 4))
     refused = [finding for finding in check(describe(images[chosen], labels[chosen])) if not finding.passed]
     assert [(finding.metric, finding.value, finding.reason, finding.lower_bound) for finding in refused] == [
-        ("examples of label 3", 4, "too few examples of this label", 10),
-        ("examples of label 7", 0, "no example of this label", 10),
+        ("examples of the rarest label", 0, "too few examples of label 3 (4), 7 (0)", 10),
     ]
 
 
@@ -164,8 +163,8 @@ def test_labels_without_counts_are_refused(good_statistics: Any, check: Any) -> 
     statistics.CopyFrom(good_statistics["eval"])
     for feature in statistics.datasets[0].features:
         feature.ClearField("string_stats")
-    refused = [finding.metric for finding in check(statistics) if not finding.passed]
-    assert refused == [f"examples of label {digit}" for digit in range(10)]
+    [refused] = [finding for finding in check(statistics) if not finding.passed]
+    assert (refused.value, refused.setting) == (0, "data_gate.min_eval_class_examples")
 
 
 def test_the_schema_must_define_the_labels(check: Any) -> None:
@@ -177,8 +176,15 @@ def test_the_schema_must_define_the_labels(check: Any) -> None:
 
 def test_the_labels_come_from_the_schema(check: Any) -> None:
     wider = 'feature { name: "label" int_domain { min: 0 max: 11 is_categorical: true } }'
-    refused = [finding.metric for finding in check(schema=text_format.Parse(wider, Schema())) if not finding.passed]
-    assert refused == ["examples of label 10", "examples of label 11"]
+    [refused] = [finding for finding in check(schema=text_format.Parse(wider, Schema())) if not finding.passed]
+    assert refused.reason == "too few examples of label 10 (0), 11 (0)"
+
+
+def test_one_finding_names_the_labels_with_too_few_examples(check: Any) -> None:
+    alphabet = 'feature { name: "label" int_domain { min: 0 max: 99 is_categorical: true } }'
+    [refused] = [finding for finding in check(schema=text_format.Parse(alphabet, Schema())) if not finding.passed]
+    assert refused.reason.startswith("too few examples of label 10 (0), 11 (0)")
+    assert refused.reason.endswith("19 (0) and 80 more")
 
 
 Statistics = Mapping[str, DatasetFeatureStatisticsList]

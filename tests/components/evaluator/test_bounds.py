@@ -55,7 +55,7 @@ def test_measurements_have_the_key_and_the_interval_of_tfma() -> None:
         Key("recall", "fog", 3): Measurement(0.5, (0.4, 0.6), num_images=90),
         Key("num_labeled", "fog", 3): Measurement(90, (90, 90)),
         Key("recall", "fog", 0, "baseline"): Measurement(0.4, (0.3, 0.5)),
-        Key("recall", "fog", 3, "change"): Measurement(0.1, (-0.1, 0.3)),
+        Key("recall", "fog", 3, "change"): Measurement(0.1, (-0.1, 0.3), num_images=90),
         Key("log_loss", "fog"): Measurement(0.9, (0.5, 1.3)),
     }
 
@@ -71,7 +71,9 @@ def test_the_intervals_of_accuracy_come_from_the_counts() -> None:
     measured = measurements([everything])
     assert measured[Key("accuracy")] == Measurement(0.9, share_interval(450, 500), num_images=500)
     assert measured[Key("accuracy", kind="baseline")].interval == share_interval(460, 500)
-    assert measured[Key("accuracy", kind="change")] == Measurement(-0.02, paired_interval(5, 15, 500), pairs=(5, 15))
+    assert measured[Key("accuracy", kind="change")] == Measurement(
+        -0.02, paired_interval(5, 15, 500), num_images=500, pairs=(5, 15)
+    )
 
 
 def accuracy_bound(**values: Any) -> Bound:
@@ -107,7 +109,7 @@ def test_the_whole_interval_must_meet_the_bound(
 @pytest.mark.parametrize(
     ("num_images", "reason"),
     [
-        (380, "too few images: 380; a model without mistakes needs 381"),
+        (380, "too few images: a model without mistakes needs 381"),
         (381, "it may be as low as 0.9852"),
     ],
 )

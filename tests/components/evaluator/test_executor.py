@@ -58,7 +58,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
     examples.set_string_custom_property("tfx_version", "1.21.0")
 
-    def run(threes: int, baseline: Artifact | None = None) -> dict[str, Artifact]:
+    def run(threes: int, baseline: Artifact | None = None, enforced: bool = True) -> dict[str, Artifact]:
         (tmp_path / "examples" / "Split-test").mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(tmp_path / "examples" / "Split-test" / "data.gz"), options="GZIP") as writer:
             for number in range(40):
@@ -77,6 +77,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
             "gate": "Evaluator",
             "bounds": json.dumps({"accuracy": bound.model_dump(exclude_none=True)}),
             "advice": "Train longer.",
+            "enforced": int(enforced),
         }
         Executor().Do(inputs, {key: [artifact] for key, artifact in outputs.items()}, properties)
         return outputs
@@ -96,6 +97,14 @@ def test_a_good_model_is_blessed(evaluate: Evaluate) -> None:
     assert outputs["verdict"].get_int_custom_property("passed") == 1
     assert is_model_blessed(outputs["blessing"])
     assert blessing_files(outputs) == [constants.BLESSED_FILE_NAME]
+
+
+def test_a_gate_that_is_switched_off_blesses_any_model_and_says_so(evaluate: Evaluate) -> None:
+    outputs = evaluate(threes=1, enforced=False)
+    verdict = read_verdict(outputs["verdict"].uri)
+    assert (verdict.passed, verdict.enforced, len(verdict.refusals)) == (True, False, 1)
+    assert is_model_blessed(outputs["blessing"])
+    assert (Path(outputs["verdict"].uri) / "verdict.txt").read_text().startswith("Evaluator: switched off")
 
 
 def test_a_refusal_does_not_fail_the_step(evaluate: Evaluate) -> None:

@@ -9,7 +9,10 @@ from components.evaluator.intervals import (
     Interval,
     images_needed,
     mean_interval,
+    no_change,
+    no_change_of_precision,
     paired_interval,
+    perfect_share,
     precision_change_interval,
     share_interval,
 )
@@ -25,10 +28,17 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
 
 
 def test_with_the_images_needed_a_model_without_mistakes_passes() -> None:
-    assert images_needed(0.99) == 381
+    assert images_needed(perfect_share, 0.99) == 381
     assert share_interval(381, 381)[0] >= 0.99 > share_interval(380, 380)[0]
-    assert images_needed(0) == 0
-    assert images_needed(1) is None
+    assert images_needed(perfect_share, 0) == 1
+    assert images_needed(perfect_share, 1) is None
+
+
+@pytest.mark.parametrize("interval", [no_change, no_change_of_precision])
+def test_with_the_images_needed_a_model_like_the_baseline_passes(interval: Callable[[int], Interval]) -> None:
+    needed = images_needed(interval, -0.02)
+    assert needed is not None
+    assert interval(needed)[0] >= -0.02 > interval(needed - 1)[0]
 
 
 def test_the_interval_of_a_change_narrows_with_the_square_root_of_the_number_of_images() -> None:

@@ -206,6 +206,16 @@ def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17, r
             id="unchanged, after a push from elsewhere",
         ),
         pytest.param(
+            make_result(RUN, DATA_PASSED, replace(REFUSED, enforced=False)),
+            [
+                ACCURACY_LINE,
+                "Gates          passed: DataGate",
+                "               switched off: Evaluator (not met: 1)",
+                f"Model          {MODEL}",
+            ],
+            id="pushed with a gate switched off",
+        ),
+        pytest.param(
             make_result(replace(RUN, outcome="refused", version=None), DATA_PASSED, REFUSED),
             [
                 ACCURACY_LINE,
@@ -236,7 +246,7 @@ def test_result(display: RunDisplay, output: io.StringIO, result: RunResult, lin
 
 
 def test_a_long_refusal_fits_on_a_screen(display: RunDisplay, output: io.StringIO) -> None:
-    low = tuple(Finding("accuracy", f"slice {number}", passed=False) for number in range(100))
+    low = tuple(Finding("accuracy", f"slice {number}", False, f"reason {number}") for number in range(100))
     run = replace(RUN, outcome="refused", version=None)
     display.show_result(make_result(run, Verdict("RobustnessEvaluator", low, ""), PASSED))
     lines = output.getvalue().splitlines()

@@ -40,10 +40,58 @@ def test_a_data_error_is_found_inside_a_beam_error(error: Exception) -> None:
     assert str(explained) == "mnist.npz, record 3: found label 10, expected 0 to 9"
 
 
-def test_any_other_failure_names_the_step() -> None:
-    explained = explain_failure(ValueError("first line\nthe reason"), "Trainer")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("the reason\nmore about it", "the reason", id="several lines"),
+        pytest.param(
+            "Exception encountered when calling Sequential.call().\n\n\x1b[1mInput 0 of layer 'dense' is incompatible "
+            "with the layer\x1b[0m\n\nArguments received by Sequential.call():\n  • inputs=tf.Tensor(shape=(2, 27))\n"
+            "  • mask=None",
+            "Input 0 of layer 'dense' is incompatible with the layer",
+            id="Keras",
+        ),
+        pytest.param(
+            "Exception encountered when calling L.call().\n\nCould not infer the output shape. Error encountered:\n\n"
+            "Dimensions must be equal, but are 28 and 3.\n\nArguments received by L.call():\n  • kwargs=None",
+            "Could not infer the output shape. Error encountered: Dimensions must be equal, but are 28 and 3.",
+            id="Keras, with a cause",
+        ),
+        pytest.param(
+            "Graph execution error:\n\nDetected at node loss/Softmax defined at (most recent call last):\n"
+            '  File "trainer.py", line 399, in fit\n\n  File "loss.py", line 67, in __call__\n\n'
+            "Received a label value of 77 which is outside the valid range of [0, 10).\n"
+            "\t [[{{node loss/Softmax}}]] [Op:__inference_1]",
+            "Received a label value of 77 which is outside the valid range of [0, 10).",
+            id="TensorFlow in a graph",
+        ),
+        pytest.param(
+            "{{function_node __wrapped__DecodeImage_device_/job}} Unknown image file format. [Op:DecodeImage]",
+            "Unknown image file format.",
+            id="TensorFlow",
+        ),
+        pytest.param(
+            'in user code:\n\n    File "model.py", line 25, in g  *\n        return tf.reshape(x, [5])\n\n'
+            "    ValueError: Cannot reshape a tensor with 2 elements to shape [5]\n",
+            "ValueError: Cannot reshape a tensor with 2 elements to shape [5]",
+            id="TensorFlow while tracing",
+        ),
+        pytest.param(
+            'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\nKeyError: 1\n\nDuring '
+            "handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n"
+            '  File "b.py", line 7, in process\n'
+            "ValueError: invalid literal 'abc' [while running 'Read-ptransform-12']\n\nmore of Beam",
+            "ValueError: invalid literal 'abc'",
+            id="Beam",
+        ),
+        pytest.param("Traceback (most recent call last):\n  lost", "lost", id="a traceback without an exception"),
+        pytest.param("  only indented", "only indented", id="indented"),
+    ],
+)
+def test_a_failure_names_the_step_and_the_reason(text: str, reason: str) -> None:
+    explained = explain_failure(RuntimeError(text), "Trainer")
     assert isinstance(explained, StepFailedError)
-    assert str(explained) == "Trainer failed: ValueError: the reason"
+    assert str(explained) == f"Trainer failed: RuntimeError: {reason}"
     assert str(explain_failure(MemoryError(), None)) == "The pipeline failed: MemoryError"
 
 

@@ -66,5 +66,5 @@ def test_errors_of_the_file_system_come_with_advice(number: int, advice: str) ->
 )
 def test_other_errors_are_bugs(error: Exception) -> None:
     line, expected = explain(error, "Trainer")
-    assert line == f"Trainer failed: {type(error).__name__}: {str(error).splitlines()[-1]}"
+    assert line == f"Trainer failed: {type(error).__name__}: {str(error).splitlines()[0]}"
     assert not expected
