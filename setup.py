@@ -30,6 +30,7 @@ setup(
         "model-signing>=1.1",
         "numpy>=1.26,<3",
         "orjson>=3.10",
+        "packaging>=24",
         "pillow>=10",
         "prometheus-client>=0.21",
         "pyarrow>=10,<19",

@@ -36,6 +36,7 @@ from registry.provenance import (
     GateRecord,
     Ingredients,
     Origin,
+    installed_software,
     model_fingerprint,
     read_provenance,
 )
@@ -48,6 +49,7 @@ VERDICT_KEYS = ("data_verdict", "evaluation_verdict", "robustness_verdict", "ser
 
 INFRA_VALIDATOR_BLESSING_KEY = "infra_validator_blessing"
 CODE_KEY = "code"
+SETTINGS_KEY = "settings"
 PRIVATE_KEY_KEY = "private_key"
 """Execution property for the file of the key that signs versions; empty if they are not signed."""
 
@@ -67,7 +69,8 @@ class AtomicPusherSpec(ComponentSpec):
     """Contract of AtomicPusher."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        key: ExecutionParameter(type=str) for key in (SERVING_DIRECTORY_KEY, PRIVATE_KEY_KEY, CODE_KEY, BASELINE_KEY)
+        key: ExecutionParameter(type=str)
+        for key in (SERVING_DIRECTORY_KEY, PRIVATE_KEY_KEY, CODE_KEY, SETTINGS_KEY, BASELINE_KEY)
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         MODEL_KEY: ChannelParameter(type=Model),
@@ -163,14 +166,14 @@ class Executor(tfx_pusher.Executor):
         io_utils.copy_dir(model_path, pushed_model.uri)
         statistics = artifact_utils.get_split_uri(input_dict[STATISTICS_KEY], TRAIN_SPLIT)
         extra = {TRAIN_STATISTICS_FILE: Path(statistics, _STATISTICS_FILE)}
-        origin = self._origin(input_dict, exec_properties[CODE_KEY])
+        origin = self._origin(input_dict, exec_properties)
         serving_directory, key = Path(exec_properties[SERVING_DIRECTORY_KEY]), exec_properties[PRIVATE_KEY_KEY]
         version = publish(Path(model_path), serving_directory, extra, origin, Path(key) if key else None)
         if not key:
             _log.warning("version %d is not signed; set kubeflow.signing_secret", version.number)
         self._MarkPushed(pushed_model, pushed_destination=str(version.directory), pushed_version=str(version.number))
 
-    def _origin(self, input_dict: ArtifactDict, code: str) -> Origin:
+    def _origin(self, input_dict: ArtifactDict, exec_properties: dict[str, Any]) -> Origin:
         model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
         examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
         data = DataOrigin(
@@ -181,7 +184,9 @@ class Executor(tfx_pusher.Executor):
         return Origin(
             pipeline_run=self._context.pipeline_run_id if self._context else None,
             model_uri=model.get_string_custom_property(_ORIGINAL_URI_PROPERTY) or model.uri,
-            ingredients=Ingredients(data=data, code=json.loads(code)),
+            ingredients=Ingredients(data=data, code=json.loads(exec_properties[CODE_KEY])),
+            settings=json.loads(exec_properties[SETTINGS_KEY]),
+            software=installed_software(),
             gates=tuple(gate_record(verdict) for verdict in _read_verdicts(input_dict)),
         )
 
@@ -207,6 +212,7 @@ class AtomicPusher(BaseComponent):
         serving_directory: Path,
         private_key: Path,
         code: Mapping[str, str],
+        run_settings: Mapping[str, Mapping[str, Any]],
         *,
         model_blessing: BaseChannel,
         infra_blessing: BaseChannel,
@@ -222,6 +228,7 @@ class AtomicPusher(BaseComponent):
             serving_directory: Folder of the pushed versions, on a local or mounted file system.
             private_key: PEM file of the key that signs the versions.
             code: Fingerprint of the code of each step, by step name, for the provenance.
+            run_settings: The settings that shape the model and its gates, by section, for the provenance.
             model_blessing: Blessing of Evaluator.
             infra_blessing: Blessing of ServingCheck. A copy of the model in it is pushed, because it has warm-up
                 requests.
@@ -240,6 +247,7 @@ class AtomicPusher(BaseComponent):
                 serving_directory=str(serving_directory),
                 private_key=str(private_key),
                 code=json.dumps(dict(code)),
+                settings=json.dumps(run_settings),
                 baseline="",
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,

@@ -27,7 +27,7 @@ from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.settings.settings import Settings
+from pipeline.settings.settings import DataSettings, Settings
 from registry.signatures import EXAMPLES
 
 CODE_FINGERPRINT_KEY = "code_fingerprint"
@@ -47,6 +47,14 @@ _CODE: Mapping[str, str] = {
     "Pusher": "components.pusher",
 }
 """Module with the code of each step that is not TFX's own; with its imports it is part of the cache key."""
+
+
+_MODEL_SETTINGS: Mapping[str, Any] = {
+    # Where the data comes from is in its artifact.
+    "data": set(DataSettings.model_fields) - {"uri", "span"},
+    **dict.fromkeys(("trainer", "data_gate", "evaluation", "robustness", "serving_check"), True),
+}
+"""Settings that shape the model and its gates, for the provenance."""
 
 
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
@@ -152,6 +160,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             serving_directory=settings.serving_directory,
             private_key=settings.private_key,
             code=code,
+            run_settings=settings.model_dump(mode="json", include=_MODEL_SETTINGS),
         ).with_id("Pusher")
     components = [
         example_gen,

@@ -1,14 +1,22 @@
 """The provenance of a pushed model: its ingredients, the results of its gates, and the hashes of its files."""
 
 import hashlib
+import importlib.metadata
 import os
+import platform
+import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from packaging.requirements import Requirement
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from registry.errors import ExpectedError
+
+REVISION_VARIABLE = "CODE_REVISION"
+"""Environment variable with the Git revision of the code in an image."""
 
 EXTRA_FOLDER = "assets.extra"
 """Folder of a SavedModel for files that are not part of the model; TF Serving reads only warm-up requests there."""
@@ -18,6 +26,9 @@ PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
 
 SIGNATURE_FILE = f"{EXTRA_FOLDER}/model.sig"
 """Signature of a version, a sigstore bundle; a path in the version's folder."""
+
+
+_PROJECT = "digit-classifier"
 
 
 class DamagedVersionError(ExpectedError):
@@ -56,12 +67,34 @@ class GateRecord(_Record):
     metrics: Mapping[str, Mapping[str, float]]
 
 
+class Software(_Record):
+    """The software of a run.
+
+    Attributes:
+        version: Version of this project.
+        revision: Git revision of its code, if it is in a Git repository or an image; `-dirty` after local changes.
+        python: Version of Python.
+        packages: Versions of the packages that this project requires.
+    """
+
+    version: str
+    revision: str | None
+    python: str
+    packages: Mapping[str, str]
+
+
 class Origin(_Record):
-    """Where a model comes from: the run that pushed it, the model artifact, its ingredients and its gate results."""
+    """Where a model comes from: the run that pushed it, the model artifact, its ingredients and its gate results.
+
+    Attributes:
+        settings: The settings that shape the model and its gates, with the hyperparameters in `trainer`, by section.
+    """
 
     pipeline_run: str | None = None
     model_uri: str | None = None
     ingredients: Ingredients | None = None
+    settings: Mapping[str, Mapping[str, Any]] = {}
+    software: Software | None = None
     gates: tuple[GateRecord, ...] = ()
 
 
@@ -83,6 +116,29 @@ class Provenance(_Record):
     model_fingerprint: str
     origin: Origin
     files: Mapping[str, str]
+
+
+def installed_software() -> Software:
+    """Describes the software of this process."""
+    requirements = [Requirement(text) for text in importlib.metadata.requires(_PROJECT) or ()]
+    return Software(
+        version=importlib.metadata.version(_PROJECT),
+        revision=os.environ.get(REVISION_VARIABLE) or _git_revision(),
+        python=platform.python_version(),
+        packages={
+            requirement.name: importlib.metadata.version(requirement.name)
+            for requirement in requirements
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        },
+    )
+
+
+def _git_revision() -> str | None:
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.check_output(command, cwd=Path(__file__).parent, stderr=subprocess.DEVNULL, text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def read_provenance(version_directory: Path) -> Provenance | None:

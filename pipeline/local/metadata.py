@@ -5,11 +5,11 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from textwrap import shorten
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from ml_metadata.errors import StatusError
 from ml_metadata.metadata_store import MetadataStore
@@ -25,6 +25,8 @@ _RUN_CONTEXT_TYPE = "pipeline_run"
 _STEP_CONTEXT_TYPE = "node"
 _ACCURACY_PROPERTY = "test_accuracy"
 _OUTCOME_PROPERTY = "outcome"
+_DESCRIPTION_PROPERTY = "description"
+"""JSON of the settings and the software."""
 _FILES_PROPERTY = "files"
 """JSON of the size, modification time and SHA-256 of each file, by artifact ID and path in its folder."""
 _Files = dict[str, list[int | str]]
@@ -65,6 +67,8 @@ class Run:
         outcome: How it ended; `unfinished` if it is running or was killed.
         test_accuracy: Accuracy of its model on the test split, 0 to 1; None if no model was evaluated.
         version: Model version that the run pushed, or reused from an earlier push; None if there is none.
+        settings: All settings by section, with the hyperparameters in `trainer`; empty while the run is unfinished.
+        software: Values of `registry.provenance.Software`; None while the run is unfinished.
     """
 
     run_id: str
@@ -75,6 +79,8 @@ class Run:
     outcome: Outcome
     test_accuracy: float | None
     version: int | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    software: Mapping[str, Any] | None = None
 
 
 @contextmanager
@@ -164,10 +170,21 @@ def check_files(store: MetadataStore, run_id: str) -> Path | None:
     return path
 
 
-def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_accuracy: float | None = None) -> None:
-    """Records how a run ended, the accuracy of its model, 0 to 1, if it was evaluated, and the files that it wrote.
+def record_outcome(
+    store: MetadataStore,
+    run_id: str,
+    outcome: Outcome,
+    test_accuracy: float | None = None,
+    description: Mapping[str, Any] | None = None,
+) -> None:
+    """Records how a run ended and the files that it wrote; does nothing if no step of the run has started.
 
-    Does nothing if no step of the run has started.
+    Args:
+        store: The database.
+        run_id: The run.
+        outcome: How it ended.
+        test_accuracy: Accuracy of its model, 0 to 1, if it was evaluated.
+        description: Values of `Run.settings` and `Run.software`, by name.
     """
     context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
     if context is None:
@@ -176,6 +193,8 @@ def record_outcome(store: MetadataStore, run_id: str, outcome: Outcome, test_acc
     _record_files(store, context)
     if test_accuracy is not None:
         context.custom_properties[_ACCURACY_PROPERTY].double_value = test_accuracy
+    if description is not None:
+        context.custom_properties[_DESCRIPTION_PROPERTY].string_value = json.dumps(description)
     store.put_contexts([context])
 
 
@@ -285,6 +304,7 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
         steps.append(Step(name, state, seconds))
     outcome = context.custom_properties.get(_OUTCOME_PROPERTY)
     accuracy = context.custom_properties.get(_ACCURACY_PROPERTY)
+    description = context.custom_properties.get(_DESCRIPTION_PROPERTY)
     pushed = [model.custom_properties["pushed_version"] for model in _artifacts(store, context, "PushedModel")]
     version = pushed[0].string_value if pushed else ""
     return Run(
@@ -296,6 +316,7 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
         outcome=cast(Outcome, outcome.string_value if outcome else "unfinished"),
         test_accuracy=accuracy.double_value if accuracy else None,
         version=int(version) if version else None,
+        **(json.loads(description.string_value) if description else {}),
     )
 
 

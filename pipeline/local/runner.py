@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from components.verdict import Verdict, read_verdict
 from pipeline.settings.settings import Settings
 from registry.errors import ExpectedError
-from registry.provenance import DamagedVersionError, read_provenance
+from registry.provenance import DamagedVersionError, installed_software, read_provenance
 from registry.signing import prepare_private_key
 from registry.versions import Version, newest_usable
 
@@ -190,9 +190,10 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
     found = {Path(folder): read_verdict(folder) for folder in folders}
     verdicts = dict(sorted(found.items(), key=lambda item: steps.index(item[1].gate)))
     accuracy = _evaluated(verdicts.values(), "accuracy").get("all")
-    run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy)
+    description = _describe_run(settings)
+    run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy, **description)
     with open_metadata(settings.metadata_file, writable=True) as store:
-        record_outcome(store, run_id, run.outcome, accuracy)
+        record_outcome(store, run_id, run.outcome, accuracy, description)
     served = newest_usable(settings.serving_directory, settings.trust_policy)
     return RunResult(
         run,
@@ -217,7 +218,11 @@ def _record_end(settings: Settings, run_id: str, outcome: "Outcome") -> None:
     if settings.metadata_file.exists():
         # The reason why the run has ended is more important.
         with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
-            record_outcome(store, run_id, outcome)
+            record_outcome(store, run_id, outcome, description=_describe_run(settings))
+
+
+def _describe_run(settings: Settings) -> dict[str, Any]:
+    return {"settings": settings.model_dump(mode="json"), "software": installed_software().model_dump(mode="json")}
 
 
 def run_outcome(run: "Run", verdicts: Iterable[Verdict]) -> "Outcome":

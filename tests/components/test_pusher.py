@@ -1,4 +1,5 @@
 import itertools
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from registry.provenance import (
     Ingredients,
     Origin,
     Provenance,
+    installed_software,
     model_fingerprint,
     read_provenance,
 )
@@ -34,6 +36,7 @@ from registry.signing import State, TrustPolicy, prepare_private_key
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions, newest_usable
 from tests.support.saved_models import make_model, weights_of
 
+SETTINGS = '{"trainer": {"epochs": 8}}'
 INGREDIENTS = Ingredients(data=DataOrigin(uri="/data/span-3", span=3, fingerprint="ab"), code={"Trainer": "cd"})
 BLESSINGS = ("model_blessing", "infra_blessing", "infra_validator_blessing")
 
@@ -106,7 +109,12 @@ def push(tmp_path: Path, serving: Path, key: Path) -> Push:
 
     def run(inputs: Inputs) -> Artifact:
         pushed_model = make_artifact(tmp_path / f"pushed-{next(attempts)}", PushedModel)
-        properties = {"serving_directory": str(serving), "private_key": str(key), "code": '{"Trainer": "cd"}'}
+        properties = {
+            "serving_directory": str(serving),
+            "private_key": str(key),
+            "code": '{"Trainer": "cd"}',
+            "settings": SETTINGS,
+        }
         Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, {"pushed_model": [pushed_model]}, properties)
         return pushed_model
 
@@ -140,6 +148,8 @@ def test_a_model_without_refusals_is_pushed_once_with_its_provenance(
         pipeline_run="run 1",
         model_uri=str(tmp_path / "model"),
         ingredients=INGREDIENTS,
+        settings=json.loads(SETTINGS),
+        software=installed_software(),
         gates=tuple(GateRecord(gate=f"Gate of {key}", passed=True, metrics=metrics) for key in VERDICT_KEYS),
     )
 
@@ -235,7 +245,7 @@ def test_the_provenance_keeps_the_numeric_findings() -> None:
 def test_without_a_key_a_version_is_not_signed(
     inputs: Inputs, serving: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    properties = {"serving_directory": str(serving), "private_key": "", "code": "{}"}
+    properties = {"serving_directory": str(serving), "private_key": "", "code": "{}", "settings": "{}"}
     output = {"pushed_model": [make_artifact(tmp_path / "pushed", PushedModel)]}
     Executor(BaseExecutor.Context(pipeline_run_id="run 1")).Do(inputs, output, properties)
     version, _ = only_version(serving)
@@ -252,6 +262,7 @@ def make_pusher(serving_directory: Path, key: Path, **channels: Any) -> AtomicPu
         serving_directory=serving_directory,
         private_key=key,
         code={"Trainer": "cd"},
+        run_settings={"trainer": {"epochs": 8}},
         verdicts=verdicts,
         **channels,
     )

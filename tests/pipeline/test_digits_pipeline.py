@@ -133,13 +133,13 @@ def test_an_edited_schema_changes_its_step(nodes: dict[str, Any], tmp_path: Path
 @pytest.mark.parametrize(
     ("overrides", "changed"),
     [
-        ({"data": {"seed": 1}}, {"MnistExampleGen"}),
-        ({"trainer": {"epochs": 1}}, {"Trainer"}),
-        ({"evaluation": {"min_accuracy": 0.5}}, {"Evaluator"}),
-        ({"data_gate": {"min_ink": 200}}, {"DataGate"}),
-        ({"robustness": {"min_accuracy": 0.5}}, {"RobustnessEvaluator"}),
-        ({"robustness": {"sample_fraction": 0.5}}, {"CorruptedExampleGen"}),
-        ({"serving_check": {"num_requests": 3}}, {"ServingCheck"}),
+        ({"data": {"seed": 1}}, {"MnistExampleGen", "Pusher"}),
+        ({"trainer": {"epochs": 1}}, {"Trainer", "Pusher"}),
+        ({"evaluation": {"min_accuracy": 0.5}}, {"Evaluator", "Pusher"}),
+        ({"data_gate": {"min_ink": 200}}, {"DataGate", "Pusher"}),
+        ({"robustness": {"min_accuracy": 0.5}}, {"RobustnessEvaluator", "Pusher"}),
+        ({"robustness": {"sample_fraction": 0.5}}, {"CorruptedExampleGen", "Pusher"}),
+        ({"serving_check": {"num_requests": 3}}, {"ServingCheck", "Pusher"}),
         ({"workspace": "elsewhere"}, {"DataGate", "BaselineModel", "Pusher"}),
     ],
 )

@@ -1,4 +1,5 @@
 import hashlib
+import importlib.metadata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from registry.provenance import (
     Provenance,
     combine_hashes,
     hash_files,
+    installed_software,
     model_fingerprint,
     read_provenance,
     verify_files,
@@ -48,6 +50,16 @@ def write_provenance(directory: Path) -> Provenance:
     )
     (directory / PROVENANCE_FILE).write_text(provenance.model_dump_json())
     return provenance
+
+
+def test_the_software_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    software = installed_software()
+    assert software.packages["tfx"] == importlib.metadata.version("tfx")
+    assert "s3fs" not in software.packages, "extras are not required"
+    monkeypatch.setenv("PATH", "")
+    assert installed_software().revision is None
+    monkeypatch.setenv("CODE_REVISION", "v1-3-gabc")
+    assert installed_software().revision == "v1-3-gabc"
 
 
 def test_provenance_survives_the_file_and_ignores_fields_of_later_releases(version: Path) -> None:

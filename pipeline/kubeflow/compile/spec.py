@@ -96,6 +96,10 @@ def add_parameters(spec: Spec, parameters: Iterable[PipelineParameter]) -> None:
             _add_input(spec, parameter.step, parameter)
             overrides = (f"--override={path}={parameter.name}" for path in parameter.paths)
             add_arguments(spec, [parameter.step], *overrides)
+            if parameter.step != _DATA_STEP:
+                # Pusher writes the settings of the model into its provenance.
+                _add_input(spec, PUSHER, parameter)
+                add_arguments(spec, [PUSHER], f"--override=settings.{parameter.setting}={parameter.name}")
 
 
 def add_run_id(spec: Spec, step: str) -> None:

@@ -45,13 +45,15 @@ def test_runs_are_listed_with_steps_outcome_and_version(store: MetadataStore, ad
     assert list_runs(tmp_path / "metadata.sqlite") == []
     add_run(FIRST, {"Trainer": COMPLETE, "Pusher": COMPLETE}, version="17")
     add_run(SECOND, {"Trainer": CACHED, "Pusher": FAILED})
-    record_outcome(store, FIRST, "pushed", 0.995)
+    description = {"settings": {"trainer": {"epochs": 8}}, "software": {"version": "0.1.0"}}
+    record_outcome(store, FIRST, "pushed", 0.995, description)
 
     first, second = list_runs(tmp_path / "metadata.sqlite")
     assert first == read_run(store, FIRST)
     assert (first.pipeline, first.started) == ("digits", datetime(2026, 1, 2, 3, 4, 5, 6))
     assert states(first) == [("Trainer", "ran"), ("Pusher", "ran")]
     assert (first.outcome, first.test_accuracy, first.version) == ("pushed", 0.995, 17)
+    assert {"settings": first.settings, "software": first.software} == description
     assert first.seconds == sum(step.seconds for step in first.steps) >= 0
     assert states(second) == [("Trainer", "cached"), ("Pusher", "failed")]
     assert (second.outcome, second.test_accuracy, second.version) == ("unfinished", None, None)
