@@ -4,6 +4,9 @@ Beam's own pool, `apache_beam.runners.worker.worker_pool_main`, starts a new Pyt
 job. Each imports TFX for half a minute, and fails on Python 3.11, because it does not import TFX first. Machines that
 share such a pool also stop each other's workers, because the workers have the same IDs. This pool forks its workers
 from a process that has imported TFX; a worker ends when the machine that requested it closes the connection.
+
+Workers run any code for anyone who can reach the pool. So, unlike Beam's, it listens on this machine only, unless
+`--host` names another interface.
 """
 
 import argparse
@@ -12,9 +15,11 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from apache_beam.portability.api import beam_fn_api_pb2
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
 from pipeline.beam.portable_runner import unbound_send_queues
@@ -24,6 +29,9 @@ _PRELOADED = ["tfx.components"]
 
 _STATE_CACHE_BYTES = 100 * 2**20
 """Beam's own default, which it does not pass to a pool."""
+
+_KEEP_CONNECTIONS = [("grpc.http2.max_pings_without_data", 0), ("grpc.http2.max_ping_strikes", 0)]
+"""As in Beam: the connections of idle machines stay open."""
 
 _FORKS = multiprocessing.get_context("forkserver")
 
@@ -47,7 +55,10 @@ def main() -> None:
     """Runs until the process receives SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True, help="Port where Flink or Spark requests workers.")
-    port = parser.parse_args().port
+    parser.add_argument("--host", default="localhost", help="Interface to listen on; default: localhost.")
+    options = parser.parse_args()
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"{host}:{options.port}"
 
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -57,7 +68,13 @@ def main() -> None:
     first = _FORKS.Process(target=int)
     first.start()
     first.join()
-    address, server = WorkerPool.start(port=port)
+    server = grpc.server(ThreadPoolExecutor(), options=_KEEP_CONNECTIONS)
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(WorkerPool(), server)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError:
+        sys.exit(f"{address}: the port cannot be opened; choose another with --port, or check --host.")
+    server.start()
     print(f"Workers for {address}", file=sys.stderr, flush=True)
     stopped.wait()
     server.stop(0)

@@ -160,6 +160,23 @@ def test_memory_fits_the_limits(pods: dict[str, Manifest], configuration: Manife
     assert configuration["jobmanager.memory.process.size"] == "1600m"
 
 
+def test_temporary_files_fit_the_limits(pods: dict[str, Manifest]) -> None:
+    for pod in pods.values():
+        # Kubernetes evicts a pod whose files, `emptyDir` included, take more than its containers may use together.
+        folders = [megabytes(each["emptyDir"]["sizeLimit"]) for each in pod["spec"]["volumes"] if "emptyDir" in each]
+        limits = [megabytes(each["resources"]["limits"]["ephemeral-storage"]) for each in pod["spec"]["containers"]]
+        assert sum(folders) < sum(limits)
+
+
+def test_the_worker_pool_is_reachable_only_in_its_pod(pods: dict[str, Manifest]) -> None:
+    assert arguments(pods, "workers", "host") == ["localhost"]
+    workers = containers(pods)["workers"]
+    (port,) = arguments(pods, "workers", "port")
+    for probe in ("startupProbe", "readinessProbe"):
+        # The kubelet, which is outside, could not connect.
+        assert f'("localhost", {port})' in workers[probe]["exec"]["command"][-1]
+
+
 def megabytes(size: str) -> int:
     parts = re.fullmatch(r"(\d+)([gm])i?", size.lower())
     assert parts, size
@@ -183,5 +200,6 @@ def test_containers_are_restricted(pods: dict[str, Manifest]) -> None:
             assert context["allowPrivilegeEscalation"] is False
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
-            assert set(container["resources"]["limits"]) == set(container["resources"]["requests"]) == {"cpu", "memory"}
+            for bounds in container["resources"].values():
+                assert set(bounds) == {"cpu", "memory", "ephemeral-storage"}
             assert re.search("tmp", str(container["volumeMounts"]))

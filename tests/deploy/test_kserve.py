@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import kubernetes.client
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -106,3 +107,18 @@ def test_it_is_the_model_of_deploy_kubernetes(service: dict[str, Any], deploy: P
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert model["resources"] == container["resources"]
     assert model["securityContext"].items() >= container["securityContext"].items()
+
+
+def test_only_clients_and_gateways_reach_the_pods(service: dict[str, Any], deploy: Path) -> None:
+    policy = yaml.safe_load((deploy / "kserve" / "network_policy.yaml").read_text())
+    kubernetes_validate.validate(policy, kubernetes_validate.latest_version(), strict=True)
+    spec = policy["spec"]
+    # KServe's InferenceServicePodLabelKey: pkg/constants/constants.go.
+    labels = {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
+    assert spec["podSelector"] == {"matchLabels": labels}
+    assert (spec["policyTypes"], spec["egress"]) == (["Ingress", "Egress"], [])
+    other = yaml.safe_load((deploy / "kubernetes" / "serving" / "network_policy.yaml").read_text())["spec"]
+    clients, gateways, monitoring = spec["ingress"]
+    assert [clients["from"], monitoring["from"]] == [rule["from"] for rule in other["ingress"]]
+    assert len(gateways["from"]) == 1
+    assert all(rule["from"] for rule in spec["ingress"])

@@ -223,7 +223,8 @@ def test_confined(manifests: list[Manifest], pod: Manifest, container: Manifest)
     }
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert one(manifests, "ServiceAccount")["automountServiceAccountToken"] is False
-    assert set(container["resources"]["limits"]) == set(container["resources"]["requests"]) == {"cpu", "memory"}
+    for bounds in container["resources"].values():
+        assert set(bounds) == {"cpu", "memory", "ephemeral-storage"}
     assert all(mount.get("readOnly") for mount in container["volumeMounts"] if mount["name"] != "tmp")
     assert one(manifests, "NetworkPolicy")["spec"]["egress"] == []
 

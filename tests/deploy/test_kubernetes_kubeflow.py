@@ -143,7 +143,7 @@ def test_one_node(folder: Path) -> None:
         each["Deployment"]["spec"]["template"]["spec"]["containers"][0]["resources"].pop("requests")
         for each in (usual, small)
     ]
-    assert requests[0] != requests[1] == {"cpu": "250m", "memory": "512Mi"}
+    assert requests[0] != requests[1] == {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "128Mi"}
     assert small == usual
 
 

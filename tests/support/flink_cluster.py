@@ -139,7 +139,7 @@ def standalone_cluster(libraries: Path, job_server: Path, folder: Path) -> Itera
     task_manager = [*java, *sizes, _TASK_MANAGER, "--configDir", str(files)]
     commands = {
         "job-manager": [*java, "-Xmx1g", _JOB_MANAGER, "--configDir", str(files)],
-        "worker-pool": [sys.executable, "-m", "pipeline.beam.worker_pool", "--port", str(pool_port)],
+        "worker-pool": [sys.executable, "-m", "pipeline.beam.worker_pool", "--host=localhost", f"--port={pool_port}"],
         "job-server": _job_server(job_server, job_port, folder, f"localhost:{rest_port}"),
         "task-manager-0": task_manager,
         "task-manager-1": task_manager,
