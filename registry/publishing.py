@@ -242,9 +242,8 @@ def sole_writer(serving_directory: Path) -> Iterator[None]:
     try:
         serving_directory.mkdir(parents=True, exist_ok=True)
         with FileLock(serving_directory / _LOCK_FILE, timeout=_LOCK_TIMEOUT_SECONDS):
-            for prefix in (_PUBLISHING, _REMOVING):
-                for leftover in serving_directory.glob(f"{prefix}*"):
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            for leftover in find_leftovers(serving_directory):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             yield
     except Timeout as error:
         raise PublishingError(
@@ -258,6 +257,11 @@ def sole_writer(serving_directory: Path) -> Iterator[None]:
             f"{place}: {error.strerror or error}; servers see complete versions only. "
             "Check the path, its permissions and the disk, and try again."
         ) from error
+
+
+def find_leftovers(serving_directory: Path) -> list[Path]:
+    """Returns what writers that were killed have left, or what another one is writing now."""
+    return [path for prefix in (_PUBLISHING, _REMOVING) for path in sorted(serving_directory.glob(f"{prefix}*"))]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pipeline.cli.compile import compile_pipeline
 from pipeline.cli.deploy import deploy
 from pipeline.cli.options import errors_to_exit_codes
 from pipeline.cli.predict import predict
-from pipeline.cli.run import run, runs
+from pipeline.cli.run import clean, run, runs
 from pipeline.cli.serve import serve
 from pipeline.cli.verify_data import verify_data
 from pipeline.cli.versions import label, prune, rollback, verify, versions
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 for _command in (
-    *(run, runs, compile_pipeline, deploy),
+    *(run, runs, clean, compile_pipeline, deploy),
     *(versions, verify, rollback, prune, label, predict, serve, verify_data),
 ):
     main.add_command(_command)

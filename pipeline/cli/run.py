@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from filelock import FileLock
 
 from pipeline.cli.options import (
     EXIT_REFUSED,
@@ -89,6 +90,40 @@ def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
     print_table(("started", "pipeline", "outcome", "took", "steps run", "accuracy", "version"), rows)
 
 
+@click.command()
+@click.option("--old-roots", is_flag=True, help="Also remove artifacts that a run moved aside for lack of records.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed without removing it.")
+@workspace_option
+@config_option
+@json_option
+def clean(old_roots: bool, dry_run: bool, workspace: str | None, config: Path | None, as_json: bool) -> None:
+    """Remove what killed and failed runs have left behind.
+
+    Keeps pushed versions, logs, and all artifacts that the cache or lineage needs. Fails while a run is in progress.
+    """
+    from pipeline.local.cleaning import find_leftovers, remove
+    from pipeline.local.runner import workspace_lock
+
+    settings = settings_from_options(config, workspace=workspace)
+    found = []
+    if settings.workspace.exists():
+        with workspace_lock(settings.workspace):
+            found = find_leftovers(settings, old_roots=old_roots)
+            if not dry_run:
+                remove(found, settings)
+    num_bytes = sum(leftover.num_bytes for leftover in found)
+    if as_json:
+        removed = [
+            {"path": str(leftover.path), "reason": leftover.reason, "bytes": leftover.num_bytes} for leftover in found
+        ]
+        print_json({"removed": removed, "bytes": num_bytes, "dry_run": dry_run})
+        return
+    verb = "would remove" if dry_run else "removed"
+    for leftover in found:
+        click.echo(f"{verb} {leftover.path}, {leftover.num_bytes / 1e6:.1f} MB: {leftover.reason}")
+    click.echo(f"{verb} {num_bytes / 1e6:.1f} MB" if found else f"Nothing to clean in {settings.workspace}.")
+
+
 def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
     from rich.console import Console
 
@@ -124,9 +159,12 @@ def _stop_like_ctrl_c() -> None:
 
 @contextmanager
 def _temporary_files_removed() -> Iterator[None]:
-    """Removes the temporary files that TFX and Beam leave behind."""
+    """Removes the temporary files of TFX and Beam; until then, a lock protects them from `digits clean`."""
     before = tempfile.gettempdir()
-    with tempfile.TemporaryDirectory(prefix="digits-", ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="digits-", ignore_cleanup_errors=True) as folder,
+        FileLock(Path(folder, ".lock")),
+    ):
         # Processes that a step starts read the variable.
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         try:

@@ -88,12 +88,22 @@ def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
         StepFailedError: A step failed, or the user stopped the run.
         WorkspaceInUseError: Another run is using the workspace.
     """
-    workspace = settings.workspace
-    workspace.mkdir(parents=True, exist_ok=True)
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    # SQLite would abort a second run.
+    with workspace_lock(settings.workspace):
+        return _run(settings, display)
+
+
+@contextmanager
+def workspace_lock(workspace: Path) -> Iterator[None]:
+    """Keeps other runs and `digits clean` out of an existing workspace.
+
+    Raises:
+        WorkspaceInUseError: Another run is using the workspace.
+    """
     try:
-        # SQLite would abort a second run.
         with FileLock(workspace / ".lock", timeout=0):
-            return _run(settings, display)
+            yield
     except Timeout as error:
         raise WorkspaceInUseError(
             f"{workspace}: another run is using this workspace; wait for it, or choose another one with --workspace."

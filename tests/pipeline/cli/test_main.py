@@ -20,7 +20,7 @@ def test_help_imports_nothing_heavy() -> None:
     script = """
 import sys
 from pipeline.cli.main import main
-for arguments in (["--help"], ["run", "--help"], ["rollback", "--help"], ["prune", "--help"]):
+for arguments in (["--help"], ["run", "--help"], ["rollback", "--help"], ["prune", "--help"], ["clean", "--help"]):
     try:
         main(arguments)
     except SystemExit as end:

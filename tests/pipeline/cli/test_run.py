@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +74,37 @@ def test_a_second_run_of_a_workspace_is_refused(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert f"Error: {tmp_path}: another run is using this workspace; wait for it" in process.stderr
     assert not (tmp_path / "metadata.sqlite").exists()
+
+
+@pytest.fixture
+def no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+
+@pytest.mark.usefixtures("no_temporary_files")
+def test_clean_lists_what_it_removes(digits: Digits, workspace: Path) -> None:
+    attempt = workspace / "pipeline_root" / "Trainer" / "model" / "3"
+    attempt.mkdir(parents=True)
+    (attempt / "weights").write_bytes(bytes(1_250_000))
+    reason = "its step has failed or was stopped, or a file was damaged"
+    shown = f"{attempt}, 1.2 MB: {reason}"
+    dry = digits("clean", "--workspace", workspace, "--dry-run")
+    assert (dry.exit_code, dry.output) == (0, f"would remove {shown}\nwould remove 1.2 MB\n")
+    removed = [{"path": str(attempt), "reason": reason, "bytes": 1_250_000}]
+    values = {"removed": removed, "bytes": 1_250_000, "dry_run": True}
+    assert json.loads(digits("clean", "--workspace", workspace, "--dry-run", "--json").output) == values
+    assert attempt.exists()
+    assert digits("clean", "--workspace", workspace).output == f"removed {shown}\nremoved 1.2 MB\n"
+    assert not attempt.exists()
+    for folder in (workspace, workspace / "none"):
+        assert digits("clean", "--workspace", folder).output == f"Nothing to clean in {folder}.\n"
+    assert not (workspace / "none").exists()
+
+
+@pytest.mark.usefixtures("no_temporary_files")
+@pytest.mark.parametrize("option", [(), ("--dry-run",)])
+def test_clean_is_refused_while_a_run_is_in_progress(digits: Digits, workspace: Path, option: tuple[str, ...]) -> None:
+    with FileLock(workspace / ".lock"):
+        result = digits("clean", "--workspace", workspace, *option)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {workspace}: another run is using this workspace; wait for it")
