@@ -20,6 +20,9 @@ PROJECT_ROOT = Path(__file__).parents[2]
 
 CompileDigits = Callable[..., CompiledPipeline]
 
+S3_ROOT = "s3://artifacts/runs"
+"""A root whose launchers use the credentials in their environment, if there are any."""
+
 
 class EvictsOnePod:
     """Evicts the first pod of a task after its command has ended."""
@@ -65,14 +68,20 @@ def pod_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    return Cluster(tmp_path_factory.mktemp("cluster"), EvictsOnePod(ProcessRunner(), "Pusher"))
+    credentials_of_data = {"AWS_ACCESS_KEY_ID": "reader-of-data", "AWS_SECRET_ACCESS_KEY": "secret"}
+    return Cluster(
+        tmp_path_factory.mktemp("cluster"),
+        EvictsOnePod(ProcessRunner(), "Pusher"),
+        secrets={"object-store": credentials_of_data},
+    )
 
 
 @pytest.fixture(scope="session")
 def pipeline(
     compile_digits: CompileDigits, pod_workspace: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> CompiledPipeline:
-    return compile_digits(tmp_path_factory.mktemp("compiled"), pod_workspace)
+    folder = tmp_path_factory.mktemp("compiled")
+    return compile_digits(folder, pod_workspace, "--set", "kubeflow.store_secret=object-store")
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +109,7 @@ def first_two_runs(
     """Two runs at once, which use both cores."""
     with ThreadPoolExecutor() as pool:
         first = pool.submit(cluster.run, pipeline, {"image": image})
-        on_bad_data = pool.submit(cluster.run, with_cached_schema(pipeline), {"data_uri": str(dark_on_light)})
+        on_bad_data = pool.submit(cluster.run, with_cached_schema(pipeline), {"data_uri": str(dark_on_light)}, S3_ROOT)
     return first.result(), on_bad_data.result()
 
 
@@ -125,4 +134,4 @@ def refused_run(cluster: Cluster, pipeline: CompiledPipeline, first_run: Pipelin
 def run_after_removal(
     cluster: Cluster, pipeline: CompiledPipeline, run_on_bad_data: PipelineRun, refused_run: PipelineRun
 ) -> PipelineRun:
-    return run_without_schema(cluster, pipeline, run_on_bad_data)
+    return run_without_schema(cluster, pipeline, run_on_bad_data, S3_ROOT)

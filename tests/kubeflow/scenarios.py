@@ -6,7 +6,7 @@ from dataclasses import replace
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.verdict import Verdict, read_verdict
-from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
+from tests.kubeflow.emulator.cluster import DEFAULT_PIPELINE_ROOT, Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
 
 GATES = frozenset({"DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"})
@@ -27,16 +27,19 @@ def with_cached_schema(pipeline: CompiledPipeline) -> CompiledPipeline:
     return replace(pipeline, tasks={**pipeline.tasks, task.name: task})
 
 
-def run_without_schema(cluster: Cluster, pipeline: CompiledPipeline, last_run: PipelineRun) -> PipelineRun:
+def run_without_schema(
+    cluster: Cluster, pipeline: CompiledPipeline, last_run: PipelineRun, root: str = DEFAULT_PIPELINE_ROOT
+) -> PipelineRun:
     """Runs the pipeline after removing the artifact of a cached step.
 
     Args:
         cluster: Where the pipeline runs.
         pipeline: The pipeline.
         last_run: A run `with_cached_schema`.
+        root: Its root.
     """
     shutil.rmtree(cluster.store.path(last_run.output("ImportSchemaGen", "schema").uri))
-    return cluster.run(with_cached_schema(pipeline))
+    return cluster.run(with_cached_schema(pipeline), root=root)
 
 
 def stored_verdict(cluster: Cluster, run: PipelineRun, gate: str) -> Verdict:

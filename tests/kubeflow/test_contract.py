@@ -144,6 +144,18 @@ def test_refused_data_reaches_no_training_step(
     assert "share of zeros (background)" in {finding.metric for finding in verdict.findings if not finding.passed}
 
 
+def test_credentials_of_the_data_do_not_redirect_artifacts(cluster: Cluster, run_on_bad_data: PipelineRun) -> None:
+    execution = run_on_bad_data.tasks["MnistExampleGen"].execution
+    assert execution is not None
+    assert [item["valueFrom"]["secretKeyRef"]["key"] for item in execution.pod["env"]] == [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    ]
+    examples = run_on_bad_data.output("MnistExampleGen", "examples")
+    assert examples.uri.startswith("s3://")
+    assert list(cluster.store.path(examples.uri).iterdir())
+
+
 def test_removed_artifact_fails_the_step_that_needs_it(
     run_after_removal: PipelineRun, pipeline: CompiledPipeline, version: Version
 ) -> None:
