@@ -44,10 +44,6 @@ class StepFailedError(ExpectedError):
     """A step failed; the message names the step and the reason."""
 
 
-class DamagedArtifactError(ExpectedError):
-    """A file that an earlier step has written is missing or has changed; the message names it."""
-
-
 class WorkspaceInUseError(ExpectedError):
     """Another run is using the workspace; the message names it."""
 
@@ -177,7 +173,7 @@ def _check_files(settings: Settings, run_id: str) -> None:
         with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
             path = check_files(store, run_id)
     if path:
-        raise DamagedArtifactError(
+        raise StepFailedError(
             f"{path} is missing, or has changed since its step wrote it; run again, and that step runs again."
         )
 
@@ -270,7 +266,9 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
     match = _DATA_ERROR.search(text)
     if isinstance(error, DataError) or match:
         return DataError(match[1] if match else text)
-    name, sentence = type(error).__name__, _telling_sentence(text)
+    # The message of an expected error is complete.
+    name = "" if isinstance(error, ExpectedError) else type(error).__name__
+    sentence = _telling_sentence(text)
     reason = ": ".join(filter(None, (name, sentence.removeprefix(f"{name}: "))))
     return StepFailedError(f"{step or 'The pipeline'} failed: {reason}")
 

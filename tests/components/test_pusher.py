@@ -332,6 +332,17 @@ def run_in_pipeline(inputs: Inputs, tmp_path: Path) -> None:
     LocalDagRunner().run(pipeline)
 
 
+def test_in_a_pipeline_a_push_that_is_not_on_record_is_not_repeated(
+    inputs: Inputs, serving: Path, key: Path, tmp_path: Path
+) -> None:
+    run_in_pipeline(inputs, tmp_path)
+    version, provenance = only_version(serving)
+    # As after a run that was killed before it recorded its push.
+    (tmp_path / "metadata.sqlite").unlink()
+    run_in_pipeline(inputs, tmp_path)
+    assert only_version(serving) == (version, provenance)
+
+
 def test_in_a_pipeline_only_a_deleted_or_changed_version_is_pushed_again(
     inputs: Inputs, serving: Path, key: Path, tmp_path: Path
 ) -> None:

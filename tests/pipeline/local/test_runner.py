@@ -21,6 +21,7 @@ from pipeline.local.runner import (
     run_pipeline,
 )
 from pipeline.settings.settings import Settings, load_settings
+from registry.errors import ExpectedError
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,8 @@ def test_a_failure_names_the_step_and_the_reason(text: str, reason: str) -> None
     explained = explain_failure(RuntimeError(text), "Trainer")
     assert isinstance(explained, StepFailedError)
     assert str(explained) == f"Trainer failed: RuntimeError: {reason}"
+    lost = ExpectedError("Split-test/a.gz: missing; run again.")
+    assert str(explain_failure(lost, "Trainer")) == "Trainer failed: Split-test/a.gz: missing; run again."
     assert str(explain_failure(MemoryError(), None)) == "The pipeline failed: MemoryError"
 
 
@@ -195,9 +198,9 @@ def test_a_shard_that_disappears_during_a_run_ends_it_and_is_made_again(tmp_path
         run_pipeline(settings, cast(RunDisplay, saboteur))
     lost = saboteur.removed
     assert lost
-    assert str(raised.value).startswith("ExampleValidator failed: ")
-    assert str(raised.value).endswith(
-        f"{lost} is missing, or has changed since its step wrote it; run again, and that step runs again."
+    assert str(raised.value) == (
+        f"ExampleValidator failed: {lost} is missing, or has changed since its step wrote it; run again, and that step "
+        "runs again."
     )
     with pytest.raises(StepFailedError, match="^Stopped in Transform"):
         run_pipeline(settings, cast(RunDisplay, saboteur))
