@@ -20,6 +20,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from registry.errors import ExpectedError
+from registry.versions import Version, list_versions
 
 MODELS_CONFIG_FILE = "models.config"
 """Name of the file in the serving folder, next to the folders of the models."""
@@ -158,14 +159,19 @@ def read_models_config(file: Path) -> ModelServerConfig:
         ) from error
 
 
-def served_versions(serving_directory: Path, versions: Mapping[int, Path]) -> dict[int, Path]:
-    """Returns those of a model's versions that TF Serving loads.
+def served_versions(serving_root: Path, model: str) -> list[Version]:
+    """Returns the versions that TF Serving loads: of the models in `models.config` or, without one, of this model.
 
     Raises:
         LabelError: `models.config` is not readable.
     """
-    config = read_models_config(serving_directory.parent / MODELS_CONFIG_FILE)
-    return choose_versions(_entry(config, serving_directory.name), versions, lambda version: True)
+    configs = read_models_config(serving_root / MODELS_CONFIG_FILE).model_config_list.config
+    found: list[Version] = []
+    for config in configs or [ModelConfig(name=model)]:
+        versions = {version.number: version for version in list_versions(serving_root / config.name)}
+        chosen = choose_versions(config, {number: each.directory for number, each in versions.items()}, lambda _: True)
+        found += [versions[number] for number in sorted(chosen)]
+    return found
 
 
 def choose_versions(

@@ -55,6 +55,10 @@ class PublishingError(ExpectedError):
     """A version cannot be published or removed; the message says which, why, and what to do."""
 
 
+class UnverifiedVersionError(PublishingError):
+    """A version must not be used; the message says why, and what to do."""
+
+
 class WrongRequestError(PublishingError, UsageError):
     """The request is invalid; the message lists the valid choices."""
 
@@ -116,8 +120,7 @@ def roll_back(
     """
     existing_versions(serving_directory)
     with sole_writer(serving_directory):
-        target = _rollback_target(serving_directory, number, policy)
-        policy.require(target.directory)
+        target = usable_version(serving_directory, _rollback_target(serving_directory, number, policy), policy)
         provenance = read_provenance(target.directory)
         origin = provenance.origin if provenance else Origin()
         return _publish(target.directory, serving_directory, {}, origin, private_key, rolled_back_to=target.number)
@@ -211,7 +214,8 @@ def usable_version(serving_directory: Path, number: int | None, policy: TrustPol
     version = existing_version(serving_directory, number)
     if number is None:
         version = newest_usable(serving_directory, policy) or version
-    policy.require(version.directory)
+    if refusal := policy.refusal(version.directory):
+        raise UnverifiedVersionError(refusal)
     return version
 
 
@@ -366,13 +370,13 @@ def _existing_push(
     return None
 
 
-def _rollback_target(serving_directory: Path, number: int | None, policy: TrustPolicy) -> Version:
-    """Returns the version to copy; by default, one that must not be used only if there is no better one."""
+def _rollback_target(serving_directory: Path, number: int | None, policy: TrustPolicy) -> int:
+    """Returns the number of the version to copy; by default, the newest usable one with another model."""
     *others, newest = existing_versions(serving_directory)
     if number == newest.number:
         raise WrongRequestError(f"{number}: this is already the newest version of {newest.model}.")
     if number is not None:
-        return existing_version(serving_directory, number)
+        return number
     # A newest version that must not be used is replaced by any other, also with the same model.
     if policy.refusal(newest.directory) is None:
         model = version_fingerprint(newest)
@@ -380,7 +384,7 @@ def _rollback_target(serving_directory: Path, number: int | None, policy: TrustP
     if not others:
         raise PublishingError(f"{serving_directory}: nothing to roll back to; every version holds the same model.")
     usable = (version for version in reversed(others) if policy.refusal(version.directory) is None)
-    return next(usable, others[-1])
+    return next(usable, others[-1]).number
 
 
 def _sync(path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
-from registry.errors import ExpectedError, UsageError
+from registry.errors import UsageError
 from registry.provenance import (
     SIGNATURE_FILE,
     DamagedVersionError,
@@ -37,10 +37,6 @@ _KEY_ADVICE = (
 
 class SigningKeyError(UsageError):
     """A file is not a key that can sign or verify versions."""
-
-
-class UnverifiedVersionError(ExpectedError):
-    """A version must not be used; the message says why, and what to do."""
 
 
 class State(StrEnum):
@@ -129,15 +125,6 @@ class TrustPolicy:
         """Returns why a version must not be used and what to do, or None if it may be used."""
         return None if self.allow_unverified else self.check(directory).refusal
 
-    def require(self, directory: Path) -> None:
-        """Refuses a version that must not be used.
-
-        Raises:
-            UnverifiedVersionError: The version is not trusted.
-        """
-        if refusal := self.refusal(directory):
-            raise UnverifiedVersionError(refusal)
-
 
 def is_changed(directory: Path) -> bool:
     """Returns whether a version differs from what was pushed, as far as that is visible without a key."""
@@ -185,16 +172,19 @@ def read_public_key(file: Path) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def prepare_private_key(file: Path, *, is_development: bool, say: Callable[[str], None]) -> Path:
+def prepare_private_key(
+    file: Path, public_key: Path | None, *, is_development: bool, say: Callable[[str], None]
+) -> Path:
     """Returns the file of the private key after a check; creates a development key if there is none.
 
     Args:
         file: The private key. The public half of a development key is next to it, with the suffix `.pub`.
-        is_development: Whether it may be created.
+        public_key: The key that must have signed a version, if it is set.
+        is_development: Whether the private key may be created.
         say: Gets a line if a key was created.
 
     Raises:
-        SigningKeyError: The file is not a key that can sign.
+        SigningKeyError: The file is not a key that can sign, or signs what the public key does not verify.
         OSError: The file cannot be read or written.
     """
     if is_development and not file.exists():
@@ -202,7 +192,11 @@ def prepare_private_key(file: Path, *, is_development: bool, say: Callable[[str]
         say(
             f"Created {file}, a key for development; versions for production need a key of your own: docs/signatures.md"
         )
-    read_public_key(file)
+    if read_public_key(file) != read_public_key(public_key or file):
+        raise SigningKeyError(
+            f"{public_key}: not the public half of {file}, so the new version could not be used; set both "
+            "signing.private_key and signing.public_key, or neither."
+        )
     return file
 
 

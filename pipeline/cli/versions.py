@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
 @click.option(
     "--served",
     is_flag=True,
-    help="Only the versions that TF Serving loads: the newest, or those that `digits label` chose.",
+    help="Only the versions that TF Serving loads: the newest, or those of all models that `digits label` chose.",
 )
 @model_option
 @workspace_option
@@ -97,22 +98,21 @@ def verify(
         raise click.UsageError(f"Give either --served or the version {version}, not both.")
     settings = settings_from_options(config, workspace=workspace)
     directory = _serving_directory(settings, model)
-    versions = existing_versions(directory) if version is None else [existing_version(directory, version)]
-    if served:
-        numbers = served_versions(directory, {each.number: each.directory for each in versions})
-        versions = [each for each in versions if each.number in numbers]
+    versions = served_versions(directory.parent, directory.name) if served else []
+    if not versions:
+        versions = existing_versions(directory) if version is None else [existing_version(directory, version)]
     policy = replace(settings.trust_policy, allow_unverified=False)
     checks = [policy.check(each.directory) for each in versions]
+    found = list(zip(versions, checks, strict=True))
     if as_json:
-        pairs = zip(versions, checks, strict=True)
-        print_json([{**_version_values(each), "state": check.state, "problem": check.refusal} for each, check in pairs])
+        print_json([{**_version_values(each), "state": check.state, "problem": check.refusal} for each, check in found])
     else:
-        for each, check in zip(versions, checks, strict=True):
-            signature = "the signature is not checked without a key: set signing.public_key"
-            if policy.public_key:
-                signature = f"the signature is by the key of {policy.public_key}"
-            passed = f"all files are as pushed, and {signature}"
-            click.echo(f"{each.model} {each.number}: {check.state}: {check.refusal or passed}", err=bool(check.refusal))
+        signature = "the signature is not checked without a key: set signing.public_key"
+        if policy.public_key:
+            signature = f"the signature is by the key of {policy.public_key}"
+        for each, check in found:
+            result = check.refusal or f"all files are as pushed, and {signature}"
+            click.echo(f"{each.model} {each.number}: {check.state}: {result}", err=bool(check.refusal))
     if any(check.refusal for check in checks):
         sys.exit(EXIT_FAILURE)
 
@@ -138,11 +138,13 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
     directory = _serving_directory(settings, model)
     labels = _labels(directory)
     before = existing_versions(directory)
-    policy, is_development = settings.trust_policy, settings.signing.private_key is None
     key = prepare_private_key(
-        settings.private_key, is_development=is_development, say=lambda line: click.echo(line, err=True)
+        settings.private_key,
+        settings.signing.public_key,
+        is_development=settings.signing.private_key is None,
+        say=partial(click.echo, err=True),
     )
-    published = roll_back(directory, version, policy, key)
+    published = roll_back(directory, version, settings.trust_policy, key)
     replaced = before[-1].number
     provenance = read_provenance(published.directory)
     target = provenance and provenance.rolled_back_to

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +114,9 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
     _check_workspace(settings, display)
     prepare_private_key(
         settings.private_key,
+        settings.signing.public_key,
         is_development=settings.signing.private_key is None,
-        say=lambda line: display.progressed(line, transient=False),
+        say=partial(display.progressed, transient=False),
     )
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)

@@ -22,7 +22,6 @@ from pipeline.settings.beam import BeamSettings
 from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, RobustnessSettings
 from pipeline.settings.kubeflow import KubeflowSettings
 from pipeline.settings.section import Section
-from pipeline.settings.signing import SigningSettings
 from registry.errors import UsageError
 from registry.signing import TrustPolicy
 
@@ -89,6 +88,23 @@ class DataSettings(Section):
     sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use, stratified by digit.")
     num_shards: int = Field(8, ge=1, le=100_000, description="TFRecord files per split.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of splitting, sampling and order.")
+
+
+_KeyFile = Annotated[FilePath, AfterValidator(Path.resolve)]
+
+
+class SigningSettings(Section):
+    """Who signs versions, and which versions may be used."""
+
+    private_key: _KeyFile | None = Field(
+        None, description="PEM file of the key that signs versions; default: a development key in the workspace."
+    )
+    public_key: _KeyFile | None = Field(
+        None, description="PEM file of the key that must have signed a version; default: that of the private key."
+    )
+    allow_unverified: bool = Field(
+        False, description="Whether versions may be used that are not signed, have changed or have no provenance."
+    )
 
 
 class Settings(Section):

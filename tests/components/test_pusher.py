@@ -99,7 +99,7 @@ def serving(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    return prepare_private_key(tmp_path / "key.pem", is_development=True, say=lambda line: None)
+    return prepare_private_key(tmp_path / "key.pem", None, is_development=True, say=lambda line: None)
 
 
 @pytest.fixture

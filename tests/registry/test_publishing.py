@@ -25,6 +25,7 @@ from registry.provenance import (
 )
 from registry.publishing import (
     PublishingError,
+    UnverifiedVersionError,
     WrongRequestError,
     prunable_versions,
     prune,
@@ -32,7 +33,7 @@ from registry.publishing import (
     require_file_system,
     roll_back,
 )
-from registry.signing import TrustPolicy, UnverifiedVersionError
+from registry.signing import TrustPolicy
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions
 from tests.support.saved_models import make_model, weights_of
 

@@ -11,12 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from registry.provenance import PROVENANCE_FILE, SIGNATURE_FILE, Origin
-from registry.publishing import PublishingError, publish
+from registry.publishing import PublishingError, UnverifiedVersionError, publish, usable_version
 from registry.signing import (
     SigningKeyError,
     State,
     TrustPolicy,
-    UnverifiedVersionError,
     prepare_private_key,
     read_public_key,
     sign,
@@ -28,7 +27,7 @@ VARIABLES = "variables/variables.index"
 
 
 def make_key(file: Path) -> Path:
-    return prepare_private_key(file, is_development=True, say=lambda line: None)
+    return prepare_private_key(file, None, is_development=True, say=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +121,8 @@ def test_a_changed_version_is_refused_by_the_name_of_the_file(
     tamper(version.directory)
     assert policy.check(version.directory).state is State.CHANGED
     with pytest.raises(UnverifiedVersionError, match=f"^{version.directory / place}: "):
-        policy.require(version.directory)
-    TrustPolicy(allow_unverified=True).require(version.directory)
+        usable_version(version.directory.parent, version.number, policy)
+    assert usable_version(version.directory.parent, None, TrustPolicy(allow_unverified=True)).number == version.number
 
 
 def test_a_signature_that_names_our_key_but_is_of_another_is_refused(version: Version, keys: tuple[Path, Path]) -> None:
@@ -151,7 +150,7 @@ def test_a_version_that_is_not_signed_with_our_key_is_refused(
     tamper(version.directory, keys)
     assert policy.check(version.directory).state is state
     with pytest.raises(UnverifiedVersionError, match=f"^{version.directory}: {message}"):
-        policy.require(version.directory)
+        usable_version(version.directory.parent, None, policy)
     assert newest_usable(version.directory.parent, policy) is None
 
 
@@ -181,7 +180,7 @@ def test_a_development_key_is_created_once_and_only_its_owner_can_read_it(tmp_pa
     said: list[str] = []
     file = tmp_path / "key.pem"
     for _ in range(2):
-        assert prepare_private_key(file, is_development=True, say=said.append) == file
+        assert prepare_private_key(file, None, is_development=True, say=said.append) == file
     assert said == [
         f"Created {file}, a key for development; versions for production need a key of your own: docs/signatures.md"
     ]
@@ -189,7 +188,14 @@ def test_a_development_key_is_created_once_and_only_its_owner_can_read_it(tmp_pa
     assert read_public_key(tmp_path / "key.pub") == read_public_key(file)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key.pem", "key.pub"]
     with pytest.raises(FileNotFoundError, match=r"mine\.pem"):
-        prepare_private_key(tmp_path / "mine.pem", is_development=False, say=said.append)
+        prepare_private_key(tmp_path / "mine.pem", None, is_development=False, say=said.append)
+
+
+def test_a_key_whose_versions_could_not_be_used_is_refused(keys: tuple[Path, Path]) -> None:
+    ours, theirs = keys
+    assert prepare_private_key(ours, ours.with_suffix(".pub"), is_development=False, say=print) == ours
+    with pytest.raises(SigningKeyError, match=f"^{theirs}: not the public half of {ours}"):
+        prepare_private_key(ours, theirs, is_development=True, say=print)
 
 
 def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, password: bytes | None = None) -> bytes:
@@ -219,7 +225,7 @@ def test_a_file_that_is_no_key_is_named(
     file = tmp_path / "key.pem"
     file.write_bytes(content())
     for use in (
-        lambda: prepare_private_key(file, is_development=False, say=print),
+        lambda: prepare_private_key(file, None, is_development=False, say=print),
         lambda: TrustPolicy(file).check(version.directory),
     ):
         with pytest.raises(SigningKeyError, match=f"^{file}: {reason}.*openssl genpkey"):

@@ -101,6 +101,17 @@ def test_the_baseline_is_the_newest_other_model(tmp_path: Path) -> None:
     assert {name: version.number for name, version in found.items() if version} == {"a": newest, "b": 1, "c": newest}
 
 
+def test_changed_versions_are_no_baseline(tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    old, new = (
+        publish(make_model(tmp_path / name, name), serving, {TRAIN_STATISTICS_FILE: name.encode()}, Origin())
+        for name in "ab"
+    )
+    (new.directory / TRAIN_STATISTICS_FILE).write_bytes(b"changed")
+    assert find_baseline(serving, "other") == old
+    assert find_other_data(serving, b"other") == (old, b"a")
+
+
 def test_a_damaged_provenance_does_not_hide_the_model(tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", "a")
     version = publish(model, tmp_path / "serving", {}, Origin())

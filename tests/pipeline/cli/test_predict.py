@@ -211,7 +211,9 @@ def test_only_verified_versions_are_used(
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert f"Error: {dropped}: has no provenance: no pipeline has pushed it" in refused.stderr
     # A signed version that is older than the dropped one.
-    key = prepare_private_key(tmp_path / "workspace" / "development-signing-key.pem", is_development=True, say=print)
+    key = prepare_private_key(
+        tmp_path / "workspace" / "development-signing-key.pem", None, is_development=True, say=print
+    )
     dropped.rename(tmp_path / "model")
     version = registry_publish(tmp_path / "model", dropped.parent, {}, Origin(), key)
     shutil.copytree(tmp_path / "model", dropped.parent / str(version.number + 1))

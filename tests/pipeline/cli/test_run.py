@@ -1,6 +1,7 @@
 """`digits run` up to the start of the pipeline, and `digits runs`. Whole runs are in tests/e2e."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.local.metadata import record_outcome
+from pipeline.settings.settings import PROJECT_ROOT
+from registry.signing import prepare_private_key
 
 COMPLETE, CACHED, FAILED = (
     metadata_store_pb2.Execution.COMPLETE,
@@ -108,3 +111,24 @@ def test_clean_is_refused_while_a_run_is_in_progress(digits: Digits, workspace: 
         result = digits("clean", "--workspace", workspace, *option)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {workspace}: another run is using this workspace; wait for it")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("private_key=text.pem",), "text.pem: cannot be used as a key; expected an elliptic-curve key"),
+        (("public_key=ours.pub",), "ours.pub: not the public half of "),
+        (("private_key=none.pem",), "signing.private_key: Path does not point to a file"),
+    ],
+)
+def test_a_key_that_cannot_sign_is_refused_before_any_work(
+    tmp_path: Path, settings: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "text.pem").write_text("key")
+    prepare_private_key(tmp_path / "ours.pem", None, is_development=True, say=print)
+    options = [option for each in settings for option in ("--set", f"signing.{each}")]
+    command = [sys.executable, "-m", "pipeline.cli.main", "run", "--profile", "smoke", *options]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, message in result.stderr) == (2, True), result.stderr
+    assert not (tmp_path / "workspace" / "metadata.sqlite").exists()

@@ -42,7 +42,7 @@ def push(weights: str, model: str = "digits", metrics: Metrics | None = None, da
     )
     extra = {TRAIN_STATISTICS_FILE: data} if data else {}
     Path("workspace").mkdir(exist_ok=True)
-    key = prepare_private_key(Path("workspace", "development-signing-key.pem"), is_development=True, say=print)
+    key = prepare_private_key(Path("workspace", "development-signing-key.pem"), None, is_development=True, say=print)
     return publish(source, Path("workspace", "serving", model).resolve(), extra, origin, key)
 
 
@@ -169,6 +169,11 @@ def test_verify_names_each_version_and_what_was_checked(digits: Digits, workspac
     assert digits("verify", "--served").exit_code == 1
     digits("label", "stable", NOW)
     assert digits("verify", "--served").exit_code == 0
+    # TF Serving loads all models in the file.
+    other = push("f", model="fashion")
+    digits("label", "stable", "--model", "fashion")
+    (other.directory / "saved_model.pb").write_text("changed")
+    assert digits("verify", "--served").exit_code == 1
 
 
 def test_verify_without_a_key_checks_the_hashes(digits: Digits, workspace: Path) -> None:
@@ -181,7 +186,7 @@ def test_verify_without_a_key_checks_the_hashes(digits: Digits, workspace: Path)
 
 def test_a_version_of_another_key_is_refused(digits: Digits, workspace: Path, tmp_path: Path) -> None:
     push("a")
-    prepare_private_key(tmp_path / "production.pem", is_development=True, say=print)
+    prepare_private_key(tmp_path / "production.pem", None, is_development=True, say=print)
     Path("digits.toml").write_text('signing.public_key = "production.pub"\n')
     result = digits("verify")
     assert (result.exit_code, result.stdout) == (1, "")

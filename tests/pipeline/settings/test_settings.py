@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings.settings import Settings, SettingsError, load_settings, parse_assignments
+from registry.signing import TrustPolicy
 
 
 @pytest.fixture(autouse=True)
@@ -126,3 +127,21 @@ def test_settings_are_frozen() -> None:
     settings: Settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.trainer.epochs = 3  # type: ignore[misc]
+
+
+def test_the_key_that_versions_must_have(tmp_path: Path) -> None:
+    ours, theirs, development = (tmp_path / name for name in ("ours.pem", "theirs.pub", "development-signing-key.pub"))
+    for file in (ours, theirs):
+        file.touch()
+
+    def policy(*assignments: str) -> TrustPolicy:
+        values = parse_assignments((f"workspace={tmp_path}", *assignments))
+        return load_settings(values).trust_policy
+
+    assert policy() == TrustPolicy()
+    development.touch()
+    assert policy("signing.allow_unverified=true") == TrustPolicy(
+        development, is_development=True, allow_unverified=True
+    )
+    assert policy(f"signing.private_key={ours}") == TrustPolicy(ours)
+    assert policy(f"signing.private_key={ours}", f"signing.public_key={theirs}") == TrustPolicy(theirs)

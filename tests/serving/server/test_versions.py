@@ -247,7 +247,7 @@ async def test_only_verified_versions_are_served_and_the_others_are_reported(
 ) -> None:
     caplog.set_level(logging.ERROR)
     models = tmp_path_factory.mktemp("models")
-    key = prepare_private_key(models / "key.pem", is_development=True, say=lambda line: None)
+    key = prepare_private_key(models / "key.pem", None, is_development=True, say=lambda line: None)
 
     def push(number: int) -> Version:
         return publish(tiny_model(models, number), root / "digits", {}, Origin(), key)
