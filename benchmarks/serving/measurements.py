@@ -39,8 +39,8 @@ from serving.server.metrics import Api
 BATCH_SIZES = (1, 32)
 BODY_BYTES = 100_000_000
 PNG_SIZE = 30_000
-REFUSALS: Mapping[Api, str] = {"REST": "400", "GRPC": "INVALID_ARGUMENT"}
-"""TF Serving's code for a message that is too large."""
+REFUSALS: Mapping[Api, tuple[str, ...]] = {"REST": ("400",), "GRPC": ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")}
+"""The codes for an image or a message that is too large."""
 
 _CLIENT_WARM_UP_SECONDS = 0.5
 _SERVER_WARM_UP_SECONDS = 3.0
@@ -409,7 +409,7 @@ class LargeMessage:
 
     @property
     def is_refused(self) -> bool:
-        """Whether every response is TF Serving's error."""
+        """Whether every response is an error for a message or an image that is too large."""
         return all(error.startswith(REFUSALS[self.api]) for error in self.errors)
 
 

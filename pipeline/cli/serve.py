@@ -55,6 +55,11 @@ def _host_names(_context: click.Context, _option: click.Parameter, hosts: tuple[
     "--max-body", type=click.IntRange(1, 1024), default=64, show_default=True, help="Maximum size of a request, in MiB."
 )
 @click.option(
+    "--max-in-flight",
+    type=click.IntRange(1),
+    help="Maximum size of all requests in progress, in MiB.  [default: four times --max-body]",
+)
+@click.option(
     "--max-batch",
     type=click.IntRange(min=1),
     default=4096,
@@ -76,6 +81,7 @@ def serve(
     rest_port: int,
     grpc_port: int,
     max_body: int,
+    max_in_flight: int | None,
     max_batch: int,
     timeout: float,
 ) -> None:
@@ -86,6 +92,11 @@ def serve(
     """
     from pipeline.local.display import library_output_to
 
+    max_in_flight = max_in_flight or 4 * max_body
+    if max_in_flight < max_body:
+        raise click.UsageError(
+            f"--max-in-flight {max_in_flight} is less than --max-body {max_body}, the size of a single request."
+        )
     settings = settings_from_options(config, workspace=workspace)
     log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
     click.echo("This is a development server. For production, use TF Serving: docs/serving.md.")
@@ -111,6 +122,7 @@ def serve(
             settings.serving_root,
             settings.trust_policy,
             max_body_bytes=max_body * _MEBIBYTE,
+            max_bytes_in_flight=max_in_flight * _MEBIBYTE,
             max_batch_size=max_batch,
             request_timeout_seconds=timeout,
             allowed_hosts=allowed_hosts,

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from registry.signatures import INPUTS
-from serving.client.client import Client, ClientError, RejectedInputError
+from serving.client.client import MAX_BATCH_BYTES, Client, ClientError, RejectedInputError
 
 _TIMEOUT_SECONDS = 60.0
 # A restarting server is back after about a second.
@@ -22,12 +22,17 @@ _RETRY = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # The second one if the server is busy; it says when to retry.
+                "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
             },
         }
     ]
 }
 _UNLIMITED = -1
+# gRPC's default, 256 KiB, is less than most batches, and a larger request is not repeated.
+_RETRY_BUFFER_BYTES = 2 * MAX_BATCH_BYTES
+# In gRPC's own message about a request that is too large for a server.
+_TOO_LARGE = "larger than max"
 
 
 class GrpcClient(Client):
@@ -50,6 +55,7 @@ class GrpcClient(Client):
         self._timeout = timeout_seconds
         options = (
             ("grpc.service_config", json.dumps(_RETRY)),
+            ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
             ("grpc.max_send_message_length", _UNLIMITED),
             ("grpc.max_receive_message_length", _UNLIMITED),
         )
@@ -76,7 +82,7 @@ class GrpcClient(Client):
         return outputs, response.model_spec.version.value if response.model_spec.HasField("version") else None
 
     def _client_error(self, code: grpc.StatusCode, message: str) -> ClientError:
-        if code == grpc.StatusCode.INVALID_ARGUMENT:
+        if code == grpc.StatusCode.INVALID_ARGUMENT or _TOO_LARGE in message:
             return RejectedInputError(message)
         if code == grpc.StatusCode.NOT_FOUND:
             version = "" if self._version is None else f", version {self._version}"

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import wraps
 from typing import Any
 
@@ -30,12 +31,11 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
-from serving.server.interface import LARGE_REQUEST_BYTES, ServingError, Tensors, invalid
+from serving.server.grpc_receiver import set_error
+from serving.server.interface import LARGE_REQUEST_BYTES, MAX_RANK, ServingError, Tensors, invalid
 from serving.server.model_server import ModelServer
 
 _SIGNATURES_FIELD = "signature_def"
-# As in TF Serving's `grpc_status_util.cc`: the message travels in a header.
-_MAX_MESSAGE_CHARACTERS = 1024
 # TF Serving answers in these fields, not in `tensor_content`, and its clients read them.
 _VALUE_FIELDS = {
     np.dtype(np.float32): "float_val",
@@ -59,17 +59,11 @@ def _answering(method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[..., Aw
         try:
             return await method(self, request)
         except ServingError as error:
-            # The frames of the traceback keep the request alive until the garbage collector runs. So does the
-            # exception of `context.abort`, which is therefore not called here.
-            error.__traceback__ = None
-            code, message = error.code, error.message
+            set_error(context, error)
         except Exception:
             _logger.exception("A request failed.")
-            code, message = grpc.StatusCode.INTERNAL, "Internal error; see the log of the server."
-        if len(message) > _MAX_MESSAGE_CHARACTERS:
-            message = f"{message[:_MAX_MESSAGE_CHARACTERS]}...TRUNCATED"
-        context.set_code(code)
-        context.set_details(message)
+            message = "Internal error; see the log of the server."
+            set_error(context, ServingError(grpc.StatusCode.INTERNAL, message))
         return None
 
     return answer
@@ -89,7 +83,7 @@ class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
 
     Args:
         server: Handles the requests.
-        max_request_bytes: Maximum size of a request, and of all its tensors together.
+        max_request_bytes: Maximum size of all tensors of a request together.
     """
 
     def __init__(self, server: ModelServer, max_request_bytes: int) -> None:
@@ -104,13 +98,13 @@ class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
     @_answering
     async def Predict(self, request: PredictRequest) -> PredictResponse:  # noqa: N802
         """Runs a signature of a model."""
-        size, limit = request.ByteSize(), self._max_request_bytes
-        if size > limit:
-            raise invalid(f"The message is larger than {limit:,} bytes, the limit of this server.")
-        spec = _model_spec(request)
-        is_large = size > LARGE_REQUEST_BYTES
-        inputs = await asyncio.to_thread(_inputs, request, limit) if is_large else _inputs(request, limit)
-        answered, outputs = await self._server.predict(spec, inputs, request.output_filter, "GRPC")
+        spec, limit = _model_spec(request), self._max_request_bytes
+        with ExitStack() as stack:
+            with self._server.counted_errors(spec, "GRPC"):
+                version = stack.enter_context(self._server.held(spec))
+                is_large = request.ByteSize() > LARGE_REQUEST_BYTES
+                inputs = await asyncio.to_thread(_inputs, request, limit) if is_large else _inputs(request, limit)
+            answered, outputs = await self._server.predict(spec, inputs, request.output_filter, "GRPC", version)
         response = PredictResponse(model_spec=answered)
         for name, array in outputs.items():
             fill_proto(response.outputs[name], array)
@@ -186,6 +180,8 @@ def tensor_from_proto(name: str, proto: TensorProto, max_bytes: int) -> np.ndarr
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise error(f"its shape is {shape}, but each size has to be known")
+    if len(shape) > MAX_RANK:
+        raise error(f"it has {len(shape)} dimensions; expected at most {MAX_RANK}")
     num_bytes = math.prod(shape) * (_REFERENCE_BYTES if dtype == tf.string else dtype.size)
     if num_bytes > max_bytes:
         raise error(f"shape {shape} takes more than {max_bytes:,} bytes")

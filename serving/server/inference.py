@@ -15,7 +15,7 @@ from functools import cached_property
 import grpc
 import numpy as np
 
-from serving.server.interface import ServingError, Tensors
+from serving.server.interface import ServingError, Tensors, exhausted
 from serving.server.model import LoadedModel
 
 MAX_JOINED_IMAGES = 8
@@ -136,10 +136,11 @@ class InferenceQueue:
         Raises:
             ServingError: The queue is full, the request timed out, or the model rejects it.
         """
-        if self._num_accepted >= self._limit:
+        try:
+            self.check_room()
+        except ServingError:
             on_end()
-            message = "The batch scheduling queue to which this task was submitted is full"
-            raise ServingError(grpc.StatusCode.UNAVAILABLE, message)
+            raise
         self._num_accepted += 1
         self._idle.clear()
         loop = asyncio.get_running_loop()
@@ -161,6 +162,11 @@ class InferenceQueue:
                 self._end(waiting)
             # An error keeps this frame alive, and with it the whole request.
             del waiting
+
+    def check_room(self) -> None:
+        """Raises ServingError if the queue is full."""
+        if self._num_accepted >= self._limit:
+            raise exhausted("The batch scheduling queue to which this task was submitted is full")
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Waits until no call runs or waits, but not longer than `seconds`."""

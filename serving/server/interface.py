@@ -17,6 +17,12 @@ Tensors: TypeAlias = Mapping[str, np.ndarray]
 LARGE_REQUEST_BYTES = 256 * 1024
 """A larger request is parsed in a thread, because it would block the event loop for too long."""
 
+MAX_RANK = 32
+"""Maximum number of dimensions of a tensor; NumPy iterates over no more."""
+
+RETRY_SECONDS = 1
+"""When a client may repeat a request that the server has no room for."""
+
 _MEBIBYTE = 1024 * 1024
 
 
@@ -39,6 +45,11 @@ def invalid(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
+def exhausted(message: str) -> ServingError:
+    """Returns the error for a request for which there is no room at the moment."""
+    return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
 @dataclass(frozen=True)
 class ServerOptions:
     """What to serve, and the server's limits.
@@ -48,6 +59,8 @@ class ServerOptions:
         trust_policy: Which versions may be loaded.
         max_batch_size: Maximum number of images per request.
         max_body_bytes: Maximum size of a request.
+        max_bytes_in_flight: Maximum size of all requests that are in progress; at least `max_body_bytes`.
+        max_connections: Maximum number of open connections of each API.
         max_concurrency: Maximum number of concurrent model calls; the number of cores by default.
         max_queue: Maximum number of requests that wait for a model call.
         request_timeout_seconds: Time after which a request fails with DEADLINE_EXCEEDED.
@@ -61,6 +74,9 @@ class ServerOptions:
     trust_policy: TrustPolicy = field(default_factory=TrustPolicy)
     max_batch_size: int = 4096
     max_body_bytes: int = 64 * _MEBIBYTE
+    max_bytes_in_flight: int = 256 * _MEBIBYTE
+    # Both APIs fit into the usual limit of 1,024 open files.
+    max_connections: int = 400
     max_concurrency: int = field(default_factory=lambda: os.cpu_count() or 1)
     max_queue: int = 256
     request_timeout_seconds: float = 30.0

@@ -10,6 +10,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import SERVING_DEFAULT
+from serving.server.admission import ByteBudget, SetSize
 from serving.server.inference import Inference, InferenceQueue
 from serving.server.interface import ServerOptions, ServingError, Tensors, invalid
 from serving.server.metrics import Api, Metrics
@@ -39,6 +40,7 @@ class ModelServer:
         self._options = options
         self._watcher = ModelWatcher(options, version_changed)
         self._queue = InferenceQueue(options.max_concurrency, options.max_queue, options.request_timeout_seconds)
+        self._budget = ByteBudget(options.max_bytes_in_flight)
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -57,6 +59,21 @@ class ModelServer:
         # Closes the sessions, which ends the requests that still run.
         await self._watcher.stop()
         await self._queue.close()
+
+    @contextmanager
+    def admitted(self, *, runs_model: bool = True) -> Iterator[SetSize]:
+        """Admits a request before its body is read; yields a function to count its bytes as they arrive.
+
+        Args:
+            runs_model: Whether the request needs room in the queue.
+
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED if the queue is full.
+        """
+        if runs_model:
+            self._queue.check_room()
+        with self._budget.request() as set_size:
+            yield set_size
 
     @contextmanager
     def held(self, spec: ModelSpec) -> Iterator[ServedVersion]:
@@ -96,7 +113,7 @@ class ModelServer:
             ServingError: The request is refused.
         """
         start = time.perf_counter()
-        try:
+        with self.counted_errors(spec, api):
             if self._is_stopping:
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, "The server is stopping.")
             version = version or self._find(spec)
@@ -104,13 +121,20 @@ class ModelServer:
             self._check_size(inference)
             version.acquire()
             answer = await self._queue.run(inference, on_end=version.release)
-        except ServingError as error:
-            self.count(spec, api, error.code, start)
-            raise
         self.count(spec, api, grpc.StatusCode.OK, start, inference.num_images)
         answered = ModelSpec(name=spec.name, signature_name=spec.signature_name or SERVING_DEFAULT)
         answered.version.value = version.number
         return answered, answer
+
+    @contextmanager
+    def counted_errors(self, spec: ModelSpec, api: Api) -> Iterator[None]:
+        """Counts a request as failed if the body of the `with` statement raises a ServingError."""
+        start = time.perf_counter()
+        try:
+            yield
+        except ServingError as error:
+            self.count(spec, api, error.code, start)
+            raise
 
     def count(self, spec: ModelSpec, api: Api, code: grpc.StatusCode, start: float, num_images: int = 0) -> None:
         """Counts a request that started at `start` on the performance counter."""

@@ -7,9 +7,10 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest; paths and messages as i
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -21,7 +22,8 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import SERVING_DEFAULT
-from serving.server.interface import LARGE_REQUEST_BYTES, ServerOptions, ServingError, invalid
+from serving.server.admission import SetSize
+from serving.server.interface import LARGE_REQUEST_BYTES, RETRY_SECONDS, ServerOptions, ServingError, invalid
 from serving.server.metrics import METRICS_PATH
 from serving.server.model_server import ModelServer
 from serving.server.rest_bodies import (
@@ -70,11 +72,14 @@ _HTTP_STATUS = {
     grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
     grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    # Not 429, as in TF Serving: the server is busy, whatever this client has sent.
+    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
     grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.UNIMPLEMENTED: HTTPStatus.NOT_IMPLEMENTED,
 }
+
+_RETRY_HEADERS = {"Retry-After": str(RETRY_SECONDS)}
 
 _logger = logging.getLogger(__name__)
 
@@ -92,14 +97,23 @@ class RestApi:
         self._server = server
         self._options = options
         self._hosts = {*_LOOPBACK_HOSTS, host.lower(), *options.allowed_hosts}
+        # One thread: objects of Python take up to thirty times the memory of their JSON.
+        self._parser = ThreadPoolExecutor(1, thread_name_prefix="parser")
         self._page_files = find_page_files()
         self._page_headers = _page_headers(options.allowed_hosts)
 
     def application(self) -> web.Application:
         """Returns the application for an HTTP server."""
-        application = web.Application(client_max_size=self._options.max_body_bytes)
+        application = web.Application()
         application.router.add_route("*", "/{path:.*}", self._handle)
         return application
+
+    async def refuse_connection(self, request: web.BaseRequest) -> web.Response:
+        """Answers the only request of a connection above the limit."""
+        message = f"The server has {self._options.max_connections:,} open connections, its limit; try again later."
+        response = _error_response(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+        response.force_close()
+        return response
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if refusal := self._refusal(request):
@@ -174,37 +188,42 @@ class RestApi:
         if method != "predict":
             message = f"This development server does not support :{method}; use :predict instead."
             raise ServingError(grpc.StatusCode.UNIMPLEMENTED, message)
-        start = time.perf_counter()
         with ExitStack() as stack:
-            try:
-                body = await self._read_body(request)
+            with self._server.counted_errors(spec, "REST"):
+                set_size = stack.enter_context(self._server.admitted())
+                body = await self._read_body(request, set_size)
                 # The version whose signatures parse the body is also the one that answers.
                 version = stack.enter_context(self._server.held(spec))
                 parsed = await self._parse(body, version.model.signatures)
-            except ServingError as error:
-                self._server.count(spec, "REST", error.code, start)
-                raise
+            del body
             spec.signature_name = parsed.signature
             _, outputs = await self._server.predict(spec, parsed.inputs, version=version)
         return predict_body(outputs, is_row_format=parsed.is_row_format)
 
-    async def _read_body(self, request: web.Request) -> bytes:
+    async def _read_body(self, request: web.Request, set_size: SetSize) -> bytearray:
         limit, seconds = self._options.max_body_bytes, self._options.request_timeout_seconds
         too_large = f"The body is larger than {limit:,} bytes, the limit of this server."
-        if (request.content_length or 0) > limit:
+        declared = request.content_length or 0
+        if declared > limit:
             raise invalid(too_large)
+        set_size(declared)
+        body = bytearray()
         try:
             async with asyncio.timeout(seconds):
-                return await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            raise invalid(too_large) from None
+                # A compressed body is larger than declared, a chunked one declares nothing.
+                async for chunk in request.content.iter_any():
+                    body += chunk
+                    if len(body) > limit:
+                        raise invalid(too_large)
+                    set_size(max(declared, len(body)))
         except TimeoutError:
             message = f"The body did not arrive within {seconds:g} s."
             raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
         except (web.RequestPayloadError, ContentEncodingError) as error:
             raise invalid(f"The body cannot be read: {error}") from None
+        return body
 
-    async def _parse(self, body: bytes, signatures: Mapping[str, SignatureDef]) -> PredictBody:
+    async def _parse(self, body: bytearray, signatures: Mapping[str, SignatureDef]) -> PredictBody:
         def find_inputs(signature: str) -> Mapping[str, TensorInfo]:
             name = signature or SERVING_DEFAULT
             if name not in signatures:
@@ -212,7 +231,8 @@ class RestApi:
             return signatures[name].inputs
 
         if len(body) > LARGE_REQUEST_BYTES:
-            return await asyncio.to_thread(parse_predict_body, body, find_inputs, self._options.max_batch_size)
+            parse = partial(parse_predict_body, body, find_inputs, self._options.max_batch_size)
+            return await asyncio.get_running_loop().run_in_executor(self._parser, parse)
         return parse_predict_body(body, find_inputs, self._options.max_batch_size)
 
 
@@ -260,4 +280,5 @@ def _model_spec(match: re.Match[str]) -> ModelSpec:
 
 def _error_response(code: grpc.StatusCode, message: str) -> web.Response:
     status = _HTTP_STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
-    return web.Response(status=status, body=error_body(message), headers=_API_HEADERS)
+    headers = _API_HEADERS | _RETRY_HEADERS if status == HTTPStatus.SERVICE_UNAVAILABLE else _API_HEADERS
+    return web.Response(status=status, body=error_body(message), headers=headers)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from typing import cast
 
 import grpc.aio
 from aiohttp import web
@@ -18,6 +19,7 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.errors import ExpectedError
 from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from serving.server.grpc_receiver import Receiver
 from serving.server.grpc_services import GrpcApi
 from serving.server.interface import ServerOptions, ServingError
 from serving.server.metrics import METRICS_PATH
@@ -30,12 +32,10 @@ _STATES = {
     ModelVersionStatus.END: "is unloaded",
 }
 
-# Idle connections are closed after this time; load balancers and clients open new ones.
+# Connections without a complete request are closed after this time; load balancers and clients open new ones.
 _KEEP_ALIVE_SECONDS = 75.0
-# gRPC itself answers RESOURCE_EXHAUSTED above this. It is far above `max_body_bytes`, so that a client with a slightly
-# larger message gets INVALID_ARGUMENT and the limit.
-_MIN_TRANSPORT_BYTES = 256 * 1024 * 1024
-_MAX_TRANSPORT_BYTES = 2**31 - 1
+# The same for a gRPC connection that is not established yet, and for an HTTP connection above the limit.
+_HANDSHAKE_SECONDS = 10.0
 # A thread that has finished a calculation waits this long for the GIL while the event loop is busy. Python's default of
 # 5 ms is longer than most calculations and costs a tenth of the throughput with single images from 32 clients.
 _SWITCH_INTERVAL_SECONDS = 0.0001
@@ -140,8 +140,9 @@ async def running_server(
         grpc_server, grpc_port = _grpc_server(server, options, addresses)
         await server.start()
         stack.push_async_callback(server.stop)
+        api = RestApi(server, options, addresses.host)
         runner = web.AppRunner(
-            RestApi(server, options, addresses.host).application(),
+            api.application(),
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
             # aiohttp waits this long twice: for requests, then for their cancellation.
@@ -150,7 +151,14 @@ async def running_server(
         await runner.setup()
         stack.push_async_callback(_stop_listening, runner, grpc_server, options.grace_seconds)
         await grpc_server.start()
-        await web.SockSite(runner, listener).start()
+        accepting = cast(web.Server, runner.server)
+        refusing = web.Server(api.refuse_connection, access_log=None, keepalive_timeout=_HANDSHAKE_SECONDS)
+        stack.push_async_callback(refusing.shutdown, 0)
+        limit = options.max_connections
+        listening = await asyncio.get_running_loop().create_server(
+            lambda: (accepting if len(accepting.connections) < limit else refusing)(), sock=listener, backlog=limit
+        )
+        stack.callback(listening.close)
         yield server, Addresses(addresses.host, listener.getsockname()[1], grpc_port)
 
 
@@ -172,16 +180,18 @@ def _listen(addresses: Addresses) -> socket.socket:
 
 def _grpc_server(server: ModelServer, options: ServerOptions, addresses: Addresses) -> tuple[grpc.aio.Server, int]:
     grpc_server = grpc.aio.server(
-        # The queue would refuse more; this refuses them before they are read.
-        maximum_concurrent_rpcs=options.max_concurrency + options.max_queue,
+        interceptors=(Receiver(server, options),),
+        # The queue refuses more; on each connection, another one may still arrive.
+        maximum_concurrent_rpcs=options.max_concurrency + options.max_queue + options.max_connections,
         options=[
             # Otherwise two servers could silently share a port.
             ("grpc.so_reuseport", 0),
-            (
-                "grpc.max_receive_message_length",
-                min(max(_MIN_TRANSPORT_BYTES, 4 * options.max_body_bytes), _MAX_TRANSPORT_BYTES),
-            ),
+            # gRPC refuses a larger message when it has read its length.
+            ("grpc.max_receive_message_length", options.max_body_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_allowed_incoming_connections", options.max_connections),
+            ("grpc.max_connection_idle_ms", round(1000 * _KEEP_ALIVE_SECONDS)),
+            ("grpc.server_handshake_timeout_ms", round(1000 * _HANDSHAKE_SECONDS)),
         ],
     )
     GrpcApi(server, options.max_body_bytes).add_to(grpc_server)

@@ -30,12 +30,23 @@ def run(workspace: Path, *arguments: str) -> int | str | None:
 
 
 def test_limits_and_ports_are_passed_to_the_server(tmp_path: Path, ended_at_once: list[Any]) -> None:
-    limits = ("--max-body", "1", "--max-batch", "2", "--timeout", "0.5")
+    limits = ("--max-body", "1", "--max-in-flight", "3", "--max-batch", "2", "--timeout", "0.5")
     assert run(tmp_path, *limits, "--rest-port", "7", "--grpc-port", "8") == 0
     options, addresses, model, _ = ended_at_once[0]
     assert (options.serving_root, model) == (tmp_path / "serving", "digits")
+    assert options.max_bytes_in_flight == 3 * MEBIBYTE
     assert (options.max_body_bytes, options.max_batch_size, options.request_timeout_seconds) == (MEBIBYTE, 2, 0.5)
     assert (addresses.host, addresses.rest_port, addresses.grpc_port) == ("127.0.0.1", 7, 8)
+
+
+def test_all_requests_together_may_take_four_of_the_largest(tmp_path: Path, ended_at_once: list[Any]) -> None:
+    assert run(tmp_path, "--max-body", "100") == 0
+    assert ended_at_once[0][0].max_bytes_in_flight == 400 * MEBIBYTE
+
+
+def test_the_largest_request_must_fit_into_the_limit_of_all(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "--max-in-flight", "63") == 2
+    assert "--max-in-flight 63 is less than --max-body 64" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

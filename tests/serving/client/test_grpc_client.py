@@ -56,16 +56,26 @@ def test_errors_of_the_server(
         client.predict([b"a"])
 
 
-def test_requests_to_a_restarting_server_are_retried(
-    grpc_server: Any, client: GrpcClient, grpc_response: PredictResponse
+def test_a_request_that_is_too_large_for_the_server_is_rejected(grpc_server: Any, client: GrpcClient) -> None:
+    message = "Received message larger than max (5000000 vs. 4194304)"
+    grpc_server.respond = lambda request, context: context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+    with pytest.raises(RejectedInputError, match="larger than max"):
+        client.predict([b"a"])
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+def test_requests_to_a_restarting_or_busy_server_are_retried(
+    grpc_server: Any, client: GrpcClient, grpc_response: PredictResponse, code: str
 ) -> None:
     def respond(request: object, context: grpc.ServicerContext) -> PredictResponse:
         if len(grpc_server.requests) < 3:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "1"),))
+            context.abort(grpc.StatusCode[code], "try again")
         return grpc_response
 
     grpc_server.respond = respond
-    assert len(client.predict([b"a", b"b"])) == 2
+    # More than gRPC repeats by default.
+    assert len(client.predict([bytes(1024**2), bytes(1024**2)])) == 2
 
 
 def test_a_server_that_cannot_be_reached(unused_address: str) -> None:

@@ -1,6 +1,8 @@
 """TF Serving's gRPC API, called with the stubs of `tensorflow-serving-api`."""
 
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,6 +20,7 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
+from serving.server import grpc_services
 from serving.server.grpc_services import fill_proto, tensor_from_proto
 from serving.server.interface import ServingError
 
@@ -141,6 +144,30 @@ def test_bad_requests(stub: Stub, asked: PredictRequest, code: str, message: str
     assert message in raised.value.details()
 
 
+def test_one_version_checks_and_answers_a_request(
+    tiny_model: Callable[..., Any],
+    run_in_thread: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "digits").mkdir()
+    tiny_model(tmp_path / "digits", 3)
+
+    def read_slowly(*arguments: Any) -> Any:
+        if not (tmp_path / "digits" / "4").exists():
+            tiny_model(tmp_path / "digits", 4)
+            while "digits: version 4 is available" not in server.said:
+                time.sleep(0.01)
+        return tensor_from_proto(*arguments)
+
+    monkeypatch.setattr(grpc_services, "tensor_from_proto", read_slowly)
+    monkeypatch.setattr(grpc_services, "LARGE_REQUEST_BYTES", 0)
+    with run_in_thread(tmp_path) as server, grpc.insecure_channel(server.addresses.grpc_target) as channel:
+        answers = [Stub(channel).Predict(request(IMAGE), timeout=60) for _ in range(2)]
+    assert [answer.model_spec.version.value for answer in answers] == [3, 4]
+    assert [answer.outputs["digit"].int64_val for answer in answers] == [[3], [4]]
+
+
 def test_the_size_limit_is_for_all_inputs_together(stub: Stub) -> None:
     asked = request(IMAGE)
     for number in range(3):
@@ -154,8 +181,8 @@ def test_the_size_limit_is_for_all_inputs_together(stub: Stub) -> None:
 def test_a_message_of_100_mb_is_refused(stub: Stub) -> None:
     with pytest.raises(grpc.RpcError) as raised:
         stub.Predict(request([b"1" * 100_000_000], "", "image_bytes"), timeout=60)
-    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert raised.value.details().startswith("The message is larger than 1,048,576 bytes")
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert raised.value.details() == "SERVER: Received message larger than max (100000046 vs. 1048576)"
 
 
 def test_a_long_error_message_is_cut(stub: Stub) -> None:
@@ -234,6 +261,7 @@ def test_both_forms_of_content_are_read() -> None:
         (proto_of(tf.uint8.as_datatype_enum, [1], int_val=[300]), "tensor parsing error: image"),
         (TensorProto(dtype=FLOAT, tensor_shape={"unknown_rank": True}), "each size has to be known"),
         (proto_of(FLOAT, [-1]), r"its shape is \[-1\], but each size has to be known"),
+        (proto_of(FLOAT, [1] * 33, float_val=[1]), "it has 33 dimensions; expected at most 32"),
         (proto_of(FLOAT, [2**40], float_val=[1]), "takes more than 1,048,576 bytes"),
         (proto_of(STRING, [2**40], string_val=[b"a"]), "takes more than 1,048,576 bytes"),
         (proto_of(FLOAT, [2], tensor_content=b"123"), "3 bytes of tensor_content do not match float32 of shape"),

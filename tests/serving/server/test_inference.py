@@ -197,7 +197,7 @@ async def test_a_full_queue_refuses_requests_until_there_is_room() -> None:
         await asyncio.sleep(0)
         with pytest.raises(ServingError, match="queue to which this task was submitted is full") as error:
             await recorder.ask(inference, "refused")
-        assert error.value.code == grpc.StatusCode.UNAVAILABLE
+        assert error.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
         recorder.gate.set()
         await asyncio.gather(*tasks)
         assert await recorder.ask(inference, "later") == "later"

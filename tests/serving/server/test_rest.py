@@ -3,9 +3,11 @@
 import base64
 import gzip
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +277,88 @@ def test_a_body_that_does_not_arrive_in_time(run_in_thread: Callable, tmp_path: 
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 504 ")
     assert b"The body did not arrive within 0.2 s." in answer
+
+
+@contextmanager
+def half_sent(server: Running, headers: str, body: bytes = b"") -> Iterator[socket.socket]:
+    """A connection with a request whose body is not complete."""
+    with socket.create_connection((server.addresses.host, server.addresses.rest_port), timeout=60) as connection:
+        connection.sendall(b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\n" + headers.encode() + b"\r\n\r\n")
+        connection.sendall(body)
+        yield connection
+
+
+def test_a_full_queue_refuses_a_request_before_its_body_and_says_when_to_retry(
+    run_in_thread: Callable, tmp_path: Path
+) -> None:
+    with (
+        run_in_thread(tmp_path, max_concurrency=1, max_queue=-1) as server,
+        half_sent(server, "Content-Length: 100") as connection,
+    ):
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 1\r\n" in answer
+    assert b"queue to which this task was submitted is full" in answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        # Counts before any of it has arrived, and as it arrives.
+        ("Content-Length: 1000000", b""),
+        ("Transfer-Encoding: chunked", b"186a0\r\n" + b" " * 100_000 + b"\r\n"),
+    ],
+)
+def test_bodies_in_flight_are_limited(
+    run_in_thread: Callable, session: requests.Session, tmp_path: Path, headers: str, body: bytes
+) -> None:
+    def send(size: int) -> requests.Response:
+        return session.post(f"{server.model_url}:predict", data=b" " * size, timeout=60)
+
+    with run_in_thread(tmp_path, max_body_bytes=2**20, max_bytes_in_flight=2**20) as server:
+        with half_sent(server, headers, body):
+            # Until it has arrived.
+            while (refused := send(1_000_000)).status_code == 404:
+                pass
+            assert refused.status_code == 503
+            assert "of 1,048,576 bytes, too many to read this one" in refused.json()["error"]
+            assert send(1000).status_code == 404
+        while send(1_000_000).status_code == 503:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("piece", "found"),
+    [(b"[],", "300,002 lists and objects"), (b"{},", "300,002 lists and objects"), (b"0,", "4,500,000 values")],
+)
+def test_json_that_expands_enormously_is_refused(
+    run_in_thread: Callable, session: requests.Session, tmp_path: Path, piece: bytes, found: str, tiny_model: Callable
+) -> None:
+    (tmp_path / "digits").mkdir()
+    tiny_model(tmp_path / "digits", 1)
+    body = b'{"instances": [' + piece * (4_500_000 if piece == b"0," else 300_000) + b"0]}"
+    with run_in_thread(tmp_path) as server:
+        answer = session.post(f"{server.model_url}:predict", data=body, timeout=60)
+    assert answer.status_code == 400
+    assert found in answer.json()["error"]
+    assert "Send fewer images per request, or use gRPC." in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("signature", "value"), [("pixels", "0"), ("serving_default", '"text"')])
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+@pytest.mark.parametrize(
+    ("depth", "error"),
+    [
+        (32, "[Ss]hape"),
+        (33, "Lists are nested 33 deep; a tensor has at most 32 dimensions."),
+        (64, "Lists are nested (63|64) deep; a tensor has at most 32 dimensions."),
+        (5000, "JSON Parse error: depth limit exceeded"),
+    ],
+)
+def test_values_nested_too_deep(post: Callable, signature: str, value: str, key: str, depth: int, error: str) -> None:
+    answer = post(f'{{"signature_name": "{signature}", "{key}": {"[" * depth + value + "]" * depth}}}')
+    assert answer.status_code == 400
+    assert re.search(error, answer.json()["error"])
 
 
 @pytest.mark.parametrize("method", ["classify", "regress"])

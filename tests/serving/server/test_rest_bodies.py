@@ -158,7 +158,7 @@ def test_values_that_do_not_fit(value: Any, dtype: tf.DType, message: str) -> No
 
 def test_values_with_too_many_dimensions() -> None:
     body = b'{"inputs": ' + b"[" * 500 + b"1" + b"]" * 500 + b"}"
-    assert "nested 500 deep; a tensor has at most 64" in refusal(body)
+    assert "nested 500 deep; a tensor has at most 32" in refusal(body)
 
 
 def test_types_that_json_cannot_express_are_unimplemented() -> None:

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,6 +18,7 @@ import tensorflow as tf
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
+from serving.server import run
 from serving.server.interface import ServerOptions
 from serving.server.model import LoadedModel
 from serving.server.run import AddressError, Addresses, running_server
@@ -25,6 +27,8 @@ from tests.support.serve_process import digits_serve
 Publish = Callable[..., Path]
 
 IMAGE = {"signature_name": "pixels", "instances": np.zeros((1, 28, 28)).tolist()}
+# With the empty settings of a client.
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 MEBIBYTE = 2**20
 ALLOWED_GROWTH = 30 * MEBIBYTE
 """Half the size of the smallest of the large requests."""
@@ -56,6 +60,63 @@ def test_a_host_of_another_machine(tmp_path: Path) -> None:
 def test_ipv6_addresses_have_brackets() -> None:
     addresses = Addresses("::1", 1, 2)
     assert (addresses.rest_url, addresses.grpc_target) == ("http://[::1]:1", "[::1]:2")
+
+
+def test_connections_above_the_limit_are_refused_in_http(run_in_thread: Callable, tmp_path: Path) -> None:
+    with run_in_thread(tmp_path, max_connections=2) as server, ExitStack() as stack:
+        first, second, third = (stack.enter_context(connect(server.addresses.rest_port)) for _ in range(3))
+        for connection in (third, first):
+            connection.sendall(b"GET /v1/models/digits HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+        answers = [connection.recv(4096) for connection in (third, first)]
+        # The client may send the rest of its request, and gets the whole answer before the end of the connection.
+        third.sendall(bytes(100))
+        assert third.recv(4096) == b""
+        assert [answer[:13] for answer in answers] == [b"HTTP/1.1 503 ", b"HTTP/1.1 404 "]
+        assert b"\r\nRetry-After: 1\r\n" in answers[0]
+        assert b"The server has 2 open connections, its limit" in answers[0]
+        second.close()
+        wait_until(lambda: requests.get(server.model_url, timeout=60).status_code == 404)
+
+
+def test_grpc_connections_above_the_limit_are_closed(run_in_thread: Callable, tmp_path: Path) -> None:
+    with run_in_thread(tmp_path, max_connections=1) as server, connect(server.addresses.grpc_port) as first:
+        first.sendall(HTTP2_PREFACE)
+        # The settings of the server.
+        assert first.recv(4096)
+        with connect(server.addresses.grpc_port) as second:
+            second.sendall(HTTP2_PREFACE)
+            assert is_closed(second)
+
+
+@pytest.mark.parametrize(
+    ("api", "sent"),
+    [
+        ("rest_port", b""),
+        ("rest_port", b"POST /v1/models/digits:predict HTTP/1.1\r\nContent-"),
+        ("grpc_port", b""),
+        ("grpc_port", HTTP2_PREFACE),
+    ],
+)
+def test_connections_without_a_request_are_closed(
+    run_in_thread: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: str, sent: bytes
+) -> None:
+    monkeypatch.setattr(run, "_KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(run, "_HANDSHAKE_SECONDS", 0.2)
+    with run_in_thread(tmp_path) as server, connect(getattr(server.addresses, api)) as connection:
+        connection.sendall(sent)
+        assert is_closed(connection)
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Waits until the server has closed a connection."""
+    with suppress(ConnectionResetError):
+        while connection.recv(4096):
+            pass
+    return True
 
 
 def test_version_changes_are_announced(tiny_model: Publish, run_in_thread: Callable, tmp_path: Path) -> None:
