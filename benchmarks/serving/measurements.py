@@ -39,7 +39,10 @@ from serving.server.metrics import Api
 BATCH_SIZES = (1, 32)
 BODY_BYTES = 100_000_000
 PNG_SIZE = 30_000
-REFUSALS: Mapping[Api, tuple[str, ...]] = {"REST": ("400",), "GRPC": ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")}
+REFUSALS: Mapping[Api, tuple[str, ...]] = {
+    "REST": ("400",),
+    "GRPC": ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED: SERVER: Received message larger than max"),
+}
 """The codes for an image or a message that is too large."""
 
 _CLIENT_WARM_UP_SECONDS = 0.5

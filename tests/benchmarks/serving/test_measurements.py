@@ -112,7 +112,7 @@ def test_only_names_one_version() -> None:
         ("REST", ["400: too large", "413: too large"], False),
         ("REST", ["ServerDisconnectedError: "], False),
         ("GRPC", ["INVALID_ARGUMENT: too large"], True),
-        ("GRPC", ["RESOURCE_EXHAUSTED: too large"], True),
+        ("GRPC", ["RESOURCE_EXHAUSTED: SERVER: Received message larger than max (2 vs. 1)"], True),
         ("GRPC", ["RESOURCE_EXHAUSTED: too large"], False),
         ("GRPC", [""], False),
     ],

@@ -66,7 +66,7 @@ def test_connections_above_the_limit_are_refused_in_http(run_in_thread: Callable
     with run_in_thread(tmp_path, max_connections=2) as server, ExitStack() as stack:
         first, second, third = (stack.enter_context(connect(server.addresses.rest_port)) for _ in range(3))
         for connection in (third, first):
-            connection.sendall(b"GET /v1/models/digits HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+            connection.sendall(b"GET /v1/models/digits HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
         answers = [connection.recv(4096) for connection in (third, first)]
         # The client may send the rest of its request, and gets the whole answer before the end of the connection.
         third.sendall(bytes(100))
