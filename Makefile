@@ -4,7 +4,6 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-UV_VERSION := 0.13.9
 # The first of these that works; `make run PYTHON=python3.13` selects another.
 ifndef PYTHON
 PYTHON := $(shell for python in python3 python3.11 python3.12 python3.13; do \
@@ -20,7 +19,10 @@ READY := .venv/.ready-$(notdir $(PYTHON))
 VERSION := $(shell sed -nE 's/^ *version="(.*)",/\1/p' setup.py)
 IMAGE ?= digit-classifier:$(VERSION)
 
-.PHONY: help setup run serve test test-slow test-containers test-flink image lint format lock tf-serving-runtime flink clean
+# Another registry or digest for the base image of deploy/Dockerfile.
+PYTHON_IMAGE ?=
+
+.PHONY: help setup run serve test test-slow test-containers test-flink image lint format lock audit sbom tf-serving-runtime flink clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target text; do \
@@ -51,7 +53,8 @@ image:  ## Build the image for all steps with docker or podman; name it with IMA
 	@for engine in docker podman; do \
 		if "$$engine" info >/dev/null 2>&1; then \
 			exec "$$engine" build --file deploy/Dockerfile --tag "$(IMAGE)" --build-arg VERSION="$(VERSION)" \
-				--build-arg REVISION="$$(git describe --always --dirty 2>/dev/null || echo unknown)" .; \
+				--build-arg REVISION="$$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+				$(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE="$(PYTHON_IMAGE)") .; \
 		fi; \
 	done; \
 	echo "Neither docker nor podman works: install one of them and start its engine." >&2; exit 1
@@ -66,9 +69,28 @@ format: $(READY)  ## Format the code.
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
-lock: $(UV)  ## Update uv.lock and requirements.txt from setup.py and pyproject.toml.
+lock: $(UV)  ## Update uv.lock and the requirements files from setup.py and pyproject.toml.
 	@$(UV) lock
 	@$(UV) export --quiet --locked --no-dev --all-extras --no-emit-project --no-header --output-file requirements.txt
+	@$(UV) export --quiet --locked --only-group uv --no-header --output-file requirements-uv.txt
+
+audit: $(UV)  ## Check uv.lock for known vulnerabilities, except those in `tool.uv.audit` of pyproject.toml.
+	@# Only without network, uv fails with "Request failed".
+	@if ! report=$$($(UV) audit --locked --preview-features audit-command 2>&1); then \
+		if grep -q 'error: Request failed' <<<"$$report"; then \
+			echo "Skipped: the database of vulnerabilities, api.osv.dev, cannot be reached." >&2; exit; \
+		fi; \
+		echo "$$report" >&2; exit 1; \
+	fi
+
+sbom: $(UV)  ## Write build/sbom/: CycloneDX lists of the packages in .venv and in the image, with hashes.
+	@mkdir -p build/sbom
+	@for name in environment image; do \
+		[[ $$name = image ]] && groups="--no-dev --all-extras" || groups=""; \
+		$(UV) export --quiet --locked --preview-features sbom-export --format cyclonedx1.5 $$groups \
+			--output-file "build/sbom/$$name.cdx.json"; \
+	done
+	@ls build/sbom/*
 
 tf-serving-runtime: $(UV)  ## Install TF Serving's version of TensorFlow, for a test (Linux; 1.4 GB).
 	@UV_PROJECT_ENVIRONMENT=.tf-serving-runtime UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet \
@@ -87,9 +109,9 @@ $(READY): uv.lock setup.py pyproject.toml | $(UV)
 	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet --compile-bytecode --python "$(PYTHON)"
 	@touch $@
 
-$(UV): Makefile setup_check.py
+$(UV): Makefile requirements-uv.txt setup_check.py
 	@command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) found: install Python 3.11, 3.12 or 3.13." >&2; exit 1; }
 	@"$(PYTHON)" setup_check.py
 	@"$(PYTHON)" -m venv --clear .uv
-	@.uv/bin/pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@.uv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --requirement requirements-uv.txt
 	@touch $@

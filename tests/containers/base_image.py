@@ -25,18 +25,19 @@ def ensure_base_image(engine: Engine, dockerfile: Path, folder: Path) -> str:
 
     Args:
         engine: The engine that needs it.
-        dockerfile: File that starts from an official image of Python, such as python:3.13-slim-trixie.
+        dockerfile: File whose argument PYTHON_IMAGE is an official image of Python with a digest.
         folder: An empty folder for temporary files.
 
     Returns:
-        Its full name.
+        Its full name; without the digest, which an equivalent image cannot have.
 
     Raises:
         NoEngineError: The image can neither be pulled nor built.
     """
-    found = re.search(r"^FROM (python:([\d.]+)-slim-(\w+)) ", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found, f"{dockerfile}: expected a slim image of Python"
-    name = f"docker.io/library/{found[1]}"
+    pattern = r"^ARG PYTHON_IMAGE=(docker.io/library/python:(\d+\.\d+)[\d.]*-slim-(\w+))@sha256:[0-9a-f]{64}$"
+    found = re.search(pattern, dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found, f"{dockerfile}: expected a slim image of Python, with its digest"
+    name = found[1]
     if engine.run("image", "inspect", name).returncode != 0 and not _pull(engine, name):
         if shutil.which("mmdebstrap") is None:
             raise NoEngineError(f"{name} can neither be pulled nor built: mmdebstrap is not installed")

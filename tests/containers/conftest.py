@@ -40,7 +40,8 @@ def base_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with a strict umask and files that must not enter the image."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in (".dockerignore", "Makefile", "pyproject.toml", "requirements.txt", "setup.py", "setup_check.py"):
+    requirements = ("pyproject.toml", "requirements.txt", "requirements-uv.txt")
+    for name in (".dockerignore", "Makefile", *requirements, "setup.py", "setup_check.py"):
         shutil.copy2(PROJECT_ROOT / name, folder)
     for name in ("components", "data", "deploy", "pipeline", "registry", "serving"):
         shutil.copytree(PROJECT_ROOT / name, folder / name)
@@ -53,11 +54,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_image(engine: Engine, checkout: Path) -> Callable[[str], None]:
+def make_image(engine: Engine, base_image: str, checkout: Path) -> Callable[[str], None]:
     """Returns a function that builds an image from the copy of the project, with `make image`."""
 
     def make(name: str) -> None:
-        command = ["make", "image", f"IMAGE={name}"]
+        command = ["make", "image", f"IMAGE={name}", f"PYTHON_IMAGE={base_image}"]
         process = subprocess.run(
             command, cwd=checkout, env=engine.environment, capture_output=True, text=True, check=False
         )

@@ -109,7 +109,8 @@ def test_all_is_where_the_runs_are(folder: Path) -> None:
     # The pods of steps have no such label.
     selected = manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
     assert selected == manifests["Deployment"]["spec"]["selector"]["matchLabels"] != {}
-    assert manifests["Job"]["spec"]["template"]["spec"]["containers"][0]["image"] == "busybox:1.37"
+    image = manifests["Job"]["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert re.fullmatch("busybox@sha256:[0-9a-f]{64}", image)
 
 
 def test_steps_and_workers_can_write_to_the_staging_folder(deploy: Path, tmp_path: Path) -> None:
