@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import math
+import shutil
 import statistics
 import struct
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-from benchmarks.serving.server import LoopProcess, Server, ServerError, TwoModels, digit_shift
+from benchmarks.serving.server import DAMAGES, LoopProcess, Server, ServerError, TwoModels, digit_shift
 from benchmarks.serving.traffic import (
     APIS,
     NUM_CLIENTS,
@@ -48,6 +49,7 @@ REFUSALS: Mapping[Api, tuple[str, ...]] = {
 _CLIENT_WARM_UP_SECONDS = 0.5
 _SERVER_WARM_UP_SECONDS = 3.0
 _STEADY_SECONDS = 1.0
+_DAMAGED_SECONDS = 3.0
 _MAX_SWAP_SECONDS = 60.0
 _SETTLE_SECONDS = 5.0
 _SAMPLE_SECONDS = 0.02
@@ -318,6 +320,31 @@ async def swap_under_load(
             stop.set()
             exchanges = await clients
     return SwapsUnderLoad(len(versions), len(exchanges), find_problems(swaps, exchanges), memory)
+
+
+async def load_damaged(
+    server: Server, models: TwoModels, expected: Mapping[str, Answer], version: int
+) -> SwapsUnderLoad:
+    """Adds damaged versions, one after the other, while clients send requests; each is removed afterwards.
+
+    Args:
+        server: Serves `version` only.
+        models: The models.
+        expected: The answers of the original model, by signature.
+        version: The version that must answer all requests.
+    """
+    stop = asyncio.Event()
+    async with watch_memory(server.process, "damaged versions under load") as memory:
+        clients = asyncio.create_task(send_until(stop, server.address, _mixed_clients(expected)))
+        try:
+            for number, damage in enumerate(DAMAGES.values(), start=version + 1):
+                await asyncio.to_thread(models.push, number, server.serving_directory, damage)
+                await asyncio.sleep(_DAMAGED_SECONDS)
+                await asyncio.to_thread(shutil.rmtree, server.serving_directory / str(number))
+        finally:
+            stop.set()
+            exchanges = await clients
+    return SwapsUnderLoad(len(DAMAGES), len(exchanges), find_problems(only(version), exchanges), memory)
 
 
 def _mixed_clients(expected: Mapping[str, Answer]) -> list[list[Request]]:

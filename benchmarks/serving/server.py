@@ -2,9 +2,10 @@
 
 import asyncio
 import multiprocessing
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,8 +103,15 @@ class TwoModels:
     original: Path
     shifted: Path
 
-    def push(self, number: int, serving_directory: Path) -> float:
+    def push(
+        self, number: int, serving_directory: Path, damage: Callable[[Path], object] = lambda folder: None
+    ) -> float:
         """Publishes the model of a version number.
+
+        Args:
+            number: The version number.
+            serving_directory: Folder of the versions.
+            damage: Changes the files of the version before it is published.
 
         Returns:
             A time before any server could see the version, in seconds of `time.perf_counter`.
@@ -114,7 +122,23 @@ class TwoModels:
             started = time.perf_counter()
             with new_folder(serving_directory / str(number)) as folder:
                 write_files(folder, files)
+                damage(folder)
         return started
+
+
+def _cut(path: str, size: int) -> Callable[[Path], object]:
+    return lambda folder: os.truncate(folder / path, size)
+
+
+_VARIABLES = "variables/variables.data-00000-of-00001"
+DAMAGES: Mapping[str, Callable[[Path], object]] = {
+    "empty graph": _cut("saved_model.pb", 0),
+    "truncated graph": _cut("saved_model.pb", 10_000),
+    "another file as graph": lambda folder: shutil.copyfile(folder / _VARIABLES, folder / "saved_model.pb"),
+    "truncated variables": _cut(_VARIABLES, 10_000),
+    "missing variables": lambda folder: shutil.rmtree(folder / "variables"),
+}
+"""Damages of a version, by what is damaged."""
 
 
 def digit_shift(number: int) -> int:

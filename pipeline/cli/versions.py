@@ -69,6 +69,9 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
         for values in found:
             if values["problem"]:
                 click.echo(f"{values['model']} {values['version']}: {values['problem']}")
+            gates = values["provenance"]["origin"]["gates"] if values["provenance"] else []
+            if off := [gate["gate"] for gate in gates if not gate["enforced"]]:
+                click.echo(f"{values['model']} {values['version']}: pushed with {', '.join(off)} switched off.")
 
 
 @click.command()

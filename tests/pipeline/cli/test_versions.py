@@ -29,14 +29,16 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "workspace"
 
 
-def push(weights: str, model: str = "digits", metrics: Metrics | None = None, data: bytes = b"") -> Version:
+def push(
+    weights: str, model: str = "digits", metrics: Metrics | None = None, data: bytes = b"", *, enforced: bool = True
+) -> Version:
     source = Path("models", weights)
     source.mkdir(parents=True, exist_ok=True)
     (source / "saved_model.pb").write_text(f"{weights} {'0' * 1_500_000}")
     origin = Origin(
         ingredients=Ingredients(data=DataOrigin(uri="/data", span=3, fingerprint="ab"), code={}),
         gates=(
-            GateRecord(gate="DataGate", passed=True, metrics={"accuracy": {"all": 0.5}}),
+            GateRecord(gate="DataGate", passed=True, enforced=enforced, metrics={"accuracy": {"all": 0.5}}),
             GateRecord(gate="Evaluator", passed=True, metrics=metrics or {"accuracy": {"all": 0.995, "digit 1": 0.9}}),
         ),
     )
@@ -122,6 +124,13 @@ def break_versions(workspace: Path) -> list[tuple[int, str, str]]:
         (damaged.number, "changed", f"{damaged.directory / PROVENANCE_FILE}: not the provenance of a version"),
         (NOW + 9, "no provenance", f"{dropped}: has no provenance: no pipeline has pushed it"),
     ]
+
+
+def test_a_gate_that_was_switched_off_is_named(digits: Digits, workspace: Path) -> None:
+    push("a")
+    push("b", enforced=False)
+    lines = [line for line in digits("versions").output.splitlines() if "switched off" in line]
+    assert lines == [f"digits {NOW + 1}: pushed with DataGate switched off."]
 
 
 def test_versions_that_must_not_be_used_are_named_and_not_current(

@@ -1,0 +1,1 @@
+"""Kills, damages, floods and misleads the product, and counts what is lost."""

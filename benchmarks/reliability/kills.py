@@ -1,0 +1,137 @@
+"""Kills publishing and whole runs at random moments; checks that nothing is partial and that the next try succeeds."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.processes import DIGITS, ProcessFailedError, run_pipeline, run_process
+from benchmarks.reliability.trial import Trial
+from registry.provenance import Origin
+from registry.publishing import prune, publish
+from registry.signing import State, TrustPolicy, prepare_private_key
+from registry.versions import list_versions
+
+_SETTINGS = {
+    "trainer.epochs": 1,
+    **{f"{gate}.enforced": "false" for gate in ("data_gate", "evaluation", "robustness", "serving_check")},
+}
+"""Settings of short runs whose model is always pushed."""
+
+
+def kill_publishing(model: Path, workspace: Path, num_kills: int, generator: np.random.Generator) -> Trial:
+    """Kills a process that publishes versions, and publishes one after each kill.
+
+    Args:
+        model: Folder of a SavedModel.
+        workspace: An empty folder.
+        num_kills: How often to kill.
+        generator: Chooses the moments, in up to twice the time of a push.
+    """
+    trial = Trial("kill while a version is published", "every version is complete, and the next push succeeds")
+    serving_directory = workspace / "serving" / "digits"
+    key = prepare_private_key(workspace / "key.pem", None, is_development=True, say=lambda _: None)
+    policy = TrustPolicy(key)
+    publish(model, serving_directory, {}, Origin(), key)
+    # The first push also imports the signing library.
+    started = time.perf_counter()
+    publish(model, serving_directory, {}, Origin(), key)
+    seconds = time.perf_counter() - started
+    num_published = 0
+    for number in range(num_kills):
+        process = multiprocessing.get_context("fork").Process(
+            target=_publish_forever, args=(model, serving_directory, key), daemon=True
+        )
+        process.start()
+        time.sleep(generator.uniform(0, 2 * seconds))
+        process.kill()
+        process.join()
+        newest = publish(model, serving_directory, {}, Origin(), key)
+        for version in list_versions(serving_directory):
+            num_published += 1
+            check = policy.check(version.directory)
+            if check.state is not State.VERIFIED:
+                trial.problems.append(f"kill {number}: {check.reason}")
+        if leftovers := [path.name for path in serving_directory.glob(".*ing-*")]:
+            trial.problems.append(f"kill {number}: {', '.join(leftovers)} stayed behind")
+        if newest != list_versions(serving_directory)[-1]:
+            trial.problems.append(f"kill {number}: version {newest.number} is not the newest")
+        prune(serving_directory, 1, policy)
+        trial.num_tries += 1
+    trial.note = f"a push takes {1000 * seconds:.0f} ms; {num_published:,} versions checked"
+    return trial
+
+
+def _publish_forever(model: Path, serving_directory: Path, key: Path) -> None:
+    while True:
+        publish(model, serving_directory, {}, Origin(), key)
+
+
+def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -> Trial:
+    """Kills whole runs of the smoke profile, each on data in another order, and runs each to its end afterwards.
+
+    Args:
+        workspace: An empty folder.
+        num_kills: How often to kill.
+        generator: Chooses the moments, in the time of a whole run.
+    """
+    trial = Trial("kill of a whole run", "the next run reuses the finished steps and pushes one complete version")
+    seconds = run_pipeline(workspace, "smoke", {**_SETTINGS, "data.seed": num_kills}).seconds
+    num_reused = 0
+    for number in range(num_kills):
+        settings = {**_SETTINGS, "data.seed": number}
+        before = len(_versions(workspace))
+        _run_and_kill(workspace, settings, generator.uniform(0, seconds))
+        finished = {step["name"] for step in _runs(workspace)[-1]["steps"] if step["state"] == "ran"}
+        pushed_when_killed = len(_versions(workspace)) - before
+        try:
+            result = json.loads(run_pipeline(workspace, "smoke", settings).stdout)
+        except ProcessFailedError as error:
+            trial.problems.append(f"kill {number}: {str(error).splitlines()[-1]}")
+            continue
+        finally:
+            trial.num_tries += 1
+        repeated = {step["name"] for step in result["steps"] if step["state"] == "ran"} & finished
+        num_reused += len(finished - repeated)
+        if repeated - {"Pusher"}:
+            trial.problems.append(f"kill {number}: {', '.join(sorted(repeated))} ran again")
+        if len(_versions(workspace)) - before != 1:
+            trial.problems.append(f"kill {number}: {pushed_when_killed} and then {len(_versions(workspace))} versions")
+        trial.problems += [
+            f"kill {number}: version {each['version']} is {each['state']}"
+            for each in _versions(workspace)
+            if each["state"] != State.DEVELOPMENT_KEY
+        ]
+    trial.note = f"a run takes {seconds:.0f} s; {num_reused} finished steps reused"
+    return trial
+
+
+def _run_and_kill(workspace: Path, settings: dict[str, Any], seconds: float) -> None:
+    options = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
+    command = [DIGITS, "run", "--workspace", str(workspace), "--profile", "smoke", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _runs(workspace: Path) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(
+        run_process([DIGITS, "runs", "--workspace", str(workspace), "--json"]).stdout
+    )
+    return runs
+
+
+def _versions(workspace: Path) -> list[dict[str, Any]]:
+    versions: list[dict[str, Any]] = json.loads(
+        run_process([DIGITS, "versions", "--workspace", str(workspace), "--json"]).stdout
+    )
+    return versions
