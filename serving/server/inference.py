@@ -111,7 +111,8 @@ class InferenceQueue:
 
     Args:
         max_concurrency: Maximum number of concurrent model calls.
-        max_queue: Maximum number of requests that wait for a call.
+        max_queue: Maximum number of requests that wait for a call, if they have up to MAX_JOINED_IMAGES images on
+            average; otherwise fewer wait.
         timeout_seconds: Maximum time of a request, waiting included.
     """
 
@@ -119,6 +120,8 @@ class InferenceQueue:
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="inference")
         self._max_concurrency = max_concurrency
         self._limit = max_concurrency + max_queue
+        # Bounds the wait also if the requests are large.
+        self._max_waiting_images = max_queue * MAX_JOINED_IMAGES
         self._timeout_seconds = timeout_seconds
         self._waiting: deque[_Waiting] = deque()
         self._running: list[list[_Waiting]] = []
@@ -165,7 +168,7 @@ class InferenceQueue:
 
     def check_room(self) -> None:
         """Raises ServingError if the queue is full."""
-        if self._num_accepted >= self._limit:
+        if self._num_accepted >= self._limit or _num_images(self._waiting) > self._max_waiting_images:
             raise exhausted("The batch scheduling queue to which this task was submitted is full")
 
     async def wait_until_idle(self, seconds: float) -> None:

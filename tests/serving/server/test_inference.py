@@ -205,6 +205,20 @@ async def test_a_full_queue_refuses_requests_until_there_is_room() -> None:
     assert recorder.ended == ["refused", WAITING, "next", "later"]
 
 
+async def test_the_images_that_wait_are_limited() -> None:
+    recorder = Recorder()
+    async with queue(max_queue=9) as inference:
+        tasks = [asyncio.create_task(recorder.ask(inference, WAITING))]
+        # A request may be larger than the limit.
+        tasks.append(asyncio.create_task(recorder.ask(inference, "large", *range(9 * MAX_JOINED_IMAGES + 1))))
+        await asyncio.sleep(0)
+        with pytest.raises(ServingError, match="is full"):
+            await recorder.ask(inference, "refused")
+        recorder.gate.set()
+        await asyncio.gather(*tasks)
+        assert await recorder.ask(inference, "later") == "later"
+
+
 async def test_a_request_that_times_out_ends_when_its_call_ends() -> None:
     recorder = Recorder()
     async with queue(timeout_seconds=0.01) as inference:
