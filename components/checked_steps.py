@@ -1,7 +1,10 @@
 """TFX's StatisticsGen and Transform, which fail if they do not read and write every example."""
 
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import apache_beam as beam
 from tfx.components import StatisticsGen as TfxStatisticsGen
 from tfx.components import Transform as TfxTransform
 from tfx.components.statistics_gen.executor import Executor as TfxStatisticsGenExecutor
@@ -49,14 +52,16 @@ class TransformExecutor(TfxTransformExecutor):
         """
         with damage_named(_split_folders(input_dict)):
             super().Do(input_dict, output_dict, exec_properties)
-        transformed = artifact_utils.get_single_instance(output_dict[TRANSFORMED_EXAMPLES_KEY])
-        counts = {}
-        for split in artifact_utils.decode_split_names(transformed.split_names):
-            folder = artifact_utils.get_split_uri([transformed], split)
-            written = {file: count_records(file) for file in fileio.glob(f"{folder}/*.gz")}
-            check_count([artifact_utils.get_split_uri(input_dict[EXAMPLES_KEY], split)], sum(written.values()))
-            counts.update({file.removeprefix(f"{transformed.uri}/"): count for file, count in written.items()})
-        write_counts(counts, transformed.uri)
+        folder = artifact_utils.get_single_uri(output_dict[TRANSFORMED_EXAMPLES_KEY])
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(fileio.glob(f"{folder}/Split-*/*.gz"), reshuffle=True)
+                | "Count" >> beam.Map(lambda file: (file.removeprefix(f"{folder}/"), count_records(file)))
+                | "Counts" >> beam.combiners.ToDict()
+                | "Verify" >> beam.Map(_verify_counts, _split_folders(input_dict))
+                | "Record" >> beam.Map(write_counts, folder)
+            )
 
 
 class StatisticsGen(TfxStatisticsGen):
@@ -69,6 +74,13 @@ class Transform(TfxTransform):
     """TFX's Transform, which fails if it does not write every example."""
 
     EXECUTOR_SPEC = BeamExecutorSpec(TransformExecutor)
+
+
+def _verify_counts(written: Mapping[str, int], input_folders: Sequence[str]) -> Mapping[str, int]:
+    for folder in input_folders:
+        split = os.path.basename(folder)
+        check_count([folder], sum(count for path, count in written.items() if path.startswith(f"{split}/")))
+    return written
 
 
 def _split_folders(inputs: ArtifactDict) -> list[str]:

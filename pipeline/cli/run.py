@@ -160,9 +160,11 @@ def _stop_like_ctrl_c() -> None:
 @contextmanager
 def _temporary_files_removed() -> Iterator[None]:
     """Removes the temporary files of TFX and Beam; until then, a lock protects them from `digits clean`."""
+    from pipeline.local.cleaning import TEMPORARY_FOLDER
+
     before = tempfile.gettempdir()
     with (
-        tempfile.TemporaryDirectory(prefix="digits-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix=TEMPORARY_FOLDER, ignore_cleanup_errors=True) as folder,
         FileLock(Path(folder, ".lock")),
     ):
         # Processes that a step starts read the variable.

@@ -54,12 +54,13 @@ def remove(leftovers: list[Leftover], settings: Settings) -> None:
         OSError: A folder cannot be removed.
         PublishingError: Another process does not finish publishing.
     """
-    for path in (leftover.path for leftover in leftovers):
-        if path.is_relative_to(settings.serving_root):
-            # It removes leftovers, which another process may be writing until the lock is free.
-            with sole_writer(path.parent):
-                continue
-        shutil.rmtree(path)
+    for leftover in leftovers:
+        if leftover.path.is_relative_to(settings.serving_root):
+            # The sole writer knows that no process is writing the leftovers of others, and removes them.
+            with sole_writer(leftover.path.parent):
+                pass
+        else:
+            shutil.rmtree(leftover.path)
 
 
 def _attempts(settings: Settings) -> Iterator[tuple[Path, str]]:

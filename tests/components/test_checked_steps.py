@@ -66,14 +66,16 @@ def test_all_examples_are_transformed(examples: Examples, tmp_path: Path, monkey
 
     monkeypatch.setattr(checked_steps.TfxTransformExecutor, "Do", transform)
     outputs = {"transformed_examples": [artifact(Examples, transformed)]}
-    TransformExecutor().Do({"examples": [examples]}, outputs, {})
+    arguments = ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
+    executor = TransformExecutor(TransformExecutor.Context(beam_pipeline_args=arguments, tmp_dir=str(tmp_path)))
+    executor.Do({"examples": [examples]}, outputs, {})
     check_count([str(transformed / "Split-train")], 3)
     (transformed / "Split-train" / "a.gz").unlink()
     with pytest.raises(LostExamplesError, match=r"transformed/Split-train/a\.gz: missing"):
         check_count([str(transformed / "Split-train")], 0)
     num_examples["test"] = 1
     with pytest.raises(LostExamplesError, match=LOST):
-        TransformExecutor().Do({"examples": [examples]}, outputs, {})
+        executor.Do({"examples": [examples]}, outputs, {})
 
 
 @pytest.mark.parametrize("kind", [StatisticsGenExecutor, TransformExecutor])
