@@ -58,19 +58,23 @@ def check_count(split_folders: Iterable[str], num_read: int) -> None:
     Does nothing if the step that wrote the examples did not record it.
 
     Raises:
-        LostExamplesError: The numbers differ; the message names the file that is missing, damaged or shorter.
+        LostExamplesError: The numbers differ; the message names both, and the file if one is missing or damaged.
     """
     counts = {file: count for folder in split_folders for file, count in _recorded(folder).items()}
     num_written = sum(counts.values())
     if not counts or num_read == num_written:
         return
-    for file, count in counts.items():
-        if (found := count_records(file)) != count:
-            raise LostExamplesError(f"{file}: {found} examples, but {count} were written; {_ADVICE}.")
     folders = ", ".join(sorted({os.path.dirname(file) for file in counts}))
+    problem = f"{folders}: {num_read} examples were read, but {num_written} were written"
+    for file, count in counts.items():
+        try:
+            found = count_records(file)
+        except LostExamplesError as error:
+            raise LostExamplesError(f"{problem}; {error}") from error
+        if found != count:
+            raise LostExamplesError(f"{problem}; {file}: {found} instead of {count}; {_ADVICE}.")
     raise LostExamplesError(
-        f"{folders}: {num_read} examples were read, but {num_written} were written, and all files are complete; the "
-        "engine has lost or repeated work, so run again."
+        f"{problem}, and these files are complete: a file was added, or the engine lost or repeated work; {_ADVICE}."
     )
 
 
