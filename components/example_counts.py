@@ -6,6 +6,7 @@ TensorFlow reads a truncated file of gzipped TFRecords as a shorter one, and no 
 import gzip
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ COUNTS_FILE = "num_examples.json"
 
 _HEADER = struct.Struct("<QI")
 _CHECKSUM_SIZE = 4
+_DAMAGE = re.compile(r"TFRecord|decompress|inflate|data.?loss|corrupt|truncated|EOF|no (such )?files?", re.IGNORECASE)
+"""Words in errors of TensorFlow, Beam and zlib. After another error, reading all files again would take too long."""
 _ADVICE = "run again; if the step that wrote it comes from the cache, with enable_cache=false"
 
 
@@ -87,8 +90,8 @@ def damage_named(split_folders: Iterable[str]) -> Iterator[None]:
     """
     try:
         yield
-    except Exception:
-        for folder in split_folders:
+    except Exception as error:
+        for folder in split_folders if _DAMAGE.search(f"{type(error).__name__}: {error}") else ():
             for file in _recorded(folder) or tf.io.gfile.glob(os.path.join(folder, "*.gz")):
                 count_records(file)
         raise
