@@ -21,6 +21,7 @@ from registry.signatures import (
     EXAMPLES_INPUT,
     IMAGE_BYTES_INPUT,
     IMAGE_INPUT,
+    MAX_BATCH,
     PIXELS,
     PROBABILITIES_OUTPUT,
     SERVING_DEFAULT,
@@ -36,7 +37,7 @@ PIXELS_ROW = "pixels: MNIST's images"
 SERVING_ROW = "serving_default: the same as PNGs"
 RE_RENDERED_ROW = "serving_default: re-rendered"
 
-_BATCH_SIZE = 1000
+_BATCH_SIZE = min(MAX_BATCH.values())
 _NUM_BINS = 15
 _RENDERING_SEED = 11
 _NUM_ROUNDS = 25

@@ -2,6 +2,10 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from registry.signatures import MAX_BATCH
+
+_LEAST, _MOST = min(MAX_BATCH.values()), max(MAX_BATCH.values())
+
 
 class ServingLimits(BaseModel):
     """The requests to an export and the limits of its answers."""
@@ -9,8 +13,10 @@ class ServingLimits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     enforced: bool = Field(True, description="Whether a refusal counts; `false` switches the gate off.")
-    num_requests: int = Field(64, ge=1, le=4096, description="Images in the good request to each signature.")
-    huge_batch: int = Field(4096, ge=1, le=65_536, description="Images in the huge request to each signature.")
+    num_requests: int = Field(64, ge=1, le=_LEAST, description="Images in the good request to each signature.")
+    huge_batch: int = Field(
+        _MOST, ge=1, le=_MOST, description="Images in the huge request to each signature, as far as it allows them."
+    )
     tolerance: float = Field(
         1e-4, gt=0, le=0.01, description="Largest difference between a probability and that of the Python loader."
     )

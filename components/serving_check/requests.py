@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_WIDTH, NUM_CLASSES
-from registry.signatures import EXAMPLES, PIXELS, required_signatures
+from registry.signatures import EXAMPLES, MAX_BATCH, PIXELS, required_signatures
 
 SIGNATURES = required_signatures(IMAGE_HEIGHT, IMAGE_WIDTH, NUM_CLASSES)
 
@@ -68,15 +68,17 @@ def build_requests(signature: str, images: np.ndarray, huge_batch: int) -> Itera
     Args:
         signature: Name of the signature.
         images: uint8[n,28,28], at least one.
-        huge_batch: Number of images in the huge request.
+        huge_batch: Number of images in the huge request; at most as many as the signature allows.
     """
     good = encode_images(signature, images)
     alone = good[:1]
     yield Request(signature, Kind.GOOD, good)
     yield Request(signature, Kind.ALONE, alone)
     yield Request(signature, Kind.EMPTY, good[:0])
-    yield Request(signature, Kind.HUGE, np.resize(good, (huge_batch, *good.shape[1:])))
-    for name, values in _malformed(signature, images[:1]).items():
+    most = MAX_BATCH[signature]
+    yield Request(signature, Kind.HUGE, np.resize(good, (min(huge_batch, most), *good.shape[1:])))
+    too_many = {f"{most + 1} images": np.resize(good, (most + 1, *good.shape[1:]))}
+    for name, values in {**_malformed(signature, images[:1]), **too_many}.items():
         yield Request(signature, Kind.MALFORMED, values, name)
         yield Request(signature, Kind.AFTERWARDS, alone, name)
     yield Request(signature, Kind.LATENCY, alone)

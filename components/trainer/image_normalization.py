@@ -11,7 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import IMAGE_HEIGHT, IMAGE_WIDTH, MAX_PIXEL
-from components.trainer.image_decoding import decode_luminance, read_headers
+from components.trainer.image_decoding import check_image, decode_luminance
+from components.trainer.image_files import read_headers
+from components.trainer.request_limits import check_batch
+from registry.signatures import SERVING_DEFAULT
 
 _BOX = 20.0
 _CENTER = 14.5
@@ -66,19 +69,31 @@ def normalize_images(image_bytes: tf.Tensor) -> tf.Tensor:
         float32[n,28,28], 0 background to 255 ink, all zero where there is no ink.
 
     Raises:
-        tf.errors.InvalidArgumentError: At run time: an image cannot be decoded, or is too large.
+        tf.errors.InvalidArgumentError: At run time: an image cannot be decoded, or the request exceeds a limit
+            (docs/serving.md#limits).
     """
     # TF Serving accepts any shape, and TensorFlow drops a check of a shape that it believes to know. It knows nothing
     # about the output of this op.
     unknown = tf.raw_ops.PlaceholderWithDefault(input=image_bytes, shape=tf.TensorShape(None))
-    files = tf.ensure_shape(unknown, [None])
-    centered = tf.map_fn(
-        lambda image: _center(*_find_ink(decode_luminance(*image))),
-        (tf.range(tf.size(files)), files, *read_headers(files)),
-        fn_output_signature=tf.TensorSpec((IMAGE_HEIGHT, IMAGE_WIDTH), tf.float32),
+    files = check_batch(SERVING_DEFAULT, tf.ensure_shape(unknown, [None]))
+    files, formats, sizes = read_headers(files)
+
+    def normalize_next(
+        number: tf.Tensor, num_pixels: tf.Tensor, images: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+        file, num_pixels = check_image(number, files[number], formats[number], sizes[number], num_pixels)
+        return number + 1, num_pixels, images.write(number, _center(*_find_ink(decode_luminance(file))))
+
+    num_images = tf.size(files)
+    images = tf.TensorArray(tf.float32, num_images, element_shape=(IMAGE_HEIGHT, IMAGE_WIDTH))
+    _, _, images = tf.while_loop(
+        lambda number, *_: number < num_images,
+        normalize_next,
+        (0, 0.0, images),
         # Each of these images may be as large as the largest that is allowed.
         parallel_iterations=_NUM_PARALLEL_IMAGES,
     )
+    centered = images.stack()
     strongest = tf.math.top_k(tf.reshape(centered, [-1, IMAGE_HEIGHT * IMAGE_WIDTH]), _NUM_FULL_PIXELS).values
     full = tf.reduce_mean(strongest, axis=-1)[:, tf.newaxis, tf.newaxis]
     return tf.minimum(tf.math.divide_no_nan(centered * MAX_PIXEL, full), float(MAX_PIXEL))

@@ -13,6 +13,7 @@ from scipy.special import log_softmax
 
 from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_WIDTH, LABEL_KEY, MAX_PIXEL, NUM_CLASSES
 from components.trainer.image_normalization import normalize_images
+from components.trainer.request_limits import check_batch, check_examples
 from registry.signatures import (
     BLANK_DIGIT,
     CONFIDENCE_OUTPUT,
@@ -108,13 +109,14 @@ class ServingModel(tf.Module):
         # nothing about the output of this op.
         unknown = tf.raw_ops.PlaceholderWithDefault(input=image, shape=tf.TensorShape(None))
         checked = tf.ensure_shape(unknown, (None, IMAGE_HEIGHT, IMAGE_WIDTH))
-        numbers = tf.debugging.check_numerics(checked, "a pixel is no number")
+        numbers = tf.debugging.check_numerics(check_batch(PIXELS, checked), "a pixel is no number")
         pixels = tf.clip_by_value(tf.round(numbers), 0, MAX_PIXEL)
         return self._classify(tf.cast(pixels, tf.int64)[..., tf.newaxis])
 
     def classify_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies serialized raw tf.Examples, string[n]; ignores their labels."""
-        return self._classify(tf.io.parse_example(examples, self._example_spec)[IMAGE_KEY])
+        limited = check_examples(check_batch(EXAMPLES, examples))
+        return self._classify(tf.io.parse_example(limited, self._example_spec)[IMAGE_KEY])
 
     def normalize(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Converts encoded images, string[n], to the `image` float32[n,28,28] that the network sees."""

@@ -16,7 +16,7 @@ from typing import TextIO
 import click
 
 from pipeline.cli.options import config_option, is_loopback, settings_from_options, workspace_option
-from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, MAX_BATCH
 
 _MEBIBYTE = 1024 * 1024
 _MAX_LOG_BYTES = _MEBIBYTE // 2
@@ -62,7 +62,7 @@ def _host_names(_context: click.Context, _option: click.Parameter, hosts: tuple[
 @click.option(
     "--max-batch",
     type=click.IntRange(min=1),
-    default=4096,
+    default=max(MAX_BATCH.values()),
     show_default=True,
     help="Maximum number of images per request.",
 )

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import grpc
 import numpy as np
 
+from registry.signatures import MAX_BATCH
 from registry.signing import TrustPolicy
 
 Tensors: TypeAlias = Mapping[str, np.ndarray]
@@ -72,7 +73,7 @@ class ServerOptions:
 
     serving_root: Path
     trust_policy: TrustPolicy = field(default_factory=TrustPolicy)
-    max_batch_size: int = 4096
+    max_batch_size: int = max(MAX_BATCH.values())
     max_body_bytes: int = 64 * _MEBIBYTE
     max_bytes_in_flight: int = 256 * _MEBIBYTE
     # Both APIs fit into the usual limit of 1,024 open files.

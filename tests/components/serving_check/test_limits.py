@@ -14,6 +14,8 @@ def test_limits_survive_serialization() -> None:
     [
         ("num_requests", 0, "greater than or equal to 1"),
         ("huge_batch", 0, "greater than or equal to 1"),
+        ("huge_batch", 2049, "less than or equal to 2048"),
+        ("num_requests", 257, "less than or equal to 256"),
         ("tolerance", 0.5, "less than or equal to 0.01"),
         ("min_agreement", 1.5, "less than or equal to 1"),
         ("max_latency_ms", float("inf"), "finite number"),

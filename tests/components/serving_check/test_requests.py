@@ -6,6 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components.serving_check.requests import SIGNATURES, Kind, build_requests, encode_images
+from registry.signatures import MAX_BATCH
 
 
 def test_images_survive_their_encoding(images: np.ndarray) -> None:
@@ -25,9 +26,9 @@ def test_every_signature_gets_requests_of_every_kind(signature: str, images: np.
     kinds = [request.kind for request in requests]
     assert kinds[:4] == [Kind.GOOD, Kind.ALONE, Kind.EMPTY, Kind.HUGE]
     assert [len(request.values) for request in requests[:4]] == [8, 1, 0, 24]
-    assert kinds[4:-1] == [Kind.MALFORMED, Kind.AFTERWARDS] * 4
+    assert kinds[4:-1] == [Kind.MALFORMED, Kind.AFTERWARDS] * 5
     assert kinds[-1] == Kind.LATENCY
-    assert all(len(request.values) == 1 for request in requests[4:])
+    assert [len(request.values) for request in requests[4:]] == [1] * 8 + [MAX_BATCH[signature] + 1, 1, 1]
     np.testing.assert_array_equal(requests[3].values, requests[0].values[np.arange(24) % 8])
 
 

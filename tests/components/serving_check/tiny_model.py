@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from components.trainer.request_limits import check_batch
+
 Answers = dict[str, tf.Tensor]
 
 
@@ -30,12 +32,12 @@ class TinyModel(tf.Module):
         }
 
     def classify_pixels(self, image: tf.Tensor) -> Answers:
-        checked = tf.ensure_shape(image, [None, 28, 28])
+        checked = tf.ensure_shape(check_batch("pixels", image), [None, 28, 28])
         return self.answer(tf.debugging.check_numerics(checked, "a pixel is not a number"))
 
     def classify_examples(self, examples: tf.Tensor) -> Answers:
         spec = {"image": tf.io.FixedLenFeature([28, 28], tf.int64)}
-        return self.answer(tf.cast(tf.io.parse_example(examples, spec)["image"], tf.float32))
+        return self.answer(tf.cast(tf.io.parse_example(check_batch("examples", examples), spec)["image"], tf.float32))
 
     def classify_image_bytes(self, image_bytes: tf.Tensor) -> Answers:
         return self.answer(self.normalize(image_bytes)["image"])
@@ -44,7 +46,8 @@ class TinyModel(tf.Module):
         def decode(encoded: tf.Tensor) -> tf.Tensor:
             return tf.image.resize(tf.io.decode_image(encoded, 1, expand_animations=False), (28, 28))[..., 0]
 
-        return {"image": tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))}
+        files = check_batch("normalize", image_bytes)
+        return {"image": tf.map_fn(decode, files, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))}
 
 
 def save(model: tf.Module, directory: Path) -> Path:

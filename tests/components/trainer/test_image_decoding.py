@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image, ImageSequence
+from PIL import Image
 from PIL.Image import Resampling
 
-from components.trainer.image_decoding import LONGEST_SIDE, decode_luminance, first_frame, read_headers
+from components.trainer.image_decoding import LONGEST_SIDE, MAX_PIXELS, check_image, decode_luminance
+from components.trainer.image_files import PNG, read_headers
 
 Decode = Callable[..., list[np.ndarray]]
 
@@ -21,8 +22,9 @@ def decode() -> Decode:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.int32)])
     def one_of(files: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        formats, sizes = read_headers(files)
-        return decode_luminance(number, files[number], formats[number], sizes[number])
+        files, formats, sizes = read_headers(files)
+        file, _ = check_image(number, files[number], formats[number], sizes[number], tf.constant(0.0))
+        return decode_luminance(file)
 
     return lambda *files: [one_of(tf.constant(files), tf.constant(n)).numpy() for n in range(len(files))]
 
@@ -175,7 +177,7 @@ def bmp(side: int) -> bytes:
 
 @pytest.mark.parametrize("encoded", [png_header(30_000), gif(30_000, 1), gif(1, 30_000), jpeg(30_000), bmp(30_000)])
 def test_more_than_16_megapixels_are_an_error(decode: Decode, encoded: bytes) -> None:
-    message = r"image_bytes\[1\] is 30000 x 30000 pixels, 16 megapixels at most: reduce it"
+    message = r"image_bytes\[1\] is 30000 x 30000 pixels, 1 x 1 to 16 megapixels are allowed: reduce it"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode(encode(drawing()), encoded)
 
@@ -187,29 +189,25 @@ def test_the_limit_is_16_megapixels(decode: Decode) -> None:
         decode(encode(image.resize((4001, 4000))))
 
 
-def animation(num_frames: int, **options: object) -> bytes:
-    random = np.random.default_rng(0)
-    first, *others = (Image.fromarray(random.integers(0, 256, (60, 50), dtype=np.uint8)) for _ in range(num_frames))
-    return encode(first, "GIF", save_all=True, append_images=others, **options)
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_images_without_pixels_are_an_error(decode: Decode, size: tuple[int, int]) -> None:
+    encoded = b"GIF89a" + struct.pack("<2H3B", *size, 0, 0, 0) + b"," + struct.pack("<4HB", 0, 0, *size, 0) + b"\x02\0;"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"image_bytes\[0\] is {size[0]} x {size[1]} pixels"):
+        decode(encoded)
 
 
-@pytest.mark.parametrize("options", [{}, {"comment": b"three" * 200}, {"duration": 40, "loop": 0}])
-@pytest.mark.parametrize("num_frames", [1, 4])
-def test_only_the_first_frame_of_a_gif_is_kept(options: dict[str, object], num_frames: int) -> None:
-    gif = animation(num_frames, **options)
-    cut, size = first_frame(tf.constant(gif))
-    assert size.numpy().tolist() == [60, 50]
-    with Image.open(io.BytesIO(cut.numpy())) as picture, Image.open(io.BytesIO(gif)) as whole:
-        assert [sum(1 for _ in ImageSequence.Iterator(each)) for each in (picture, whole)] == [1, num_frames]
-        whole.seek(0)
-        picture.seek(0)
-        np.testing.assert_array_equal(picture.convert("RGB"), whole.convert("RGB"))
+def test_a_narrow_image_counts_as_a_wide_one(decode: Decode) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is 1 x 600000 pixels"):
+        decode(encode(Image.new("L", (1, 600_000))))
 
 
-def test_the_search_in_a_truncated_gif_ends() -> None:
-    gif = animation(1, comment=b"seven" * 10)
-    cut = tf.function(first_frame, input_signature=[tf.TensorSpec([], tf.string)])
-    for length in range(4, len(gif), 37):
-        shortened = cut(tf.constant(gif[:length]))[0].numpy()
-        assert shortened.startswith(b"GIF8")
-        assert len(shortened) <= length + 1
+def test_pixels_add_up_over_a_request() -> None:
+    def num_pixels(side: int, num_before: float) -> float:
+        size, encoded = tf.constant([side, side]), tf.constant("")
+        return float(check_image(tf.constant(3), encoded, tf.constant(PNG), size, tf.constant(num_before))[1])
+
+    assert num_pixels(28, 5.0) == 5 + 32 * 32
+    assert num_pixels(2000, 12e6) == MAX_PIXELS
+    message = r"the images up to image_bytes\[3\] have more than 16 megapixels: send fewer per request"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        num_pixels(2001, 12e6)

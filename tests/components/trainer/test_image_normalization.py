@@ -23,7 +23,12 @@ Normalize = Callable[[list[np.ndarray]], np.ndarray]
 def normalize() -> Normalize:
     """Passes gray images as PNGs through the graph."""
     graph = tf.function(normalize_images, input_signature=[tf.TensorSpec([None], tf.string)])
-    return lambda images: graph(tf.constant([png(image) for image in images])).numpy()
+
+    def normalize_in_requests(images: list[np.ndarray]) -> np.ndarray:
+        files = [png(image) for image in images]
+        return np.concatenate([graph(tf.constant(files[start : start + 100])) for start in range(0, len(files), 100)])
+
+    return normalize_in_requests
 
 
 @pytest.fixture(scope="module")
