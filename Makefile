@@ -83,13 +83,23 @@ audit: $(UV)  ## Check uv.lock for known vulnerabilities, except those in `tool.
 		echo "$$report" >&2; exit 1; \
 	fi
 
-sbom: $(UV)  ## Write build/sbom/: CycloneDX lists of the packages in .venv and in the image, with hashes.
+DEBIAN_COMPONENT := {"type": "library", "name": "$${Package}", "version": "$${Version}", \
+	"purl": "pkg:deb/debian/$${Package}@$${Version}?arch=$${Architecture}"}
+sbom: $(UV)  ## Write CycloneDX lists of the packages in .venv and in the image, with Debian's, to build/sbom/
 	@mkdir -p build/sbom
 	@for name in environment image; do \
 		[[ $$name = image ]] && groups="--no-dev --all-extras" || groups=""; \
 		$(UV) export --quiet --locked --preview-features sbom-export --format cyclonedx1.5 $$groups \
 			--output-file "build/sbom/$$name.cdx.json"; \
 	done
+	@for engine in docker podman; do \
+		if "$$engine" image inspect "$(IMAGE)" >/dev/null 2>&1; then \
+			echo '{"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": ['; \
+			"$$engine" run --rm "$(IMAGE)" dpkg-query --show --showformat '$(DEBIAN_COMPONENT),\n' | sed '$$s/,$$//'; \
+			echo ']}'; break; \
+		fi; \
+	done >build/sbom/image-debian.cdx.json
+	@find build/sbom -empty -delete
 	@ls build/sbom/*
 
 tf-serving-runtime: $(UV)  ## Install TF Serving's version of TensorFlow, for a test (Linux; 1.4 GB).

@@ -1,6 +1,9 @@
 """What is installed cannot be replaced: digests of images, hashes of packages; and `make audit`."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -56,8 +59,31 @@ def test_an_audit_fails_on_vulnerabilities_but_not_without_network(
     tmp_path: Path, output: str, uv_exit_code: int, exit_code: int, expected: str
 ) -> None:
     uv = tmp_path / "uv"
-    uv.write_text(f"#!/bin/sh\necho {output!r} >&2\nexit {uv_exit_code}\n")
-    uv.chmod(0o755)
+    _write_program(uv, f"echo {output!r} >&2; exit {uv_exit_code}")
     audit = subprocess.run(["make", "audit", f"UV={uv}"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert audit.returncode == exit_code, audit.stderr
     assert expected in audit.stderr
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="needs Debian's dpkg-query")
+def test_a_list_of_the_packages_in_the_image(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements-uv.txt", "setup.py", "setup_check.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    _write_program(tmp_path / "uv", 'for file; do :; done; echo "{}" >"$file"')
+    # Runs the command of a container on this machine.
+    _write_program(tmp_path / "docker", '[ "$1" != run ] || { shift 3; exec "$@"; }')
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["make", "sbom", f"UV={tmp_path / 'uv'}"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    folder = tmp_path / "build" / "sbom"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"environment.cdx.json", "image.cdx.json", "image-debian.cdx.json"}
+    debian = json.loads((folder / "image-debian.cdx.json").read_text())
+    assert (debian["bomFormat"], debian["specVersion"]) == ("CycloneDX", "1.5")
+    (dpkg,) = [component for component in debian["components"] if component["name"] == "dpkg"]
+    assert dpkg["purl"].startswith(f"pkg:deb/debian/dpkg@{dpkg['version']}?arch=")
+
+
+def _write_program(path: Path, command: str) -> None:
+    path.write_text(f"#!/bin/sh\n{command}\n")
+    path.chmod(0o755)

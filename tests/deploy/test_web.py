@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -118,9 +118,14 @@ def _is_open(port: int) -> bool:
 
 
 def ask(
-    port: int, method: str, path: str, headers: dict[str, str] | None = None, body: str | bytes | None = None
+    port: int,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: str | bytes | None = None,
+    client: str = "127.0.0.1",
 ) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(client, 0))
     connection.request(method, path, body, headers or {})
     response = connection.getresponse()
     content = response.read()
@@ -167,16 +172,29 @@ def test_four_uploads_of_60_mb_at_once_take_no_memory(deploy: Path, tmp_path: Pa
     assert "buffered to a temporary file" not in (tmp_path / "error.log").read_text()
 
 
-def test_requests_at_once_are_limited_per_client(port: int) -> None:
-    with ThreadPoolExecutor(16) as clients:
-        answers = [clients.submit(ask, port, "POST", "/v1/models/slow:predict", body="{}") for _ in range(16)]
-        for _ in answers:
-            assert TfServing.arrivals.acquire(timeout=60)
-        response, content = ask(port, "POST", "/v1/models/digits:predict", body="{}")
+def test_requests_at_once_are_limited_per_client_and_in_all(port: int) -> None:
+    with ThreadPoolExecutor(32) as clients:
+
+        def start(client: str) -> list[Future]:
+            asked = [
+                clients.submit(ask, port, "POST", "/v1/models/slow:predict", body="{}", client=client)
+                for _ in range(16)
+            ]
+            for _ in asked:
+                assert TfServing.arrivals.acquire(timeout=60)
+            return asked
+
+        answers = start("127.0.0.1")
+        refused = [ask(port, "POST", "/v1/models/digits:predict", body="{}")]
+        assert ask(port, "POST", "/v1/models/digits:predict", body="{}", client="127.0.0.2")[0].status == 200
+        answers += start("127.0.0.2")
+        refused.append(ask(port, "POST", "/v1/models/digits:predict", body="{}", client="127.0.0.3"))
         # The page is still served.
         assert ask(port, "GET", "/")[0].status == 200
         TfServing.released.set()
-    assert (response.status, json.loads(content)["error"][:41]) == (503, "More than 16 requests of this client or 3")
+    for response, content in refused:
+        assert response.status == 503
+        assert json.loads(content)["error"].startswith("More than 16 requests of this client or 32 of all at once")
     assert {answer.result()[0].status for answer in answers} == {200}
 
 
