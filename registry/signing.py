@@ -55,7 +55,7 @@ class State(StrEnum):
 
 _ADVICE = {
     State.OTHER_KEY: "if you trust who signed it, set signing.public_key to their public key",
-    State.UNSIGNED: "`digits run` pushes a signed version",
+    State.UNSIGNED: "`digits run`, or a run on Kubeflow with kubeflow.signing_secret, pushes a signed version",
     State.NO_PROVENANCE: "remove it, or push a model with `digits run`",
 }
 

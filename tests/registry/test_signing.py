@@ -134,7 +134,11 @@ def test_a_signature_that_names_our_key_but_is_of_another_is_refused(version: Ve
     ("tamper", "state", "message"),
     [
         (lambda folder, keys: sign(folder, keys[1]), State.OTHER_KEY, r"is not signed with the key of .*ours\.pub; if"),
-        (lambda folder, keys: (folder / SIGNATURE_FILE).unlink(), State.UNSIGNED, "is not signed; `digits run` pushes"),
+        (
+            lambda folder, keys: (folder / SIGNATURE_FILE).unlink(),
+            State.UNSIGNED,
+            "is not signed; `digits run`, or a run on Kubeflow with kubeflow.signing_secret, pushes",
+        ),
         (
             lambda folder, keys: (folder / PROVENANCE_FILE).unlink(),
             State.NO_PROVENANCE,

@@ -119,7 +119,7 @@ def break_versions(workspace: Path) -> list[tuple[int, str, str]]:
     dropped = drop(workspace, NOW + 9)
     return [
         (good.number, "development key", ""),
-        (unsigned.number, "unsigned", f"{unsigned.directory}: is not signed; `digits run` pushes a signed version."),
+        (unsigned.number, "unsigned", f"{unsigned.directory}: is not signed; `digits run`, or a run on Kubeflow with"),
         (changed.number, "changed", f"{changed.directory / 'saved_model.pb'}: has changed since version {NOW + 2} was"),
         (damaged.number, "changed", f"{damaged.directory / PROVENANCE_FILE}: not the provenance of a version"),
         (NOW + 9, "no provenance", f"{dropped}: has no provenance: no pipeline has pushed it"),
