@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.main import main
+from registry.signing import TrustPolicy, prepare_private_key
 from serving.server.run import AddressError
 
 MEBIBYTE = 2**20
@@ -47,6 +48,12 @@ def test_all_requests_together_may_take_four_of_the_largest(tmp_path: Path, ende
 def test_the_largest_request_must_fit_into_the_limit_of_all(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--max-in-flight", "63") == 2
     assert "--max-in-flight 63 is less than --max-body 64" in capfd.readouterr().err
+
+
+def test_the_server_loads_only_versions_that_the_settings_trust(tmp_path: Path, ended_at_once: list[Any]) -> None:
+    key = prepare_private_key(tmp_path / "development-signing-key.pem", None, is_development=True, say=print)
+    assert run(tmp_path) == 0
+    assert ended_at_once[0][0].trust_policy == TrustPolicy(key.with_suffix(".pub"), is_development=True)
 
 
 @pytest.mark.parametrize(
