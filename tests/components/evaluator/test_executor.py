@@ -14,12 +14,15 @@ from tfx.types.artifact_utils import encode_split_names
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 from tfx.utils.proto_utils import proto_to_json
 
+# isort: split
+import tensorflow_model_analysis as tfma
+
 from components.evaluator.bounds import Bound
 from components.evaluator.executor import Executor
 from components.example_counts import LostExamplesError, write_counts
 from components.verdict import read_verdict
 from components.verdict_artifact import VerdictArtifact
-from pipeline.evaluation import eval_config
+from pipeline.evaluation import eval_config, robustness_eval_config
 
 Evaluate = Callable[..., dict[str, Artifact]]
 
@@ -58,12 +61,20 @@ def evaluate(tmp_path: Path) -> Evaluate:
     examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
     examples.set_string_custom_property("tfx_version", "1.21.0")
 
-    def run(threes: int, baseline: Artifact | None = None, enforced: bool = True) -> dict[str, Artifact]:
+    def run(
+        threes: int, baseline: Artifact | None = None, enforced: bool = True, config: tfma.EvalConfig | None = None
+    ) -> dict[str, Artifact]:
         (tmp_path / "examples" / "Split-test").mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(tmp_path / "examples" / "Split-test" / "data.gz"), options="GZIP") as writer:
             for number in range(40):
                 label = tf.train.Int64List(value=[3 if number < threes else 4])
-                features = tf.train.Features(feature={"label": tf.train.Feature(int64_list=label)})
+                corruption = tf.train.BytesList(value=[b"fog" if number % 4 else b"blur"])
+                features = tf.train.Features(
+                    feature={
+                        "label": tf.train.Feature(int64_list=label),
+                        "corruption": tf.train.Feature(bytes_list=corruption),
+                    }
+                )
                 writer.write(tf.train.Example(features=features).SerializeToString())
         inputs = {"examples": [examples], "model": [make_model(tmp_path / "model", 3)]}
         if baseline:
@@ -72,7 +83,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
         outputs = {key: make_artifact(kind, tmp_path / key) for key, kind in kinds.items()}
         bound = Bound(metric="accuracy", lower=0.8, max_worsening=0.3)
         properties = {
-            "eval_config": proto_to_json(eval_config()),
+            "eval_config": proto_to_json(config or eval_config()),
             "example_splits": json.dumps(["test"]),
             "gate": "Evaluator",
             "bounds": json.dumps({"accuracy": bound.model_dump(exclude_none=True)}),
@@ -125,10 +136,14 @@ def test_the_baseline_is_compared_and_recorded(evaluate: Evaluate, tmp_path: Pat
     assert outputs["blessing"].get_string_custom_property("baseline_model") == baseline.uri
 
 
-def test_an_example_that_the_model_did_not_see_fails_the_step(evaluate: Evaluate, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [eval_config(), robustness_eval_config()], ids=["all images", "slices"])
+def test_an_example_that_the_model_did_not_see_fails_the_step(
+    evaluate: Evaluate, tmp_path: Path, config: tfma.EvalConfig
+) -> None:
     write_counts({"Split-test/data.gz": 40, "Split-test/lost.gz": 2}, str(tmp_path / "examples"))
-    with pytest.raises(LostExamplesError, match=r"Split-test/lost\.gz: missing or damaged .*run again"):
-        evaluate(threes=39)
+    message = r"Split-test: 40 examples were read, but 42 were written; .*/lost\.gz: missing or damaged .*run again"
+    with pytest.raises(LostExamplesError, match=message):
+        evaluate(threes=39, config=config)
 
 
 @pytest.mark.slow
