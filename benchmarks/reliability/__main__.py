@@ -14,11 +14,13 @@ from benchmarks.reliability.kills import kill_publishing, kill_runs
 from benchmarks.reliability.malformed import predict_malformed, send_malformed
 from benchmarks.reliability.trial import Trial, render_trials
 from benchmarks.serving.measurements import load_damaged, swap_under_load, warm_up
+from benchmarks.serving.overload import measure_overload
 from benchmarks.serving.server import LoopProcess, make_two_models, run_server
 from benchmarks.serving.traffic import INPUTS
 from registry.signatures import DEFAULT_MODEL_NAME
 
-PARTS = ("publishing", "runs", "input", "swaps")
+PARTS = ("publishing", "runs", "input", "swaps", "overload")
+_OVERLOAD_SECONDS = 10.0
 
 
 @click.command()
@@ -57,7 +59,7 @@ def _trials(
             yield kill_runs(folders["runs"], runs, generator)
         if "input" in parts:
             yield predict_malformed(model, folders["input"])
-        if {"input", "swaps"} & set(parts):
+        if {"input", "swaps", "overload"} & set(parts):
             yield from asyncio.run(_serve(model, folders["swaps"], parts, swaps))
 
 
@@ -71,6 +73,16 @@ async def _serve(model: Path, workspace: Path, parts: Collection[str], num_swaps
             await warm_up(server, expected)
             if "input" in parts:
                 trials.append(await send_malformed(server.address))
+            if "overload" in parts:
+                for each in await measure_overload(server, expected, 1, seconds=_OVERLOAD_SECONDS):
+                    note = (
+                        f"{each.answered:,} answered, p99 {each.p99_seconds:.1f} s; {each.shed:,} refused; "
+                        f"{each.offered_rate / each.capacity:.1f} times the capacity"
+                    )
+                    problems = [*each.problems]
+                    trials.append(
+                        Trial(f"overload ({each.api})", "an answer or a refusal", each.offered, problems, note)
+                    )
             if "swaps" in parts:
                 versions = range(2, 2 + num_swaps)
                 swaps = await swap_under_load(server, models, expected, versions)

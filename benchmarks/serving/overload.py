@@ -1,4 +1,4 @@
-"""Measures what becomes of requests that arrive much faster than the server can answer them."""
+"""Measures how the server handles requests that arrive much faster than it can answer them."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ REFUSALS: Mapping[Api, str] = {"REST": "503", "GRPC": "RESOURCE_EXHAUSTED"}
 
 @dataclass(frozen=True)
 class Overload:
-    """What became of the requests to one API.
+    """The results of the requests to one API.
 
     Attributes:
         api: The API.
