@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import grpc
@@ -53,23 +52,28 @@ class Receiver(grpc.aio.ServerInterceptor):
     def __init__(self, server: ModelServer, options: ServerOptions) -> None:
         self._server = server
         self._options = options
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
         """Called by gRPC for each request, before its message is read."""
-        handler = await continuation(handler_call_details)
-        if handler is None or not handler.unary_unary:
-            return handler
-        # gRPC hands over the message of a stream only when it is asked for it.
-        return grpc.stream_unary_rpc_method_handler(
-            partial(self._answer, handler, handler_call_details.method == _PREDICT),
-            response_serializer=handler.response_serializer,
-        )
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler = await continuation(handler_call_details)
+            if handler is None or not handler.unary_unary:
+                return handler
+            self._handlers[method] = self._reading(handler, runs_model=method == _PREDICT)
+        return self._handlers[method]
 
-    async def _answer(
-        self, handler: Any, runs_model: bool, _messages: object, context: grpc.aio.ServicerContext
-    ) -> Any | None:
+    def _reading(self, handler: grpc.RpcMethodHandler, *, runs_model: bool) -> grpc.RpcMethodHandler:
+        # gRPC hands over the message of a stream only when it is asked for it.
+        async def answer(_messages: object, context: grpc.aio.ServicerContext) -> Any | None:
+            return await self._answer(handler, context, runs_model)
+
+        return grpc.stream_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
+
+    async def _answer(self, handler: Any, context: grpc.aio.ServicerContext, runs_model: bool) -> Any | None:
         start = time.perf_counter()
         try:
             with self._server.admitted(runs_model=runs_model) as set_size:
@@ -88,6 +92,7 @@ class Receiver(grpc.aio.ServerInterceptor):
         refusals: list[ServingError] = []
 
         def count_as_largest() -> None:
+            timeout.reschedule(loop.time() + seconds)
             try:
                 set_size(self._options.max_body_bytes)
             except ServingError as error:
@@ -97,7 +102,7 @@ class Receiver(grpc.aio.ServerInterceptor):
         # gRPC does not tell how much of a message has arrived.
         timer = loop.call_later(_PROMPT_SECONDS, count_as_largest)
         try:
-            async with asyncio.timeout(seconds) as timeout:
+            async with asyncio.timeout(None) as timeout:
                 message = await context.read()
         except TimeoutError:
             late = ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, f"The message did not arrive within {seconds:g} s.")

@@ -38,12 +38,12 @@ from serving.server.model_server import ModelServer
 _SIGNATURES_FIELD = "signature_def"
 # TF Serving answers in these fields, not in `tensor_content`, and its clients read them.
 _VALUE_FIELDS = {
-    np.dtype(np.float32): "float_val",
-    np.dtype(np.float64): "double_val",
-    np.dtype(np.int32): "int_val",
-    np.dtype(np.int64): "int64_val",
-    np.dtype(np.bool_): "bool_val",
-    np.dtype(object): "string_val",
+    np.dtype(np.float32): (tf.float32.as_datatype_enum, "float_val"),
+    np.dtype(np.float64): (tf.float64.as_datatype_enum, "double_val"),
+    np.dtype(np.int32): (tf.int32.as_datatype_enum, "int_val"),
+    np.dtype(np.int64): (tf.int64.as_datatype_enum, "int64_val"),
+    np.dtype(np.bool_): (tf.bool.as_datatype_enum, "bool_val"),
+    np.dtype(object): (tf.string.as_datatype_enum, "string_val"),
 }
 # Size of an array element that refers to a string.
 _REFERENCE_BYTES = 8
@@ -188,6 +188,9 @@ def tensor_from_proto(name: str, proto: TensorProto, max_bytes: int) -> np.ndarr
     content = proto.tensor_content
     if content and (dtype == tf.string or len(content) != num_bytes):
         raise error(f"{len(content):,} bytes of tensor_content do not match {dtype.name} of shape {shape}")
+    if content:
+        # As `make_ndarray` does, but without a copy.
+        return np.frombuffer(content, dtype.as_numpy_dtype).reshape(shape)
     try:
         return tf.make_ndarray(proto)
     except (OverflowError, TypeError, ValueError) as reason:
@@ -196,11 +199,10 @@ def tensor_from_proto(name: str, proto: TensorProto, max_bytes: int) -> np.ndarr
 
 def fill_proto(proto: TensorProto, array: np.ndarray) -> None:
     """Writes a tensor, with strings as `bytes` objects, to an empty proto."""
-    field = _VALUE_FIELDS.get(array.dtype)
-    if field is None:
+    if array.dtype not in _VALUE_FIELDS:
         proto.CopyFrom(tf.make_tensor_proto(array))
         return
-    proto.dtype = tf.string.as_datatype_enum if array.dtype == object else tf.as_dtype(array.dtype).as_datatype_enum
+    proto.dtype, field = _VALUE_FIELDS[array.dtype]
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     getattr(proto, field).extend(array.ravel().tolist())

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -60,9 +60,8 @@ class ModelServer:
         await self._watcher.stop()
         await self._queue.close()
 
-    @contextmanager
-    def admitted(self, *, runs_model: bool = True) -> Iterator[SetSize]:
-        """Admits a request before its body is read; yields a function to count its bytes as they arrive.
+    def admitted(self, *, runs_model: bool = True) -> AbstractContextManager[SetSize]:
+        """Admits a request before its body is read; the context yields a function to count its bytes as they arrive.
 
         Args:
             runs_model: Whether the request needs room in the queue.
@@ -72,8 +71,7 @@ class ModelServer:
         """
         if runs_model:
             self._queue.check_room()
-        with self._budget.request() as set_size:
-            yield set_size
+        return self._budget.request()
 
     @contextmanager
     def held(self, spec: ModelSpec) -> Iterator[ServedVersion]:
