@@ -97,7 +97,8 @@ class KubeflowSettings(Section):
     )
     image_pull_secret: SecretName = Field("", description="Secret with the credentials of the image registry.")
     workspace: PodFolder = Field(
-        PurePosixPath("/digits"), description="Folder in the pods; the serving folder is mounted below it."
+        PurePosixPath("/digits"),
+        description="Folder in the pods; the serving folder and the signing key are mounted below it.",
     )
     serving_claim: ClaimName = Field(
         "serving-folder", min_length=1, description="PersistentVolumeClaim that holds the pushed versions."

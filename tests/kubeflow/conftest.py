@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 
+from registry.signing import prepare_private_key
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
 from tests.kubeflow.emulator.launcher import Pod, PodEvictedError, ProcessRunner, Runner
@@ -67,12 +68,18 @@ def pod_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+def signing_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("signing") / "key.pem"
+    return prepare_private_key(file, None, is_development=True, say=print)
+
+
+@pytest.fixture(scope="session")
+def cluster(signing_key: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     credentials_of_data = {"AWS_ACCESS_KEY_ID": "reader-of-data", "AWS_SECRET_ACCESS_KEY": "secret"}
     return Cluster(
         tmp_path_factory.mktemp("cluster"),
         EvictsOnePod(ProcessRunner(), "Pusher"),
-        secrets={"object-store": credentials_of_data},
+        secrets={"object-store": credentials_of_data, "signing-key": {"private_key.pem": signing_key.read_text()}},
     )
 
 
@@ -81,7 +88,8 @@ def pipeline(
     compile_digits: CompileDigits, pod_workspace: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> CompiledPipeline:
     folder = tmp_path_factory.mktemp("compiled")
-    return compile_digits(folder, pod_workspace, "--set", "kubeflow.store_secret=object-store")
+    secrets = ("--set", "kubeflow.store_secret=object-store", "--set", "kubeflow.signing_secret=signing-key")
+    return compile_digits(folder, pod_workspace, *secrets)
 
 
 @pytest.fixture(scope="session")

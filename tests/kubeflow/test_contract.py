@@ -11,7 +11,8 @@ import pytest
 
 from components.example_gen.sources.detection import find_data
 from components.verdict import Verdict
-from registry.provenance import model_fingerprint, read_provenance, verify_files
+from registry.provenance import model_fingerprint, read_provenance
+from registry.signing import State, TrustPolicy
 from registry.versions import Version, list_versions
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
 from tests.kubeflow.emulator.compiled_pipeline import CompiledPipeline
@@ -48,10 +49,13 @@ def test_pods_use_the_image_of_the_run_and_leave_no_files(first_run: PipelineRun
     assert [attempt.left_behind for attempt in attempts if attempt.left_behind] == []
 
 
+def test_pushed_version_is_signed_with_the_key_of_the_secret(version: Version, signing_key: Path) -> None:
+    assert TrustPolicy(signing_key).check(version.directory).state is State.VERIFIED
+
+
 def test_pushed_version_has_its_provenance(first_run: PipelineRun, version: Version) -> None:
     provenance = read_provenance(version.directory)
     assert provenance is not None
-    verify_files(version.directory, provenance)
     assert provenance.origin.pipeline_run == first_run.run_id
     assert provenance.origin.model_uri == first_run.output("Trainer", "model").uri
     data = find_data(str(PROJECT_ROOT / "data" / "mnist.npz"), None)

@@ -72,8 +72,9 @@ def _adapt(spec: kubeflow_spec.Spec, settings: Settings, beam_steps: frozenset[s
     kubeflow_spec.set_retries(spec, settings.kubeflow.retries)
     kubeflow_spec.set_constant(spec, "ImportSchemaGen", "schema_file", path_in_image(str(settings.data.schema_file)))
     kubeflow_spec.add_run_id(spec, kubeflow_spec.PUSHER)
-    signing_key = kubeflow_spec.SIGNING_KEY if settings.kubeflow.signing_secret else ""
-    kubeflow_spec.set_constant(spec, kubeflow_spec.PUSHER, PRIVATE_KEY_KEY, signing_key)
+    signing_key = settings.workspace / kubeflow_spec.SIGNING_FOLDER / "private_key.pem"
+    has_key = bool(settings.kubeflow.signing_secret)
+    kubeflow_spec.set_constant(spec, kubeflow_spec.PUSHER, PRIVATE_KEY_KEY, str(signing_key) if has_key else "")
     if settings.kubeflow.serving_store:
         store_argument = f"--serving_store={settings.kubeflow.serving_store}"
         kubeflow_spec.add_arguments(spec, kubeflow_spec.SERVING_STEPS, store_argument)

@@ -4,7 +4,6 @@ Keys: https://github.com/kubeflow/pipelines/blob/2.17.0/api/v2alpha1/pipeline_sp
 https://github.com/kubeflow/pipelines/blob/2.17.0/kubernetes_platform/proto/kubernetes_executor_config.proto.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,9 +12,6 @@ from pipeline.kubeflow.step.entrypoint import STORE_VARIABLE
 from pipeline.settings.kubeflow import KubeflowSettings, RetrySettings, StepResources
 
 Spec = dict[str, Any]
-
-SIGNING_KEY = "/signing/private_key.pem"
-"""Path of the key from `kubeflow.signing_secret` in the pod of Pusher."""
 
 PUSHER = "Pusher"
 SERVING_STEPS = ("DataGate", "BaselineModel", PUSHER)
@@ -28,6 +24,8 @@ the URI of MnistExampleGen, nor a change in the serving folder. TFX's own cache 
 is a parameter, and drivers, which KFP does not call, add that of the baseline. A step without inputs would come from
 the cache after the root of the artifacts has moved to another store, from which KFP cannot download its output.
 """
+SIGNING_FOLDER = "signing"
+"""Where Pusher mounts `kubeflow.signing_secret`, below the workspace."""
 IMAGE_PLACEHOLDER = f"{{{{$.inputs.parameters['{IMAGE_PARAMETER}']}}}}"
 RUN_ID_PARAMETER = "pipeline_run_id"
 RUN_ID_PLACEHOLDER = "{{$.pipeline_job_uuid}}"
@@ -189,7 +187,7 @@ def _kubernetes_config(step: str, settings: KubeflowSettings, *, is_staged: bool
     if claims:
         config["pvcMount"] = claims
     if step == PUSHER and settings.signing_secret:
-        folder = os.path.dirname(SIGNING_KEY)
+        folder = str(settings.workspace / SIGNING_FOLDER)
         config["secretAsVolume"] = [{**_secret(settings.signing_secret), "mountPath": folder}]
     if uses_store and settings.store_secret:
         variables = [{"secretKey": key, "envVar": f"{STORE_VARIABLE}{key}"} for key in settings.store_secret_keys]

@@ -26,7 +26,10 @@ _KINDS: Mapping[int, str] = {
     pipeline_spec_pb2.ParameterType.STRUCT: "struct_value",
 }
 # Images are local, so that nothing pulls them.
-_EMULATED_FIELDS = {"pvc_mount", "empty_dir_mounts", "secret_as_env", "image_pull_policy", "image_pull_secret"}
+_EMULATED_FIELDS = {
+    *("pvc_mount", "empty_dir_mounts", "secret_as_env", "secret_as_volume"),
+    *("image_pull_policy", "image_pull_secret"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,14 @@ class Task:
             VolumeMount(constant(mount.pvc_name_parameter) or mount.constant, mount.mount_path)
             for mount in self.kubernetes.pvc_mount
         )
+
+    @property
+    def secret_mounts(self) -> dict[str, str]:
+        """The secrets that its pods mount, by path."""
+        return {
+            mount.mount_path: constant(mount.secret_name_parameter) or mount.secret_name
+            for mount in self.kubernetes.secret_as_volume
+        }
 
     @property
     def dependencies(self) -> frozenset[str]:

@@ -115,14 +115,16 @@ def pod_patch(task: Task, executor_input: pipeline_spec_pb2.ExecutorInput) -> di
         ]
     empty = [(mount.volume_name, mount.mount_path) for mount in task.kubernetes.empty_dir_mounts]
     claims = [(mount.claim, mount.mount_path) for mount in task.mounts]
+    secrets = [(name, path) for path, name in task.secret_mounts.items()]
     return {
         "image": substitute_parameters(task.container.image, executor_input),
         "resources": {name: amounts for name, amounts in resources.items() if amounts},
         "volumes": [
             *({"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim, _ in claims),
+            *({"name": name, "secret": {"secretName": name, "optional": False}} for name, _ in secrets),
             *({"name": name, "emptyDir": {}} for name, _ in empty),
         ],
-        "volumeMounts": [{"name": name, "mountPath": path} for name, path in claims + empty],
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in claims + secrets + empty],
         "env": environment,
     }
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
@@ -37,6 +37,7 @@ class Pod:
         command: Program and arguments, without placeholders.
         environment: Variables from the cluster and the compiled pipeline; the launcher has them too.
         mounts: The mounted claims.
+        secrets: The values of mounted secrets by key, by path.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Pod:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     mounts: tuple[VolumeMount, ...]
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class PodLostError(Exception):
@@ -91,6 +93,10 @@ class ProcessRunner:
             (pod.directory / folder).mkdir()
         for mount in pod.mounts:
             Path(mount.mount_path).mkdir(parents=True, exist_ok=True)
+        for path, values in pod.secrets.items():
+            Path(path).mkdir(parents=True, exist_ok=True)
+            for key, value in values.items():
+                Path(path, key).write_text(value)
         environment = {
             **pod.environment,
             "HOME": str(pod.directory / "home"),
@@ -161,7 +167,8 @@ class Launcher:
         environment |= {"KFP_POD_NAME": directory.name, "KFP_POD_UID": directory.name}
         if task.spec.HasField("retry_policy"):
             environment["KFP_RETRY_INDEX"] = str(number)
-        pod = Pod(task.name, number, directory, execution.pod["image"], command, environment, task.mounts)
+        secrets = {path: self._secrets[name] for path, name in task.secret_mounts.items()}
+        pod = Pod(task.name, number, directory, execution.pod["image"], command, environment, task.mounts, secrets)
         for folder in STORE_FOLDERS:
             (directory / folder).mkdir(parents=True)
         self._metadata.set_pod(execution.execution_id, directory.name)

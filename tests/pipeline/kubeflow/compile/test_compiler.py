@@ -151,7 +151,7 @@ def test_pusher_receives_the_run_id(compiled_spec: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("assignments", "key"), [((), ""), (("kubeflow.signing_secret=key",), "/signing/private_key.pem")]
+    ("assignments", "key"), [((), ""), (("kubeflow.signing_secret=key",), "/digits/signing/private_key.pem")]
 )
 def test_pusher_signs_with_the_key_of_the_secret_only(assignments: tuple[str, ...], key: str) -> None:
     [spec, _] = compiled(*assignments)

@@ -61,7 +61,7 @@ def test_pusher_gets_the_key_that_signs_versions(compiled_spec: dict[str, Any]) 
     secret = {
         "secretName": "signing-key",
         "secretNameParameter": {"runtimeValue": {"constant": "signing-key"}},
-        "mountPath": "/signing",
+        "mountPath": "/digits/signing",
     }
     assert {step: config["secretAsVolume"] for step, config in found.items() if "secretAsVolume" in config} == {
         "Pusher": [secret]
