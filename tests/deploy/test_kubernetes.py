@@ -125,6 +125,8 @@ def test_an_init_container_can_verify_the_versions(deploy: Path, tmp_path: Path)
     pod = deployment["spec"]["template"]["spec"]
     (init,) = pod["initContainers"]
     assert init["image"] == KubeflowSettings().image
+    for bounds in init["resources"].values():
+        assert set(bounds) == {"cpu", "memory", "ephemeral-storage"}
     assert {mount["name"] for mount in init["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
     # The command and the settings exist, and find the mounted versions.
     environment = {variable["name"]: variable["value"] for variable in init["env"]}
