@@ -35,8 +35,8 @@ _FRAME_SIZE, _FRAME_FLAGS, _FRAME_LENGTH = 5, 9, 10
 _CODE_SIZE_LENGTH = 1
 _LONGEST_BLOCK = 256
 _TRAILER = b";"
-_WINDOW_EXPONENT = 11
-_SHORTEST_WINDOW, _LONGEST_WINDOW = 64, 2**_WINDOW_EXPONENT
+# The first window is short, because most GIFs are.
+_FIRST_WINDOW_EXPONENT, _LONG_WINDOW_EXPONENT = 6, 11
 
 
 def read_headers(files: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -129,9 +129,11 @@ def _skip_blocks(content: tf.Tensor, *, skip_extensions: bool) -> tf.Tensor:
         content: uint8[n], which starts with the length of the first block.
         skip_extensions: Whether to also skip extensions, and their blocks, that follow the list.
     """
+    # The next length is always within the last window.
+    last = tf.size(content) - 2
 
-    def skip_window(start: tf.Tensor, length: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        window = tf.cast(content[start : start + length + 1], tf.int32)
+    def skip_window(start: tf.Tensor, exponent: int) -> tuple[tf.Tensor, tf.Tensor]:
+        window = tf.cast(content[start : start + 2**exponent + 1], tf.int32)
         window, following = window[:-1], window[1:]
         size = tf.size(window)
         places = behind = tf.range(size)
@@ -141,13 +143,15 @@ def _skip_blocks(content: tf.Tensor, *, skip_extensions: bool) -> tf.Tensor:
         links = tf.where(window > 0, places + 1 + window, behind)
         links = tf.concat([links, tf.range(size, size + _LONGEST_BLOCK)], 0)
         # Each step doubles the number of blocks that a link skips.
-        for _ in range(_WINDOW_EXPONENT):
+        for _ in range(exponent):
             links = tf.gather(links, links)
-        return tf.minimum(start + links[0], last), tf.minimum(2 * length, _LONGEST_WINDOW), links[0] >= size
+        return tf.minimum(start + links[0], last), links[0] >= size
 
-    # The next length is always within the last window.
-    last = tf.size(content) - 2
-    start, *_ = tf.while_loop(lambda *state: state[-1], skip_window, (0, _SHORTEST_WINDOW, True))
+    start, _ = tf.while_loop(
+        lambda _, searching: searching,
+        lambda start, _: skip_window(start, _LONG_WINDOW_EXPONENT),
+        skip_window(0, _FIRST_WINDOW_EXPONENT),
+    )
     return start + 1
 
 
