@@ -10,7 +10,9 @@ from scipy.special import softmax
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from components.trainer.model import build_model
+from components.trainer.request_limits import MAX_EXAMPLES_BYTES
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
+from registry.signatures import INPUTS, MAX_BATCH
 
 OUTPUTS = {"probabilities", "digit", "confidence", "status"}
 
@@ -190,3 +192,42 @@ def test_diverged_training_is_an_error() -> None:
         fit_temperature(logits, np.zeros(5, int))
     with pytest.raises(ValueError, match="got 0 images"):
         fit_temperature(np.zeros((0, 10)), np.zeros(0, int))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_requests_with_too_many_images_are_refused(model_directory: Path, name: str) -> None:
+    signature = tf.saved_model.load(str(model_directory)).signatures[name]
+    shape = (MAX_BATCH[name] + 1, 28, 28) if name == "pixels" else (MAX_BATCH[name] + 1,)
+    values = tf.zeros(shape, signature.structured_input_signature[1][INPUTS[name]].dtype)
+    message = f"{INPUTS[name]} has {MAX_BATCH[name] + 1} rows, {MAX_BATCH[name]} at most: send fewer per request"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signature(**{INPUTS[name]: values})
+
+
+def test_the_largest_requests_are_answered(model_directory: Path, requests: dict[str, Any]) -> None:
+    signatures = tf.saved_model.load(str(model_directory)).signatures
+    for name, values in requests.items():
+        # NumPy's own bytes type drops trailing zeros.
+        array = values if name == "pixels" else np.array(values, object)
+        largest = np.resize(array, (MAX_BATCH[name], *array.shape[1:]))
+        assert signatures[name](**{INPUTS[name]: tf.constant(largest)})["digit"].shape == [MAX_BATCH[name]]
+
+
+def test_long_examples_are_refused(serving_model: ServingModel, requests: dict[str, Any]) -> None:
+    example = requests["examples"][0]
+    note = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(MAX_EXAMPLES_BYTES - len(example) - 50)]))
+    long = example + tf.train.Example(features=tf.train.Features(feature={"note": note})).SerializeToString()
+    assert serving_model.classify_examples(tf.constant([long]))["digit"].shape == [1]
+    message = f"examples has {len(long + example)} bytes, 4194304 at most: send fewer per request"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        serving_model.classify_examples(tf.constant([long, example]))
+
+
+def test_the_pixels_of_all_images_of_a_request_are_limited(model_directory: Path) -> None:
+    signature = tf.saved_model.load(str(model_directory)).signatures["normalize"]
+    page = tf.io.encode_png(np.full((2000, 2000, 1), 255, np.uint8)).numpy()
+    assert not signature(image_bytes=tf.constant([page] * 4))["image"].numpy().any()
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"the images up to image_bytes\[4\] have more than 16 mega"
+    ):
+        signature(image_bytes=tf.constant([page] * 5))
