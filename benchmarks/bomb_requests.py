@@ -96,7 +96,7 @@ def _pngs() -> Iterator[tuple[str, list[bytes]]]:
     }.items():
         yield f"PNG, {name} chunks", [small(before=_fill(chunk))]
     yield "PNG, 28x28 of 7.5 GB", [small(data=_deflated(bytes(1 << 20)))]
-    yield "PNG, 250 28x28 of 1 MB", [small(data=zlib.compress(bytes(1_000_000), 9))] * 250
+    yield "PNG, 250 of 28x28 of 1 MB", [small(data=zlib.compress(bytes(1_000_000), 9))] * 250
     yield "PNG, 16 megapixels of 7.5 GB", [large(data=_deflated(bytes(1 << 20)))]
     random = np.random.default_rng(0)
     runs = np.repeat(random.integers(0, 256, 60_000, np.uint8), random.integers(1, 2000, 60_000)).tobytes()
