@@ -8,14 +8,21 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import wraps
+from importlib import import_module
 from typing import Any
 
 import grpc
 import grpc.aio
 import numpy as np
 import tensorflow as tf
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_health.v1.health import aio as grpc_health_aio
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_SERVICE
+from grpc_reflection.v1alpha.reflection import enable_server_reflection
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
@@ -35,6 +42,7 @@ from serving.server.grpc_receiver import set_error
 from serving.server.interface import LARGE_REQUEST_BYTES, MAX_RANK, ServingError, Tensors, invalid
 from serving.server.model_server import ModelServer
 
+_SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _SIGNATURES_FIELD = "signature_def"
 # TF Serving answers in these fields, not in `tensor_content`, and its clients read them.
 _VALUE_FIELDS = {
@@ -79,7 +87,10 @@ def _unimplemented(name: str) -> Callable[..., Awaitable[Any]]:
 
 
 class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
-    """TF Serving's services for predictions and for the status of models.
+    """TF Serving's services for predictions and for the status of models, gRPC's for health and reflection.
+
+    The health of a model has the name of the model as its service. The server and its services are healthy while a
+    version of any model is loaded.
 
     Args:
         server: Handles the requests.
@@ -89,11 +100,29 @@ class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
     def __init__(self, server: ModelServer, max_request_bytes: int) -> None:
         self._server = server
         self._max_request_bytes = max_request_bytes
+        self._health = grpc_health_aio.HealthServicer()
 
     def add_to(self, grpc_server: grpc.aio.Server) -> None:
         """Adds the services to a gRPC server."""
         add_PredictionServiceServicer_to_server(self, grpc_server)
         add_ModelServiceServicer_to_server(self, grpc_server)
+        add_HealthServicer_to_server(self._health, grpc_server)
+        for module in ("model_service_pb2", "prediction_service_pb2"):
+            # Their old code fails after it has described the services to protobuf.
+            with suppress(AttributeError):
+                import_module(f"tensorflow_serving.apis.{module}")
+        enable_server_reflection((*_SERVICES, HEALTH_SERVICE, REFLECTION_SERVICE), grpc_server)
+
+    async def report_health(self) -> None:
+        """Reports which models have a loaded version; to be called after each change of a version."""
+        models = self._server.loaded_models()
+        for service, is_loaded in {**dict.fromkeys(("", *_SERVICES), any(models.values())), **models}.items():
+            status = HealthCheckResponse.SERVING if is_loaded else HealthCheckResponse.NOT_SERVING
+            await self._health.set(service, status)
+
+    async def stop_health(self) -> None:
+        """Reports NOT_SERVING for everything from now on."""
+        await self._health.enter_graceful_shutdown()
 
     @_answering
     async def Predict(self, request: PredictRequest) -> PredictResponse:  # noqa: N802

@@ -163,6 +163,13 @@ class ModelServer:
             raise ServingError(grpc.StatusCode.NOT_FOUND, f"Could not find {requested} of model {spec.name}")
         return found
 
+    def loaded_models(self) -> dict[str, bool]:
+        """Returns for each model whether a version is loaded."""
+        return {
+            name: any(status.state == ModelVersionStatus.AVAILABLE for status in model.statuses())
+            for name, model in self._watcher.models.items()
+        }
+
     def _find(self, spec: ModelSpec) -> ServedVersion:
         number = self._number(spec)
         if spec.name not in self._watcher.models:

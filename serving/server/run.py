@@ -127,19 +127,26 @@ async def running_server(
     Raises:
         AddressError: A port is in use, or the host is not an address of this machine.
     """
+    health_reports: set[asyncio.Task[None]] = set()
 
     def announce(model: str, status: ModelVersionStatus) -> None:
         error = status.status.error_message
         if words := f"failed: {error}" if error else _STATES.get(status.state):
             say(f"{model}: version {status.version} {words}")
+        report = asyncio.create_task(grpc_api.report_health())
+        # The event loop itself keeps no reference to a task.
+        health_reports.add(report)
+        report.add_done_callback(health_reports.discard)
 
     server = ModelServer(options, announce)
+    grpc_api = GrpcApi(server, options.max_body_bytes)
     async with AsyncExitStack() as stack:
         # Before loading: a port that is in use must be reported at once.
         listener = stack.enter_context(_listen(addresses))
-        grpc_server, grpc_port = _grpc_server(server, options, addresses)
+        grpc_server, grpc_port = _grpc_server(server, grpc_api, options, addresses)
         await server.start()
         stack.push_async_callback(server.stop)
+        await grpc_api.report_health()
         api = RestApi(server, options, addresses.host)
         runner = web.AppRunner(
             api.application(),
@@ -150,16 +157,31 @@ async def running_server(
         )
         await runner.setup()
         stack.push_async_callback(_stop_listening, runner, grpc_server, options.grace_seconds)
+        stack.push_async_callback(grpc_api.stop_health)
         await grpc_server.start()
         accepting = cast(web.Server, runner.server)
         refusing = web.Server(api.refuse_connection, access_log=None, keepalive_timeout=_HANDSHAKE_SECONDS)
         stack.push_async_callback(refusing.shutdown, 0)
         limit = options.max_connections
         listening = await asyncio.get_running_loop().create_server(
-            lambda: (accepting if len(accepting.connections) < limit else refusing)(), sock=listener, backlog=limit
+            lambda: _Connection(lambda: (accepting if len(accepting.connections) < limit else refusing)()),
+            sock=listener,
+            backlog=limit,
         )
         stack.callback(listening.close)
         yield server, Addresses(addresses.host, listener.getsockname()[1], grpc_port)
+
+
+class _Connection(asyncio.Protocol):
+    """Chooses its protocol once it is made: several may be accepted before the first of them counts."""
+
+    def __init__(self, choose: Callable[[], asyncio.Protocol]) -> None:
+        self._choose = choose
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        protocol = self._choose()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
 
 
 async def _stop_listening(runner: web.AppRunner, grpc_server: grpc.aio.Server, grace_seconds: float) -> None:
@@ -178,7 +200,9 @@ def _listen(addresses: Addresses) -> socket.socket:
         raise _cannot_listen("REST", host, port, os.strerror(error.errno or 0)) from None
 
 
-def _grpc_server(server: ModelServer, options: ServerOptions, addresses: Addresses) -> tuple[grpc.aio.Server, int]:
+def _grpc_server(
+    server: ModelServer, grpc_api: GrpcApi, options: ServerOptions, addresses: Addresses
+) -> tuple[grpc.aio.Server, int]:
     grpc_server = grpc.aio.server(
         interceptors=(Receiver(server, options),),
         # The queue refuses more; on each connection, another one may still arrive.
@@ -194,7 +218,7 @@ def _grpc_server(server: ModelServer, options: ServerOptions, addresses: Address
             ("grpc.server_handshake_timeout_ms", round(1000 * _HANDSHAKE_SECONDS)),
         ],
     )
-    GrpcApi(server, options.max_body_bytes).add_to(grpc_server)
+    grpc_api.add_to(grpc_server)
     try:
         return grpc_server, grpc_server.add_insecure_port(addresses.grpc_target)
     except RuntimeError:

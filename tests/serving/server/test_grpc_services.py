@@ -9,6 +9,10 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
@@ -203,6 +207,25 @@ def test_unsupported_metadata(stub: Stub, fields: list[str], message: str) -> No
         stub.GetModelMetadata(asked, timeout=60)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert message in raised.value.details()
+
+
+@pytest.mark.parametrize("service", ["", "digits", "tensorflow.serving.PredictionService"])
+def test_a_server_with_a_loaded_version_is_healthy(channel: grpc.Channel, service: str) -> None:
+    answer = HealthStub(channel).Check(HealthCheckRequest(service=service), timeout=60)
+    assert answer.status == HealthCheckResponse.SERVING
+
+
+def test_an_unknown_model_has_no_health(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
+        HealthStub(channel).Check(HealthCheckRequest(service="letters"), timeout=60)
+
+
+def test_clients_can_look_up_services_and_messages(channel: grpc.Channel) -> None:
+    reflection = ProtoReflectionDescriptorDatabase(channel)
+    predict = "tensorflow.serving.PredictionService"
+    assert {predict, "tensorflow.serving.ModelService", "grpc.health.v1.Health"} <= set(reflection.get_services())
+    service = DescriptorPool(reflection).FindServiceByName(predict)
+    assert service.methods_by_name["Predict"].input_type.fields_by_name["inputs"].message_type is not None
 
 
 def test_unimplemented_methods(channel: grpc.Channel) -> None:

@@ -15,6 +15,8 @@ import psutil
 import pytest
 import requests
 import tensorflow as tf
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
@@ -128,6 +130,20 @@ def test_version_changes_are_announced(tiny_model: Publish, run_in_thread: Calla
         assert (
             requests.post(f"{server.model_url}:predict", json=IMAGE, timeout=60).json()["predictions"][0]["digit"] == 7
         )
+
+
+def test_health_follows_the_versions(tiny_model: Publish, run_in_thread: Callable, tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    with (
+        run_in_thread(tmp_path) as server,
+        grpc.insecure_channel(server.addresses.grpc_target) as channel,
+    ):
+        states = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
+        assert next(states).status == HealthCheckResponse.NOT_SERVING
+        version = tiny_model(tmp_path / "digits", 7)
+        assert next(states).status == HealthCheckResponse.SERVING
+        version.rename(tmp_path / "gone")
+        assert next(states).status == HealthCheckResponse.NOT_SERVING
 
 
 def test_running_requests_are_answered_before_the_end(
