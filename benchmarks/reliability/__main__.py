@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
+from benchmarks.bombs import measure_bombs, missed_targets
 from benchmarks.processes import exit_with, newest_version
 from benchmarks.reliability.kills import kill_publishing, kill_runs
 from benchmarks.reliability.malformed import predict_malformed, send_malformed
@@ -19,7 +20,7 @@ from benchmarks.serving.server import LoopProcess, make_two_models, run_server
 from benchmarks.serving.traffic import INPUTS
 from registry.signatures import DEFAULT_MODEL_NAME
 
-PARTS = ("publishing", "runs", "input", "swaps", "overload")
+PARTS = ("publishing", "runs", "input", "bombs", "swaps", "overload")
 _OVERLOAD_SECONDS = 10.0
 
 
@@ -59,6 +60,9 @@ def _trials(
             yield kill_runs(folders["runs"], runs, generator)
         if "input" in parts:
             yield predict_malformed(model, folders["input"])
+        if "bombs" in parts:
+            results = measure_bombs(str(model))
+            yield Trial("request made to cost much", "1 s of CPU, 300 MB", len(results), [*missed_targets(results)])
         if {"input", "swaps", "overload"} & set(parts):
             yield from asyncio.run(_serve(model, folders["swaps"], parts, swaps))
 
