@@ -1,5 +1,6 @@
 """Kills publishing and whole runs at random moments; checks that nothing is partial and that the next try succeeds."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -82,13 +83,20 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
         generator: Chooses the moments, in the time of a whole run.
     """
     trial = Trial("kill of a whole run", "the next run reuses the finished steps and pushes one complete version")
-    seconds = run_pipeline(workspace, "smoke", {**_SETTINGS, "data.seed": num_kills}).seconds
-    num_reused = 0
-    for number in range(num_kills):
+    seconds = run_pipeline(workspace, "smoke", {**_SETTINGS, "data.seed": 1_000_000}).seconds
+    num_reused = num_unfinished = 0
+    for number in itertools.count():
+        if trial.num_tries == num_kills:
+            break
         settings = {**_SETTINGS, "data.seed": number}
         before = len(_versions(workspace))
-        _run_and_kill(workspace, settings, generator.uniform(0, seconds))
-        finished = {step["name"] for step in _runs(workspace)[-1]["steps"] if step["state"] == "ran"}
+        if not _run_and_kill(workspace, settings, generator.uniform(0, seconds)):
+            # It has ended before.
+            continue
+        # A run that is killed before its first step has no record.
+        killed = [run for run in _runs(workspace) if run["outcome"] == "unfinished"][num_unfinished:]
+        finished = {step["name"] for run in killed for step in run["steps"] if step["state"] == "ran"}
+        num_unfinished += len(killed)
         pushed_when_killed = len(_versions(workspace)) - before
         try:
             result = json.loads(run_pipeline(workspace, "smoke", settings).stdout)
@@ -112,15 +120,17 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
     return trial
 
 
-def _run_and_kill(workspace: Path, settings: dict[str, Any], seconds: float) -> None:
+def _run_and_kill(workspace: Path, settings: dict[str, Any], seconds: float) -> bool:
     options = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
     command = [DIGITS, "run", "--workspace", str(workspace), "--profile", "smoke", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         process.wait(seconds)
+        return False
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        return True
 
 
 def _runs(workspace: Path) -> list[dict[str, Any]]:
