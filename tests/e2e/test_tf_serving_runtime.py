@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.bombs import measure_bombs
 from components.serving_check import probe
 from components.serving_check.check import check_answers, check_process, read_export
 from components.serving_check.limits import ServingLimits
@@ -51,6 +52,12 @@ def test_outputs_equal_those_of_the_tensorflow_that_trained_the_model(reports: d
                 np.testing.assert_allclose(served.outputs[name], values, rtol=1e-4, atol=1e-4, err_msg=_place(served))
             else:
                 np.testing.assert_array_equal(served.outputs[name], values, err_msg=_place(served))
+
+
+def test_requests_that_are_made_to_cost_much_get_the_same_answers(plan: Plan) -> None:
+    served, trained = (measure_bombs(plan.model_path, python) for python in (str(RUNTIME), sys.executable))
+    assert {each.name: each.answer for each in served} == {each.name: each.answer for each in trained}
+    assert any("more than 24 scans" in each.answer for each in served)
 
 
 @pytest.fixture(scope="module")
