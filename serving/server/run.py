@@ -36,6 +36,7 @@ _STATES = {
 _KEEP_ALIVE_SECONDS = 75.0
 # The same for a gRPC connection that is not established yet, and for an HTTP connection above the limit.
 _HANDSHAKE_SECONDS = 10.0
+_MAX_PENDING_REQUESTS = 2**16
 # A thread that has finished a calculation waits this long for the GIL while the event loop is busy. Python's default of
 # 5 ms is longer than most calculations and costs a tenth of the throughput with single images from 32 clients.
 _SWITCH_INTERVAL_SECONDS = 0.0001
@@ -214,6 +215,9 @@ def _grpc_server(
             ("grpc.max_receive_message_length", options.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_allowed_incoming_connections", options.max_connections),
+            # Above these, gRPC cancels requests that the event loop has not seen yet, where the queue would refuse them.
+            ("grpc.server.max_pending_requests", _MAX_PENDING_REQUESTS),
+            ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING_REQUESTS),
             ("grpc.max_connection_idle_ms", round(1000 * _KEEP_ALIVE_SECONDS)),
             ("grpc.server_handshake_timeout_ms", round(1000 * _HANDSHAKE_SECONDS)),
         ],

@@ -105,3 +105,10 @@ def test_a_late_message_counts_as_the_largest_until_it_has_arrived(open_method: 
         # Whatever arrives at once is not refused for the size that it may have.
         assert status_of(lambda: call(iter([b""]), timeout=60)) == ("INVALID_ARGUMENT", "Missing ModelSpec")
         assert [each.done() for each in both if each is not refused] == [False]
+
+
+def test_thousands_of_requests_at_once_are_refused_and_none_is_dropped(run_in_thread: Callable, tmp_path: Path) -> None:
+    with run_in_thread(tmp_path, **FULL) as server, grpc.insecure_channel(server.addresses.grpc_target) as channel:
+        predict = channel.unary_unary(f"{SERVICE}/Predict")
+        calls = [predict.future(b"", timeout=60) for _ in range(4000)]
+        assert {call.code().name for call in calls} == {"RESOURCE_EXHAUSTED"}
