@@ -215,7 +215,7 @@ def _grpc_server(
             ("grpc.max_receive_message_length", options.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_allowed_incoming_connections", options.max_connections),
-            # Above these, gRPC cancels requests that the event loop has not seen yet, where the queue would refuse them.
+            # Above these, gRPC cancels requests that the event loop has not seen yet; the queue refuses them instead.
             ("grpc.server.max_pending_requests", _MAX_PENDING_REQUESTS),
             ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING_REQUESTS),
             ("grpc.max_connection_idle_ms", round(1000 * _KEEP_ALIVE_SECONDS)),
