@@ -34,8 +34,8 @@ _BYTES_SUFFIX = "_bytes"
 _MAX_QUOTED_CHARACTERS = 256
 # 2,048 images of 28x28 pixels have 59,393 lists and 1.6 million values. Each list takes up to 200 bytes, each value up
 # to 70, and parsing holds Python's lock.
-_MAX_LISTS = 2**18
-_MAX_VALUES = 2**22
+_MAX_LISTS = 2**17
+_MAX_VALUES = 2**21
 
 
 @dataclass(frozen=True)
