@@ -12,8 +12,10 @@ from tfx.utils import path_utils
 
 from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver
 from registry.provenance import model_fingerprint
+from registry.signing import TrustPolicy
 from registry.versions import Version, find_baseline, version_fingerprint
 
+PUBLIC_KEY_KEY = "public_key"
 VERSION_PROPERTY = "version"
 """Custom property of the baseline: its version number as text; empty if there is no baseline."""
 
@@ -24,7 +26,8 @@ class Driver(BaselineDriver):
     def baseline_identity(self, execution_info: ExecutionInfo) -> str:
         """Returns the `model_fingerprint` of the baseline."""
         [candidate] = execution_info.input_dict["candidate"]
-        baseline = _find_baseline(candidate, execution_info.exec_properties[SERVING_DIRECTORY_KEY])
+        properties = execution_info.exec_properties
+        baseline = _find_baseline(candidate, properties[SERVING_DIRECTORY_KEY], properties[PUBLIC_KEY_KEY])
         return version_fingerprint(baseline) if baseline else ""
 
 
@@ -33,22 +36,24 @@ def BaselineModel(  # noqa: N802 (the name of the step)
     candidate: InputArtifact[Model],
     baseline_model: OutputArtifact[Model],
     serving_directory: Parameter[str],
+    public_key: Parameter[str],
     baseline: Parameter[str] = "",
 ) -> None:
     """Fetches the newest pushed version that holds another model than the candidate.
 
     TFX's Resolver would query ML Metadata, which open-source Kubeflow Pipelines does not support and which does not
     know rollbacks. The serving folder is the same on every runner, and only Pusher and `digits rollback` write to it.
-    The candidate itself is skipped, so that a repeated run can use the cache, and so are versions that have changed
-    since their push.
+    The candidate itself is skipped, so that a repeated run can use the cache, and so are versions that are not trusted,
+    because Evaluator runs the model.
 
     Args:
         candidate: The model of this run.
         baseline_model: A copy of the version; empty if there is none.
         serving_directory: Folder of the pushed versions, which need not exist.
+        public_key: The key that must have signed the version, in PEM format; if empty, it need not be signed.
         baseline: Set by the driver for the cache.
     """
-    version = _find_baseline(candidate, serving_directory)
+    version = _find_baseline(candidate, serving_directory, public_key)
     baseline_model.set_string_custom_property(VERSION_PROPERTY, str(version.number) if version else "")
     if version:
         shutil.copytree(version.directory, path_utils.serving_model_path(baseline_model.uri), dirs_exist_ok=True)
@@ -58,6 +63,7 @@ def BaselineModel(  # noqa: N802 (the name of the step)
 BaselineModel.DRIVER_CLASS = Driver
 
 
-def _find_baseline(candidate: Artifact, serving_directory: str) -> Version | None:
+def _find_baseline(candidate: Artifact, serving_directory: str, public_key: str) -> Version | None:
     model = Path(path_utils.serving_model_path(candidate.uri))
-    return find_baseline(Path(serving_directory), model_fingerprint(model))
+    policy = TrustPolicy(public_key.encode() or None)
+    return find_baseline(Path(serving_directory), model_fingerprint(model), policy)

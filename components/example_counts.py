@@ -44,7 +44,8 @@ def count_records(file: str) -> int:
                 if len(content.read(size)) < size:
                     raise EOFError("the last record is incomplete")
                 count += 1
-    except (OSError, EOFError, zlib.error, struct.error, tf.errors.OpError) as error:
+    # A damaged length may be larger than the memory.
+    except (OSError, EOFError, zlib.error, struct.error, OverflowError, MemoryError, tf.errors.OpError) as error:
         raise LostExamplesError(f"{file}: missing or damaged ({error}); {_ADVICE}.") from error
     return count
 

@@ -100,7 +100,8 @@ class Driver(BaselineDriver):
             deleted = [
                 artifact
                 for artifact in metadata.store.get_artifacts_by_type(PushedModel.TYPE_NAME)
-                if (version := artifact.custom_properties["pushed_destination"].string_value)
+                if artifact.state != MlmdArtifact.DELETED
+                and (version := artifact.custom_properties["pushed_destination"].string_value)
                 and (not Path(version, SAVED_MODEL_FILE).exists() or policy.refusal(Path(version)))
             ]
             for artifact in deleted:
@@ -112,7 +113,8 @@ class Driver(BaselineDriver):
         """Returns the id of the run that pushed the newest other model; a rollback has the id of its original."""
         [model] = execution_info.input_dict[MODEL_KEY]
         candidate = model_fingerprint(Path(path_utils.serving_model_path(model.uri)))
-        version = find_baseline(Path(execution_info.exec_properties[SERVING_DIRECTORY_KEY]), candidate)
+        serving_directory = Path(execution_info.exec_properties[SERVING_DIRECTORY_KEY])
+        version = find_baseline(serving_directory, candidate, TrustPolicy())
         if version is None:
             return ""
         try:

@@ -107,7 +107,7 @@ class Verdict:
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
-        """The rules that are not met; slices that break a rule for one reason are combined, with the lowest value."""
+        """The rules that are not met; slices that break a rule for one reason are combined, with the worst value."""
         groups: dict[tuple[str | None, ...], list[Finding]] = {}
         for finding in self.findings:
             if not finding.passed:
@@ -180,10 +180,11 @@ def render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _combine(findings: Sequence[Finding]) -> Finding:
-    lowest = min(findings, key=lambda finding: finding.value if isinstance(finding.value, float) else 0.0)
+    sign = -1 if findings[0].lower_bound is None else 1
+    worst = min(findings, key=lambda each: sign * each.value if isinstance(each.value, int | float) else 0)
     slices = [finding.slice for finding in findings]
-    named = ", ".join(slices) if len(slices) <= _MAX_SLICES else f"{lowest.slice} and {len(slices) - 1} more"
-    return replace(lowest, slice=named)
+    named = ", ".join(slices) if len(slices) <= _MAX_SLICES else f"{worst.slice} and {len(slices) - 1} more"
+    return replace(worst, slice=named)
 
 
 def _number(value: float | str | None) -> str:

@@ -29,6 +29,7 @@ from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprint
 from pipeline.settings.settings import DataSettings, Settings
 from registry.signatures import EXAMPLES
+from registry.signing import TrustPolicy, read_public_key
 
 CODE_FINGERPRINT_KEY = "code_fingerprint"
 """Execution property that makes the cache see the code of a step."""
@@ -105,7 +106,9 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             custom_config={HYPERPARAMETERS_KEY: settings.trainer.model_dump()},
         )
         baseline_model = BaselineModel(
-            candidate=trainer.outputs["model"], serving_directory=str(settings.serving_directory)
+            candidate=trainer.outputs["model"],
+            serving_directory=str(settings.serving_directory),
+            public_key=_public_key(settings.trust_policy),
         )
         evaluator = GatedEvaluator(
             "Evaluator",
@@ -188,6 +191,12 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         enable_cache=settings.enable_cache,
         beam_pipeline_args=list(beam_pipeline_args),
     )
+
+
+def _public_key(policy: TrustPolicy) -> str:
+    if policy.public_key is None or policy.allow_unverified:
+        return ""
+    return read_public_key(policy.public_key).decode()
 
 
 def _infra_validators(settings: Settings, model: BaseChannel, examples: BaseChannel) -> list[BaseNode]:

@@ -154,10 +154,17 @@ def read_provenance(version_directory: Path) -> Provenance | None:
         DamagedVersionError: The provenance is not readable.
     """
     file = version_directory / PROVENANCE_FILE
+    # A link or device could be read without end.
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise DamagedVersionError(f"{file}: not a regular file; remove the version, or restore the file.")
     try:
         return Provenance.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DamagedVersionError(
+            f"{file}: cannot be read: {error.strerror}; remove the version, or restore the file."
+        ) from error
     except ValidationError as error:
         raise DamagedVersionError(
             f"{file}: not the provenance of a version; the version is damaged, choose another one."

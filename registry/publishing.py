@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from registry.errors import ExpectedError, UsageError
 from registry.provenance import (
     PROVENANCE_FILE,
     SIGNATURE_FILE,
+    DamagedVersionError,
     Origin,
     Provenance,
     combine_hashes,
@@ -159,10 +160,10 @@ def prunable_versions(serving_directory: Path, keep: int, policy: TrustPolicy) -
     if keep < 1:
         raise WrongRequestError(f"keep: expected 1 or more, not {keep}: the newest version is being served.")
     versions = existing_versions(serving_directory)
-    needed = [
-        newest_usable(serving_directory, policy),
-        find_baseline(serving_directory, version_fingerprint(versions[-1])),
-    ]
+    newest_used = newest_usable(serving_directory, policy)
+    needed = [newest_used] if newest_used else []
+    if newest_used and (baseline := find_baseline(serving_directory, version_fingerprint(newest_used), policy)):
+        needed.append(baseline)
     # DataGate compares new data with the newest data, and the newest data in a repeated run with the data before it.
     if newest := find_other_data(serving_directory, b""):
         needed.append(newest[0])
@@ -356,14 +357,14 @@ def _existing_push(
     pushed = (State.VERIFIED,) if private_key else (State.UNSIGNED, State.NOT_CHECKED)
     is_newest = True
     for version in reversed(list_versions(serving_directory) if pipeline_run else []):
-        found = read_provenance(version.directory) if policy.check(version.directory).state in pushed else None
+        found = None
+        with suppress(DamagedVersionError):
+            found = read_provenance(version.directory)
         if found and found.rolled_back_to is not None:
             continue
-        if (
-            found
-            and found.model_fingerprint == fingerprint
-            and (is_newest or found.origin.pipeline_run == pipeline_run)
-        ):
+        is_same = found is not None and found.model_fingerprint == fingerprint
+        is_candidate = is_same and found and (is_newest or found.origin.pipeline_run == pipeline_run)
+        if is_candidate and policy.check(version.directory).state in pushed:
             _log.info("version %d already holds this model", version.number)
             return version
         is_newest = False

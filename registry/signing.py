@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -82,15 +83,20 @@ class TrustPolicy:
     """Which versions may be used.
 
     Attributes:
-        public_key: PEM file of the key that must have signed a version: the public key or, if it is at hand, the
-            private key. Without it, only the hashes are checked.
+        public_key: The key that must have signed a version, in PEM format: a file with the public or the private key,
+            or the public key itself. Without it, only the hashes are checked.
         is_development: Whether this is a development key.
         allow_unverified: Whether any version may be used.
     """
 
-    public_key: Path | None = None
+    public_key: Path | bytes | None = None
     is_development: bool = False
     allow_unverified: bool = False
+
+    @property
+    def key_name(self) -> str:
+        """The file of the public key, for messages."""
+        return str(self.public_key) if isinstance(self.public_key, Path) else "the pipeline"
 
     def check(self, directory: Path) -> VersionCheck:
         """Checks a version.
@@ -100,9 +106,11 @@ class TrustPolicy:
 
         Raises:
             SigningKeyError: The public key is not readable as a key.
-            OSError: A file cannot be read.
+            OSError: The file of the public key cannot be read.
         """
+        public_key = read_public_key(self.public_key) if self.public_key else None
         try:
+            _require_regular_files(directory)
             provenance = read_provenance(directory)
             if provenance is None:
                 return VersionCheck(State.NO_PROVENANCE, f"{directory}: has no provenance: no pipeline has pushed it")
@@ -111,24 +119,30 @@ class TrustPolicy:
             _verify_place(directory, provenance)
             if signature is None:
                 return VersionCheck(State.UNSIGNED, f"{directory}: is not signed")
-            if self.public_key is None:
+            if public_key is None:
                 return VersionCheck(State.NOT_CHECKED)
-            public_key = read_public_key(self.public_key)
             if signature.key_id != hashlib.sha256(public_key).hexdigest():
-                return VersionCheck(State.OTHER_KEY, f"{directory}: is not signed with the key of {self.public_key}")
+                return VersionCheck(State.OTHER_KEY, f"{directory}: is not signed with the key of {self.key_name}")
             _verify_signature(directory, public_key)
         except DamagedVersionError as error:
             return VersionCheck(State.CHANGED, str(error))
+        except OSError as error:
+            reason = f"{error.filename or directory}: cannot be read: {error.strerror}"
+            return VersionCheck(State.CHANGED, f"{reason}; restore the file, or remove the version.")
         return VersionCheck(State.DEVELOPMENT_KEY if self.is_development else State.VERIFIED)
+
+    def admits_baseline(self, directory: Path) -> bool:
+        """Returns whether the pipeline may compare with a version, for which it runs the model of the version.
+
+        Without a key, as on Kubeflow without a secret, the version need not be signed.
+        """
+        if self.public_key is None or self.allow_unverified:
+            return self.check(directory).state not in (State.CHANGED, State.NO_PROVENANCE)
+        return self.refusal(directory) is None
 
     def refusal(self, directory: Path) -> str | None:
         """Returns why a version must not be used and what to do, or None if it may be used."""
         return None if self.allow_unverified else self.check(directory).refusal
-
-
-def is_changed(directory: Path) -> bool:
-    """Returns whether a version differs from what was pushed, as far as that is visible without a key."""
-    return TrustPolicy().check(directory).state is State.CHANGED
 
 
 def sign(folder: Path, private_key: Path) -> None:
@@ -147,8 +161,8 @@ def sign(folder: Path, private_key: Path) -> None:
     config.set_hashing_config(_hashing_config()).sign(folder, folder / SIGNATURE_FILE)
 
 
-def read_public_key(file: Path) -> bytes:
-    """Returns the public key, in PEM format, from a file with a public or private key.
+def read_public_key(key: Path | bytes) -> bytes:
+    """Returns the public key, in PEM format, from a file with a public or private key, or from its content.
 
     Raises:
         SigningKeyError: The file is not a key that can sign or verify versions.
@@ -158,18 +172,18 @@ def read_public_key(file: Path) -> bytes:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-    content = file.read_bytes()
+    name, content = ("public key", key) if isinstance(key, bytes) else (key, key.read_bytes())
     try:
         if b"PRIVATE KEY" in content:
-            key = serialization.load_pem_private_key(content, None).public_key()
+            public_key = serialization.load_pem_private_key(content, None).public_key()
         else:
-            key = serialization.load_pem_public_key(content)
+            public_key = serialization.load_pem_public_key(content)
     # TypeError: the key has a password.
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise SigningKeyError(f"{file}: cannot be used as a key; {_KEY_ADVICE}") from error
-    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise SigningKeyError(f"{file}: another kind of key; {_KEY_ADVICE}")
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        raise SigningKeyError(f"{name}: cannot be used as a key; {_KEY_ADVICE}") from error
+    if not isinstance(public_key, EllipticCurvePublicKey) or public_key.curve.name not in _CURVES:
+        raise SigningKeyError(f"{name}: another kind of key; {_KEY_ADVICE}")
+    return public_key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def prepare_private_key(
@@ -208,12 +222,14 @@ def _create_key(file: Path) -> None:
     pem = serialization.Encoding.PEM
     public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    # If this process is killed, the public half alone does not count as a key.
-    file.with_suffix(".pub").write_bytes(public)
     # Only its owner can read such a file.
-    with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as staging:
+    with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as staging:
         staging.write(private)
-    os.replace(staging.name, file)
+        staging.flush()
+        # Another process may have created its key at the same time.
+        with suppress(FileExistsError):
+            os.link(staging.name, file)
+            file.with_suffix(".pub").write_bytes(public)
 
 
 @dataclass(frozen=True)
@@ -227,12 +243,19 @@ def _read_signature(file: Path) -> _Signature | None:
     try:
         bundle = json.loads(file.read_bytes())
         statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
-        hashes = {each["name"]: each["digest"] for each in statement["predicate"]["resources"]}
+        hashes = {str(each["name"]): each["digest"] for each in statement["predicate"]["resources"]}
         return _Signature(bundle["verificationMaterial"]["publicKey"]["hint"], hashes)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedVersionError(f"{file}: not the signature of a version; restore the file.") from error
+
+
+def _require_regular_files(directory: Path) -> None:
+    """Refuses links and devices, which a push never writes: they could be read without end."""
+    for path in directory.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise DamagedVersionError(f"{path}: not a regular file; remove the version, or restore the file.")
 
 
 def _verify_place(directory: Path, provenance: Provenance) -> None:

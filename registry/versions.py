@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from registry.provenance import EXTRA_FOLDER, DamagedVersionError, model_fingerprint, read_provenance
-from registry.signing import TrustPolicy, is_changed
+from registry.signing import TrustPolicy
 
 SAVED_MODEL_FILE = "saved_model.pb"
 """File that makes a folder a SavedModel."""
@@ -88,24 +88,27 @@ def newest_usable(serving_directory: Path, policy: TrustPolicy) -> Version | Non
     return next((version for version in newest_first if policy.refusal(version.directory) is None), None)
 
 
-def find_baseline(serving_directory: Path, candidate_fingerprint: str) -> Version | None:
-    """Finds the baseline of a model: the newest version that holds another model and has not changed since its push.
+def find_baseline(serving_directory: Path, candidate_fingerprint: str, policy: TrustPolicy) -> Version | None:
+    """Finds the baseline of a model: the newest version that holds another model and that the policy admits.
 
     Args:
         serving_directory: Folder of the model, with one subfolder per version; it need not exist.
         candidate_fingerprint: `model_fingerprint` of the candidate.
+        policy: Which versions may be the baseline.
 
     Returns:
         The version, or None if no other model has been pushed.
     """
     for version in reversed(list_versions(serving_directory)):
-        if version_fingerprint(version) != candidate_fingerprint and not is_changed(version.directory):
+        if policy.admits_baseline(version.directory) and version_fingerprint(version) != candidate_fingerprint:
             return version
     return None
 
 
 def find_other_data(serving_directory: Path, train_statistics: bytes) -> tuple[Version, bytes] | None:
     """Finds the baseline of data: the newest version trained on other data that has not changed since its push.
+
+    Its signature is not checked, because nothing in it is run.
 
     Args:
         serving_directory: Folder of the model, with one subfolder per version; it need not exist.
@@ -118,7 +121,7 @@ def find_other_data(serving_directory: Path, train_statistics: bytes) -> tuple[V
         # The file is optional, and another process may prune at the same time.
         with suppress(FileNotFoundError):
             content = (version.directory / TRAIN_STATISTICS_FILE).read_bytes()
-            if content != train_statistics and not is_changed(version.directory):
+            if content != train_statistics and TrustPolicy().admits_baseline(version.directory):
                 return version, content
     return None
 

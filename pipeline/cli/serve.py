@@ -138,11 +138,13 @@ def _limited(log_file: Path) -> Iterator[None]:
 
     def limit() -> None:
         while not stopped.wait(_LOG_CHECK_SECONDS):
-            if log_file.stat().st_size > _MAX_LOG_BYTES:
-                # C++ libraries keep the file open, so it cannot be replaced. A full disk must not prevent emptying it.
-                with suppress(OSError):
-                    shutil.copyfile(log_file, f"{log_file}.1")
-                os.truncate(log_file, 0)
+            # Somebody may have removed the file.
+            with suppress(FileNotFoundError):
+                if log_file.stat().st_size > _MAX_LOG_BYTES:
+                    # C++ libraries keep the file open, so it cannot be replaced. A full disk must not keep it full.
+                    with suppress(OSError):
+                        shutil.copyfile(log_file, f"{log_file}.1")
+                    os.truncate(log_file, 0)
 
     thread = Thread(target=limit, name="log limit")
     thread.start()

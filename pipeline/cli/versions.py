@@ -112,7 +112,7 @@ def verify(
     else:
         signature = "the signature is not checked without a key: set signing.public_key"
         if policy.public_key:
-            signature = f"the signature is by the key of {policy.public_key}"
+            signature = f"the signature is by the key of {policy.key_name}"
         for each, check in found:
             result = check.refusal or f"all files are as pushed, and {signature}"
             click.echo(f"{each.model} {each.number}: {check.state}: {result}", err=bool(check.refusal))
@@ -269,7 +269,7 @@ def _describe_versions(serving_directory: Path, policy: "TrustPolicy") -> Iterat
     checks = {version: policy.check(version.directory) for version in found}
     usable = [version for version, check in checks.items() if policy.allow_unverified or not check.refusal]
     current = usable[-1] if usable else None
-    baseline = find_baseline(serving_directory, version_fingerprint(current or found[-1])) if found else None
+    baseline = find_baseline(serving_directory, version_fingerprint(current), policy) if current else None
     for version, check in checks.items():
         provenance = None
         with suppress(DamagedVersionError):

@@ -41,7 +41,7 @@ def find_leftovers(settings: Settings, *, old_roots: bool) -> list[Leftover]:
     for directory in settings.serving_root.glob("*/"):
         found += [(path, "publishing was interrupted") for path in find_publishing_leftovers(directory)]
     if old_roots:
-        pattern = f"{settings.pipeline_root.name}-*"
+        pattern = f"{settings.pipeline_root.name}-{'[0-9]' * 8}-{'[0-9]' * 6}"
         found += [(path, "moved aside") for path in settings.workspace.glob(pattern)]
     sizes = [sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir()) for path, _ in found]
     return [Leftover(path, reason, size) for (path, reason), size in zip(found, sizes, strict=True)]
@@ -70,7 +70,7 @@ def _attempts(settings: Settings) -> Iterator[tuple[Path, str]]:
     with open_metadata(settings.metadata_file) as store:
         # TFX writes to ROOT/STEP/OUTPUT/EXECUTION, or a file in it; ROOT may have moved.
         live = {parts for path in live_artifacts(store) for parts in (path.parts[-3:], path.parts[-4:-1])}
-    for folder in sorted(settings.pipeline_root.glob("*/*")):
+    for folder in sorted(settings.pipeline_root.glob("*/*/")):
         if folder.name == ".system":
             if any(path.is_file() for path in folder.rglob("*")):
                 yield folder, "working files of TFX"

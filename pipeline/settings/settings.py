@@ -171,9 +171,10 @@ class Settings(Section):
     def trust_policy(self) -> TrustPolicy:
         """Which versions may be used; without any key, the signatures are not checked."""
         public_key, is_development = self.signing.public_key or self.signing.private_key, False
-        development_key = self.private_key.with_suffix(".pub")
-        if public_key is None and development_key.exists():
-            public_key, is_development = development_key, True
+        # Where models are served, there may be only the public half.
+        for development_key in (self.private_key, self.private_key.with_suffix(".pub")):
+            if public_key is None and development_key.exists():
+                public_key, is_development = development_key, True
         return TrustPolicy(public_key, is_development, self.signing.allow_unverified)
 
     @property

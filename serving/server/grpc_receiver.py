@@ -90,17 +90,25 @@ class Receiver(grpc.aio.ServerInterceptor):
     ) -> Any:
         loop, seconds = asyncio.get_running_loop(), self._options.request_timeout_seconds
         refusals: list[ServingError] = []
+        due = loop.time() + _PROMPT_SECONDS
+        timer: asyncio.TimerHandle
 
         def count_as_largest() -> None:
+            nonlocal due, timer
+            if loop.time() > due + _PROMPT_SECONDS:
+                # The event loop was busy: the message may have arrived in the meantime.
+                due = loop.time() + _PROMPT_SECONDS
+                timer = loop.call_at(due, count_as_largest)
+                return
             timeout.reschedule(loop.time() + seconds)
             try:
-                set_size(self._options.max_body_bytes)
+                set_size(0, self._options.max_body_bytes)
             except ServingError as error:
                 refusals.append(error)
                 timeout.reschedule(loop.time())
 
         # gRPC does not tell how much of a message has arrived.
-        timer = loop.call_later(_PROMPT_SECONDS, count_as_largest)
+        timer = loop.call_at(due, count_as_largest)
         try:
             async with asyncio.timeout(None) as timeout:
                 message = await context.read()
@@ -112,7 +120,7 @@ class Receiver(grpc.aio.ServerInterceptor):
         if not isinstance(message, bytes):
             # If the message was too large, gRPC has already sent the client its limit.
             raise invalid("The request has no message.")
-        set_size(len(message))
+        set_size(len(message), 0)
         try:
             return deserialize(message)
         except DecodeError:

@@ -7,7 +7,7 @@ Source: `tensorflow_serving/apis/*.proto`; messages as in `servables/tensorflow/
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, suppress
 from functools import wraps
 from importlib import import_module
@@ -22,7 +22,8 @@ from grpc_health.v1.health import aio as grpc_health_aio
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION_SERVICE
-from grpc_reflection.v1alpha.reflection import enable_server_reflection
+from grpc_reflection.v1alpha.reflection import aio as grpc_reflection_aio
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.get_model_metadata_pb2 import (
     GetModelMetadataRequest,
@@ -44,6 +45,7 @@ from serving.server.model_server import ModelServer
 
 _SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 _SIGNATURES_FIELD = "signature_def"
+_REFLECTION_SECONDS = 10.0
 # TF Serving answers in these fields, not in `tensor_content`, and its clients read them.
 _VALUE_FIELDS = {
     np.dtype(np.float32): (tf.float32.as_datatype_enum, "float_val"),
@@ -86,6 +88,26 @@ def _unimplemented(name: str) -> Callable[..., Awaitable[Any]]:
     return refuse
 
 
+class _Health(grpc_health_aio.HealthServicer):
+    """Without streams: each would take the place of a request for as long as its client likes."""
+
+    async def Watch(self, request: Any, context: grpc.aio.ServicerContext) -> None:  # noqa: N802
+        """Answers that clients should poll, as the protocol of the service provides."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This development server has no Watch; call Check.")
+
+
+class _Reflection(grpc_reflection_aio.ReflectionServicer):
+    """Ends streams that stay open, because each takes the place of a request."""
+
+    async def ServerReflectionInfo(  # noqa: N802
+        self, request_iterator: AsyncIterable[Any], unused_context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[Any]:
+        """Answers the requests of a stream."""
+        async with asyncio.timeout(_REFLECTION_SECONDS):
+            async for response in super().ServerReflectionInfo(request_iterator, unused_context):
+                yield response
+
+
 class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
     """TF Serving's services for predictions and for the status of models, gRPC's for health and reflection.
 
@@ -100,7 +122,7 @@ class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
     def __init__(self, server: ModelServer, max_request_bytes: int) -> None:
         self._server = server
         self._max_request_bytes = max_request_bytes
-        self._health = grpc_health_aio.HealthServicer()
+        self._health = _Health()
 
     def add_to(self, grpc_server: grpc.aio.Server) -> None:
         """Adds the services to a gRPC server."""
@@ -111,7 +133,8 @@ class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
             # Their old code fails after it has described the services to protobuf.
             with suppress(AttributeError):
                 import_module(f"tensorflow_serving.apis.{module}")
-        enable_server_reflection((*_SERVICES, HEALTH_SERVICE, REFLECTION_SERVICE), grpc_server)
+        reflection = _Reflection((*_SERVICES, HEALTH_SERVICE, REFLECTION_SERVICE))
+        add_ServerReflectionServicer_to_server(reflection, grpc_server)
 
     async def report_health(self) -> None:
         """Reports which models have a loaded version; to be called after each change of a version."""

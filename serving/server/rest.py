@@ -206,7 +206,7 @@ class RestApi:
         declared = request.content_length or 0
         if declared > limit:
             raise invalid(too_large)
-        set_size(declared)
+        set_size(0, declared)
         body = bytearray()
         try:
             async with asyncio.timeout(seconds):
@@ -215,7 +215,7 @@ class RestApi:
                     body += chunk
                     if len(body) > limit:
                         raise invalid(too_large)
-                    set_size(max(declared, len(body)))
+                    set_size(len(body), declared)
         except TimeoutError:
             message = f"The body did not arrive within {seconds:g} s."
             raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None

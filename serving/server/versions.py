@@ -256,7 +256,9 @@ class ModelWatcher:
                 self.models[name] = ServedModel(name, self._load, self._close, self._on_version_change)
             refused = {key[1]: reason for key, (_, reason) in self._refusals.items() if reason and key[0] == name}
             self.models[name].refuse(refused)
-            await self.models[name].follow(versions)
+            # A version that is refused does not end the one that is served.
+            if versions or not refused:
+                await self.models[name].follow(versions)
         for name in self.models.keys() - self.configs.keys():
             await self.models[name].follow({})
 
@@ -343,5 +345,7 @@ def _find_versions(model_directory: Path) -> dict[int, Path]:
 def _file_states(directory: Path) -> frozenset:
     # A file may disappear in the meantime; then the files have changed anyway.
     with suppress(OSError):
-        return frozenset((path, path.stat().st_mtime_ns, path.stat().st_size) for path in directory.rglob("*"))
+        states = ((path, path.stat()) for path in directory.rglob("*"))
+        # Unlike the time of a modification, that of a change cannot be set back.
+        return frozenset((path, state.st_ctime_ns, state.st_size) for path, state in states)
     return frozenset()

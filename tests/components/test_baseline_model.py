@@ -7,7 +7,7 @@ from tfx.types.standard_artifacts import Model
 from components.baseline_model import BaselineModel, Driver
 from registry.provenance import Origin
 from registry.publishing import publish, roll_back
-from registry.signing import TrustPolicy
+from registry.signing import TrustPolicy, prepare_private_key, read_public_key
 from registry.versions import list_versions
 
 ANY = TrustPolicy(allow_unverified=True)
@@ -28,9 +28,9 @@ def push(tmp_path: Path, content: str) -> None:
     publish(Path(model.uri) / "Format-Serving", tmp_path / "serving", {}, Origin())
 
 
-def baseline_of(tmp_path: Path, candidate: Model) -> tuple[str, str | None]:
+def baseline_of(tmp_path: Path, candidate: Model, public_key: str = "") -> tuple[str, str | None]:
     """Returns the identity by the driver and the model that the executor copies."""
-    properties = {"serving_directory": str(tmp_path / "serving")}
+    properties = {"serving_directory": str(tmp_path / "serving"), "public_key": public_key}
     info = ExecutionInfo(input_dict={"candidate": [candidate]}, exec_properties=properties)
     identity = Driver(None).run(info).exec_properties["baseline"].string_value
     output = Model()
@@ -71,9 +71,8 @@ def test_after_a_rollback_the_served_model_is_the_baseline(tmp_path: Path) -> No
 
 def test_the_cache_key_depends_on_the_model_not_on_its_version(tmp_path: Path) -> None:
     candidate = make_model(tmp_path / "candidate", "c")
-    info = ExecutionInfo(
-        input_dict={"candidate": [candidate]}, exec_properties={"serving_directory": str(tmp_path / "serving")}
-    )
+    properties = {"serving_directory": str(tmp_path / "serving"), "public_key": ""}
+    info = ExecutionInfo(input_dict={"candidate": [candidate]}, exec_properties=properties)
 
     def identity() -> str:
         return Driver(None).run(info).exec_properties["baseline"].string_value
@@ -94,3 +93,10 @@ def test_a_changed_version_is_not_the_baseline(tmp_path: Path) -> None:
     newest = list_versions(tmp_path / "serving")[-1]
     (newest.directory / "saved_model.pb").write_text("changed")
     assert baseline_of(tmp_path, make_model(tmp_path / "candidate", "c"))[1] == "a"
+
+
+def test_with_a_key_a_version_that_is_not_signed_is_not_the_baseline(tmp_path: Path) -> None:
+    push(tmp_path, "a")
+    key = prepare_private_key(tmp_path / "key.pem", None, is_development=True, say=print)
+    candidate = make_model(tmp_path / "candidate", "c")
+    assert baseline_of(tmp_path, candidate, read_public_key(key).decode()) == ("", None)

@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -88,6 +89,23 @@ def link(file: Path) -> None:
     file.symlink_to(target)
 
 
+def replace_by(file: Path, create: Callable[[Path], object]) -> None:
+    file.unlink()
+    create(file)
+
+
+def endless(file: Path) -> None:
+    file.symlink_to("/dev/zero")
+
+
+def rename_in_manifest(directory: Path, path: str, name: object) -> None:
+    bundle = json.loads((directory / SIGNATURE_FILE).read_text())
+    payload = base64.b64decode(bundle["dsseEnvelope"]["payload"]).decode()
+    payload = payload.replace(f'"name":"{path}"', f'"name":{name}').replace(f'"name": "{path}"', f'"name": {name}')
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(payload.encode()).decode()
+    (directory / SIGNATURE_FILE).write_text(json.dumps(bundle))
+
+
 def add(file: Path) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text("added")
@@ -110,7 +128,11 @@ def edit_provenance(file: Path) -> None:
         pytest.param(lambda folder: edit_provenance(folder / PROVENANCE_FILE), PROVENANCE_FILE, id="provenance"),
         pytest.param(lambda folder: (folder / PROVENANCE_FILE).write_text("{"), PROVENANCE_FILE, id="no JSON"),
         pytest.param(lambda folder: (folder / SIGNATURE_FILE).write_text("{}"), SIGNATURE_FILE, id="no signature"),
-        pytest.param(lambda folder: link(folder / VARIABLES), SIGNATURE_FILE, id="link"),
+        pytest.param(lambda folder: link(folder / VARIABLES), VARIABLES, id="link"),
+        pytest.param(lambda folder: replace_by(folder / VARIABLES, os.mkfifo), VARIABLES, id="pipe"),
+        pytest.param(lambda folder: replace_by(folder / PROVENANCE_FILE, endless), PROVENANCE_FILE, id="endless"),
+        pytest.param(lambda folder: (folder / "loop").symlink_to(folder), "loop", id="loop of folders"),
+        pytest.param(lambda folder: rename_in_manifest(folder, VARIABLES, 5), "5", id="a name of a wrong type"),
     ],
 )
 def test_a_changed_version_is_refused_by_the_name_of_the_file(

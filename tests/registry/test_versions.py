@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from registry.provenance import PROVENANCE_FILE, Origin, model_fingerprint
 from registry.publishing import PublishingError, existing_version, publish
+from registry.signing import TrustPolicy, prepare_private_key, read_public_key
 from registry.versions import (
     TRAIN_STATISTICS_FILE,
     find_baseline,
@@ -45,7 +47,11 @@ def test_a_version_was_pushed_when_its_provenance_says(tmp_path: Path) -> None:
 
 def test_without_versions_nothing_is_found_and_other_models_are_named(tmp_path: Path) -> None:
     serving = tmp_path / "digits"
-    assert (list_versions(serving), find_baseline(serving, "any"), find_other_data(serving, b"any")) == ([], None, None)
+    assert (list_versions(serving), find_baseline(serving, "any", UNKEYED), find_other_data(serving, b"any")) == (
+        [],
+        None,
+        None,
+    )
     nothing = f"{serving}: no version of digits has been pushed there yet"
     with pytest.raises(PublishingError, match=f"^{nothing}; push one with `digits run`.$"):
         existing_version(serving, None)
@@ -71,6 +77,9 @@ def test_a_version_that_is_pruned_at_the_same_time_is_not_listed(
     assert [version.number for version in list_versions(tmp_path)] == [2]
 
 
+UNKEYED = TrustPolicy()
+
+
 @pytest.mark.parametrize(
     ("name", "number"),
     [
@@ -92,13 +101,17 @@ def test_version_numbers_are_int64(name: str, number: int | None) -> None:
 def test_the_baseline_is_the_newest_other_model(tmp_path: Path) -> None:
     serving = tmp_path / "serving"
     models = {name: make_model(tmp_path / name, name) for name in ("a", "b", "c")}
-    # Two versions have no provenance.
-    make_model(serving / "1", "a")
-    assert find_baseline(serving, model_fingerprint(models["a"])) is None
-    make_model(serving / "2", "b")
+    first = publish(models["a"], serving, {}, Origin()).number
+    assert find_baseline(serving, model_fingerprint(models["a"]), UNKEYED) is None
     newest = publish(models["b"], serving, {}, Origin()).number
-    found = {name: find_baseline(serving, model_fingerprint(model)) for name, model in models.items()}
-    assert {name: version.number for name, version in found.items() if version} == {"a": newest, "b": 1, "c": newest}
+    # It has no provenance, so no pipeline has pushed it.
+    make_model(serving / str(newest + 1), "c")
+    found = {name: find_baseline(serving, model_fingerprint(model), UNKEYED) for name, model in models.items()}
+    assert {name: version.number for name, version in found.items() if version} == {
+        "a": newest,
+        "b": first,
+        "c": newest,
+    }
 
 
 def test_changed_versions_are_no_baseline(tmp_path: Path) -> None:
@@ -108,8 +121,21 @@ def test_changed_versions_are_no_baseline(tmp_path: Path) -> None:
         for name in "ab"
     )
     (new.directory / TRAIN_STATISTICS_FILE).write_bytes(b"changed")
-    assert find_baseline(serving, "other") == old
+    assert find_baseline(serving, "other", UNKEYED) == old
     assert find_other_data(serving, b"other") == (old, b"a")
+
+
+def test_with_a_key_only_versions_signed_with_it_are_the_baseline(tmp_path: Path) -> None:
+    serving = tmp_path / "serving"
+    ours, theirs = (
+        prepare_private_key(tmp_path / f"{name}.pem", None, is_development=True, say=print) for name in "ab"
+    )
+    signed = publish(make_model(tmp_path / "a", "a"), serving, {}, Origin(), ours)
+    for name, key in (("b", theirs), ("c", None)):
+        publish(make_model(tmp_path / name, name), serving, {}, Origin(), key)
+    policy = TrustPolicy(read_public_key(ours))
+    assert find_baseline(serving, "other", policy) == signed
+    assert find_baseline(serving, "other", replace(policy, allow_unverified=True)) == list_versions(serving)[-1]
 
 
 def test_a_damaged_provenance_does_not_hide_the_model(tmp_path: Path) -> None:

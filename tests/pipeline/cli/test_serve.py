@@ -53,7 +53,7 @@ def test_the_largest_request_must_fit_into_the_limit_of_all(tmp_path: Path, capf
 def test_the_server_loads_only_versions_that_the_settings_trust(tmp_path: Path, ended_at_once: list[Any]) -> None:
     key = prepare_private_key(tmp_path / "development-signing-key.pem", None, is_development=True, say=print)
     assert run(tmp_path) == 0
-    assert ended_at_once[0][0].trust_policy == TrustPolicy(key.with_suffix(".pub"), is_development=True)
+    assert ended_at_once[0][0].trust_policy == TrustPolicy(key, is_development=True)
 
 
 @pytest.mark.parametrize(

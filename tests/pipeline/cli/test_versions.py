@@ -164,7 +164,7 @@ def test_verify_names_each_version_and_what_was_checked(digits: Digits, workspac
     expected = break_versions(workspace)
     result = digits("verify")
     assert result.exit_code == 1
-    key = workspace / "development-signing-key.pub"
+    key = workspace / "development-signing-key.pem"
     assert result.stdout == (
         f"digits {NOW}: development key: all files are as pushed, and the signature is by the key of {key}\n"
     )
@@ -187,6 +187,8 @@ def test_verify_names_each_version_and_what_was_checked(digits: Digits, workspac
 
 def test_verify_without_a_key_checks_the_hashes(digits: Digits, workspace: Path) -> None:
     push("a")
+    (workspace / "development-signing-key.pem").unlink()
+    assert "development-signing-key.pub" in digits("verify").stdout, "where models are served, there is no other half"
     (workspace / "development-signing-key.pub").unlink()
     result = digits("verify")
     assert (result.exit_code, result.stderr) == (0, "")

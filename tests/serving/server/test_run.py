@@ -138,12 +138,18 @@ def test_health_follows_the_versions(tiny_model: Publish, run_in_thread: Callabl
         run_in_thread(tmp_path) as server,
         grpc.insecure_channel(server.addresses.grpc_target) as channel,
     ):
-        states = HealthStub(channel).Watch(HealthCheckRequest(), timeout=60)
-        assert next(states).status == HealthCheckResponse.NOT_SERVING
+        health = HealthStub(channel)
+
+        def is_serving() -> bool:
+            return health.Check(HealthCheckRequest(), timeout=60).status == HealthCheckResponse.SERVING
+
+        assert not is_serving()
         version = tiny_model(tmp_path / "digits", 7)
-        assert next(states).status == HealthCheckResponse.SERVING
+        wait_until(is_serving)
         version.rename(tmp_path / "gone")
-        assert next(states).status == HealthCheckResponse.NOT_SERVING
+        wait_until(lambda: not is_serving())
+        with pytest.raises(grpc.RpcError, match="no Watch; call Check"):
+            next(health.Watch(HealthCheckRequest(), timeout=60))
 
 
 def test_running_requests_are_answered_before_the_end(
