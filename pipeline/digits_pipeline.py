@@ -51,7 +51,7 @@ _CODE: Mapping[str, str] = {
 
 
 _MODEL_SETTINGS: Mapping[str, Any] = {
-    # Where the data comes from is in its artifact.
+    # The data artifact records where the data comes from.
     "data": set(DataSettings.model_fields) - {"uri", "span"},
     **dict.fromkeys(("trainer", "data_gate", "evaluation", "robustness", "serving_check"), True),
 }
@@ -85,8 +85,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         schema=schema_gen.outputs["schema"],
         anomalies=example_validator.outputs["anomalies"],
         limits=settings.data_gate.model_dump_json(),
-        advice="Inspect the data with `digits verify-data` and fix it. If it is right, change the setting or, if none "
-        f"is named, data/schema.pbtxt.{sample_advice}",
+        advice="Inspect the data with `digits verify-data` and fix it. If the data is right, change the setting or, "
+        f"if none is named, data/schema.pbtxt.{sample_advice}",
         serving_directory=str(settings.serving_directory),
     )
     with Cond(data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY) == 1):
