@@ -160,7 +160,7 @@ def read_models_config(file: Path) -> ModelServerConfig:
 
 
 def served_versions(serving_root: Path, model: str) -> list[Version]:
-    """Returns the versions that TF Serving loads: of the models in `models.config` or, without one, of this model.
+    """Returns the versions that TF Serving loads, of all models in `models.config` or, without this file, of one model.
 
     Raises:
         LabelError: `models.config` is not readable.
@@ -182,7 +182,7 @@ def choose_versions(
     Args:
         config: Configuration of the model.
         versions: Folders of all its versions by number.
-        is_usable: Called with the folder of a version; others count as missing.
+        is_usable: Called with the folder of a version; if it returns False, the version counts as missing.
     """
     policy = config.model_version_policy
     usable = (number for number in sorted(versions, reverse=True) if is_usable(versions[number]))

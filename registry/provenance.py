@@ -58,7 +58,7 @@ class Ingredients(_Record):
 class GateRecord(_Record):
     """The result of a gate: its decision, and the measured values by metric and slice.
 
-    A gate that is not `enforced` was switched off, and passed whatever it found.
+    A gate that is not `enforced` was switched off; it passed regardless of its findings.
     """
 
     gate: str
@@ -72,7 +72,7 @@ class Software(_Record):
 
     Attributes:
         version: Version of this project.
-        revision: Git revision of its code, if it is in a Git repository or an image; `-dirty` after local changes.
+        revision: Git revision of its code, if it is in a Git repository or an image; ends in `-dirty` after changes.
         python: Version of Python.
         packages: Versions of the packages that this project requires.
     """
@@ -185,7 +185,7 @@ def verify_files(directory: Path, provenance: Provenance, signed: Mapping[str, s
     found, expected = hash_files(directory), provenance.files
     if signed is not None:
         found, expected = {**found, PROVENANCE_FILE: _hash(directory / PROVENANCE_FILE)}, signed
-    # The provenance comes last: if it was adapted to another file, that file says more.
+    # The provenance comes last: if someone changed it to match another changed file, that file is the better report.
     for path in sorted({*found, *expected}, key=lambda path: (path == PROVENANCE_FILE, path)):
         if found.get(path) != expected.get(path):
             change = "is missing" if path not in found else "was added" if path not in expected else "has changed"

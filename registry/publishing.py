@@ -73,8 +73,8 @@ def publish(
 ) -> Version:
     """Publishes a model as the newest version.
 
-    A model is published only once: a retry of the step, or the run after one that was killed, returns the existing
-    version. This also holds after a rollback, which it does not undo.
+    A model is published only once: a retry of the step, or the run after a killed run, returns the existing version. It
+    does so even after a rollback, which it does not undo.
 
     The version number is the time in seconds, but always higher than all existing numbers, so a second push within a
     second or a clock that went back does not produce an older version.
@@ -105,7 +105,7 @@ def roll_back(
 
     Args:
         serving_directory: Folder of the model's versions.
-        number: The older version; by default the newest usable one that holds another model than the newest version,
+        number: The older version; by default the newest usable one with another model than the newest version,
             so that a second rollback undoes the first.
         policy: Which versions may be used.
         private_key: PEM file of the key that signs the new version; without it, the version is not signed.
@@ -205,7 +205,7 @@ def existing_version(serving_directory: Path, number: int | None) -> Version:
 
 
 def usable_version(serving_directory: Path, number: int | None, policy: TrustPolicy) -> Version:
-    """Returns a version that may be used, by default the newest such.
+    """Returns a version after checking that it may be used; by default, the newest version that may.
 
     Raises:
         WrongRequestError: The version does not exist.
@@ -256,7 +256,7 @@ def sole_writer(serving_directory: Path) -> Iterator[None]:
             "wait for it, or stop it, and try again."
         ) from error
     except OSError as error:
-        # With two names, the first is the file that is copied or renamed.
+        # If the error has two names, the first is the source of a copy or rename.
         place = serving_directory if error.filename2 else error.filename or serving_directory
         raise PublishingError(
             f"{place}: {error.strerror or error}; servers see complete versions only. "
@@ -265,7 +265,7 @@ def sole_writer(serving_directory: Path) -> Iterator[None]:
 
 
 def find_leftovers(serving_directory: Path) -> list[Path]:
-    """Returns what writers that were killed have left, or what another one is writing now."""
+    """Returns what killed writers left behind, and what another writer is writing now."""
     return [path for prefix in (_PUBLISHING, _REMOVING) for path in sorted(serving_directory.glob(f"{prefix}*"))]
 
 
@@ -353,7 +353,7 @@ def _existing_push(
 ) -> Version | None:
     """Returns the version of a model if this run has pushed it, or if no other model has been pushed since."""
     policy = TrustPolicy(private_key)
-    # A version that has changed or is not signed with this key does not count.
+    # A version that has changed, or is not signed with this key, does not count as pushed.
     pushed = (State.VERIFIED,) if private_key else (State.UNSIGNED, State.NOT_CHECKED)
     is_newest = True
     for version in reversed(list_versions(serving_directory) if pipeline_run else []):
@@ -378,7 +378,7 @@ def _rollback_target(serving_directory: Path, number: int | None, policy: TrustP
         raise WrongRequestError(f"{number}: this is already the newest version of {newest.model}.")
     if number is not None:
         return number
-    # A newest version that must not be used is replaced by any other, also with the same model.
+    # If the newest version must not be used, any other version may replace it, even with the same model.
     if policy.refusal(newest.directory) is None:
         model = version_fingerprint(newest)
         others = [version for version in others if version_fingerprint(version) != model]

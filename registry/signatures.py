@@ -29,7 +29,7 @@ INPUTS: Mapping[str, str] = {
 """The only input of each signature."""
 
 MAX_BATCH: Mapping[str, int] = {SERVING_DEFAULT: 256, PIXELS: 2048, EXAMPLES: 2048, NORMALIZE: 256}
-"""Largest number of images in a request to each signature; a core needs less than a second for them."""
+"""Maximum number of images in a request to each signature; one core classifies them in less than a second."""
 
 NORMALIZED_IMAGE_OUTPUT = "image"
 

@@ -1,6 +1,6 @@
 """Signs versions with sigstore's `model-signing`, and decides whether a version may be used.
 
-The signature is a file of the version. It covers all other files, the provenance included, by their hashes.
+The signature is a file of the version. It covers all other files, including the provenance, by their hashes.
 """
 
 import base64
@@ -24,7 +24,7 @@ from registry.provenance import (
     verify_files,
 )
 
-# model-signing and cryptography are imported where they are used: the former takes a second.
+# model-signing and cryptography are imported only where they are used: the import of model-signing takes a second.
 if TYPE_CHECKING:
     from model_signing.hashing import Config as HashingConfig
 
@@ -41,13 +41,13 @@ class SigningKeyError(UsageError):
 
 
 class State(StrEnum):
-    """What the check of a version has found."""
+    """The result of the check of a version."""
 
     VERIFIED = "verified"
     DEVELOPMENT_KEY = "development key"
-    """The signature is valid, but the key is one that `digits` has made for this workspace."""
+    """The signature is valid, but `digits` created the key, for this workspace."""
     NOT_CHECKED = "not checked"
-    """The files match the hashes in the signature, but there is no public key to check the signature itself."""
+    """The files match the hashes in the signature, but no public key is set to check the signature itself."""
     OTHER_KEY = "other key"
     UNSIGNED = "unsigned"
     CHANGED = "changed"
@@ -55,7 +55,7 @@ class State(StrEnum):
 
 
 _ADVICE = {
-    State.OTHER_KEY: "if you trust who signed it, set signing.public_key to their public key",
+    State.OTHER_KEY: "if you trust its signer, set signing.public_key to the signer's public key",
     State.UNSIGNED: "`digits run`, or a run on Kubeflow with kubeflow.signing_secret, pushes a signed version",
     State.NO_PROVENANCE: "remove it, or push a model with `digits run`",
 }
@@ -113,7 +113,8 @@ class TrustPolicy:
             _require_regular_files(directory)
             provenance = read_provenance(directory)
             if provenance is None:
-                return VersionCheck(State.NO_PROVENANCE, f"{directory}: has no provenance: no pipeline has pushed it")
+                reason = f"{directory}: has no provenance, so no pipeline has pushed it"
+                return VersionCheck(State.NO_PROVENANCE, reason)
             signature = _read_signature(directory / SIGNATURE_FILE)
             verify_files(directory, provenance, signature.hashes if signature else None)
             _verify_place(directory, provenance)
@@ -146,7 +147,7 @@ class TrustPolicy:
 
 
 def sign(folder: Path, private_key: Path) -> None:
-    """Adds the signature to the folder of a version that has all its other files.
+    """Adds the signature to the folder of a version, which must contain all other files.
 
     Raises:
         SigningKeyError: The file is not a private key that can sign.
@@ -189,23 +190,21 @@ def read_public_key(key: Path | bytes) -> bytes:
 def prepare_private_key(
     file: Path, public_key: Path | None, *, is_development: bool, say: Callable[[str], None]
 ) -> Path:
-    """Returns the file of the private key after a check; creates a development key if there is none.
+    """Checks the private key and returns its file; creates a development key if the file is missing.
 
     Args:
         file: The private key. The public half of a development key is next to it, with the suffix `.pub`.
-        public_key: The key that must have signed a version, if it is set.
+        public_key: The public key of the settings, or None.
         is_development: Whether the private key may be created.
-        say: Gets a line if a key was created.
+        say: Called with a message if a key was created.
 
     Raises:
-        SigningKeyError: The file is not a key that can sign, or signs what the public key does not verify.
+        SigningKeyError: The file is not a key that can sign, or the public key does not match it.
         OSError: The file cannot be read or written.
     """
     if is_development and not file.exists():
         _create_key(file)
-        say(
-            f"Created {file}, a key for development; versions for production need a key of your own: docs/signatures.md"
-        )
+        say(f"Created {file}, a key for development; for production, create a key of your own: docs/signatures.md")
     if read_public_key(file) != read_public_key(public_key or file):
         raise SigningKeyError(
             f"{public_key}: not the public half of {file}, so the new version could not be used; set both "
@@ -282,7 +281,7 @@ def _verify_signature(directory: Path, public_key: bytes) -> None:
     except Exception as error:
         raise DamagedVersionError(
             f"{directory / SIGNATURE_FILE}: the signature is not valid ({error or type(error).__name__}); roll back to "
-            "a version that is verified."
+            "a verified version."
         ) from error
 
 

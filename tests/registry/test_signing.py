@@ -164,7 +164,7 @@ def test_a_signature_that_names_our_key_but_is_of_another_is_refused(version: Ve
         (
             lambda folder, keys: (folder / PROVENANCE_FILE).unlink(),
             State.NO_PROVENANCE,
-            "has no provenance: no pipeline has pushed it; remove it",
+            "has no provenance, so no pipeline has pushed it; remove it",
         ),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_development_key_is_created_once_and_only_its_owner_can_read_it(tmp_pa
     for _ in range(2):
         assert prepare_private_key(file, None, is_development=True, say=said.append) == file
     assert said == [
-        f"Created {file}, a key for development; versions for production need a key of your own: docs/signatures.md"
+        f"Created {file}, a key for development; for production, create a key of your own: docs/signatures.md"
     ]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert read_public_key(tmp_path / "key.pub") == read_public_key(file)

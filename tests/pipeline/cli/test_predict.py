@@ -209,7 +209,7 @@ def test_only_verified_versions_are_used(
     dropped = tmp_path / "workspace" / "serving" / "digits" / "17"
     refused = predict("images/a.png")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert f"Error: {dropped}: has no provenance: no pipeline has pushed it" in refused.stderr
+    assert f"Error: {dropped}: has no provenance, so no pipeline has pushed it" in refused.stderr
     # A signed version that is older than the dropped one.
     key = prepare_private_key(
         tmp_path / "workspace" / "development-signing-key.pem", None, is_development=True, say=print

@@ -122,7 +122,7 @@ def break_versions(workspace: Path) -> list[tuple[int, str, str]]:
         (unsigned.number, "unsigned", f"{unsigned.directory}: is not signed; `digits run`, or a run on Kubeflow with"),
         (changed.number, "changed", f"{changed.directory / 'saved_model.pb'}: has changed since version {NOW + 2} was"),
         (damaged.number, "changed", f"{damaged.directory / PROVENANCE_FILE}: not the provenance of a version"),
-        (NOW + 9, "no provenance", f"{dropped}: has no provenance: no pipeline has pushed it"),
+        (NOW + 9, "no provenance", f"{dropped}: has no provenance, so no pipeline has pushed it"),
     ]
 
 
@@ -202,7 +202,7 @@ def test_a_version_of_another_key_is_refused(digits: Digits, workspace: Path, tm
     result = digits("verify")
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"digits {NOW}: other key: " in result.stderr
-    assert f"is not signed with the key of {tmp_path / 'production.pub'}; if you trust who signed it" in result.stderr
+    assert f"is not signed with the key of {tmp_path / 'production.pub'}; if you trust its signer" in result.stderr
 
 
 def test_labels_and_rollbacks_use_verified_versions_only(digits: Digits, workspace: Path) -> None:

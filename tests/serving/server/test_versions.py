@@ -260,7 +260,7 @@ async def test_only_verified_versions_are_served_and_the_others_are_reported(
         assert newest(watcher) == good, "the newest verified version at the start"
         found = {status.version: status.status.error_message for status in watcher.models["digits"].statuses()}
         assert "saved_model.pb: has changed since version" in found[changed.number]
-        assert "has no provenance: no pipeline has pushed it; remove it" in found[dropped]
+        assert "has no provenance, so no pipeline has pushed it; remove it" in found[dropped]
         # A good version replaces it; another bad one does not.
         better = push(3).number
         await changes.wait_for(better, "AVAILABLE")
