@@ -22,14 +22,14 @@ _RETRY = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                # The second one if the server is busy; it says when to retry.
+                # A busy server answers RESOURCE_EXHAUSTED and says when to retry.
                 "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
             },
         }
     ]
 }
 _UNLIMITED = -1
-# gRPC's default, 256 KiB, is less than most batches, and a larger request is not repeated.
+# gRPC does not retry a larger request. Its default, 256 KiB, is less than most batches.
 _RETRY_BUFFER_BYTES = 2 * MAX_BATCH_BYTES
 # In gRPC's own message about a request that is too large for a server.
 _TOO_LARGE = "larger than max"

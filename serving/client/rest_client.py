@@ -15,8 +15,8 @@ from serving.client.client import Client, ClientError, RejectedInputError
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _READ_TIMEOUT_SECONDS = 60.0
-# A restarting server is back after about a second; a gateway may limit requests. A request that the server may be
-# working on is not repeated.
+# A restarting server is back after about a second; a gateway may limit requests. Requests that the server may be
+# working on are not repeated.
 _RETRY = Retry(
     total=3,
     read=False,

@@ -11,7 +11,7 @@ SetSize: TypeAlias = Callable[[int, int], None]
 
 
 class ByteBudget:
-    """The bytes of all requests in progress, over both APIs. All methods run in the event loop.
+    """Counts the bytes of all requests in progress, of both APIs. All methods run in the event loop.
 
     Large requests take at most half of the budget before they have arrived: slow clients cannot take all of it.
 

@@ -17,9 +17,9 @@ from serving.server.model_server import ModelServer
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 # As in TF Serving's `grpc_status_util.cc`: the message travels in a header.
 _MAX_MESSAGE_CHARACTERS = 1024
-# gRPC's clients obey it if they retry the code at all.
+# gRPC clients obey it if they retry this code at all.
 _RETRY_METADATA = (("grpc-retry-pushback-ms", str(1000 * RETRY_SECONDS)),)
-# Most messages arrive at once, and all that can arrive in this time is little.
+# Most messages arrive within this time, and only little data can.
 _PROMPT_SECONDS = 0.05
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]]
@@ -28,8 +28,8 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandl
 def set_error(context: grpc.aio.ServicerContext, error: ServingError) -> None:
     """Sets the status of a refused request.
 
-    The exception of `context.abort` would keep the request alive until the garbage collector runs, as the frames of the
-    traceback do.
+    Does not call `context.abort`: the traceback of its exception would keep the request alive until the garbage
+    collector runs. The same holds for the traceback of the error.
     """
     error.__traceback__ = None
     message = error.message
@@ -42,7 +42,7 @@ def set_error(context: grpc.aio.ServicerContext, error: ServingError) -> None:
 
 
 class Receiver(grpc.aio.ServerInterceptor):
-    """Reads the message of a request, instead of gRPC, once there is room for it.
+    """Reads the message of a request, in place of gRPC, once the server admits the request.
 
     Args:
         server: Admits requests.
@@ -67,7 +67,7 @@ class Receiver(grpc.aio.ServerInterceptor):
         return self._handlers[method]
 
     def _reading(self, handler: grpc.RpcMethodHandler, *, runs_model: bool) -> grpc.RpcMethodHandler:
-        # gRPC hands over the message of a stream only when it is asked for it.
+        # gRPC reads the message of a stream only when the handler calls `read`.
         async def answer(_messages: object, context: grpc.aio.ServicerContext) -> Any | None:
             return await self._answer(handler, context, runs_model)
 

@@ -109,10 +109,10 @@ class _Reflection(grpc_reflection_aio.ReflectionServicer):
 
 
 class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
-    """TF Serving's services for predictions and for the status of models, gRPC's for health and reflection.
+    """TF Serving's services for predictions and the status of models, and gRPC's for health and reflection.
 
-    The health of a model has the name of the model as its service. The server and its services are healthy while a
-    version of any model is loaded.
+    In health checks, the name of a model is that of its service. A model is healthy while one of its versions is
+    loaded, the server and its other services while any model is.
 
     Args:
         server: Handles the requests.
@@ -130,14 +130,14 @@ class GrpcApi(PredictionServiceServicer, ModelServiceServicer):
         add_ModelServiceServicer_to_server(self, grpc_server)
         add_HealthServicer_to_server(self._health, grpc_server)
         for module in ("model_service_pb2", "prediction_service_pb2"):
-            # Their old code fails after it has described the services to protobuf.
+            # Their generated code is old. It fails, but only after it has described the services to protobuf.
             with suppress(AttributeError):
                 import_module(f"tensorflow_serving.apis.{module}")
         reflection = _Reflection((*_SERVICES, HEALTH_SERVICE, REFLECTION_SERVICE))
         add_ServerReflectionServicer_to_server(reflection, grpc_server)
 
     async def report_health(self) -> None:
-        """Reports which models have a loaded version; to be called after each change of a version."""
+        """Reports which models have a loaded version; call it after each change of a version."""
         models = self._server.loaded_models()
         for service, is_loaded in {**dict.fromkeys(("", *_SERVICES), any(models.values())), **models}.items():
             status = HealthCheckResponse.SERVING if is_loaded else HealthCheckResponse.NOT_SERVING

@@ -111,8 +111,8 @@ class InferenceQueue:
 
     Args:
         max_concurrency: Maximum number of concurrent model calls.
-        max_queue: Maximum number of requests that wait for a call, if they have up to MAX_JOINED_IMAGES images on
-            average; otherwise fewer wait.
+        max_queue: Maximum number of requests that wait for a call. Fewer wait if they have more than MAX_JOINED_IMAGES
+            images on average.
         timeout_seconds: Maximum time of a request, waiting included.
     """
 
@@ -120,7 +120,7 @@ class InferenceQueue:
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="inference")
         self._max_concurrency = max_concurrency
         self._limit = max_concurrency + max_queue
-        # Bounds the wait also if the requests are large.
+        # Also bounds the waiting time of large requests.
         self._max_waiting_images = max_queue * MAX_JOINED_IMAGES
         self._timeout_seconds = timeout_seconds
         self._waiting: deque[_Waiting] = deque()

@@ -19,10 +19,10 @@ LARGE_REQUEST_BYTES = 256 * 1024
 """A larger request is parsed in a thread, because it would block the event loop for too long."""
 
 MAX_RANK = 32
-"""Maximum number of dimensions of a tensor; NumPy iterates over no more."""
+"""Maximum number of dimensions of a tensor; NumPy cannot iterate over more."""
 
 RETRY_SECONDS = 1
-"""When a client may repeat a request that the server has no room for."""
+"""Time after which a client may repeat a request that the server refused because it was busy."""
 
 _MEBIBYTE = 1024 * 1024
 
@@ -47,7 +47,7 @@ def invalid(message: str) -> ServingError:
 
 
 def exhausted(message: str) -> ServingError:
-    """Returns the error for a request for which there is no room at the moment."""
+    """Returns the error for a request that the server refuses because it is busy."""
     return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
 
@@ -60,15 +60,15 @@ class ServerOptions:
         trust_policy: Which versions may be loaded.
         max_batch_size: Maximum number of images per request.
         max_body_bytes: Maximum size of a request.
-        max_bytes_in_flight: Maximum size of all requests that are in progress; at least `max_body_bytes`.
+        max_bytes_in_flight: Maximum size of all requests in progress; at least `max_body_bytes`.
         max_connections: Maximum number of open connections of each API.
         max_concurrency: Maximum number of concurrent model calls; the number of cores by default.
         max_queue: Maximum number of requests that wait for a model call.
         request_timeout_seconds: Time after which a request fails with DEADLINE_EXCEEDED.
         poll_seconds: Time between two checks for new versions.
         grace_seconds: How long a stopping server waits for running requests.
-        allowed_hosts: Names and addresses, other than the loopback ones and the one that the server listens on, under
-            which clients may reach the server over HTTP. Pages from there may use its API, and its page theirs.
+        allowed_hosts: Host names and addresses that HTTP requests may name, besides loopback and the one that the
+            server listens on. Pages from these hosts may use the API of this server, and its page may use theirs.
     """
 
     serving_root: Path

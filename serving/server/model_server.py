@@ -64,7 +64,7 @@ class ModelServer:
         """Admits a request before its body is read; the context yields a function to count its bytes as they arrive.
 
         Args:
-            runs_model: Whether the request needs room in the queue.
+            runs_model: Whether the request needs a place in the queue.
 
         Raises:
             ServingError: RESOURCE_EXHAUSTED if the queue is full.
@@ -164,7 +164,7 @@ class ModelServer:
         return found
 
     def loaded_models(self) -> dict[str, bool]:
-        """Returns for each model whether a version is loaded."""
+        """Returns whether a version is loaded, by model."""
         return {
             name: any(status.state == ModelVersionStatus.AVAILABLE for status in model.statuses())
             for name, model in self._watcher.models.items()

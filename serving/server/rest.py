@@ -40,7 +40,7 @@ WEB_DIRECTORY = Path(__file__).parents[1] / "web"
 
 PAGE_HEADERS = {
     "Cache-Control": "no-cache",
-    # A link to the page must not send drawings to any server: its parameter `server`.
+    # A link with the parameter `server` must not make the page send drawings to an arbitrary server.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -48,7 +48,7 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Headers of the files of the drawing page, without allowed hosts."""
+"""Headers of the files of the drawing page if no other hosts are allowed."""
 
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH = re.compile(
@@ -59,7 +59,7 @@ _GET_PATH = re.compile(
 )
 _MAX_VERSION = 2**63 - 1
 _API_HEADERS = {"Content-Type": "application/json"}
-# What TF Serving sends with `--rest_api_enable_cors_support`, but there any origin is allowed.
+# What TF Serving sends with `--rest_api_enable_cors_support`; it also allows any origin.
 _CORS_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
     "Access-Control-Allow-Headers": "Content-Type",
@@ -72,7 +72,7 @@ _HTTP_STATUS = {
     grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
     grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
     grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.BAD_REQUEST,
-    # Not 429, as in TF Serving: the server is busy, whatever this client has sent.
+    # TF Serving's 429 would blame this client, but all requests together keep the server busy.
     grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
     grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -90,14 +90,14 @@ class RestApi:
     Args:
         server: Handles the requests for models.
         options: The limits on size and time of a body, and the allowed hosts.
-        host: Where the server listens: one more allowed host.
+        host: Name or address that the server listens on, which is also allowed.
     """
 
     def __init__(self, server: ModelServer, options: ServerOptions, host: str) -> None:
         self._server = server
         self._options = options
         self._hosts = {*_LOOPBACK_HOSTS, host.lower(), *options.allowed_hosts}
-        # One thread: objects of Python take up to thirty times the memory of their JSON.
+        # One thread, because Python's objects take up to thirty times the memory of their JSON.
         self._parser = ThreadPoolExecutor(1, thread_name_prefix="parser")
         self._page_files = find_page_files()
         self._page_headers = _page_headers(options.allowed_hosts)
@@ -126,13 +126,13 @@ class RestApi:
         return response
 
     def _refusal(self, request: web.Request) -> str | None:
-        """Checks the names against DNS rebinding, where a page has the server's address under a name of its own."""
+        """Checks host names to prevent DNS rebinding, in which the name of a page's host resolves to this server."""
         host, origin = _host_name(f"//{request.headers.get('Host', '')}"), request.headers.get("Origin")
         if host not in self._hosts:
             return f"The request is for the host {host!r}; to allow it, start `digits serve` with --allow-host {host}."
         if origin is not None and (page := _host_name(origin)) not in self._hosts:
             return (
-                f"The request is from a page of {origin}; to allow it, start `digits serve` with --allow-host {page}."
+                f"The request is from a page at {origin}; to allow it, start `digits serve` with --allow-host {page}."
             )
         return None
 
@@ -210,7 +210,7 @@ class RestApi:
         body = bytearray()
         try:
             async with asyncio.timeout(seconds):
-                # A compressed body is larger than declared, a chunked one declares nothing.
+                # A compressed body is larger than declared; a chunked one declares no size.
                 async for chunk in request.content.iter_any():
                     body += chunk
                     if len(body) > limit:

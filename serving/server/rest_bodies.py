@@ -33,7 +33,7 @@ _BASE64_KEY = "b64"
 _BYTES_SUFFIX = "_bytes"
 _MAX_QUOTED_CHARACTERS = 256
 # 2,048 images of 28x28 pixels have 59,393 lists and 1.6 million values. Each list takes up to 200 bytes, each value up
-# to 70, and parsing holds Python's lock.
+# to 70 bytes. Parsing holds the GIL.
 _MAX_LISTS = 2**17
 _MAX_VALUES = 2**21
 
@@ -130,7 +130,7 @@ def metadata_body(name: str, version: int, signatures: Mapping[str, SignatureDef
 
 
 def _check_size(body: bytes | bytearray) -> None:
-    """Refuses a body that would take many times its size, and seconds, to parse."""
+    """Refuses a body that would take seconds and many times its size in memory to parse."""
     if len(body) <= _MAX_LISTS:
         return
     codes = np.frombuffer(body, np.uint8)

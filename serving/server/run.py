@@ -34,7 +34,7 @@ _STATES = {
 
 # Connections without a complete request are closed after this time; load balancers and clients open new ones.
 _KEEP_ALIVE_SECONDS = 75.0
-# The same for a gRPC connection that is not established yet, and for an HTTP connection above the limit.
+# The same for gRPC connections that are being established, and for HTTP connections above the limit.
 _HANDSHAKE_SECONDS = 10.0
 _MAX_PENDING_REQUESTS = 2**16
 # A thread that has finished a calculation waits this long for the GIL while the event loop is busy. Python's default of
@@ -89,7 +89,7 @@ async def serve(options: ServerOptions, addresses: Addresses, model: str, say: C
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     if options.trust_policy.public_key:
-        # The check of the first version would import it after the next line.
+        # Otherwise, the check of the first version would import it after `gc.freeze`.
         import_module("model_signing.verifying")
     # The collections after a swap of versions need not look at the libraries.
     gc.freeze()
@@ -135,7 +135,7 @@ async def running_server(
         if words := f"failed: {error}" if error else _STATES.get(status.state):
             say(f"{model}: version {status.version} {words}")
         report = asyncio.create_task(grpc_api.report_health())
-        # The event loop itself keeps no reference to a task.
+        # The event loop itself keeps only a weak reference to a task.
         health_reports.add(report)
         report.add_done_callback(health_reports.discard)
 
@@ -174,7 +174,7 @@ async def running_server(
 
 
 class _Connection(asyncio.Protocol):
-    """Chooses its protocol once it is made: several may be accepted before the first of them counts."""
+    """Chooses its protocol once it is made, because several may be accepted before the first of them is counted."""
 
     def __init__(self, choose: Callable[[], asyncio.Protocol]) -> None:
         self._choose = choose
@@ -206,16 +206,16 @@ def _grpc_server(
 ) -> tuple[grpc.aio.Server, int]:
     grpc_server = grpc.aio.server(
         interceptors=(Receiver(server, options),),
-        # The queue refuses more; on each connection, another one may still arrive.
+        # The queue refuses more; here, each connection may have one more, so that the queue can refuse it.
         maximum_concurrent_rpcs=options.max_concurrency + options.max_queue + options.max_connections,
         options=[
             # Otherwise two servers could silently share a port.
             ("grpc.so_reuseport", 0),
-            # gRPC refuses a larger message when it has read its length.
+            # gRPC refuses a larger message as soon as it has read its length.
             ("grpc.max_receive_message_length", options.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_allowed_incoming_connections", options.max_connections),
-            # Above these, gRPC cancels requests that the event loop has not seen yet; the queue refuses them instead.
+            # Above these, gRPC would cancel requests that the event loop has not seen; the queue refuses them instead.
             ("grpc.server.max_pending_requests", _MAX_PENDING_REQUESTS),
             ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING_REQUESTS),
             ("grpc.max_connection_idle_ms", round(1000 * _KEEP_ALIVE_SECONDS)),

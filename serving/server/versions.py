@@ -99,7 +99,7 @@ class ServedModel:
         return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
 
     def refuse(self, reasons: Mapping[int, str]) -> None:
-        """Reports versions that must not be used: their numbers and the reasons."""
+        """Reports versions that must not be used, with the reason for each number."""
         for number, reason in reasons.items():
             known = self._statuses.get(number)
             if known is None or known.status.error_message != reason:
@@ -265,7 +265,7 @@ class ModelWatcher:
     def _is_usable(self, name: str, directory: Path) -> bool:
         """Returns whether a version may be loaded; checks it again only if its files have changed."""
         key = name, int(directory.name)
-        # What is loaded has been checked.
+        # A loaded version has been checked.
         if name in self.models and self.models[name].serves(key[1]):
             return True
         files = _file_states(directory)
@@ -308,7 +308,7 @@ def read_serving_root(
 
     Args:
         serving_root: Folder with one folder per model and, optionally, `models.config`.
-        is_usable: Called with the name of a model and the folder of a version; others are not wanted.
+        is_usable: Called with the name of a model and the folder of a version; returns whether it may be served.
 
     Returns:
         Configurations by model; folders of the wanted versions by model and number; an error message for each model
