@@ -1,4 +1,4 @@
-"""TFX's StatisticsGen and Transform, which fail if they do not read and write every example."""
+"""TFX's StatisticsGen and Transform with a check: they fail if they do not read and write every example."""
 
 import os
 from collections.abc import Mapping, Sequence

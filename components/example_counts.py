@@ -1,6 +1,6 @@
 """Counts examples where they are written and where they are read, so that none is lost without an error.
 
-TensorFlow reads a truncated file of gzipped TFRecords as a shorter one, and no component of TFX misses a file.
+TensorFlow reads a truncated file of gzipped TFRecords as a shorter one, and no component of TFX notices a missing file.
 """
 
 import gzip
@@ -17,13 +17,13 @@ import tensorflow as tf
 from registry.errors import ExpectedError
 
 COUNTS_FILE = "num_examples.json"
-"""Number of examples in each file of an `Examples` artifact; not a property, because `run_fn` sees none."""
+"""Number of examples in each file of an `Examples` artifact; not a property, because `run_fn` does not get any."""
 
 _HEADER = struct.Struct("<QI")
 _CHECKSUM_SIZE = 4
 _DAMAGE = re.compile(r"TFRecord|decompress|inflate|data.?loss|corrupt|truncated|EOF|no (such )?files?", re.IGNORECASE)
 """Words in errors of TensorFlow, Beam and zlib. After another error, reading all files again would take too long."""
-_ADVICE = "run again; if the step that wrote it comes from the cache, with enable_cache=false"
+_ADVICE = "run again, with enable_cache=false if the step that wrote it comes from the cache"
 
 
 class LostExamplesError(ExpectedError):
@@ -57,7 +57,7 @@ def write_counts(counts: Mapping[str, int], folder: str) -> None:
 
 
 def check_count(split_folders: Iterable[str], num_read: int) -> None:
-    """Compares the number of examples that a step has read from splits with the number that was written there.
+    """Compares the number of examples that a step has read from splits with the number that was written to them.
 
     Does nothing if the step that wrote the examples did not record it.
 

@@ -91,7 +91,7 @@ class Verdict:
 
     Attributes:
         headings: Columns of the table and their headings, in order.
-        enforced: Whether refusals count; if a setting switches the gate off, it passes whatever it finds.
+        enforced: Whether refusals count; if not, the gate is switched off and always passes.
     """
 
     gate: str
@@ -144,14 +144,14 @@ def read_verdict(directory: str | Path) -> Verdict:
             Finding(**{**finding, "interval": tuple(finding["interval"]) if finding["interval"] else None})
             for finding in content["findings"]
         ]
-        # Verdicts of earlier releases are always enforced.
+        # Verdicts of earlier releases have no such value.
         enforced = content.get("enforced", True)
         return Verdict(content["gate"], tuple(findings), content["advice"], content["headings"], enforced)
     # Damaged JSON may have any structure.
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedVerdictError(
-            f"{file}: missing, or not a verdict ({type(error).__name__}: {error}); run again; if its gate comes from "
-            "the cache, with enable_cache=false."
+            f"{file}: missing, or not a verdict ({type(error).__name__}: {error}); run again, with enable_cache=false "
+            "if its gate comes from the cache."
         ) from error
 
 

@@ -18,7 +18,7 @@ from components.features import IMAGE_KEY, LABEL_KEY, TRAIN_SPLIT
 from components.verdict import Finding
 
 _MAX_LABELS = 10
-"""Labels that a reason lists."""
+"""Maximum number of labels that a reason lists."""
 
 _NO_ANOMALY = "no anomaly"
 _NOT_MEASURED = "cannot be measured: one side has no values, or the types differ"

@@ -56,7 +56,7 @@ _BEST_INTERVALS = {
     f"change of {RECALL}": (no_change, _EQUAL),
     f"change of {PRECISION}": (no_change_of_precision, _EQUAL),
 }
-"""The interval of the best result on a number of images, and the model that has it."""
+"""The interval of the best possible result on a number of images, and a model that has this result."""
 
 
 class Bound(BaseModel):
@@ -102,7 +102,7 @@ class Measurement:
     Attributes:
         value: The number; may be NaN.
         interval: Ends of the interval; both are the number itself if its variance is unknown.
-        num_images: For a share and its change, the number of images of which it is a share.
+        num_images: For a share or its change, the number of images that it is a share of.
         pairs: For a change of accuracy, the numbers of images gained and lost.
     """
 
@@ -249,7 +249,7 @@ def _finding(
     elif not certain:
         reason = "no confidence interval: too few images"
     elif lower is not None and measured.interval[0] < lower:
-        # The same for all digits or slices, so that the verdict can combine them.
+        # The same reason for all digits or slices, so that the verdict can combine them.
         reason = _too_few_images(metric, measured, lower) or f"it may be as low as {measured.interval[0]:.4f}"
     elif upper is not None and measured.interval[1] > upper:
         reason = f"it may be as high as {measured.interval[1]:.4f}"

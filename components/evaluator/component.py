@@ -68,7 +68,7 @@ class GatedEvaluator(BaseBeamComponent):
             eval_config: Metrics and slices, without thresholds.
             bounds: The requirements, by name.
             advice: What to do after a refusal.
-            enforced: Whether a refusal counts, or the gate is switched off.
+            enforced: Whether a refusal counts; if not, the gate is switched off.
             schema: Schema of the examples; without it, all features are read.
         """
         spec = GatedEvaluatorSpec(

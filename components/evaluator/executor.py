@@ -61,7 +61,7 @@ class Executor(EvaluatorExecutor):
             for key, measurement in measured.items()
             if key.metric == EXAMPLE_COUNT and key.kind == "candidate"
         }
-        # Without a slice of all images, each one is in a single slice.
+        # Without a slice of all images, each image is in exactly one slice.
         check_count(folders, counts.get(ALL, sum(counts.values())))
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
         findings = tuple(check_bounds(measured, bounds))

@@ -39,7 +39,7 @@ def no_change_of_precision(num_images: int) -> Interval:
 
 
 def images_needed(interval: Callable[[int], Interval], lower_bound: float) -> int | None:
-    """Returns how many images an interval needs to lie above a bound, or None if ten million do not suffice.
+    """Returns how many images an interval needs to lie above a bound, or None if ten million images are too few.
 
     Args:
         interval: The interval for a number of images; the more images, the higher its lower end.

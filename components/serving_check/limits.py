@@ -15,7 +15,7 @@ class ServingLimits(BaseModel):
     enforced: bool = Field(True, description="Whether a refusal counts; `false` switches the gate off.")
     num_requests: int = Field(64, ge=1, le=_LEAST, description="Images in the good request to each signature.")
     huge_batch: int = Field(
-        _MOST, ge=1, le=_MOST, description="Images in the huge request to each signature, as far as it allows them."
+        _MOST, ge=1, le=_MOST, description="Images in the huge request to each signature, up to its limit."
     )
     tolerance: float = Field(
         1e-4, gt=0, le=0.01, description="Largest difference between a probability and that of the Python loader."

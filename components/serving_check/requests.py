@@ -68,7 +68,7 @@ def build_requests(signature: str, images: np.ndarray, huge_batch: int) -> Itera
     Args:
         signature: Name of the signature.
         images: uint8[n,28,28], at least one.
-        huge_batch: Number of images in the huge request; at most as many as the signature allows.
+        huge_batch: Number of images in the huge request; the limit of the signature if that is lower.
     """
     good = encode_images(signature, images)
     alone = good[:1]

@@ -1,4 +1,4 @@
-"""Decodes images to luminance in the graph; checks their sizes first, because requests may hold anything."""
+"""Decodes images to luminance in the graph; checks their sizes first, because a request may contain anything."""
 
 import tensorflow as tf
 
@@ -31,11 +31,10 @@ def check_image(
         num_pixels: float32[], pixels of the images before it in the request.
 
     Returns:
-        The file, string[], without what is not needed for decoding; float32[], `num_pixels` with the pixels of this
-        image.
+        The file, string[], reduced to what the decoder needs; float32[], `num_pixels` plus the pixels of this image.
 
     Raises:
-        tf.errors.InvalidArgumentError: At run time: the image exceeds a limit, or the request does with it. Only
+        tf.errors.InvalidArgumentError: At run time: the image exceeds a limit, or the request does because of it. Only
             headers have been read.
     """
     file, size = tf.switch_case(
@@ -50,7 +49,7 @@ def check_image(
     # Decoders work on blocks and rows.
     pixels = tf.reduce_prod(tf.maximum(tf.abs(tf.cast(size, tf.float32)), _SHORTEST_SIDE))
     is_allowed = (tf.reduce_min(size) > 0) & (pixels <= MAX_PIXELS)
-    message = f"image_bytes[{{}}] is {{}} x {{}} pixels, 1 x 1 to {_MEGAPIXELS} megapixels are allowed: reduce it"
+    message = f"image_bytes[{{}}] is {{}} x {{}} pixels, but 1 x 1 to {_MEGAPIXELS} megapixels are allowed: resize it"
     check_size = require(is_allowed, message, number, width, height)
     num_pixels += pixels
     message = f"the images up to image_bytes[{{}}] have more than {_MEGAPIXELS} megapixels: send fewer per request"

@@ -1,7 +1,7 @@
 """Reads the headers of image files in the graph, and cuts files down to what holds the pixels of one image.
 
-Decoders of images also read what nobody sees: compressed texts, later frames, and hundreds of scans. A small file can
-thus occupy a server for minutes.
+Image decoders also read what nobody sees: compressed texts, later frames, and hundreds of scans. So a small file can
+occupy a server for minutes.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ _MAGIC = {PNG: b"\x89PNG\r\n\x1a\n", BMP: b"BM", JPEG: b"\xff\xd8\xff", GIF: b"G
 _HEADER_LENGTH = 26
 _BMP_SIZE = 18
 
-# Chunks of a PNG in a request that is no longer inflate to 64 MB at most.
+# In a request of up to this size, the chunks of PNGs inflate to at most 64 MB.
 _SHORT_REQUEST = 64 * 1024
 
 # A scan starts with its marker, its length and its number of components (ITU-T T.81).
@@ -46,14 +46,14 @@ def read_headers(files: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         files: string[n].
 
     Returns:
-        The files, string[n], PNGs without what is not needed for decoding; their format as a number, int32[n]; height
-        and width int32[n,2], valid for PNG and BMP only.
+        The files, string[n], PNGs reduced to what the decoder needs; their format as a number, int32[n]; height and
+        width int32[n,2], valid for PNG and BMP only.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time: a file is neither PNG, JPEG, GIF nor BMP, is a PNG with more data
-            than pixels, or a JPEG with too many scans.
+            than its pixels need, or a JPEG with too many scans.
     """
-    # Zeros follow what is shorter.
+    # Zeros pad shorter files.
     headers = tf.strings.substr(files, 0, _HEADER_LENGTH) + bytes(_HEADER_LENGTH)
     formats = tf.fill(tf.shape(files), _UNKNOWN)
     for number, magic in _MAGIC.items():
@@ -74,7 +74,7 @@ def read_headers(files: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor) -> tf.Tensor:
-    """Returns files, string[n], if the JPEGs among them have few scans: each of them changes all pixels.
+    """Returns files, string[n], if the JPEGs among them have few scans, because each scan can change all pixels.
 
     Args:
         files: string[n].
@@ -84,7 +84,7 @@ def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: At run time: a JPEG has more than `MAX_SCANS` scans.
     """
     pieces = tf.strings.split(tf.where(are_jpeg, files, ""), _SCAN, maxsplit=_MAX_SCAN_MARKERS)
-    # A file does not start like a scan.
+    # The first piece is the start of the file, which does not look like a scan.
     headers = tf.strings.substr(pieces.values + bytes(_SCAN_HEADER_LENGTH), 0, _SCAN_HEADER_LENGTH)
     are_scans = tf.reduce_any(tf.equal(headers[:, tf.newaxis], _SCAN_HEADERS), axis=1)
     num_scans = tf.math.segment_sum(tf.cast(are_scans, tf.int32), pieces.value_rowids())
@@ -139,7 +139,7 @@ def _skip_blocks(content: tf.Tensor, *, skip_extensions: bool) -> tf.Tensor:
         places = behind = tf.range(size)
         if skip_extensions:
             behind = tf.where(tf.equal(following, _EXTENSION), places + 1 + _LABEL_LENGTH, places)
-        # Where to go from each byte if it were the length of a block; what lies behind the window stays.
+        # For each byte, where its block would end if it were the length of one; links behind the window do not move.
         links = tf.where(window > 0, places + 1 + window, behind)
         links = tf.concat([links, tf.range(size, size + _LONGEST_BLOCK)], 0)
         # Each step doubles the number of blocks that a link skips.

@@ -1,6 +1,6 @@
 """Reduces PNGs to their pixels in the graph, because libpng also inflates texts, color profiles and surplus data.
 
-All files of a request at once, because each op costs as much as the checks of a small image may.
+It processes all files of a request at once, because one op can cost as much as all checks of a small image may.
 """
 
 import tensorflow as tf
@@ -15,7 +15,7 @@ _DATA = b"IDAT"
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 _CHANNELS = (1, 0, 3, 1, 2, 0, 4, 0)
 
-# Compression may add an eighth to noise, and a header to each row. Interlacing adds rows, too.
+# Compression can enlarge noise by an eighth, and each row has a header. Interlacing adds rows, too.
 _MAX_DEFLATED, _BYTES_PER_ROW, _BYTES_PER_IMAGE = 1.125, 5.0, 64.0
 _MAX_SHARE, _MIN_RATE, _MIN_STORED = 0.25, 256.0, 0.8
 _NUM_SAMPLES, _SAMPLE_LENGTH = 16, 64
@@ -41,7 +41,8 @@ def only_pixels(files: tf.Tensor, are_png: tf.Tensor) -> tf.Tensor:
     num_raw_bytes = _count_raw_bytes(padded)
     is_surplus = num_bytes > _MAX_DEFLATED * num_raw_bytes + _BYTES_PER_IMAGE
     refused = tf.where(are_png & (is_surplus | _inflates(files, start, end, num_bytes, num_raw_bytes)))[:, 0]
-    check = require(tf.equal(tf.size(refused), 0), "image_bytes{} has more data than pixels: save it again", refused)
+    message = "image_bytes{} has more data than its pixels need: save it again"
+    check = require(tf.equal(tf.size(refused), 0), message, refused)
     with tf.control_dependencies([check]):
         header = tf.strings.substr(padded, 0, _FIRST_CHUNK)
     heads = tf.strings.substr(files, tf.zeros_like(start), start)
@@ -54,14 +55,14 @@ def _find_data(files: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Finds the first chunk of pixels in each PNG, and those that directly follow it.
 
     Returns:
-        Where they start and end, and the sum of their lengths, int32[n] and float32[n]; any places in a file without.
+        Where they start and end, and the sum of their lengths, int32[n] and float32[n]; arbitrary in other files.
     """
     pieces = tf.strings.split(files, _DATA)
     texts, rows, first = pieces.values, pieces.value_rowids(), pieces.row_starts()
     numbers = tf.range(tf.size(texts, tf.int64))
     sizes = tf.strings.length(texts) + _FIELD
     ends = tf.cumsum(sizes)
-    # The name follows all pieces of a file but the last. It may be part of the pixels, too: then no chunk leads there.
+    # The name follows every piece of a file but the last. It may also occur in the pixels; then no chunk leads there.
     is_chunk = tf.not_equal(numbers, tf.gather(pieces.row_limits(), rows) - 1)
     starts = ends - 2 * _FIELD
     lengths = tf.maximum(_last_numbers(texts), 0)
@@ -98,7 +99,7 @@ def _inflates(
 ) -> tf.Tensor:
     """Returns whether data inflates to far more than the pixels, bool[n]: libpng inflates what follows them, too.
 
-    Long runs of a color deflate to a byte per 1,000 pixels or so, again and again the same.
+    Long runs of a color deflate to about one byte per 1,000 pixels, always the same byte.
     """
     offsets = tf.range(_NUM_SAMPLES) * ((end - start)[:, tf.newaxis] // _NUM_SAMPLES)
     places = start[:, tf.newaxis] + offsets
@@ -107,7 +108,7 @@ def _inflates(
     rows = tf.reshape(values, [-1, _NUM_SAMPLES * _SAMPLE_LENGTH])
     share = tf.reduce_max(tf.math.bincount(rows, minlength=256, maxlength=256, axis=-1), axis=1) / tf.shape(rows)[1]
     most = _MAX_SHARE + num_raw_bytes / (_MIN_RATE * tf.maximum(num_bytes, 1.0))
-    # Encoders need not compress.
+    # An encoder may store pixels without compression.
     is_deflated = num_bytes < _MIN_STORED * num_raw_bytes
     return is_deflated & (num_bytes > _NUM_SAMPLES * _SAMPLE_LENGTH) & (tf.cast(share, tf.float32) > most)
 

@@ -65,7 +65,8 @@ def test_the_damaged_file_is_named(split: Path, damage: Callable[[Path], object]
     folder = re.escape(str(split))
     counts = "1 examples were read, but 3 were written"
     with pytest.raises(
-        LostExamplesError, match=f"^{folder}: {counts}; {folder}/a.gz: {reason}; run again; if the step"
+        LostExamplesError,
+        match=f"^{folder}: {counts}; {folder}/a.gz: {reason}; run again, with enable_cache=false if the step",
     ):
         check_count([str(split)], 1)
 

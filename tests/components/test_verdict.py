@@ -92,7 +92,8 @@ def test_a_missing_or_damaged_verdict_is_named(tmp_path: Path, content: bytes | 
     if content is not None:
         (tmp_path / "verdict.json").write_bytes(content)
     with pytest.raises(
-        DamagedVerdictError, match=r"verdict\.json: missing, or not a verdict .* run again; if its gate"
+        DamagedVerdictError,
+        match=r"verdict\.json: missing, or not a verdict .* run again, with enable_cache=false if its gate",
     ):
         read_verdict(tmp_path)
 

@@ -199,7 +199,8 @@ def test_requests_with_too_many_images_are_refused(model_directory: Path, name: 
     signature = tf.saved_model.load(str(model_directory)).signatures[name]
     shape = (MAX_BATCH[name] + 1, 28, 28) if name == "pixels" else (MAX_BATCH[name] + 1,)
     values = tf.zeros(shape, signature.structured_input_signature[1][INPUTS[name]].dtype)
-    message = f"{INPUTS[name]} has {MAX_BATCH[name] + 1} rows, {MAX_BATCH[name]} at most: send fewer per request"
+    num_rows = MAX_BATCH[name]
+    message = f"{INPUTS[name]} has {num_rows + 1} rows, but at most {num_rows} are allowed: send fewer per request"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         signature(**{INPUTS[name]: values})
 
@@ -218,7 +219,7 @@ def test_long_examples_are_refused(serving_model: ServingModel, requests: dict[s
     note = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(MAX_EXAMPLES_BYTES - len(example) - 50)]))
     long = example + tf.train.Example(features=tf.train.Features(feature={"note": note})).SerializeToString()
     assert serving_model.classify_examples(tf.constant([long]))["digit"].shape == [1]
-    message = f"examples has {len(long + example)} bytes, 4194304 at most: send fewer per request"
+    message = f"examples has {len(long + example)} bytes, but at most 4194304 are allowed: send fewer per request"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         serving_model.classify_examples(tf.constant([long, example]))
 
