@@ -1,4 +1,4 @@
-"""Small requests that cost a server much work, and the process that measures them; it imports only TensorFlow.
+"""Small requests that cause a server much work, and the process that measures them; it imports only TensorFlow.
 
 python -m benchmarks.bomb_requests MODEL
 """
@@ -47,7 +47,7 @@ def _images(file: bytes) -> list[bytes]:
 
 
 def _deflated(content: bytes, num_bytes: int = MAX_BYTES - 100) -> bytes:
-    """Compresses the same content until it is so long, faster than zlib; its checksum is wrong."""
+    """Repeats compressed content up to a length, which is faster than zlib; the checksum is wrong."""
     deflate = zlib.compressobj(9)
     first, other = (deflate.compress(content) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     return first + other * ((num_bytes - len(first)) // len(other)) + deflate.flush()
@@ -220,7 +220,7 @@ def _records() -> Iterator[Bomb]:
         return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
 
     good = example(image=[0] * 784)
-    # Serialized messages add up: the same feature many times.
+    # Concatenated messages merge, so a feature can occur many times.
     for name, examples in {
         "a list of 7,900,000 numbers": [example(image=[0] * 7_900_000)],
         "400,000 features": [good + example(**{f"{number:06}": [0] for number in range(400_000)})],

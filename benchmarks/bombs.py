@@ -1,4 +1,4 @@
-"""Measures small requests that cost a server much work, on one core and in the session of TF Serving."""
+"""Measures small requests that cause a server much work, on one core and in the session of TF Serving."""
 
 import json
 import sys
@@ -16,10 +16,10 @@ MAX_MEGABYTES = 300
 
 @dataclass(frozen=True)
 class BombResult:
-    """What one request cost.
+    """The cost of one request.
 
     Attributes:
-        name: What it holds.
+        name: What it contains.
         num_bytes: Its size.
         cpu_seconds: CPU time of all threads.
         megabytes: Peak of the resident memory over that of the loaded model; TensorFlow keeps some for later requests.

@@ -1,1 +1,1 @@
-"""Kills, damages, floods and misleads the product, and counts what is lost."""
+"""Tries kills, damage, malformed input and overload, and counts what is lost."""

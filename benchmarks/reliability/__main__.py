@@ -1,4 +1,4 @@
-"""Tries the faults that the product promises to survive, and prints what failed."""
+"""Tries the faults that the pipeline and the server must survive, and prints what failed."""
 
 import asyncio
 from collections.abc import Collection, Iterator
@@ -30,16 +30,16 @@ _OVERLOAD_SECONDS = 10.0
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of a pushed version in a workspace.  [default: the newest in workspace/serving/digits]",
 )
-@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Try only this; repeatable.")
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Try only this part. Can be repeated.")
 @click.option("--kills", type=click.IntRange(min=1), default=200, show_default=True, help="Kills of publishing.")
 @click.option("--runs", type=click.IntRange(min=1), default=40, show_default=True, help="Kills of whole runs.")
 @click.option("--swaps", type=click.IntRange(min=1), default=20, show_default=True, help="Versions pushed under load.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the moments of the kills.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the times of the kills.")
 def main(model: Path | None, parts: tuple[str, ...], kills: int, runs: int, swaps: int, seed: int) -> None:
-    """Kill, damage and mislead the product; exit with 1 if anything is lost or partial."""
+    """Try kills, damage, malformed input and overload; exit with 1 if anything is lost or partial."""
     version = model or newest_version()
     trials = []
-    # Publishing is forked, which must come before TensorFlow starts threads.
+    # `kill_publishing` forks, so it must come before TensorFlow starts threads.
     for trial in _trials(version, parts or PARTS, kills, runs, swaps, np.random.default_rng(seed)):
         click.echo(render_trials([trial]))
         trials.append(trial)
@@ -62,7 +62,7 @@ def _trials(
             yield predict_malformed(model, folders["input"])
         if "bombs" in parts:
             results = measure_bombs(str(model))
-            yield Trial("request made to cost much", "1 s of CPU, 300 MB", len(results), [*missed_targets(results)])
+            yield Trial("malicious request", "at most 1 s of CPU and 300 MB", len(results), [*missed_targets(results)])
         if {"input", "swaps", "overload"} & set(parts):
             yield from asyncio.run(_serve(model, folders["swaps"], parts, swaps))
 

@@ -1,4 +1,4 @@
-"""Kills publishing and whole runs at random moments; checks that nothing is partial and that the next try succeeds."""
+"""Kills publishing and whole runs at random times; checks that nothing is partial and that the next try succeeds."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ def kill_publishing(model: Path, workspace: Path, num_kills: int, generator: np.
         model: Folder of a SavedModel.
         workspace: An empty folder.
         num_kills: How often to kill.
-        generator: Chooses the moments, in up to twice the time of a push.
+        generator: Chooses the times of the kills, within twice the duration of a push.
     """
     trial = Trial("kill while a version is published", "every version is complete, and the next push succeeds")
     serving_directory = workspace / "serving" / "digits"
@@ -80,7 +80,7 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
     Args:
         workspace: An empty folder.
         num_kills: How often to kill.
-        generator: Chooses the moments, in the time of a whole run.
+        generator: Chooses the times of the kills, within the duration of a run.
     """
     trial = Trial("kill of a whole run", "the next run reuses the finished steps and pushes one complete version")
     seconds = run_pipeline(workspace, "smoke", {**_SETTINGS, "data.seed": 1_000_000}).seconds
@@ -91,7 +91,7 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
         settings = {**_SETTINGS, "data.seed": number}
         before = len(_versions(workspace))
         if not _run_and_kill(workspace, settings, generator.uniform(0, seconds)):
-            # It has ended before.
+            # The run ended before the kill.
             continue
         # A run that is killed before its first step has no record.
         killed = [run for run in _runs(workspace) if run["outcome"] == "unfinished"][num_unfinished:]

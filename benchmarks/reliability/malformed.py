@@ -56,7 +56,7 @@ _BODIES: Mapping[str, bytes] = {
     "no body": b"",
     "not UTF-8": b"\xff\xfe{}",
     "not JSON": b"{'instances': [1]}",
-    "cut JSON": _instances(_image(_GOOD))[:-10],
+    "truncated JSON": _instances(_image(_GOOD))[:-10],
     "a list": b"[]",
     "a number": b"1e400",
     "no instances": b"{}",
@@ -74,8 +74,8 @@ _BODIES: Mapping[str, bytes] = {
     "ragged rows": _instances([*_ZEROS[1:], [0]], signature_name=PIXELS),
     "pixels as text": _instances("zeros", signature_name=PIXELS),
     "a pixel of NaN": b'{"signature_name": "pixels", "instances": [[[NaN]]]}',
-    "an example of no proto": _instances(_image(b"\xff\xff\xff"), signature_name=EXAMPLES),
-    "an example of no UTF-8": _instances(_image(b"\x0a\x02\xff\xfe"), signature_name=EXAMPLES),
+    "an example that is not a protocol buffer": _instances(_image(b"\xff\xff\xff"), signature_name=EXAMPLES),
+    "an example that is not UTF-8": _instances(_image(b"\x0a\x02\xff\xfe"), signature_name=EXAMPLES),
     **{name: _instances(_image(content)) for name, content in FILES.items()},
     "a good and a bad image": _instances(_image(_GOOD), _image(FILES["truncated.png"])),
 }
@@ -119,8 +119,8 @@ def _send_example(request: PredictRequest) -> None:
 
 _MESSAGES: Mapping[str, bytes] = {
     "no message": b"",
-    "no protocol buffer": b"\xff" * 100,
-    "a cut message": _message(lambda request: None)[:-50],
+    "not a protocol buffer": b"\xff" * 100,
+    "a truncated message": _message(lambda request: None)[:-50],
     "no inputs": _message(lambda request: request.inputs.clear()),
     "an unknown signature": _message(lambda request: setattr(request.model_spec, "signature_name", "x")),
     "an unknown model": _message(lambda request: setattr(request.model_spec, "name", "x")),
@@ -128,7 +128,7 @@ _MESSAGES: Mapping[str, bytes] = {
     "a tensor of 2^62 images": _message(_grow_shape),
     "a tensor of another type": _message(_change_type),
     **{f"image {name}": grpc_message(SERVING_DEFAULT, np.array([content], object)) for name, content in FILES.items()},
-    "an example of no UTF-8": _message(_send_example),
+    "an example that is not UTF-8": _message(_send_example),
 }
 _GRPC_ERRORS = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
 

@@ -15,7 +15,7 @@ class Trial:
         expected: What must happen each time.
         num_tries: How often it was tried.
         problems: What happened instead, one sentence for each time.
-        note: A measured fact of interest.
+        note: An additional measurement.
     """
 
     fault: str

@@ -25,9 +25,9 @@ from registry.signatures import SERVING_DEFAULT
 from serving.server.metrics import Api
 
 OVERLOAD = 5
-"""How many times the rate of answered requests is offered."""
+"""Offered rate, as a multiple of the rate at which the server can answer."""
 BATCH_SIZE = 32
-"""Images per request: enough that the clients, in Python as well, are faster than the server."""
+"""Images per request: enough that the clients, also written in Python, are faster than the server."""
 REFUSALS: Mapping[Api, str] = {"REST": "503", "GRPC": "RESOURCE_EXHAUSTED"}
 
 
@@ -61,7 +61,7 @@ class Overload:
 async def measure_overload(
     server: Server, expected: Mapping[str, Answer], version: int, *, seconds: float
 ) -> list[Overload]:
-    """Measures the capacity of each API, then offers five times as many requests.
+    """Measures the capacity of each API, then sends five times as many requests per second.
 
     Args:
         server: Serves the original model, and nothing else at the time.

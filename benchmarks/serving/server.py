@@ -138,7 +138,7 @@ DAMAGES: Mapping[str, Callable[[Path], object]] = {
     "truncated variables": _cut(_VARIABLES, 10_000),
     "missing variables": lambda folder: shutil.rmtree(folder / "variables"),
 }
-"""Damages of a version, by what is damaged."""
+"""Functions that damage a version, by the kind of damage."""
 
 
 def digit_shift(number: int) -> int:
