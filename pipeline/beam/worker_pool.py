@@ -5,8 +5,8 @@ job. Each imports TFX for half a minute, and fails on Python 3.11, because it do
 share such a pool also stop each other's workers, because the workers have the same IDs. This pool forks its workers
 from a process that has imported TFX; a worker ends when the machine that requested it closes the connection.
 
-Workers run any code for anyone who can reach the pool. So, unlike Beam's, it listens on this machine only, unless
-`--host` names another interface.
+Anyone who can reach the pool can run any code in its workers. So, unlike Beam's own pool, it listens on this machine
+only, unless `--host` names another interface.
 """
 
 import argparse
@@ -31,7 +31,7 @@ _STATE_CACHE_BYTES = 100 * 2**20
 """Beam's own default, which it does not pass to a pool."""
 
 _KEEP_CONNECTIONS = [("grpc.http2.max_pings_without_data", 0), ("grpc.http2.max_ping_strikes", 0)]
-"""As in Beam: the connections of idle machines stay open."""
+"""As in Beam's own pool: the connections of idle machines stay open."""
 
 _FORKS = multiprocessing.get_context("forkserver")
 

@@ -136,7 +136,8 @@ def _client_opener(
     newest = existing_version(settings.serving_root / name, version)
     found = usable_version(settings.serving_root / name, version, settings.trust_policy)
     if found != newest:
-        click.echo(f"Warning: uses version {found.number}: {settings.trust_policy.refusal(newest.directory)}", err=True)
+        refusal = settings.trust_policy.refusal(newest.directory)
+        click.echo(f"Warning: using version {found.number} instead: {refusal}", err=True)
     from serving.client.local_client import LocalClient
 
     return partial(LocalClient, found.directory)

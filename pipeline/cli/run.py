@@ -91,13 +91,15 @@ def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--old-roots", is_flag=True, help="Also remove artifacts that a run moved aside for lack of records.")
+@click.option(
+    "--old-roots", is_flag=True, help="Also remove artifacts that a run moved aside because it had no records of them."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be removed without removing it.")
 @workspace_option
 @config_option
 @json_option
 def clean(old_roots: bool, dry_run: bool, workspace: str | None, config: Path | None, as_json: bool) -> None:
-    """Remove what killed and failed runs have left behind.
+    """Remove what killed and failed runs left behind.
 
     Keeps pushed versions, logs, and all artifacts that the cache or lineage needs. Fails while a run is in progress.
     """
@@ -159,7 +161,7 @@ def _stop_like_ctrl_c() -> None:
 
 @contextmanager
 def _temporary_files_removed() -> Iterator[None]:
-    """Removes the temporary files of TFX and Beam; until then, a lock protects them from `digits clean`."""
+    """Removes the temporary files of TFX and Beam; a lock protects them from `digits clean` until then."""
     from pipeline.local.cleaning import TEMPORARY_FOLDER
 
     before = tempfile.gettempdir()

@@ -28,7 +28,7 @@ _port = click.IntRange(0, 65535)
 def _host_names(_context: click.Context, _option: click.Parameter, hosts: tuple[str, ...]) -> frozenset[str]:
     for host in hosts:
         if not re.fullmatch(r"[\w.-]+|[\da-fA-F]*:[\da-fA-F]*:[\da-fA-F:.]*", host, re.ASCII):
-            raise click.BadParameter(f"{host!r} is not a host name or address without scheme and port.")
+            raise click.BadParameter(f"{host!r} is not a host name or address; omit scheme and port.")
     return frozenset(host.lower() for host in hosts)
 
 
@@ -42,8 +42,8 @@ def _host_names(_context: click.Context, _option: click.Parameter, hosts: tuple[
     metavar="NAME",
     multiple=True,
     callback=_host_names,
-    help="Name or address, in addition to localhost and --host, under which browsers and REST clients may reach the "
-    "server, and whose pages may use it. Can be repeated.",
+    help="Name or address that browsers and REST clients may use for the server, in addition to localhost and --host; "
+    "pages from there may use the server. Can be repeated.",
 )
 @click.option(
     "--rest-port", type=_port, default=DEFAULT_REST_PORT, show_default=True, help="REST port; 0 for any free port."
@@ -95,7 +95,7 @@ def serve(
     max_in_flight = max_in_flight or 4 * max_body
     if max_in_flight < max_body:
         raise click.UsageError(
-            f"--max-in-flight {max_in_flight} is less than --max-body {max_body}, the size of a single request."
+            f"--max-in-flight {max_in_flight} is less than --max-body {max_body}, the maximum size of one request."
         )
     settings = settings_from_options(config, workspace=workspace)
     log_file = settings.log_directory / f"serve-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
@@ -104,8 +104,8 @@ def serve(
         click.echo(f"Warning: {host} is reachable from other machines, without authentication or encryption.", err=True)
         if not allowed_hosts:
             click.echo(
-                f"REST requests to a name or address other than localhost and {host} are refused; allow the ones that "
-                "clients use with --allow-host.",
+                f"The server refuses REST requests to names and addresses other than localhost and {host}; allow those "
+                "that clients use with --allow-host.",
                 err=True,
             )
     click.echo(f"Loading models from {settings.serving_root} (Ctrl+C stops; log: {log_file})")
@@ -133,7 +133,7 @@ def serve(
 
 @contextmanager
 def _limited(log_file: Path) -> Iterator[None]:
-    """Moves the lines of a log to `.1` when it gets too large, because clients can cause any number of them."""
+    """Moves the lines of a log to `.1` when it gets too large, because clients can cause any number of lines."""
     stopped = Event()
 
     def limit() -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
     """List the pushed versions of all models, oldest first.
 
-    The current version of a model is the newest that may be used: `digits verify` explains the states.
+    The current version of a model is the newest one that may be used. `digits verify` explains the states.
     """
     settings = settings_from_options(config, workspace=workspace)
     policy = settings.trust_policy
@@ -79,7 +79,7 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
 @click.option(
     "--served",
     is_flag=True,
-    help="Only the versions that TF Serving loads: the newest, or those of all models that `digits label` chose.",
+    help="Only the versions that TF Serving loads: the newest one or, after `digits label`, those of all models.",
 )
 @model_option
 @workspace_option
@@ -90,9 +90,9 @@ def verify(
 ) -> None:
     """Check the files and signatures of pushed versions.
 
-    Checks VERSION, by default all versions of the model. A version passes if all its files are those that were pushed,
-    and if it is signed with the key of the settings: docs/signatures.md. The setting signing.allow_unverified has no
-    effect. Exit codes: 0 all pass, 1 a version does not, 2 invalid usage.
+    Checks VERSION, by default all versions of the model. A version passes if all its files are as pushed and it is
+    signed with the key of the settings: docs/signatures.md. The setting signing.allow_unverified has no effect. Exit
+    codes: 0 all versions pass, 1 a version fails, 2 invalid usage.
     """
     from registry.labels import served_versions
     from registry.publishing import existing_version, existing_versions
@@ -110,7 +110,7 @@ def verify(
     if as_json:
         print_json([{**_version_values(each), "state": check.state, "problem": check.refusal} for each, check in found])
     else:
-        signature = "the signature is not checked without a key: set signing.public_key"
+        signature = "the signature was not checked without a key: set signing.public_key"
         if policy.public_key:
             signature = f"the signature is by the key of {policy.key_name}"
         for each, check in found:
@@ -129,9 +129,9 @@ def verify(
 def rollback(version: int | None, model: str | None, workspace: str | None, config: Path | None, as_json: bool) -> None:
     """Make an older version of a model current again.
 
-    Republishes VERSION under a new number, signs the copy and removes nothing. VERSION defaults to the newest verified
-    one with a different model than the newest version, so a second rollback undoes the first. If the model has labels,
-    use `digits label stable VERSION` instead.
+    Republishes VERSION under a new number, signs the copy and removes nothing. VERSION defaults to the newest
+    verified version with another model than the newest version, so a second rollback undoes the first. If the model has
+    labels, use `digits label stable VERSION` instead.
     """
     from registry.publishing import existing_versions, roll_back
     from registry.signing import prepare_private_key

@@ -1,4 +1,4 @@
-"""Finds and removes what killed and failed runs have left behind."""
+"""Finds and removes what killed and failed runs left behind."""
 
 import shutil
 import tempfile
@@ -56,7 +56,7 @@ def remove(leftovers: list[Leftover], settings: Settings) -> None:
     """
     for leftover in leftovers:
         if leftover.path.is_relative_to(settings.serving_root):
-            # The sole writer knows that no process is writing the leftovers of others, and removes them.
+            # The sole writer removes all leftovers: no other process can be writing them.
             with sole_writer(leftover.path.parent):
                 pass
         else:
@@ -77,11 +77,11 @@ def _attempts(settings: Settings) -> Iterator[tuple[Path, str]]:
         else:
             for attempt in sorted(folder.iterdir()):
                 if attempt.parts[-3:] not in live:
-                    yield attempt, "its step has failed or was stopped, or a file was damaged"
+                    yield attempt, "its step failed or was stopped, or a file was damaged"
 
 
 def _temporary_folders() -> Iterator[tuple[Path, str]]:
     for lock in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_FOLDER}*/.lock"):
-        # The run has ended if nobody holds the lock.
+        # If the lock is free, the run has ended.
         with suppress(Timeout, OSError), FileLock(lock, timeout=0):
             yield lock.parent, "its run was killed"

@@ -154,7 +154,7 @@ def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[
 
 
 def check_files(store: MetadataStore, run_id: str) -> Path | None:
-    """Checks the files of the artifacts that a run has created or reused, and records those of new artifacts.
+    """Checks the files of the artifacts that a run has created or reused, and records the files of new artifacts.
 
     Returns:
         A file that is missing or has changed since it was recorded, or None.
@@ -216,9 +216,9 @@ def drop_damaged_artifacts(store: MetadataStore) -> list[Path]:
 
 
 def drop_moved_artifacts(store: MetadataStore, pipeline_root: Path) -> Path | None:
-    """Marks artifacts as deleted that are in the workspace from which this one was moved or copied.
+    """Marks artifacts in the workspace that this one was moved or copied from as deleted.
 
-    TFX's cache keys contain the paths of inputs, so correct paths for these artifacts would not bring the cache back.
+    TFX's cache keys contain the paths of inputs, so new paths for these artifacts would not restore the cache.
 
     Returns:
         That workspace, or None if there are no such artifacts.

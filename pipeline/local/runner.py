@@ -146,14 +146,14 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
 
 
 def _check_workspace(settings: Settings, display: "RunDisplay") -> None:
-    """Keeps TFX from reusing damaged artifacts, or the folders of artifacts of which the database has no records."""
+    """Keeps TFX from reusing damaged artifacts, or the folders of artifacts that the database has no records of."""
     from pipeline.local.metadata import drop_damaged_artifacts, drop_moved_artifacts, has_records, open_metadata
 
     if has_records(settings.metadata_file):
         with open_metadata(settings.metadata_file, writable=True) as store:
             if origin := drop_moved_artifacts(store, settings.pipeline_root):
                 display.progressed(
-                    f"moved or copied from {origin}, where its artifacts are on record; all steps run again",
+                    f"workspace moved or copied from {origin}, according to its records; all steps run again",
                     transient=False,
                 )
             for path in drop_damaged_artifacts(store):
@@ -170,7 +170,7 @@ def _check_files(settings: Settings, run_id: str) -> None:
     from pipeline.local.metadata import MetadataError, check_files, open_metadata
 
     path = None
-    # The first step creates the database. If it cannot be written, as on a full disk, the step reports the reason.
+    # The first step creates the database. If that fails, as on a full disk, the step reports the reason.
     if settings.metadata_file.exists():
         with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
             path = check_files(store, run_id)
@@ -260,7 +260,7 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
     """Finds a DataError that Beam wraps: as a copy with a note, or as the text of a traceback.
 
     Returns:
-        A DataError, or a StepFailedError that names the step and the sentence with the reason.
+        A DataError, or a StepFailedError with the name of the step and the sentence that gives the reason.
     """
     from components.example_gen.sources.errors import DataError
 
@@ -276,7 +276,7 @@ def explain_failure(error: BaseException, step: str | None) -> Exception:
 
 
 def _telling_sentence(text: str) -> str:
-    """Returns the line that describes an error, without what TensorFlow, Keras and Beam write around it."""
+    """Returns the line that describes an error, without the lines that TensorFlow, Keras and Beam add."""
     lines = [line for line in _ARGUMENTS.split(_NOISE.sub("", text))[0].splitlines() if line.strip()]
     if any(traceback in text for traceback in _TRACEBACKS):
         # The last exception is the one that was not handled.

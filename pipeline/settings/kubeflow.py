@@ -40,7 +40,7 @@ Quantity = Annotated[
         "a Kubernetes quantity: a number, optionally with m, k, M, G, T, Ki, Mi, Gi or Ti, such as 500m or 4Gi",
     ),
 ]
-# KFP names the volume like the claim or secret, and Kubernetes is stricter with the names of volumes.
+# KFP names the volume after the claim or secret, and Kubernetes is stricter with the names of volumes.
 ClaimName = Annotated[
     str, matching(_LABEL, "a DNS-1123 label: up to 63 of a-z, 0-9 and -, with a letter or digit first and last")
 ]

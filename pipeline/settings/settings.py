@@ -100,10 +100,10 @@ class SigningSettings(Section):
         None, description="PEM file of the key that signs versions; default: a development key in the workspace."
     )
     public_key: _KeyFile | None = Field(
-        None, description="PEM file of the key that must have signed a version; default: that of the private key."
+        None, description="PEM file of the key that must have signed a version; default: that of private_key."
     )
     allow_unverified: bool = Field(
-        False, description="Whether versions may be used that are not signed, have changed or have no provenance."
+        False, description="Whether any version may be used, even one that fails `digits verify`."
     )
 
 
@@ -164,12 +164,12 @@ class Settings(Section):
 
     @property
     def private_key(self) -> Path:
-        """The key that signs versions; the development key need not exist."""
+        """File of the key that signs versions; the development key need not exist."""
         return self.signing.private_key or self.workspace / "development-signing-key.pem"
 
     @property
     def trust_policy(self) -> TrustPolicy:
-        """Which versions may be used; without any key, the signatures are not checked."""
+        """Which versions may be used; without a key, signatures are not checked."""
         public_key, is_development = self.signing.public_key or self.signing.private_key, False
         # Where models are served, there may be only the public half.
         for development_key in (self.private_key, self.private_key.with_suffix(".pub")):

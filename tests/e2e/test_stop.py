@@ -66,7 +66,7 @@ def test_a_killed_run_in_a_copied_workspace_loses_nothing(
     with started_run(workspace, temporary) as process:
         shown = read_until("epoch 1/4", process)
         process.kill()
-    origin = f"moved or copied from {first_run.workspace}, where its artifacts are on record; all steps run again"
+    origin = f"workspace moved or copied from {first_run.workspace}, according to its records; all steps run again"
     assert origin in shown
     assert "cached" not in shown
     assert [run.outcome for run in list_runs(workspace / "metadata.sqlite")][-1] == "unfinished"

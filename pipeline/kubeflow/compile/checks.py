@@ -96,7 +96,7 @@ def _vertex_problems(settings: Settings) -> Problems:
             f"gs://BUCKET/FOLDER, not {kubeflow.serving_store!r}."
         )
     if kubeflow.signing_secret:
-        yield "kubeflow.signing_secret: Vertex AI cannot mount Kubernetes secrets; expected none: docs/signatures.md."
+        yield "kubeflow.signing_secret: Vertex AI cannot mount Kubernetes secrets; leave it empty: docs/signatures.md."
     if settings.beam.engine in STAGING_ENGINES:
         yield f"beam.engine: {settings.beam.engine} needs a claim; on Vertex AI, expected direct or dataflow."
     if kubeflow.gpu_count and "/" in kubeflow.gpu_type:

@@ -25,7 +25,7 @@ is a parameter, and drivers, which KFP does not call, add that of the baseline. 
 the cache after the root of the artifacts has moved to another store, from which KFP cannot download its output.
 """
 SIGNING_FOLDER = "signing"
-"""Where Pusher mounts `kubeflow.signing_secret`, below the workspace."""
+"""Folder in the workspace where Pusher mounts `kubeflow.signing_secret`."""
 IMAGE_PLACEHOLDER = f"{{{{$.inputs.parameters['{IMAGE_PARAMETER}']}}}}"
 RUN_ID_PARAMETER = "pipeline_run_id"
 RUN_ID_PLACEHOLDER = "{{$.pipeline_job_uuid}}"

@@ -89,7 +89,7 @@ def test_clean_lists_what_it_removes(digits: Digits, workspace: Path) -> None:
     attempt = workspace / "pipeline_root" / "Trainer" / "model" / "3"
     attempt.mkdir(parents=True)
     (attempt / "weights").write_bytes(bytes(1_250_000))
-    reason = "its step has failed or was stopped, or a file was damaged"
+    reason = "its step failed or was stopped, or a file was damaged"
     shown = f"{attempt}, 1.2 MB: {reason}"
     dry = digits("clean", "--workspace", workspace, "--dry-run")
     assert (dry.exit_code, dry.output) == (0, f"would remove {shown}\nwould remove 1.2 MB\n")

@@ -81,7 +81,7 @@ def test_hosts_are_allowed_by_name(tmp_path: Path, ended_at_once: list[Any], cap
 )
 def test_an_allowed_host_must_be_a_name(tmp_path: Path, capfd: pytest.CaptureFixture[str], host: str) -> None:
     assert run(tmp_path, "--allow-host", host) == 2
-    assert f"{host!r} is not a host name or address without scheme and port" in capfd.readouterr().err
+    assert f"{host!r} is not a host name or address; omit scheme and port" in capfd.readouterr().err
 
 
 def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

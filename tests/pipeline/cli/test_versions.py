@@ -166,7 +166,7 @@ def test_verify_names_each_version_and_what_was_checked(digits: Digits, workspac
     assert result.exit_code == 1
     key = workspace / "development-signing-key.pem"
     assert result.stdout == (
-        f"digits {NOW}: development key: all files are as pushed, and the signature is by the key of {key}\n"
+        f"digits {NOW}: development key: all files are as pushed, and the signature matches the key {key}\n"
     )
     for (number, state, problem), line in zip(expected[1:], result.stderr.splitlines(), strict=True):
         assert line.startswith(f"digits {number}: {state}: {problem}")
@@ -192,7 +192,7 @@ def test_verify_without_a_key_checks_the_hashes(digits: Digits, workspace: Path)
     (workspace / "development-signing-key.pub").unlink()
     result = digits("verify")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "not checked: all files are as pushed, and the signature is not checked without a key" in result.stdout
+    assert "not checked: all files are as pushed, and the signature was not checked without a key" in result.stdout
 
 
 def test_a_version_of_another_key_is_refused(digits: Digits, workspace: Path, tmp_path: Path) -> None:
