@@ -50,7 +50,7 @@ def _lock() -> list[dict]:
             "error: Request failed after 3 retries",
             2,
             0,
-            "Skipped: the database of vulnerabilities, api.osv.dev, cannot",
+            "Skipped: the vulnerability database, api.osv.dev, cannot",
         ),
         ("error: The lockfile needs to be updated", 2, 2, "The lockfile needs to be updated"),
     ],

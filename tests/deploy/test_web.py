@@ -194,7 +194,7 @@ def test_requests_at_once_are_limited_per_client_and_in_all(port: int) -> None:
         TfServing.released.set()
     for response, content in refused:
         assert response.status == 503
-        assert json.loads(content)["error"].startswith("More than 16 requests of this client or 32 of all at once")
+        assert json.loads(content)["error"].startswith("More than 16 concurrent requests of this client or 32 of all")
     assert {answer.result()[0].status for answer in answers} == {200}
 
 
