@@ -74,18 +74,18 @@ lock: $(UV)  ## Update uv.lock and the requirements files from setup.py and pypr
 	@$(UV) export --quiet --locked --no-dev --all-extras --no-emit-project --no-header --output-file requirements.txt
 	@$(UV) export --quiet --locked --only-group uv --no-header --output-file requirements-uv.txt
 
-audit: $(UV)  ## Check uv.lock for known vulnerabilities, except those in `tool.uv.audit` of pyproject.toml.
-	@# Only without network, uv fails with "Request failed".
+audit: $(UV)  ## Check uv.lock for known vulnerabilities, except those that pyproject.toml accepts in `tool.uv.audit`.
+	@# uv fails with "Request failed" only if it cannot reach the database.
 	@if ! report=$$($(UV) audit --locked --preview-features audit-command 2>&1); then \
 		if grep -q 'error: Request failed' <<<"$$report"; then \
-			echo "Skipped: the database of vulnerabilities, api.osv.dev, cannot be reached." >&2; exit; \
+			echo "Skipped: the vulnerability database, api.osv.dev, cannot be reached." >&2; exit; \
 		fi; \
 		echo "$$report" >&2; exit 1; \
 	fi
 
 DEBIAN_COMPONENT := {"type": "library", "name": "$${Package}", "version": "$${Version}", \
 	"purl": "pkg:deb/debian/$${Package}@$${Version}?arch=$${Architecture}"}
-sbom: $(UV)  ## Write CycloneDX lists of the packages in .venv and in the image, with Debian's, to build/sbom/
+sbom: $(UV)  ## List the packages in .venv and the image, including Debian's, in CycloneDX in build/sbom/.
 	@mkdir -p build/sbom
 	@for name in environment image; do \
 		[[ $$name = image ]] && groups="--no-dev --all-extras" || groups=""; \

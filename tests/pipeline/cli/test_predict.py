@@ -219,6 +219,6 @@ def test_only_verified_versions_are_used(
     shutil.copytree(tmp_path / "model", dropped.parent / str(version.number + 1))
     used = predict("images/a.png")
     assert (used.exit_code, used.stdout) == (0, "images/a.png  7   32.5 %  unsure\n")
-    refused = dropped.with_name(str(version.number + 1))
-    assert f"Warning: using version {version.number} instead: {refused}: has no" in used.stderr
+    newest = dropped.with_name(str(version.number + 1))
+    assert f"Warning: using version {version.number} instead: {newest}: has no" in used.stderr
     assert predict("images/a.png", "--model-version", str(version.number + 1)).exit_code == 1
