@@ -332,7 +332,7 @@ def run_in_pipeline(inputs: Inputs, tmp_path: Path) -> None:
     LocalDagRunner().run(pipeline)
 
 
-def test_in_a_pipeline_a_push_that_is_not_on_record_is_not_repeated(
+def test_in_a_pipeline_an_unrecorded_push_is_not_repeated(
     inputs: Inputs, serving: Path, key: Path, tmp_path: Path
 ) -> None:
     run_in_pipeline(inputs, tmp_path)

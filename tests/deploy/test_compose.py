@@ -67,7 +67,7 @@ def test_confined(compose: dict[str, Any], service: str) -> None:
     assert all(volume["read_only"] for volume in options["volumes"])
     assert set(options["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert options["restart"] == "unless-stopped"
-    # Rotates, unlike Docker's default.
+    # This driver rotates its files, unlike Docker's default.
     assert options["logging"] == {"driver": "local"}
     # Nobody is asked who they are: not without somebody's decision beyond this machine.
     assert all(port.startswith("127.0.0.1:") for port in options["ports"])

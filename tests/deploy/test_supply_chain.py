@@ -1,4 +1,4 @@
-"""What is installed cannot be replaced: digests of images, hashes of packages; and `make audit`."""
+"""Nothing that is installed can be replaced: digests of images and hashes of packages; and `make audit`."""
 
 import json
 import os

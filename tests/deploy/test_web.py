@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed; .
 
 
 class TfServing(BaseHTTPRequestHandler):
-    """Answers with what it was asked; with the size of a body of megabytes; and on some paths, when it is released."""
+    """Echoes requests, answers bodies of megabytes with their size, and waits on some paths until it is released."""
 
     protocol_version = "HTTP/1.1"
     arrivals = threading.Semaphore(0)
@@ -163,7 +163,7 @@ def test_metrics_are_not_public(port: int) -> None:
     assert ask(port, "GET", "/v1/../monitoring/prometheus/metrics")[0].status == 404
 
 
-def test_four_uploads_of_60_mb_at_once_take_no_memory(deploy: Path, tmp_path: Path, backend: int) -> None:
+def test_four_concurrent_uploads_of_60_mb_take_no_memory(deploy: Path, tmp_path: Path, backend: int) -> None:
     body = b"x" * (60 * MEBIBYTE)
     with nginx(deploy, tmp_path, backend) as port, ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(lambda _: ask(port, "POST", "/v1/models/digits:predict", body=body), range(4)))
@@ -172,7 +172,7 @@ def test_four_uploads_of_60_mb_at_once_take_no_memory(deploy: Path, tmp_path: Pa
     assert "buffered to a temporary file" not in (tmp_path / "error.log").read_text()
 
 
-def test_requests_at_once_are_limited_per_client_and_in_all(port: int) -> None:
+def test_concurrent_requests_are_limited_per_client_and_in_total(port: int) -> None:
     with ThreadPoolExecutor(32) as clients:
 
         def start(client: str) -> list[Future]:
@@ -201,7 +201,7 @@ def test_requests_at_once_are_limited_per_client_and_in_all(port: int) -> None:
 def test_the_rate_of_requests_is_limited(deploy: Path, tmp_path: Path, backend: int) -> None:
     with ThreadPoolExecutor(3) as clients, nginx(deploy, tmp_path, backend, rate="1r/m", burst="1") as port:
         first = clients.submit(ask, port, "GET", "/v1/models/digits").result()
-        # One of them is delayed, for a minute; it ends with nginx.
+        # nginx delays one of them by a minute; it ends with nginx.
         later = [clients.submit(ask, port, "GET", "/v1/models/digits") for _ in range(2)]
         response, content = next(as_completed(later)).result()
         assert first[0].status == 200

@@ -1,4 +1,4 @@
-"""A run that is asked to end stops as with Ctrl-C, and nothing is lost if it is killed."""
+"""A run that is asked to end stops as on Ctrl-C, and nothing is lost if it is killed."""
 
 import json
 import os

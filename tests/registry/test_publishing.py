@@ -142,7 +142,7 @@ def test_a_run_publishes_a_model_once(serving: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_is_published_once_by_the_runs_that_reuse_it(serving: Path, tmp_path: Path) -> None:
-    """As after a run that was killed before its push was on record."""
+    """As after a run that was killed before its push was recorded."""
     model, other = make_model(tmp_path / "model", "a"), make_model(tmp_path / "other", "b")
 
     def run(number: int, pushed: Path = model) -> Version:

@@ -33,7 +33,7 @@ def make_key(file: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A key, and one of somebody else."""
+    """Our key, and somebody else's."""
     folder = tmp_path_factory.mktemp("keys")
     return make_key(folder / "ours.pem"), make_key(folder / "theirs.pem")
 
@@ -69,7 +69,7 @@ def rewrite_with_manifest(directory: Path) -> None:
 
 
 def replace_signature(directory: Path, keys: tuple[Path, Path]) -> None:
-    """Rewrites a version and signs it with another key, but names ours."""
+    """Rewrites a version and signs it with another key under the name of ours."""
     rewrite(directory)
     sign(directory, keys[1])
     ours, theirs = (sha256(read_public_key(key)).hexdigest() for key in keys)
@@ -135,7 +135,7 @@ def edit_provenance(file: Path) -> None:
         pytest.param(lambda folder: rename_in_manifest(folder, VARIABLES, 5), "5", id="a name of a wrong type"),
     ],
 )
-def test_a_changed_version_is_refused_by_the_name_of_the_file(
+def test_a_changed_version_is_refused_and_its_file_is_named(
     version: Version, keys: tuple[Path, Path], tamper: Callable[[Path], None], place: str
 ) -> None:
     policy = TrustPolicy(keys[0].with_suffix(".pub"))
@@ -147,7 +147,7 @@ def test_a_changed_version_is_refused_by_the_name_of_the_file(
     assert usable_version(version.directory.parent, None, TrustPolicy(allow_unverified=True)).number == version.number
 
 
-def test_a_signature_that_names_our_key_but_is_of_another_is_refused(version: Version, keys: tuple[Path, Path]) -> None:
+def test_a_signature_of_another_key_that_names_ours_is_refused(version: Version, keys: tuple[Path, Path]) -> None:
     replace_signature(version.directory, keys)
     assert "the signature is not valid" in (TrustPolicy(keys[0]).refusal(version.directory) or "")
 
@@ -245,7 +245,7 @@ def test_keys_of_all_curves_sign(version: Version, tmp_path: Path, curve: ec.Ell
         pytest.param(lambda: b"key", "cannot be used", id="text"),
     ],
 )
-def test_a_file_that_is_no_key_is_named(
+def test_a_file_that_is_not_a_key_is_named(
     tmp_path: Path, version: Version, content: Callable[[], bytes], reason: str
 ) -> None:
     file = tmp_path / "key.pem"

@@ -114,7 +114,7 @@ def test_the_baseline_is_the_newest_other_model(tmp_path: Path) -> None:
     }
 
 
-def test_changed_versions_are_no_baseline(tmp_path: Path) -> None:
+def test_changed_versions_are_not_the_baseline(tmp_path: Path) -> None:
     serving = tmp_path / "serving"
     old, new = (
         publish(make_model(tmp_path / name, name), serving, {TRAIN_STATISTICS_FILE: name.encode()}, Origin())

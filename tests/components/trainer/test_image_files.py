@@ -22,7 +22,7 @@ def comment(text: bytes) -> bytes:
 
 
 def scans(file: bytes, number: int) -> bytes:
-    """Repeats the last scan until there are so many."""
+    """Repeats the last scan until there are this many."""
     start = file.rindex(b"\xff\xda")
     return file[:-2] + file[start:-2] * (number - file.count(b"\xff\xda")) + file[-2:]
 
@@ -52,7 +52,7 @@ def test_a_jpeg_may_have_thumbnails_and_a_video(file: bytes) -> None:
     [
         scans(PROGRESSIVE, MAX_SCANS + 1),
         scans(PROGRESSIVE, 30_000),
-        # The text hides them from a search that gives up.
+        # The text would hide them from a search that gives up early.
         BASELINE[:2] + comment(b"\xff\xda" * 5000) + scans(PROGRESSIVE, 30_000)[2:],
     ],
 )

@@ -97,7 +97,7 @@ def test_only_chunks_that_change_the_pixels_are_kept(cut: Cut, file: bytes, kept
 
 
 @pytest.mark.parametrize("sizes", [[8192] * 7, [1] * 300, [0, 5, 0, 1000, 3, 3, 3], []])
-def test_any_number_of_chunks_of_pixels_is_kept(cut: Cut, sizes: list[int]) -> None:
+def test_all_chunks_of_pixels_are_kept(cut: Cut, sizes: list[int]) -> None:
     files = [png(noise(250, 240), data_sizes=sizes), b"a text", png(noise(6, 7), data_sizes=[9, 3], behind=ALL_EXTRAS)]
     found = cut(*files)
     assert found[:2] == files[:2]

@@ -25,7 +25,7 @@ _KINDS: Mapping[int, str] = {
     pipeline_spec_pb2.ParameterType.LIST: "list_value",
     pipeline_spec_pb2.ParameterType.STRUCT: "struct_value",
 }
-# Images are local, so that nothing pulls them.
+# Local images, so that nothing is pulled.
 _EMULATED_FIELDS = {
     *("pvc_mount", "empty_dir_mounts", "secret_as_env", "secret_as_volume"),
     *("image_pull_policy", "image_pull_secret"),

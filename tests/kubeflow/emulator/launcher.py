@@ -55,11 +55,11 @@ class PodLostError(Exception):
 
 
 class PodEvictedError(PodLostError):
-    """The node evicts the pod: to Argo it failed."""
+    """The node evicts the pod; Argo calls this a failure."""
 
 
 class PodDeletedError(PodLostError):
-    """Someone deletes the pod, or its node: to Argo this is an error."""
+    """Someone deletes the pod, or its node; Argo calls this an error."""
 
 
 class Runner(Protocol):

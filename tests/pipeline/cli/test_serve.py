@@ -40,7 +40,7 @@ def test_limits_and_ports_are_passed_to_the_server(tmp_path: Path, ended_at_once
     assert (addresses.host, addresses.rest_port, addresses.grpc_port) == ("127.0.0.1", 7, 8)
 
 
-def test_all_requests_together_may_take_four_of_the_largest(tmp_path: Path, ended_at_once: list[Any]) -> None:
+def test_all_requests_together_may_take_four_times_the_largest(tmp_path: Path, ended_at_once: list[Any]) -> None:
     assert run(tmp_path, "--max-body", "100") == 0
     assert ended_at_once[0][0].max_bytes_in_flight == 400 * MEBIBYTE
 

@@ -195,7 +195,7 @@ def test_verify_without_a_key_checks_the_hashes(digits: Digits, workspace: Path)
     assert "not checked: all files are as pushed, and the signature was not checked without a key" in result.stdout
 
 
-def test_a_version_of_another_key_is_refused(digits: Digits, workspace: Path, tmp_path: Path) -> None:
+def test_a_version_signed_with_another_key_is_refused(digits: Digits, workspace: Path, tmp_path: Path) -> None:
     push("a")
     prepare_private_key(tmp_path / "production.pem", None, is_development=True, say=print)
     Path("digits.toml").write_text('signing.public_key = "production.pub"\n')

@@ -51,7 +51,7 @@ def test_only_what_the_cache_and_lineage_need_stays(settings: Settings, store: M
     root = settings.pipeline_root
     model, failed, damaged, unfinished = (write(root / "Trainer" / "model" / str(number)) for number in range(4))
     value = write(root / "Counter" / "count" / "7")
-    # Of this workspace, before somebody renamed it.
+    # Of this workspace before it was renamed.
     renamed = write(root / "Trainer" / "model" / "8")
     add_artifact(store, model)
     add_artifact(store, value / "value")

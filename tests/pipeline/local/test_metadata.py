@@ -87,14 +87,16 @@ def add_artifact(store: MetadataStore, folder: Path) -> metadata_store_pb2.Artif
 
 @pytest.fixture
 def examples(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> metadata_store_pb2.Artifact:
-    """Examples whose files are on record."""
+    """Examples whose files are recorded."""
     add_run(FIRST, {"MnistExampleGen": COMPLETE})
     artifact = add_artifact(store, tmp_path / "examples")
     record_outcome(store, FIRST, "pushed")
     return artifact
 
 
-def test_the_files_of_a_killed_run_are_on_record_by_step(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> None:
+def test_the_files_of_a_killed_run_are_recorded_after_each_step(
+    store: MetadataStore, add_run: AddRun, tmp_path: Path
+) -> None:
     assert check_files(store, FIRST) is None, "before the first step"
     add_run(FIRST, {"MnistExampleGen": COMPLETE})
     for name in ("examples", "statistics"):
@@ -108,9 +110,7 @@ def test_the_files_of_a_killed_run_are_on_record_by_step(store: MetadataStore, a
         lost.write_text("records")
 
 
-def test_a_file_that_a_failed_run_has_lost_stays_on_record(
-    store: MetadataStore, add_run: AddRun, tmp_path: Path
-) -> None:
+def test_a_file_that_a_failed_run_lost_stays_recorded(store: MetadataStore, add_run: AddRun, tmp_path: Path) -> None:
     add_run(FIRST, {"MnistExampleGen": COMPLETE})
     add_artifact(store, tmp_path / "examples")
     check_files(store, FIRST)

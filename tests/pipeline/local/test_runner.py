@@ -174,7 +174,7 @@ def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, mo
 
 
 class SaboteurOfAShard(Recorder):
-    """Removes a shard when the second step after the one that wrote it starts, and stops the run before Transform."""
+    """Removes a shard at the start of the second step after its own, and stops the run before Transform."""
 
     def __init__(self, pipeline_root: Path) -> None:
         super().__init__()

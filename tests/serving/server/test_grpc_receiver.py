@@ -13,7 +13,7 @@ import requests
 
 MIB = 2**20
 SERVICE = "/tensorflow.serving.PredictionService"
-# A server without room for a single request.
+# A server whose limit is too low for a single request.
 FULL = {"max_concurrency": 1, "max_queue": -1}
 
 
@@ -102,7 +102,7 @@ def test_a_late_message_counts_as_the_largest_until_it_has_arrived(open_method: 
         code, details = status_of(refused.result)
         assert code == "RESOURCE_EXHAUSTED"
         assert details.startswith("The requests in progress take 1,048,576 of 1,048,576 bytes")
-        # Whatever arrives at once is not refused for the size that it may have.
+        # A message that arrives at once is not refused because of the size that it could have.
         assert status_of(lambda: call(iter([b""]), timeout=60)) == ("INVALID_ARGUMENT", "Missing ModelSpec")
         assert [each.done() for each in both if each is not refused] == [False]
 

@@ -205,7 +205,7 @@ async def test_a_full_queue_refuses_requests_until_there_is_room() -> None:
     assert recorder.ended == ["refused", WAITING, "next", "later"]
 
 
-async def test_the_images_that_wait_are_limited() -> None:
+async def test_waiting_images_are_limited() -> None:
     recorder = Recorder()
     async with queue(max_queue=9) as inference:
         tasks = [asyncio.create_task(recorder.ask(inference, WAITING))]

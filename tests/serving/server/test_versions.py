@@ -267,7 +267,7 @@ async def test_only_verified_versions_are_served_and_the_others_are_reported(
         tiny_model(root / "digits", better + 1)
         await changes.wait_for(better + 1, "END")
         assert newest(watcher) == better
-        # What is loaded stays, whatever happens to its files; a version is checked again when its files change.
+        # A loaded version stays, whatever happens to its files; another one is checked again when its files change.
         shutil.rmtree(root / "digits" / str(better + 1))
         publish(models / "3", root / "digits", {}, Origin(), key)
         await changes.wait_for(better + 1, "AVAILABLE")
