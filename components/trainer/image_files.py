@@ -63,7 +63,7 @@ def read_headers(files: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     bmp_sizes = tf.abs(tf.io.decode_raw(tf.strings.substr(headers, _BMP_SIZE, 8), tf.int32, fixed_length=8))
     sizes = tf.reverse(tf.where(are_png[:, tf.newaxis], png_sizes(headers), bmp_sizes), [1])
     unknown = tf.where(formats == _UNKNOWN)[:, 0]
-    check = require(tf.equal(tf.size(unknown), 0), "image_bytes{} is no PNG, JPEG, GIF or BMP file", unknown)
+    check = require(tf.equal(tf.size(unknown), 0), "image_bytes{} is not a PNG, JPEG, GIF or BMP file", unknown)
     are_jpeg = tf.equal(formats, JPEG)
     with tf.control_dependencies([check]):
         is_long = tf.reduce_sum(tf.where(are_png, tf.strings.length(files), 0)) > _SHORT_REQUEST

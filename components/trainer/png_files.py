@@ -114,7 +114,7 @@ def _inflates(
 
 
 def _chunks(heads: tf.Tensor, name: bytes) -> tf.Tensor:
-    """Returns the first chunk of that name in each text, string[n]; empty if there is none."""
+    """Returns the first chunk of that name in each text, or an empty string; string[n]."""
     before, behind = tf.unstack(tf.strings.split(heads, name, maxsplit=1).to_tensor("", shape=(None, 2)), axis=1)
     end = tf.maximum(_last_numbers(before), 0) + _FIELD
     content = tf.strings.substr(behind, tf.zeros_like(end), end)

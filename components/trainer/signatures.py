@@ -109,7 +109,7 @@ class ServingModel(tf.Module):
         # nothing about the output of this op.
         unknown = tf.raw_ops.PlaceholderWithDefault(input=image, shape=tf.TensorShape(None))
         checked = tf.ensure_shape(unknown, (None, IMAGE_HEIGHT, IMAGE_WIDTH))
-        numbers = tf.debugging.check_numerics(check_batch(PIXELS, checked), "a pixel is no number")
+        numbers = tf.debugging.check_numerics(check_batch(PIXELS, checked), "a pixel is not a number")
         pixels = tf.clip_by_value(tf.round(numbers), 0, MAX_PIXEL)
         return self._classify(tf.cast(pixels, tf.int64)[..., tf.newaxis])
 

@@ -140,7 +140,7 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _answer(image: tf.Tensor, number: tf.Variable) -> dict[str, tf.Tensor]:
-    checked = tf.debugging.check_numerics(tf.ensure_shape(image, [None, 28, 28]), "a pixel is no number")
+    checked = tf.debugging.check_numerics(tf.ensure_shape(image, [None, 28, 28]), "a pixel is not a number")
     # Zero, but only the graph knows: an answer needs its image.
     ones = tf.reduce_max(checked, axis=[1, 2]) * 0 + 1
     version = number * ones

@@ -133,7 +133,7 @@ def test_a_thin_line_survives_averaging(decode: Decode) -> None:
 
 def test_files_of_other_formats_are_errors(decode: Decode) -> None:
     png = encode(drawing())
-    message = r"image_bytes\[1 3\] is no PNG, JPEG, GIF or BMP file"
+    message = r"image_bytes\[1 3\] is not a PNG, JPEG, GIF or BMP file"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode(png, b"a text file", png, b"")
 

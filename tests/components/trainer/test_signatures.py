@@ -141,7 +141,7 @@ def test_a_page_without_ink_is_blank(serving_model: ServingModel) -> None:
 
 def test_other_files_are_an_error_of_the_request(model_directory: Path) -> None:
     signature = tf.saved_model.load(str(model_directory)).signatures["serving_default"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes\[0\] is no PNG, JPEG, GIF or BMP file"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes\[0\] is not a PNG, JPEG, GIF or BMP file"):
         signature(image_bytes=tf.constant([b"no image"]))
 
 
@@ -149,7 +149,7 @@ def test_other_files_are_an_error_of_the_request(model_directory: Path) -> None:
 def test_pixels_that_are_not_finite_are_an_error_of_the_request(serving_model: ServingModel, value: float) -> None:
     image = np.full((1, 28, 28), 100, np.float32)
     image[0, 3, 4] = value
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a pixel is no number"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a pixel is not a number"):
         serving_model.classify_pixels(tf.constant(image))
 
 

@@ -79,7 +79,7 @@ def test_the_default_signature(model: LoadedModel, png: bytes) -> None:
         (
             "pixels",
             {"image": np.full((1, 28, 28), np.nan, np.float32)},
-            "a pixel is no number : Tensor had NaN values",
+            "a pixel is not a number : Tensor had NaN values",
         ),
         ("serving_default", {"image_bytes": np.array([b"no image"], object)}, "Unknown image file format"),
         # TensorFlow's Python API fails to decode its own message, which quotes the input.
