@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from registry.provenance import EXTRA_FOLDER, DamagedVersionError, model_fingerprint, read_provenance
-from registry.signing import TrustPolicy
+from registry.signing import State, TrustPolicy
 
 SAVED_MODEL_FILE = "saved_model.pb"
 """File that makes a folder a SavedModel."""
@@ -121,7 +121,7 @@ def find_other_data(serving_directory: Path, train_statistics: bytes) -> tuple[V
         # The file is optional, and another process may prune at the same time.
         with suppress(FileNotFoundError):
             content = (version.directory / TRAIN_STATISTICS_FILE).read_bytes()
-            if content != train_statistics and TrustPolicy().admits_baseline(version.directory):
+            if content != train_statistics and TrustPolicy().check(version.directory).state is not State.CHANGED:
                 return version, content
     return None
 

@@ -112,7 +112,7 @@ def verify(
     else:
         signature = "the signature was not checked without a key: set signing.public_key"
         if policy.public_key:
-            signature = f"the signature is by the key of {policy.key_name}"
+            signature = f"the signature matches the key {policy.key_name}"
         for each, check in found:
             result = check.refusal or f"all files are as pushed, and {signature}"
             click.echo(f"{each.model} {each.number}: {check.state}: {result}", err=bool(check.refusal))

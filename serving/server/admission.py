@@ -36,7 +36,9 @@ class ByteBudget:
             is_large = still_awaited > max(awaited, LARGE_REQUEST_BYTES)
             if more > self._limit - self._used or (is_large and 0 < others > self._limit // 2 - still_awaited):
                 used = f"{self._used:,} of {self._limit:,} bytes"
-                raise exhausted(f"The requests in progress take {used}, too many to read this one; try again later.")
+                raise exhausted(
+                    f"The requests in progress take {used}, which leaves too few for this one; try again later."
+                )
             self._used += more
             self._awaited = others + still_awaited
             size, awaited = size + more, still_awaited

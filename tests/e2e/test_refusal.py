@@ -22,7 +22,7 @@ def test_a_model_made_worse_on_purpose_is_refused(retrained_run: Any, refused_ru
         r"^accuracy +all +0\.\d+ .* ≥ 0\.\d+ .* REFUSE +it may be as low as", refused_run.shown, re.MULTILINE
     )
     assert re.search(r"^change of accuracy +all +-0\.\d+ .*McNemar p = ", refused_run.shown, re.MULTILINE)
-    assert "section `evaluation`" in refused_run.shown
+    assert "evaluation.min_accuracy" in refused_run.shown
 
 
 def test_a_refused_model_is_not_pushed(retrained_run: Any, refused_run: Any) -> None:

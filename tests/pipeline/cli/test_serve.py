@@ -72,7 +72,7 @@ def test_hosts_are_allowed_by_name(tmp_path: Path, ended_at_once: list[Any], cap
     assert ended_at_once[0][0].allowed_hosts == {"digits.test", "2001:db8::1"}
     assert "are refused" not in capfd.readouterr().err
     assert run(tmp_path, "--host", "0.0.0.0") == 0
-    expected = "requests to a name or address other than localhost and 0.0.0.0 are refused; allow the ones"
+    expected = "refuses REST requests to names and addresses other than localhost and 0.0.0.0; allow those"
     assert expected in capfd.readouterr().err
 
 

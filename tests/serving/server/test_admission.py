@@ -11,7 +11,7 @@ def test_requests_share_the_budget_and_return_their_bytes() -> None:
         set_first(60, 0)
         set_second(40, 0)
         set_first(50, 0)
-        with pytest.raises(ServingError, match="take 90 of 100 bytes, too many to read this one") as raised:
+        with pytest.raises(ServingError, match="take 90 of 100 bytes, which leaves too few for this one") as raised:
             set_second(51, 0)
         assert raised.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         # The refused size is not taken.

@@ -177,7 +177,7 @@ def test_only_pages_of_allowed_hosts_may_use_the_api(
     assert response.headers.get("Access-Control-Allow-Origin") == (origin if is_allowed else None)
     assert (CORS.items() <= response.headers.items()) is is_allowed
     if not is_allowed:
-        assert f"a page of {origin}; to allow it, start `digits serve` with --allow-host" in response.json()["error"]
+        assert f"a page at {origin}; to allow it, start `digits serve` with --allow-host" in response.json()["error"]
 
 
 def test_the_page_may_call_its_own_server_and_allowed_hosts_only(running: Running, allowing: Running) -> None:
