@@ -27,8 +27,21 @@ def started_run(workspace: Path, temporary: Path) -> "Iterator[subprocess.Popen[
     temporary.mkdir()
     command = [*COMMAND, "run", "--profile", "smoke", "--config", os.devnull, "--workspace", str(workspace)]
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    with subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT_ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_signals,
+    ) as process:
         yield process
+
+
+def _heed_signals() -> None:
+    # Commands in the background and below `nohup` ignore these, and so do their children.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def read_until(text: str, process: "subprocess.Popen[str]") -> str:
