@@ -43,7 +43,8 @@ def main(model: Path | None, parts: tuple[str, ...], kills: int, runs: int, swap
     for trial in _trials(version, parts or PARTS, kills, runs, swaps, np.random.default_rng(seed)):
         click.echo(render_trials([trial]))
         trials.append(trial)
-    click.echo(render_trials(trials))
+    if len(trials) > 1:
+        click.echo(render_trials(trials))
     exit_with(f"{trial.fault}: {problem}" for trial in trials for problem in trial.problems)
 
 
