@@ -90,8 +90,10 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
             break
         settings = {**_SETTINGS, "data.seed": number}
         before = len(_versions(workspace))
-        if not _run_and_kill(workspace, settings, generator.uniform(0, seconds)):
-            # The run ended before the kill.
+        ended_after = _run_and_kill(workspace, settings, generator.uniform(0, seconds))
+        if ended_after is not None:
+            # Later runs are faster than the first.
+            seconds = ended_after
             continue
         # A run that is killed before its first step has no record.
         killed = [run for run in _runs(workspace) if run["outcome"] == "unfinished"][num_unfinished:]
@@ -120,17 +122,19 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
     return trial
 
 
-def _run_and_kill(workspace: Path, settings: dict[str, Any], seconds: float) -> bool:
+def _run_and_kill(workspace: Path, settings: dict[str, Any], seconds: float) -> float | None:
+    """Kills a run after a time; returns its duration if it ended before."""
     options = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
     command = [DIGITS, "run", "--workspace", str(workspace), "--profile", "smoke", *options]
+    started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         process.wait(seconds)
-        return False
+        return time.perf_counter() - started
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return True
+        return None
 
 
 def _runs(workspace: Path) -> list[dict[str, Any]]:
