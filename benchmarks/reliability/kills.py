@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from benchmarks.processes import DIGITS, ProcessFailedError, run_pipeline, run_process
@@ -118,6 +119,7 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
             for each in _versions(workspace)
             if each["state"] != State.DEVELOPMENT_KEY
         ]
+        click.echo(f"{trial.num_tries} of {num_kills} runs killed, {len(trial.problems)} failures", err=True)
     trial.note = f"a run takes {seconds:.0f} s; {num_reused} finished steps reused"
     return trial
 
