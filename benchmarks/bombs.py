@@ -4,10 +4,11 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
-from benchmarks.processes import exit_with, newest_version, run_process
+from benchmarks.processes import exit_with, model_option, run_process
 from components.verdict import render_table
 
 MAX_CPU_SECONDS = 1.0
@@ -57,15 +58,11 @@ def missed_targets(results: Iterable[BombResult]) -> Iterator[str]:
 
 
 @click.command()
-@click.option(
-    "--model",
-    type=click.Path(exists=True, file_okay=False),
-    help="A SavedModel.  [default: the newest in workspace/serving/digits]",
-)
+@model_option
 @click.option("--python", default=sys.executable, help="Python with TensorFlow.  [default: this one]")
-def main(model: str | None, python: str) -> None:
+def main(model: Path, python: str) -> None:
     """Measure the CPU time and memory of each bomb; exit with 1 if a target is missed."""
-    results = measure_bombs(model or str(newest_version()), python)
+    results = measure_bombs(str(model), python)
     rows = [
         (each.name, f"{each.num_bytes:,}", f"{each.cpu_seconds:.2f}", f"{each.megabytes:.0f}", each.answer)
         for each in results

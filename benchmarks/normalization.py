@@ -1,10 +1,11 @@
 """Measures the accuracy that the normalization in the graph of a pushed model reaches, and the time it takes."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import click
 
-from benchmarks.processes import exit_with, measure_model, newest_version
+from benchmarks.processes import exit_with, measure_model, model_option
 from components.verdict import render_table
 
 MIN_RE_RENDERED_ACCURACY = 0.985
@@ -14,16 +15,11 @@ RE_RENDERED_ROW = "serving_default: re-rendered"
 
 
 @click.command()
-@click.option(
-    "--model",
-    type=click.Path(exists=True, file_okay=False),
-    help="A pushed version.  [default: the newest in workspace/serving/digits]",
-)
-def main(model: str | None) -> None:
+@model_option
+def main(model: Path) -> None:
     """Measure accuracy on all test images and the time per image; exit with 1 if a target is missed."""
-    directory = model or str(newest_version())
-    costs = measure_model("cost", directory)
-    accuracies = measure_model("normalization", directory)
+    costs = measure_model("cost", str(model))
+    accuracies = measure_model("normalization", str(model))
     rows = [(name, f"{accuracy:.2%}") for name, accuracy in accuracies.items()]
     click.echo(render_table(("10,000 test images", "accuracy"), rows))
     cost_rows = [

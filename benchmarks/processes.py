@@ -117,6 +117,15 @@ def newest_version() -> Path:
     return versions[-1].directory
 
 
+model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=newest_version,
+    show_default="the newest in workspace/serving/digits",
+    help="Folder of a pushed version.",
+)
+
+
 def exit_with(failures: Iterable[str]) -> None:
     """Prints the missed targets and exits with 1 if there is any, else with 0."""
     missed = list(failures)

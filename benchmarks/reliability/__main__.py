@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from benchmarks.bombs import measure_bombs, missed_targets
-from benchmarks.processes import exit_with, newest_version
+from benchmarks.processes import exit_with, model_option
 from benchmarks.reliability.kills import kill_publishing, kill_runs
 from benchmarks.reliability.malformed import predict_malformed, send_malformed
 from benchmarks.reliability.trial import Trial, render_trials
@@ -25,22 +25,17 @@ _OVERLOAD_SECONDS = 10.0
 
 
 @click.command()
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of a pushed version in a workspace.  [default: the newest in workspace/serving/digits]",
-)
+@model_option
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Try only this part. Can be repeated.")
 @click.option("--kills", type=click.IntRange(min=1), default=200, show_default=True, help="Kills of publishing.")
 @click.option("--runs", type=click.IntRange(min=1), default=40, show_default=True, help="Kills of whole runs.")
 @click.option("--swaps", type=click.IntRange(min=1), default=20, show_default=True, help="Versions pushed under load.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the times of the kills.")
-def main(model: Path | None, parts: tuple[str, ...], kills: int, runs: int, swaps: int, seed: int) -> None:
+def main(model: Path, parts: tuple[str, ...], kills: int, runs: int, swaps: int, seed: int) -> None:
     """Try kills, damage, malformed input and overload; exit with 1 if anything is lost or partial."""
-    version = model or newest_version()
     trials = []
     # `kill_publishing` forks, so it must come before TensorFlow starts threads.
-    for trial in _trials(version, parts or PARTS, kills, runs, swaps, np.random.default_rng(seed)):
+    for trial in _trials(model, parts or PARTS, kills, runs, swaps, np.random.default_rng(seed)):
         click.echo(render_trials([trial]))
         trials.append(trial)
     if len(trials) > 1:

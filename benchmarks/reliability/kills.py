@@ -90,17 +90,17 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
         if trial.num_tries == num_kills:
             break
         settings = {**_SETTINGS, "data.seed": number}
-        before = len(_versions(workspace))
+        before = len(_listed("versions", workspace))
         ended_after = _run_and_kill(workspace, settings, generator.uniform(0, seconds))
         if ended_after is not None:
             # Later runs are faster than the first.
             seconds = ended_after
             continue
         # A run that is killed before its first step has no record.
-        killed = [run for run in _runs(workspace) if run["outcome"] == "unfinished"][num_unfinished:]
+        killed = [run for run in _listed("runs", workspace) if run["outcome"] == "unfinished"][num_unfinished:]
         finished = {step["name"] for run in killed for step in run["steps"] if step["state"] == "ran"}
         num_unfinished += len(killed)
-        pushed_when_killed = len(_versions(workspace)) - before
+        pushed_when_killed = len(_listed("versions", workspace)) - before
         try:
             result = json.loads(run_pipeline(workspace, "smoke", settings).stdout)
         except ProcessFailedError as error:
@@ -110,13 +110,14 @@ def kill_runs(workspace: Path, num_kills: int, generator: np.random.Generator) -
             trial.num_tries += 1
         repeated = {step["name"] for step in result["steps"] if step["state"] == "ran"} & finished
         num_reused += len(finished - repeated)
+        versions = _listed("versions", workspace)
         if repeated - {"Pusher"}:
             trial.problems.append(f"kill {number}: {', '.join(sorted(repeated))} ran again")
-        if len(_versions(workspace)) - before != 1:
-            trial.problems.append(f"kill {number}: {pushed_when_killed} and then {len(_versions(workspace))} versions")
+        if len(versions) - before != 1:
+            trial.problems.append(f"kill {number}: {pushed_when_killed} and then {len(versions) - before} new versions")
         trial.problems += [
             f"kill {number}: version {each['version']} is {each['state']}"
-            for each in _versions(workspace)
+            for each in versions
             if each["state"] != State.DEVELOPMENT_KEY
         ]
         click.echo(f"{trial.num_tries} of {num_kills} runs killed, {len(trial.problems)} failures", err=True)
@@ -139,15 +140,9 @@ def _run_and_kill(workspace: Path, settings: dict[str, Any], seconds: float) -> 
         return None
 
 
-def _runs(workspace: Path) -> list[dict[str, Any]]:
-    runs: list[dict[str, Any]] = json.loads(
-        run_process([DIGITS, "runs", "--workspace", str(workspace), "--json"]).stdout
+def _listed(command: str, workspace: Path) -> list[dict[str, Any]]:
+    """Returns what `digits runs` or `digits versions` lists."""
+    listed: list[dict[str, Any]] = json.loads(
+        run_process([DIGITS, command, "--workspace", str(workspace), "--json"]).stdout
     )
-    return runs
-
-
-def _versions(workspace: Path) -> list[dict[str, Any]]:
-    versions: list[dict[str, Any]] = json.loads(
-        run_process([DIGITS, "versions", "--workspace", str(workspace), "--json"]).stdout
-    )
-    return versions
+    return listed

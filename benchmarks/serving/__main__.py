@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from benchmarks.processes import exit_with, newest_version
+from benchmarks.processes import exit_with, model_option
 from benchmarks.serving.measurements import (
     measure_throughput,
     send_large_messages,
@@ -25,23 +25,18 @@ PARTS = ("throughput", "first", "swaps", "memory")
 
 
 @click.command()
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of a pushed version.  [default: the newest in workspace/serving/digits]",
-)
+@model_option
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Measure only this; repeatable.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Per measurement.")
 @click.option("--repetitions", type=click.IntRange(min=1), default=3, show_default=True, help="Of each measurement.")
 @click.option(
     "--swaps", "num_swaps", type=click.IntRange(min=1), default=20, show_default=True, help="Versions to push."
 )
-def main(model: Path | None, parts: tuple[str, ...], seconds: float, repetitions: int, num_swaps: int) -> None:
+def main(model: Path, parts: tuple[str, ...], seconds: float, repetitions: int, num_swaps: int) -> None:
     """Measure throughput, swaps, first requests and memory of `digits serve`; exit with 1 if a target is missed."""
     try:
         with TemporaryDirectory(prefix="serving-") as directory:
-            version = model or newest_version()
-            report = asyncio.run(_measure(version, Path(directory), parts or PARTS, seconds, repetitions, num_swaps))
+            report = asyncio.run(_measure(model, Path(directory), parts or PARTS, seconds, repetitions, num_swaps))
     except ServerError as error:
         raise click.ClickException(str(error)) from None
     for table in report.tables():

@@ -134,19 +134,13 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
     labels, use `digits label stable VERSION` instead.
     """
     from registry.publishing import existing_versions, roll_back
-    from registry.signing import prepare_private_key
     from registry.versions import read_provenance
 
     settings = settings_from_options(config, workspace=workspace)
     directory = _serving_directory(settings, model)
     labels = _labels(directory)
     before = existing_versions(directory)
-    key = prepare_private_key(
-        settings.private_key,
-        settings.signing.public_key,
-        is_development=settings.signing.private_key is None,
-        say=partial(click.echo, err=True),
-    )
+    key = settings.prepare_private_key(say=partial(click.echo, err=True))
     published = roll_back(directory, version, settings.trust_policy, key)
     replaced = before[-1].number
     provenance = read_provenance(published.directory)

@@ -17,7 +17,6 @@ from components.verdict import Verdict, read_verdict
 from pipeline.settings.settings import Settings
 from registry.errors import ExpectedError
 from registry.provenance import DamagedVersionError, installed_software, read_provenance
-from registry.signing import prepare_private_key
 from registry.versions import Version, newest_usable
 
 if TYPE_CHECKING:
@@ -112,12 +111,7 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
 
     observer = StepObserver(display)
     _check_workspace(settings, display)
-    prepare_private_key(
-        settings.private_key,
-        settings.signing.public_key,
-        is_development=settings.signing.private_key is None,
-        say=partial(display.progressed, transient=False),
-    )
+    settings.prepare_private_key(say=partial(display.progressed, transient=False))
     with observer.step("Fingerprint data"):
         data = find_data(settings.data.uri, settings.data.span)
     with observer.step("Load TFX"):

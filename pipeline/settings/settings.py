@@ -7,7 +7,7 @@ Values come, in increasing priority, from the defaults below, the profile, a TOM
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ from pipeline.settings.gates import EvaluationSettings, InfraValidatorSettings, 
 from pipeline.settings.kubeflow import KubeflowSettings
 from pipeline.settings.section import Section
 from registry.errors import UsageError
-from registry.signing import TrustPolicy
+from registry.signing import TrustPolicy, prepare_private_key
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FILE = Path("digits.toml")
@@ -166,6 +166,19 @@ class Settings(Section):
     def private_key(self) -> Path:
         """File of the key that signs versions; the development key need not exist."""
         return self.signing.private_key or self.workspace / "development-signing-key.pem"
+
+    def prepare_private_key(self, say: Callable[[str], None]) -> Path:
+        """Checks the private key and returns its file; creates the development key if it is missing.
+
+        Args:
+            say: Called with a message if a key was created.
+
+        Raises:
+            SigningKeyError: The file is not a key that can sign, or the public key does not match it.
+            OSError: The file cannot be read or written.
+        """
+        is_development = self.signing.private_key is None
+        return prepare_private_key(self.private_key, self.signing.public_key, is_development=is_development, say=say)
 
     @property
     def trust_policy(self) -> TrustPolicy:
