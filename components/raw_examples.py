@@ -1,20 +1,18 @@
-"""Reads the raw tf.Examples that MnistExampleGen writes."""
+"""Reads and writes raw tf.Examples, and finds the contract that travels with them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 from numpy.typing import NDArray
 from tfx.types import Artifact, artifact_utils
+from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from components.example_counts import damage_named
-from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_WIDTH, LABEL_KEY
-
-_FEATURE_SPEC = {
-    IMAGE_KEY: tf.io.FixedLenFeature([IMAGE_HEIGHT, IMAGE_WIDTH], tf.int64),
-    LABEL_KEY: tf.io.FixedLenFeature([], tf.int64),
-}
+from components.features import IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, Contract, parse_schema, read_contract
+from components.image_decoding import decode_images
 
 # Parsing one record at a time takes ten times as long.
 _BATCH_SIZE = 1024
@@ -38,23 +36,64 @@ def find_files(examples: Artifact, split: str) -> list[str]:
     return files
 
 
-def read_images(files: Sequence[str], max_images: int = -1) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def find_contract(examples: Artifact) -> Contract:
+    """Reads the contract of raw examples from the schema in their artifact.
+
+    Raises:
+        SchemaError: The schema defines no contract.
+        tf.errors.NotFoundError: There is no schema.
+    """
+    file = os.path.join(examples.uri, SCHEMA_FILE)
+    with tf.io.gfile.GFile(file) as content:
+        return read_contract(parse_schema(content.read(), file), file)
+
+
+def read_images(
+    files: Sequence[str], contract: Contract, max_images: int = -1
+) -> tuple[NDArray[np.uint8], NDArray[np.object_]]:
     """Reads images and labels in the order of the files.
 
     Args:
-        files: Gzipped TFRecords of tf.Examples with `image` int64[784] and `label` int64[1].
+        files: Gzipped TFRecords of raw tf.Examples.
+        contract: The contract of the examples.
         max_images: Number of images to read; -1 reads all.
 
     Returns:
-        Images uint8[n,28,28], 0 background to 255 ink, and labels int64[n].
+        Images as the network sees them, uint8[n,height,width,channels], and labels, bytes object[n].
 
     Raises:
         LostExamplesError: A file is damaged.
     """
+    spec = {key: tf.io.FixedLenFeature([], tf.string) for key in (IMAGE_KEY, LABEL_KEY)}
+
+    def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = tf.io.parse_example(batch, spec)
+        return tf.cast(decode_images(features[IMAGE_KEY], contract), tf.uint8), features[LABEL_KEY]
+
     records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(max_images).batch(_BATCH_SIZE)
     with damage_named({os.path.dirname(file) for file in files}):
-        batches = list(records.map(lambda batch: tf.io.parse_example(batch, _FEATURE_SPEC)).as_numpy_iterator())
-    no_images = np.empty((0, IMAGE_HEIGHT, IMAGE_WIDTH), np.uint8)
-    images = np.concatenate([no_images, *(batch[IMAGE_KEY].astype(np.uint8) for batch in batches)])
-    labels = np.concatenate([np.empty(0, np.int64), *(batch[LABEL_KEY] for batch in batches)])
+        batches = list(records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
+    no_images = np.empty((0, *contract.image_shape), np.uint8)
+    images = np.concatenate([no_images, *(images for images, _ in batches)])
+    labels = np.concatenate([np.empty(0, object), *(labels for _, labels in batches)])
     return images, labels
+
+
+def encode_png(images: NDArray[np.uint8]) -> list[bytes]:
+    """Encodes images uint8[n,height,width,channels] as PNG, which is lossless."""
+    return [tf.io.encode_png(image).numpy() for image in images]
+
+
+def serialize_examples(columns: Mapping[str, pa.Array]) -> list[bytes]:
+    """Serializes tf.Examples.
+
+    Args:
+        columns: By name of the feature, one value per example: binary, int64 or float32.
+
+    Returns:
+        One serialized tf.Example per row.
+    """
+    offsets = np.arange(len(next(iter(columns.values()))) + 1, dtype=np.int32)
+    lists = [pa.ListArray.from_arrays(offsets, values) for values in columns.values()]
+    encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_arrays(lists, list(columns)))
+    return encoded

@@ -9,9 +9,9 @@ DEFAULT_REST_PORT = 8501
 DEFAULT_GRPC_PORT = 8500
 
 SERVING_DEFAULT = "serving_default"
-"""Classifies encoded images of any size, polarity and position."""
+"""Classifies encoded images of any size."""
 PIXELS = "pixels"
-"""Classifies normalized images, 0 background to 255 ink."""
+"""Classifies normalized images, pixels from 0 to 255."""
 EXAMPLES = "examples"
 """Classifies serialized raw tf.Examples."""
 NORMALIZE = "normalize"
@@ -33,17 +33,21 @@ MAX_BATCH: Mapping[str, int] = {SERVING_DEFAULT: 256, PIXELS: 2048, EXAMPLES: 20
 
 NORMALIZED_IMAGE_OUTPUT = "image"
 
+LABEL_OUTPUT = "label"
+"""Name of the most probable class; empty for an image with the status `blank`."""
+CLASSES_OUTPUT = "classes"
+"""Names of all classes, the same for each image, in the order of `probabilities`."""
 PROBABILITIES_OUTPUT = "probabilities"
-DIGIT_OUTPUT = "digit"
 CONFIDENCE_OUTPUT = "confidence"
 STATUS_OUTPUT = "status"
-ANSWER_OUTPUTS = (PROBABILITIES_OUTPUT, DIGIT_OUTPUT, CONFIDENCE_OUTPUT, STATUS_OUTPUT)
+ANSWER_OUTPUTS = (LABEL_OUTPUT, CLASSES_OUTPUT, PROBABILITIES_OUTPUT, CONFIDENCE_OUTPUT, STATUS_OUTPUT)
+
+DIGIT_OUTPUT = "digit"
+"""The most probable class of versions that were pushed before `label` existed, int64[n], -1 if blank."""
 
 STATUS_OK = "ok"
 STATUS_BLANK = "blank"
 STATUS_LOW_CONFIDENCE = "low_confidence"
-BLANK_DIGIT = -1
-"""The `digit` of an image with the status `blank`."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,21 @@ class Signature:
     outputs: Mapping[str, TensorForm]
 
 
-def required_signatures(height: int, width: int, num_classes: int) -> dict[str, Signature]:
+def required_signatures(height: int, width: int, channels: int, num_classes: int) -> dict[str, Signature]:
     """Returns the signatures that an export must have. It may have more, and they may have more outputs.
 
     Args:
         height: Rows of a normalized image.
         width: Columns of a normalized image.
-        num_classes: Entries of `probabilities`.
+        channels: 1 for gray images, which have no axis for it, or 3 for color images.
+        num_classes: Entries of `classes` and `probabilities`.
     """
-    strings, images = TensorForm("string", (None,)), TensorForm("float32", (None, height, width))
+    strings = TensorForm("string", (None,))
+    images = TensorForm("float32", (None, height, width) if channels == 1 else (None, height, width, channels))
     answers = {
+        LABEL_OUTPUT: strings,
+        CLASSES_OUTPUT: TensorForm("string", (None, num_classes)),
         PROBABILITIES_OUTPUT: TensorForm("float32", (None, num_classes)),
-        DIGIT_OUTPUT: TensorForm("int64", (None,)),
         CONFIDENCE_OUTPUT: TensorForm("float32", (None,)),
         STATUS_OUTPUT: strings,
     }

@@ -1,0 +1,113 @@
+"""Decodes images in the graph, to what the contract says the network sees."""
+
+import tensorflow as tf
+
+from components.features import MAX_PIXEL, Contract
+
+LONGEST_SIDE = 256
+"""Longest side in pixels of an image whose luminance is decoded: ten times that of the digit in the end."""
+
+# ITU-R BT.601 luma. The weights add up to one, so that gray does not change.
+_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+_WHITE = 255.0
+
+# Resizing averages over at least two pixels of a reduced image.
+_LEAST_REDUCTION = 2
+
+
+def decode_images(files: tf.Tensor, contract: Contract) -> tf.Tensor:
+    """Decodes images on a white background, and fits them into the size of the contract.
+
+    An image of another size is resized with antialiasing, its aspect ratio is kept, and the rest is zero. An image of
+    that size does not change.
+
+    Args:
+        files: string[n], PNG, JPEG, GIF or BMP.
+        contract: Height, width and channels of the result; a single channel is luminance.
+
+    Returns:
+        float32[n,height,width,channels], whole numbers from 0 to 255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: At run time: a file is damaged.
+    """
+    size = (contract.height, contract.width)
+    longest_side = max(LONGEST_SIDE, _LEAST_REDUCTION * max(size))
+
+    def decode(file: tf.Tensor) -> tf.Tensor:
+        pixels = _decode(file, longest_side)
+        image = _luminance(pixels)[..., tf.newaxis] if contract.channels == 1 else _color(pixels)
+        fits = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
+        fitted = tf.cond(fits, lambda: image, lambda: tf.image.resize_with_pad(image, *size, antialias=True))
+        return tf.ensure_shape(tf.round(tf.clip_by_value(fitted, 0, MAX_PIXEL)), contract.image_shape)
+
+    return tf.map_fn(decode, files, fn_output_signature=tf.TensorSpec(contract.image_shape))
+
+
+def decode_luminance(file: tf.Tensor) -> tf.Tensor:
+    """Decodes one image on a white background, and reduces it if it is large.
+
+    Supports gray, RGB and palettes, with or without alpha, 8 or 16 bits per channel, and the first frame of a GIF. The
+    EXIF orientation is not applied.
+
+    Args:
+        file: string[], PNG, JPEG, GIF or BMP.
+
+    Returns:
+        float32[h,w], luminance from 0 black to 255 white, neither side longer than `LONGEST_SIDE`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: At run time: the file is damaged.
+    """
+    return _luminance(_decode(file, LONGEST_SIDE))
+
+
+def _decode(file: tf.Tensor, longest_side: int) -> tf.Tensor:
+    """Returns pixels float32[h,w,c]; c is 1 or 3, and one more with alpha."""
+    pixels = tf.io.decode_image(file, expand_animations=False)
+    size = tf.shape(pixels)[:2]
+    factor = (tf.reduce_max(size) + longest_side - 1) // longest_side
+
+    # Both resize ops read bytes: as floats a large photo would take four times its memory.
+    arguments = {"images": pixels[tf.newaxis], "size": tf.maximum(size // factor, 1)}
+    return tf.switch_case(
+        factor - 1,
+        [
+            lambda: tf.cast(pixels, tf.float32),
+            # At half the size, bilinear interpolation is the mean of four pixels, too, in half the time.
+            lambda: tf.raw_ops.ResizeBilinear(**arguments, half_pixel_centers=True)[0],
+            lambda: tf.raw_ops.ResizeArea(**arguments)[0],
+        ],
+    )
+
+
+def _luminance(pixels: tf.Tensor) -> tf.Tensor:
+    def color(*alpha_weight: float) -> tf.Tensor:
+        return tf.tensordot(pixels, tf.constant((*_LUMA_WEIGHTS, *alpha_weight)), axes=1)
+
+    gray = [lambda: pixels[..., 0], lambda: _on_paper(pixels[..., :1], pixels)[..., 0]]
+    by_channels = [*gray, color, lambda: _on_paper(color(0.0)[..., tf.newaxis], pixels)[..., 0]]
+    return tf.switch_case(tf.shape(pixels)[-1] - 1, by_channels)
+
+
+def _color(pixels: tf.Tensor) -> tf.Tensor:
+    def repeated(gray: tf.Tensor) -> tf.Tensor:
+        return tf.repeat(gray, 3, axis=-1)
+
+    return tf.switch_case(
+        tf.shape(pixels)[-1] - 1,
+        [
+            lambda: repeated(pixels[..., :1]),
+            lambda: repeated(_on_paper(pixels[..., :1], pixels)),
+            lambda: pixels[..., :3],
+            lambda: _on_paper(pixels[..., :3], pixels),
+        ],
+    )
+
+
+def _on_paper(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """Draws an image float32[h,w,c] on white; its alpha is the last channel of `pixels`."""
+    alpha = pixels[..., -1:] / _WHITE
+    # Ignores an alpha channel that hides the whole image, which many BMPs have.
+    alpha = tf.where(tf.reduce_any(alpha > 0), alpha, 1.0)
+    return _WHITE + (image - _WHITE) * alpha
