@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 # TFX comes first: it installs what the older TFDV of the Python 3.11 set needs.
@@ -13,13 +14,17 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import infra_validator_pb2, trainer_pb2
 from tfx.types import BaseChannel
 
+# isort: split
+from tensorflow_data_validation import StatsOptions
+
 from components.baseline_model import BaselineModel
 from components.checked_steps import StatisticsGen, Transform
 from components.data_gate.component import DataGate
 from components.evaluator.component import GatedEvaluator
 from components.example_gen.component import MnistExampleGen
 from components.example_gen.sources.detection import DataVersion
-from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT, parse_schema, read_contract
+from components.preprocessing import CONTRACT_KEY
 from components.pusher import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
 from components.serving_check.component import ServingCheck
@@ -49,6 +54,9 @@ _CODE: Mapping[str, str] = {
 }
 """Module with the code of each step that is not TFX's own; with its imports it is part of the cache key."""
 
+_MAX_UNKNOWN_LABELS = 100
+"""Labels outside the schema that statistics count."""
+
 
 _MODEL_SETTINGS: Mapping[str, Any] = {
     # The data artifact records where the data comes from.
@@ -61,22 +69,28 @@ _MODEL_SETTINGS: Mapping[str, Any] = {
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
     """Creates the pipeline for a version of the data, without a metadata connection, which the runner adds."""
     code = {step: code_fingerprint(module) for step, module in _CODE.items()}
-    sample_fraction = settings.data.sample_fraction
-    sample_advice = f" data.sample_fraction={sample_fraction:g} limits the data." if sample_fraction < 1 else ""
+    max_images = settings.data.max_images
+    sample_advice = f" data.max_images={max_images} limits the data." if max_images else ""
+    schema = settings.data.schema_file.read_text(encoding="utf-8")
+    contract = read_contract(parse_schema(schema, str(settings.data.schema_file)), str(settings.data.schema_file))
+    schema_gen = ImportSchemaGen(schema_file=str(settings.data.schema_file))
+    # Without it, the cache depends only on the name of the file.
+    schema_gen.exec_properties["schema_fingerprint"] = hashlib.sha256(schema.encode()).hexdigest()
     example_gen = MnistExampleGen(
         data,
+        schema=schema_gen.outputs["schema"],
         eval_fraction=settings.data.eval_fraction,
         test_fraction=settings.data.test_fraction,
-        sample_fraction=settings.data.sample_fraction,
+        max_images=max_images or 0,
         seed=settings.data.seed,
         num_shards=settings.data.num_shards,
     )
-    schema_gen = ImportSchemaGen(schema_file=str(settings.data.schema_file))
-    # Without it, the cache depends only on the name of the file.
-    schema_gen.exec_properties["schema_fingerprint"] = hashlib.sha256(
-        settings.data.schema_file.read_bytes()
-    ).hexdigest()
-    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
+    statistics_gen = StatisticsGen(
+        examples=example_gen.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        # DataGate counts every class.
+        stats_options=StatsOptions(num_rank_histogram_buckets=len(contract.classes) + _MAX_UNKNOWN_LABELS),
+    )
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
     )
@@ -86,7 +100,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         anomalies=example_validator.outputs["anomalies"],
         limits=settings.data_gate.model_dump_json(),
         advice="Inspect the data with `digits verify-data` and fix it. If the data is right, change the setting or, "
-        f"if none is named, data/schema.pbtxt.{sample_advice}",
+        f"if none is named, {settings.data.schema_file.name}.{sample_advice}",
         serving_directory=str(settings.serving_directory),
     )
     with Cond(data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY) == 1):
@@ -94,11 +108,14 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             examples=example_gen.outputs["examples"],
             schema=schema_gen.outputs["schema"],
             preprocessing_fn="components.preprocessing.preprocessing_fn",
-            # No step reads statistics of transformed examples.
+            custom_config={CONTRACT_KEY: asdict(contract)},
+            # Trainer applies the graph itself, which takes less time than to write and read its results.
+            materialize=False,
             disable_statistics=True,
         )
         trainer = Trainer(
-            examples=transform.outputs["transformed_examples"],
+            examples=example_gen.outputs["examples"],
+            schema=schema_gen.outputs["schema"],
             transform_graph=transform.outputs["transform_graph"],
             run_fn="components.trainer.training.run_fn",
             train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
@@ -117,7 +134,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             model=trainer.outputs["model"],
             baseline_model=baseline_model.outputs["baseline_model"],
             schema=schema_gen.outputs["schema"],
-            eval_config=evaluation.eval_config(),
+            eval_config=evaluation.eval_config(contract.classes),
             bounds=evaluation.bounds(settings.evaluation),
             advice=f"Train longer or on more data. If a bound is wrong, change its setting.{sample_advice}",
             enforced=settings.evaluation.enforced,
@@ -133,7 +150,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             example_splits=[TEST_SPLIT],
             model=trainer.outputs["model"],
             baseline_model=baseline_model.outputs["baseline_model"],
-            eval_config=evaluation.robustness_eval_config(),
+            eval_config=evaluation.robustness_eval_config(contract.classes),
             bounds=evaluation.robustness_bounds(settings.robustness),
             advice="Strengthen the augmentation in section `trainer`. If there are too few images, raise "
             f"robustness.sample_fraction. If a bound is wrong, change its setting.{sample_advice}",
@@ -144,6 +161,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             examples=example_gen.outputs["examples"],
             split=TEST_SPLIT,
             limits=settings.serving_check.model_dump_json(),
+            min_accuracy=max(settings.evaluation.min_accuracy - settings.serving_check.max_accuracy_drop, 0.0),
             model_name=settings.name,
         )
         infra_validators = _infra_validators(settings, trainer.outputs["model"], example_gen.outputs["examples"])
@@ -166,8 +184,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             run_settings=settings.model_dump(mode="json", include=_MODEL_SETTINGS),
         ).with_id("Pusher")
     components = [
-        example_gen,
         schema_gen,
+        example_gen,
         statistics_gen,
         example_validator,
         data_gate,
