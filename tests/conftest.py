@@ -18,7 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 PROJECT_ROOT = Path(__file__).parents[1]
 INPUTS = {"serving_default": "image_bytes", "pixels": "image", "examples": "examples"}
-"""Of the signatures that answer digits."""
+"""Of the signatures that answer with a class."""
 
 # TF Serving loads graphs into sessions; a fresh process has nothing that could stand in for what an export lacks.
 _SESSION_SCRIPT = """
@@ -145,20 +145,17 @@ def first_run(run_digits: RunDigits, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def make_requests() -> Callable[[np.ndarray], Requests]:
-    """Puts images, uint8[n,28,28], into the form in which each signature takes them."""
+    """Puts images, uint8[n,h,w] or uint8[n,h,w,3], into the form in which each signature takes them."""
 
     # Imported here, because pytest-xdist's own process reads this file but runs no test.
-    import tensorflow as tf
+    from tests.support.examples import png, serialize
 
     def make(images: np.ndarray) -> Requests:
-        features = [tf.train.Feature(int64_list=tf.train.Int64List(value=image.ravel())) for image in images]
+        files = [png(image) for image in images]
         return {
-            "serving_default": [tf.io.encode_png(image[..., np.newaxis]).numpy() for image in images],
+            "serving_default": files,
             "pixels": images.astype(np.float32),
-            "examples": [
-                tf.train.Example(features=tf.train.Features(feature={"image": feature})).SerializeToString()
-                for feature in features
-            ],
+            "examples": [serialize(image=file) for file in files],
         }
 
     return make
@@ -166,7 +163,7 @@ def make_requests() -> Callable[[np.ndarray], Requests]:
 
 @pytest.fixture(scope="session")
 def eager_answers() -> Callable[[Path, Requests], Answers]:
-    """Asks every signature of a SavedModel that answers digits through `tf.saved_model.load`."""
+    """Asks every signature of a SavedModel that answers with a class through `tf.saved_model.load`."""
 
     import tensorflow as tf
 

@@ -17,6 +17,7 @@ from registry import signatures as contract
 from registry.signing import TrustPolicy
 from serving.server.interface import ServerOptions
 from serving.server.model_server import ModelServer
+from tests.support.examples import DIGITS
 
 Publish = Callable[..., Path]
 
@@ -44,8 +45,8 @@ class VersionChanges:
 def tiny_model() -> Publish:
     """Publishes a tiny model with all signatures as a version, whole or not at all.
 
-    Called with the folder of the model and the number of the version. `digit` of each answer is the number modulo
-    ten, `confidence` the number itself. Images must be 28x28 already.
+    Called with the folder of the model and the number of the version. `label` of each answer is the last digit of the
+    number, `confidence` the number itself. Images must be 28x28 already.
     """
 
     def publish(directory: Path, version: int, warm_up: bool = True) -> Path:
@@ -123,11 +124,12 @@ def _signatures(number: tf.Variable) -> dict[str, SignatureDef]:
     encoded = v1.placeholder(tf.string, [None], name="encoded")
     records = v1.placeholder(tf.string, [None], name="records")
     decoded = tf.map_fn(_decode, encoded, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))
-    parsed = tf.io.parse_example(records, {"image": tf.io.FixedLenFeature([28, 28], tf.int64)})["image"]
+    files = tf.io.parse_example(records, {"image": tf.io.FixedLenFeature([], tf.string)})["image"]
+    parsed = tf.map_fn(_decode, files, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))
     return {
         contract.SERVING_DEFAULT: _signature(contract.IMAGE_BYTES_INPUT, encoded, _answer(decoded, number)),
         contract.PIXELS: _signature(contract.IMAGE_INPUT, image, _answer(image, number)),
-        contract.EXAMPLES: _signature(contract.EXAMPLES_INPUT, records, _answer(tf.cast(parsed, tf.float32), number)),
+        contract.EXAMPLES: _signature(contract.EXAMPLES_INPUT, records, _answer(parsed, number)),
         contract.NORMALIZE: _signature(
             contract.IMAGE_BYTES_INPUT, encoded, {contract.NORMALIZED_IMAGE_OUTPUT: decoded}
         ),
@@ -146,8 +148,9 @@ def _answer(image: tf.Tensor, number: tf.Variable) -> dict[str, tf.Tensor]:
     version = number * ones
     digit = tf.cast(version, tf.int64) % 10
     return {
-        contract.PROBABILITIES_OUTPUT: tf.one_hot(digit, 10),
-        contract.DIGIT_OUTPUT: digit,
+        contract.LABEL_OUTPUT: tf.strings.as_string(digit),
+        contract.CLASSES_OUTPUT: tf.tile(tf.constant([DIGITS.classes]), [tf.size(digit), 1]),
+        contract.PROBABILITIES_OUTPUT: tf.one_hot(digit, len(DIGITS.classes)),
         contract.CONFIDENCE_OUTPUT: version,
         contract.STATUS_OUTPUT: tf.fill(tf.shape(digit), contract.STATUS_OK),
     }
