@@ -88,12 +88,19 @@ def serialize_examples(columns: Mapping[str, pa.Array]) -> list[bytes]:
     """Serializes tf.Examples.
 
     Args:
-        columns: By name of the feature, one value per example: binary, int64 or float32.
+        columns: By name of the feature, one value per example: binary, int64 or float32; null if an example does not
+            have the feature.
 
     Returns:
         One serialized tf.Example per row.
     """
-    offsets = np.arange(len(next(iter(columns.values()))) + 1, dtype=np.int32)
-    lists = [pa.ListArray.from_arrays(offsets, values) for values in columns.values()]
+    lists = [_lists(values) for values in columns.values()]
     encoded: list[bytes] = RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_arrays(lists, list(columns)))
     return encoded
+
+
+def _lists(values: pa.Array) -> pa.ListArray:
+    """Makes each value a list of its own, and each null a missing list."""
+    is_valid = np.asarray(values.is_valid())
+    offsets = np.concatenate([[0], np.cumsum(is_valid)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets, mask=np.append(~is_valid, False)), values.drop_null())

@@ -1,25 +1,28 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 from tfx.types.standard_artifacts import Examples
 
-from components.example_gen.executor import encode_example
-from components.example_gen.sources.source import Record
-from components.raw_examples import find_files, read_images
+from components.features import Contract
+from components.raw_examples import encode_png, find_files, read_images, serialize_examples
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (1100, 28, 28), dtype=np.uint8)
+CONTRACT = Contract(("A", "B"), 28, 28, 1)
+IMAGES = np.random.default_rng(0).integers(0, 256, (1100, *CONTRACT.image_shape), dtype=np.uint8)
+LABELS = [CONTRACT.classes[number % 2].encode() for number in range(len(IMAGES))]
 
 
 @pytest.fixture
 def examples(tmp_path: Path) -> Examples:
     """A split `test` in three files: two images, none, and more than are parsed at once."""
     (tmp_path / "Split-test").mkdir()
-    for number, numbers in enumerate((range(2), range(0), range(2, 1100))):
+    records = serialize_examples({"image": pa.array(encode_png(IMAGES)), "label": pa.array(LABELS)})
+    for number, part in enumerate((records[:2], [], records[2:])):
         with tf.io.TFRecordWriter(str(tmp_path / "Split-test" / f"data-{number}.gz"), options="GZIP") as writer:
-            for each in numbers:
-                writer.write(encode_example(Record("test", "test/000000", IMAGES[each].tobytes(), each % 10)))
+            for record in part:
+                writer.write(record)
     examples = Examples()
     examples.uri, examples.split_names = str(tmp_path), '["test", "empty"]'
     return examples
@@ -27,12 +30,28 @@ def examples(tmp_path: Path) -> Examples:
 
 @pytest.mark.parametrize(("max_images", "num_images"), [(-1, 1100), (5000, 1100), (5, 5), (0, 0)])
 def test_images_are_read_in_order(examples: Examples, max_images: int, num_images: int) -> None:
-    images, labels = read_images(find_files(examples, "test"), max_images)
+    images, labels = read_images(find_files(examples, "test"), CONTRACT, max_images)
     np.testing.assert_array_equal(images, IMAGES[:num_images])
-    assert labels.tolist() == [number % 10 for number in range(num_images)]
-    assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+    assert labels.tolist() == LABELS[:num_images]
+    assert (images.dtype, labels.dtype) == (np.uint8, object)
 
 
 def test_a_split_without_files_is_an_error(examples: Examples) -> None:
     with pytest.raises(FileNotFoundError, match="Split-empty: no files found, expected the TFRecords of a split"):
         find_files(examples, "empty")
+
+
+def test_a_null_is_a_missing_feature() -> None:
+    columns = {"ink_top": pa.array([0.5, None, 0.25], pa.float32()), "height": pa.array([28, 29, 30])}
+    spec = {"ink_top": tf.io.VarLenFeature(tf.float32), "height": tf.io.FixedLenFeature([], tf.int64)}
+    parsed = tf.io.parse_example(serialize_examples(columns), spec)
+    assert parsed["ink_top"].indices[:, 0].numpy().tolist() == [0, 2]
+    assert parsed["ink_top"].values.numpy().tolist() == [0.5, 0.25]
+    assert parsed["height"].numpy().tolist() == [28, 29, 30]
+
+
+def test_a_feature_can_be_missing_everywhere() -> None:
+    [content] = serialize_examples({"ink_top": pa.array([None], pa.float32()), "label": pa.array([b"A"])})
+    example = tf.train.Example.FromString(content)
+    assert example.features.feature["ink_top"].WhichOneof("kind") is None
+    assert example.features.feature["label"].bytes_list.value == [b"A"]

@@ -1,0 +1,70 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from components.example_gen.summaries import summarize
+
+INK = ("ink_top", "ink_left", "ink_bottom", "ink_right", "ink_center_y", "ink_center_x")
+
+
+def gray(*images: list[list[int]]) -> np.ndarray:
+    return np.array(images, np.uint8)[..., np.newaxis]
+
+
+def one_row(image: np.ndarray, *, with_ink: bool = False) -> dict[str, object]:
+    return {name: values[0].as_py() for name, values in summarize(image[np.newaxis], with_ink=with_ink).items()}
+
+
+def test_summaries_of_gray_images() -> None:
+    # Two rows of five pixels. The ink of the second image is one column; 31 is not ink, but has mass.
+    images = gray([[0, 0, 0, 0, 0], [0, 0, 0, 0, 0]], [[0, 31, 0, 0, 0], [0, 0, 255, 0, 224]])
+    summaries = {name: values.to_pylist() for name, values in summarize(images, with_ink=True).items()}
+    assert summaries["height"] == [2, 2]
+    assert summaries["width"] == [5, 5]
+    assert summaries["channels"] == [1, 1]
+    assert summaries["brightness_mean"] == [0, 51]
+    # The mean of the squares is (31² + 255² + 224²) / 10 = 11,616.2; 51² is 2,601.
+    assert summaries["brightness_deviation"] == [0, pytest.approx(9015.2**0.5)]
+    assert summaries["background_share"] == [1, pytest.approx(0.7)]
+    assert summaries["saturated_share"] == [0, pytest.approx(0.1)]
+    assert {name: summaries[name][1] for name in INK} == {
+        "ink_top": 0.5,
+        "ink_left": pytest.approx(0.4),
+        "ink_bottom": 1.0,
+        "ink_right": 1.0,
+        # Rows are centered at 0.25 and 0.75, columns at 0.1, 0.3, ...; the mass is 31, 255 and 224 of 510.
+        "ink_center_y": pytest.approx((31 * 0.25 + 479 * 0.75) / 510),
+        "ink_center_x": pytest.approx((31 * 0.3 + 255 * 0.5 + 224 * 0.9) / 510),
+    }
+
+
+@pytest.mark.parametrize(("brightest", "has_ink"), [(0, False), (31, False), (32, True), (255, True)])
+def test_an_image_without_ink_has_no_ink_features(brightest: int, has_ink: bool) -> None:
+    summaries = summarize(gray([[0, brightest]]), with_ink=True)
+    assert [summaries[name].null_count for name in INK] == [0 if has_ink else 1] * len(INK)
+
+
+def test_luminance_of_colors() -> None:
+    summaries = one_row(np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8))
+    assert summaries["channels"] == 3
+    # Red, green and blue have the luminance of white together.
+    assert summaries["brightness_mean"] == pytest.approx(2 * 255 / 4)
+    assert summaries["saturated_share"] == 0.25
+    assert summaries["background_share"] == 0
+    assert "ink_top" not in summaries
+
+
+def test_equal_channels_are_gray() -> None:
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    assert one_row(image.repeat(3, axis=2), with_ink=True) == one_row(image, with_ink=True)
+
+
+def test_types() -> None:
+    summaries = summarize(gray([[0, 255]], [[0, 0]]), with_ink=True)
+    whole_numbers = {name for name, values in summaries.items() if values.type == pa.int64()}
+    assert whole_numbers == {"height", "width", "channels"}
+    assert all(values.type == pa.float32() for name, values in summaries.items() if name not in whole_numbers)
+
+
+def test_no_images() -> None:
+    assert {len(values) for values in summarize(np.empty((0, 4, 3, 3), np.uint8), with_ink=True).values()} == {0}
