@@ -1,8 +1,10 @@
-// Shows the answer: digit, sentence, probabilities, and the image that the model sees.
+// Shows the answer: class, sentence, probabilities, and the image that the model sees.
 
 import { showPixels } from "./painting.js";
 
-const DIGITS = [...Array(10).keys()];
+const MAX_BARS = 10;
+// A longer name is legible in the sentence only.
+const MAX_TILE_LENGTH = 2;
 // A number and its unit stay on one line.
 const UNIT = "\u00a0%";
 
@@ -13,42 +15,45 @@ function percent(share) {
   return (share * 100).toFixed(1) + UNIT;
 }
 
+/** Returns the indices of the classes, the most probable one first. */
+function rank(probabilities) {
+  return [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
+}
+
 /** Describes an answer: [sentence, detail]. */
-function describe({ digit, confidence, status, probabilities }) {
+function describe({ label, classes, confidence, status, probabilities }) {
   if (status === "blank") {
     return ["Nothing to read.", "There is no ink in this picture."];
   }
-  const named = digit === 8 ? "an 8" : `a ${digit}`;
   if (status === "low_confidence") {
-    const [, second] = [...DIGITS].sort((a, b) => probabilities[b] - probabilities[a]);
-    return [`Perhaps ${named}.`, `Unsure: ${percent(confidence)}, and ${percent(probabilities[second])} for ${second}`];
+    const second = rank(probabilities)[1];
+    const other = `${percent(probabilities[second])} for “${classes[second]}”`;
+    return [`Perhaps “${label}”.`, `Unsure: ${percent(confidence)}, and ${other}`];
   }
-  return [`It is ${named}.`, `${percent(confidence)} sure`];
+  return [`It is “${label}”.`, `${percent(confidence)} sure`];
 }
 
-function createBar(digit) {
+function createBar() {
   const bar = document.createElement("li");
-  const name = Object.assign(document.createElement("span"), { className: "name", textContent: digit });
+  const name = Object.assign(document.createElement("span"), { className: "name" });
   const meter = Object.assign(document.createElement("div"), { className: "meter", role: "meter" });
   const value = Object.assign(document.createElement("span"), { className: "value" });
-  for (const [key, text] of [["label", `Probability of ${digit}`], ["valuemin", 0], ["valuemax", 1]]) {
-    meter.setAttribute(`aria-${key}`, text);
-  }
+  meter.setAttribute("aria-valuemin", 0);
+  meter.setAttribute("aria-valuemax", 1);
   // The meter has both as labels.
   name.ariaHidden = value.ariaHidden = "true";
   bar.append(name, meter, value);
-  return { bar, meter, value };
+  return { bar, name, meter, value };
 }
 
 export class AnswerView {
   #parts;
-  #bars;
+  #bars = [];
+  #classes = [];
 
   constructor(root) {
     this.#parts = Object.fromEntries([...root.querySelectorAll("[id]")].map((element) => [element.id, element]));
     this.#parts.root = root;
-    this.#bars = DIGITS.map(createBar);
-    this.#parts.bars.append(...this.#bars.map(({ bar }) => bar));
   }
 
   showModel({ model, server, isElsewhere }) {
@@ -67,42 +72,71 @@ export class AnswerView {
 
   /** Clears the answer: nothing has been sent yet, or the request failed. */
   showNothing(sentence, detail) {
-    this.#show({ status: "none", digit: "", sentence, detail, probabilities: DIGITS.map(() => null) });
+    this.#show({ status: "none", label: "", sentence, detail });
+    this.#showBars(this.#classes.map(() => null));
     this.#showSeen([], "nothing yet");
     this.#parts.latency.textContent = "–";
   }
 
   /** Shows the result of ModelClient.recognize and returns its description. */
   showAnswer({ answer, pixels, version, milliseconds }) {
+    const { status, label, classes, probabilities } = answer;
     const [sentence, detail] = describe(answer);
-    const isBlank = answer.status === "blank";
-    this.#show({ ...answer, digit: isBlank ? "" : answer.digit, sentence, detail });
-    this.#showSeen(pixels, isBlank ? "no ink" : "the ink of your digit, centered");
+    const isBlank = status === "blank";
+    this.#show({ status, label, sentence, detail });
+    this.#setClasses(classes);
+    this.#showBars(probabilities, !isBlank);
+    const size = `${pixels.length} by ${pixels[0].length} pixels`;
+    this.#showSeen(pixels, isBlank ? `${size}, no ink` : size);
     this.showVersion(version);
     this.#parts.latency.textContent = `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
     return `${sentence} ${detail}`;
   }
 
-  #show({ status, digit, sentence, detail, probabilities }) {
+  #show({ status, label, sentence, detail }) {
     this.#parts.root.dataset.status = status;
-    this.#parts.digit.textContent = digit;
+    this.#parts.label.textContent = label;
     this.#parts.sentence.textContent = sentence;
     this.#parts.detail.textContent = detail;
-    const largest = Math.max(...probabilities);
-    this.#bars.forEach((bar, index) => this.#showBar(bar, probabilities[index], status !== "blank" && largest));
   }
 
-  #showBar({ bar, meter, value }, probability, largest) {
-    const text = probability === null ? "–" : percent(probability).replace("Over ", ">\u00a0");
+  #setClasses(classes) {
+    this.#classes = classes;
+    this.#parts.label.hidden = classes.some((name) => [...name].length > MAX_TILE_LENGTH);
+    this.#parts["bars-title"].hidden = false;
+    if (this.#bars.length !== Math.min(classes.length, MAX_BARS)) {
+      this.#bars = classes.slice(0, MAX_BARS).map(createBar);
+      this.#parts.bars.replaceChildren(...this.#bars.map(({ bar }) => bar));
+    }
+  }
+
+  /** Shows all classes in their order, or of many the most probable ones. */
+  #showBars(probabilities, hasLargest = false) {
+    const ranked = rank(probabilities);
+    const shown = ranked.slice(0, MAX_BARS);
+    if (ranked.length <= MAX_BARS) {
+      shown.sort((a, b) => a - b);
+    }
+    this.#bars.forEach((bar, position) => {
+      const index = shown[position];
+      this.#showBar(bar, this.#classes[index], probabilities[index], hasLargest && index === ranked[0]);
+    });
+    const numOthers = ranked.length - shown.length;
+    this.#parts.others.textContent = numOthers > 0 ? `and ${numOthers} more classes` : "";
+  }
+
+  #showBar({ bar, name, meter, value }, text, probability, isLargest) {
+    name.textContent = name.title = text;
+    meter.ariaLabel = `Probability of ${text}`;
     meter.style.setProperty("--share", probability ?? 0);
     meter.setAttribute("aria-valuenow", probability ?? 0);
     meter.setAttribute("aria-valuetext", probability === null ? "no answer yet" : percent(probability));
-    value.textContent = text;
-    bar.classList.toggle("largest", Boolean(largest) && probability === largest);
+    value.textContent = probability === null ? "–" : percent(probability).replace("Over ", ">\u00a0");
+    bar.classList.toggle("largest", isLargest);
   }
 
   #showSeen(pixels, words) {
     showPixels(pixels, this.#parts.seen);
-    this.#parts.seen.ariaLabel = `What the model sees, 28 by 28 pixels: ${words}`;
+    this.#parts.seen.ariaLabel = `What the model sees: ${words}`;
   }
 }

@@ -13,7 +13,7 @@ import { Recognizer } from "./recognizer.js";
 
 const PAUSE_BEFORE_ANSWER_MS = 500;
 const PAUSE_BEFORE_PEN_MS = 250;
-const INVITATION = ["Draw a digit.", "The answer appears here."];
+const INVITATION = ["No picture yet.", "The answer appears here."];
 
 const element = (id) => document.getElementById(id);
 const address = new URLSearchParams(location.search);
@@ -30,6 +30,7 @@ const problemView = new ProblemView(element("problem"), retry);
 const recognizer = new Recognizer(async (signal) => client.recognize(await encode(drawing), signal), {
   onAnswer(result, isLast) {
     problemView.hide();
+    adaptTo(result);
     const words = answerView.showAnswer(result);
     if (isLast && !drawing.isStrokeOpen) {
       answerAnnouncer.say(words);
@@ -49,13 +50,25 @@ function refresh() {
   element("clear").disabled = drawing.isEmpty;
 }
 
+/** Offers drawing to a gray model only. */
+function adaptTo({ isColor }) {
+  document.querySelectorAll(".for-drawings").forEach((each) => (each.hidden = isColor));
+  document.querySelectorAll(".for-pictures").forEach((each) => (each.hidden = !isColor));
+  element("stage").classList.toggle("pictures-only", isColor);
+  paper.role = isColor ? "img" : "application";
+  paper.ariaLabel = isColor ? "Your picture" : "Draw here";
+  paper.tabIndex = isColor ? -1 : 0;
+}
+
 async function retry() {
   if (!drawing.isEmpty) {
     recognizer.askSoon();
     return;
   }
   try {
-    answerView.showVersion(await client.findVersion());
+    const found = await client.findVersion();
+    adaptTo(found);
+    answerView.showVersion(found.version);
     problemView.hide();
   } catch (problem) {
     problemView.show(problem);

@@ -10,7 +10,8 @@ import {
 } from "./problem.js";
 
 const TIMEOUT_SECONDS = 15;
-const NUM_DIGITS = 10;
+// Of versions that were pushed before models named their classes.
+const DIGITS = [...Array(10).keys()].map(String);
 const NOT_FOUND = 404;
 
 async function toBase64(blob) {
@@ -26,6 +27,7 @@ async function toBase64(blob) {
 
 export class ModelClient {
   #version = null;
+  #isColor = false;
 
   /** `server` is the base URL of the API, without `/v1/models`. */
   constructor(server, model) {
@@ -37,6 +39,7 @@ export class ModelClient {
   /**
    * Finds the newest available version; requests use it until the server unloads it.
    *
+   * @returns {Promise<{version: BigInt, isColor: boolean}>} whether the model sees colors, or only gray
    * @throws {Problem} if the server does not answer or has no available version
    */
   async findVersion(signal) {
@@ -50,16 +53,32 @@ export class ModelClient {
       const states = versions.map(({ version, state }) => `version ${version} is ${state}`);
       throw modelIsNotReady(this.model, states.join(", ") || "it has no version");
     }
-    this.#version = available.reduce((newest, version) => (version > newest ? version : newest));
-    return this.#version;
+    const newest = available.reduce((newest, version) => (version > newest ? version : newest));
+    const metadata = await this.#fetch(`/versions/${newest}/metadata`, { signal });
+    if (metadata.status === NOT_FOUND) {
+      throw this.#hasDisappeared(newest);
+    }
+    this.#isColor = this.#seesColor(await contentOf(metadata));
+    this.#version = newest;
+    return { version: newest, isColor: this.#isColor };
+  }
+
+  #seesColor({ metadata }) {
+    const shape = metadata?.signature_def?.signature_def?.pixels?.inputs?.image?.tensor_shape;
+    if (!shape?.dim) {
+      throw answerIsForeign(this.model);
+    }
+    // Batch, rows and columns; color images have a fourth dimension.
+    return shape.dim.length === 4;
   }
 
   /**
    * Returns the prediction for an image and the image that the model sees, both from the same version.
    *
    * @param {Blob} image a PNG, JPEG, GIF or BMP
-   * @returns {Promise<{answer: {probabilities: number[], digit: number, confidence: number, status: string},
-   *   pixels: number[][], version: BigInt, milliseconds: number}>} `milliseconds` is the time of the prediction
+   * @returns {Promise<{answer: {label: string, classes: string[], probabilities: number[], confidence: number,
+   *   status: string}, pixels: (number|number[])[][], version: BigInt, isColor: boolean, milliseconds: number}>}
+   *   `milliseconds` is the time of the prediction
    * @throws {Problem} if the request fails
    */
   async recognize(image, signal) {
@@ -71,27 +90,32 @@ export class ModelClient {
       }
     }
     await this.findVersion(signal);
-    return (await this.#askVersion(instances, signal)) ?? this.#disappeared();
+    const result = await this.#askVersion(instances, signal);
+    if (result === null) {
+      throw this.#hasDisappeared(this.#version);
+    }
+    return result;
   }
 
-  #disappeared() {
-    throw modelIsNotReady(this.model, `version ${this.#version} has just been replaced`);
+  #hasDisappeared(version) {
+    return modelIsNotReady(this.model, `version ${version} has just been replaced`);
   }
 
   /** Returns null if the server no longer has the version. */
   async #askVersion(instances, signal) {
-    const version = this.#version;
+    const [version, isColor] = [this.#version, this.#isColor];
     const start = performance.now();
-    const answer = await this.#predict("serving_default", instances, signal);
+    const response = await this.#predict("serving_default", instances, signal);
     const milliseconds = performance.now() - start;
-    const pixels = answer && (await this.#predict("normalize", instances, signal));
-    if (!answer || !pixels) {
+    const pixels = response && (await this.#predict("normalize", instances, signal));
+    if (!response || !pixels) {
       return null;
     }
-    if (answer.probabilities?.length !== NUM_DIGITS) {
+    const answer = response.digit === undefined ? response : nameDigits(response);
+    if (!answer.classes || answer.classes.length !== answer.probabilities?.length) {
       throw answerIsForeign(this.model);
     }
-    return { answer, pixels, version, milliseconds };
+    return { answer, pixels, version, isColor, milliseconds };
   }
 
   async #predict(signature, instances, signal) {
@@ -114,6 +138,10 @@ export class ModelClient {
       throw deadline.aborted ? serverIsSlow(TIMEOUT_SECONDS) : serverIsAway(this.server, this.isElsewhere);
     }
   }
+}
+
+function nameDigits({ digit, ...answer }) {
+  return { ...answer, label: digit < 0 ? "" : String(digit), classes: DIGITS };
 }
 
 async function contentOf(response) {

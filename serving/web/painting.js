@@ -1,6 +1,6 @@
 // Paints drawings: on screen in the colors of the page, in requests always dark on white.
 
-// Matches the strokes of MNIST for a digit that fills most of the sheet.
+// Matches the strokes of MNIST for a character that fills most of the sheet.
 const LINE_WIDTH = 0.075;
 const EXPORT_SIDE = 280;
 
@@ -66,10 +66,15 @@ export async function encode(drawing) {
   return surface.convertToBlob({ type: "image/png" });
 }
 
-/** Shows rows of pixels, 0 background to 255 ink, light on dark like MNIST; without rows it shows nothing. */
+/** Shows rows of pixels, each a gray value or [red, green, blue], 0 to 255; without rows it shows nothing. */
 export function showPixels(rows, canvas) {
+  // Setting a size clears the canvas.
+  [canvas.width, canvas.height] = rows.length > 0 ? [rows[0].length, rows.length] : [1, 1];
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
-  rows.flat().forEach((value, index) => image.data.set([value, value, value, 255], index * 4));
+  rows.flat().forEach((value, index) => {
+    const [red, green, blue] = Array.isArray(value) ? value : [value, value, value];
+    image.data.set([red, green, blue, 255], index * 4);
+  });
   context.putImageData(image, 0, 0);
 }

@@ -41,7 +41,7 @@ export function modelIsNotReady(model, states) {
 
 export function answerIsForeign(model) {
   return new Problem(
-    `The model “${model}” does not answer as a digit classifier does.`,
+    `The model “${model}” does not answer as an image classifier does.`,
     "Name another at the end of this page's address: ?model=NAME.",
   );
 }

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.serve_process import digits_serve
+from tests.support.stand_in_model import StandIn, serve_page
 
 PROJECT_ROOT = Path(__file__).parents[3]
 DESKTOP = (1280, 900)
@@ -70,8 +72,11 @@ class Page:
         except TimeoutException:
             pytest.fail(f"expected {expected}; the page says {self.text('answer')!r}")
 
-    def wait_for_digit(self, digit: int) -> None:
-        self.wait_for(lambda: self.text("digit") == str(digit), f"the answer {digit}")
+    def wait_for_label(self, label: str) -> None:
+        self.wait_for(lambda: self.text("label") == label, f"the answer {label}")
+
+    def wait_for_model(self) -> None:
+        self.wait_for(lambda: self.text("version") != "–", "the version of the model")
 
     def last_answer(self) -> str:
         """The announced answer, once the pause after drawing is over."""
@@ -169,6 +174,22 @@ def page(browser: webdriver.Chrome, server_url: str) -> Iterator[Page]:
     page.set_online(True)
 
 
+@pytest.fixture
+def open_page(browser: webdriver.Chrome) -> Iterator[Callable[[StandIn], Page]]:
+    """Opens the page of a stand-in for a model, as `page` does with a trained one."""
+    with ExitStack() as servers:
+
+        def open_page(model: StandIn) -> Page:
+            page = Page(browser, servers.enter_context(serve_page(model)))
+            page.resize(*DESKTOP)
+            page.set_theme("light")
+            page.open()
+            page.wait_for_model()
+            return page
+
+        yield open_page
+
+
 @pytest.fixture(scope="session")
 def drawings() -> dict[tuple[int, str], list[Stroke]]:
     """The strokes of each digit by two writers."""
@@ -200,3 +221,14 @@ def sent_images() -> Callable[[Page], list[Image.Image]]:
         return [Image.open(io.BytesIO(base64.b64decode(content))) for content in contents]
 
     return decode
+
+
+@pytest.fixture
+def choose(tmp_path: Path) -> Callable[..., None]:
+    """Saves an image as a file with this name and chooses it on a page."""
+
+    def save_and_choose(page: Page, image: Image.Image, name: str, **options: Any) -> None:
+        image.save(tmp_path / name, **options)
+        page.element("picture").send_keys(str(tmp_path / name))
+
+    return save_and_choose

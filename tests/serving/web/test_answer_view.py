@@ -1,30 +1,39 @@
 import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from PIL import Image
+
+from tests.support.stand_in_model import StandIn
+
+OpenPage = Callable[[StandIn], Any]
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 _SEEN = """
     const seen = document.getElementById("seen");
-    const {data} = seen.getContext("2d").getImageData(0, 0, 28, 28);
-    return [...data].filter((_, index) => index % 4 === 0);
+    return [...seen.getContext("2d").getImageData(0, 0, seen.width, seen.height).data];
+"""
+_BARS = """
+    return [...document.querySelectorAll("#bars li")].map((bar) => [
+        bar.querySelector(".name").textContent, bar.querySelector(".value").textContent.replace("\u00a0", " ")]);
 """
 
 
-def answer_with(page: Any, **answer: Any) -> None:
-    """Replaces the answer to every later request of the page."""
-    bodies = {"serving_default": {"predictions": [answer]}, "normalize": {"predictions": [[[0.0] * 28] * 28]}}
-    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
-    page.browser.execute_script(
-        "const bodies = arguments[0]; window.fetch = async (url, {body}) => "
-        "new Response(JSON.stringify(bodies[JSON.parse(body).signature_name]));",
-        bodies,
-    )
+def answer_of(classes: Sequence[str], shares: Mapping[str, float], status: str = "ok") -> dict[str, Any]:
+    """The answer of a model; classes without a share have the probability 0."""
+    label = max(shares, key=lambda name: shares[name])
+    probabilities = [shares.get(name, 0.0) for name in classes]
+    confidence = shares[label]
+    label = "" if status == "blank" else label
+    answer = {"label": label, "classes": classes, "probabilities": probabilities, "confidence": confidence}
+    return {**answer, "status": status}
 
 
 def test_the_answer_is_complete(page: Any, drawings: Any) -> None:
     page.draw(drawings[8, "a"])
     words = page.last_answer()
-    assert words.startswith("It is an 8. ")
+    assert words.startswith("It is “8”. ")
     assert words.endswith(" % sure")
     meters = page.browser.execute_script("""
         return [...document.querySelectorAll("[role=meter]")].map((meter) => [
@@ -45,19 +54,59 @@ def test_the_image_that_the_model_sees_is_shown(page: Any, drawings: Any) -> Non
     request = "const [url, body, done] = arguments; fetch(url, {method: 'POST', body}).then((r) => r.json()).then(done)"
     body = {"signature_name": "normalize", "instances": asked["instances"]}
     rows = page.browser.execute_async_script(request, asked["url"], json.dumps(body))["predictions"][0]
-    seen = page.browser.execute_script(_SEEN)
+    seen = page.browser.execute_script(_SEEN)[::4]
     assert max(seen) > 200, "ink is light, as in MNIST"
     assert seen == pytest.approx([value for row in rows for value in row], abs=0.5)
 
 
-def test_low_confidence_is_shown(page: Any, drawings: Any) -> None:
-    probabilities = [0.0, 0.31, 0, 0, 0, 0, 0, 0.6, 0, 0.09]
-    answer_with(page, probabilities=probabilities, digit=7, confidence=0.6, status="low_confidence")
+@pytest.mark.parametrize(
+    ("shares", "status", "words"),
+    [
+        ({"7": 0.6, "1": 0.31, "9": 0.09}, "low_confidence", "Perhaps “7”. Unsure: 60.0 %, and 31.0 % for “1”"),
+        ({"0": 0.9999, "1": 0.0001}, "ok", "It is “0”. Over 99.9 % sure"),
+        ({"0": 0.1, "1": 0.1}, "blank", "Nothing to read. There is no ink in this picture."),
+    ],
+    ids=["low confidence", "not rounded to 100 %", "blank"],
+)
+def test_answers_become_sentences(
+    open_page: OpenPage, drawings: Any, shares: dict[str, float], status: str, words: str
+) -> None:
+    page = open_page(StandIn(answer_of(tuple("0123456789"), shares, status), [[0.0] * 28] * 28))
     page.draw(drawings[7, "a"])
-    assert page.last_answer() == "Perhaps a 7. Unsure: 60.0 %, and 31.0 % for 1"
+    assert page.last_answer() == words
 
 
-def test_a_confidence_below_1_is_not_rounded_to_100_percent(page: Any, drawings: Any) -> None:
-    answer_with(page, probabilities=[0.9999] + [0.00001] * 9, digit=0, confidence=0.9999, status="ok")
+def test_of_many_classes_the_most_probable_ones_are_shown(open_page: OpenPage, drawings: Any) -> None:
+    shares = {name: 0.1 - 0.01 * rank for rank, name in enumerate("QOCDGUJSXYZ")}
+    page = open_page(StandIn(answer_of(LETTERS, shares), [[0.0] * 20] * 30))
     page.draw(drawings[0, "a"])
-    assert page.last_answer() == "It is a 0. Over 99.9 % sure"
+    page.wait_for_label("Q")
+    bars = page.browser.execute_script(_BARS)
+    assert bars == [[name, f"{100 * shares[name]:.1f} %"] for name in "QOCDGUJSXY"]
+    assert page.text("others") == "and 16 more classes"
+    assert page.element("seen").get_attribute("aria-label") == "What the model sees: 30 by 20 pixels"
+    page.element("clear").click()
+    assert [value for _, value in page.browser.execute_script(_BARS)] == ["–"] * 10
+
+
+def test_the_tile_shows_short_names_only(open_page: OpenPage, drawings: Any) -> None:
+    for classes, is_shown in ((("Ä", "Ö"), True), (("Ä", "other"), False)):
+        page = open_page(StandIn(answer_of(classes, {"Ä": 1.0}), [[0.0]]))
+        page.draw(drawings[0, "a"])
+        assert page.last_answer() == "It is “Ä”. 100.0 % sure"
+        assert page.element("label").is_displayed() == is_shown
+
+
+def test_names_of_classes_are_never_markup(open_page: OpenPage, drawings: Any) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    page = open_page(StandIn(answer_of((name, "b"), {name: 0.5, "b": 0.4}, "low_confidence"), [[0.0]]))
+    page.draw(drawings[0, "a"])
+    assert page.last_answer().startswith(f"Perhaps “{name}”.")
+    assert page.browser.execute_script("return document.querySelectorAll('#answer img, #answer-heard img').length") == 0
+
+
+def test_colors_that_the_model_sees_are_shown(open_page: OpenPage, choose: Callable[..., None]) -> None:
+    page = open_page(StandIn(answer_of(("a", "b"), {"a": 1.0}), [[[255.0, 0.0, 0.0], [0.0, 127.6, 255.0]]]))
+    choose(page, Image.new("RGB", (40, 20), "red"), "red.png")
+    page.last_answer()
+    assert page.browser.execute_script(_SEEN) == [255, 0, 0, 255, 0, 128, 255, 255]

@@ -16,7 +16,7 @@ def keys(page: Any) -> Callable[..., None]:
             chain.send_keys(name)
         chain.perform()
 
-    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
+    page.wait_for_model()
     press(Keys.TAB)
     assert page.browser.switch_to.active_element.get_attribute("id") == "paper"
     return press
@@ -25,7 +25,7 @@ def keys(page: Any) -> Callable[..., None]:
 def test_a_digit_is_drawn_by_keyboard_alone(page: Any, keys: Callable[..., None]) -> None:
     keys(*[Keys.UP] * 7, *[Keys.LEFT] * 3, Keys.SPACE, *[Keys.RIGHT] * 8, *[Keys.DOWN] * 4, Keys.LEFT, Keys.LEFT)
     keys(*[Keys.DOWN] * 9, Keys.SPACE)
-    assert "It is a 7." in page.last_answer()
+    assert "It is “7”." in page.last_answer()
 
 
 def test_two_held_arrows_move_the_pen_diagonally(page: Any, keys: Callable[..., None]) -> None:
@@ -71,5 +71,5 @@ def test_leaving_the_sheet_lifts_the_pen(page: Any, keys: Callable[..., None]) -
 def test_a_pointer_takes_over_from_the_keyboard(page: Any, keys: Callable[..., None], drawings: Any) -> None:
     keys(Keys.SPACE)
     page.draw(drawings[3, "a"])
-    page.wait_for_digit(3)
+    page.wait_for_label("3")
     assert not page.element("pen").is_displayed()

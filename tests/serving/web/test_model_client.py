@@ -1,29 +1,21 @@
-import functools
+import json
 import shutil
-import threading
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from selenium.webdriver.common.by import By
 
-PAGE = Path(__file__).parents[3] / "serving" / "web"
+from tests.support.stand_in_model import StandIn, serve_page
 
 
 @pytest.fixture
 def page_elsewhere() -> Iterator[str]:
     """Serves the page alone; the model is on another origin."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=PAGE)) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    with serve_page() as url:
+        yield url
 
 
 def push_again(serving_root: Path) -> int:
@@ -44,7 +36,7 @@ def is_only_version(url: str, version: int) -> bool:
 
 def test_both_requests_go_to_the_version_that_is_shown(page: Any, drawings: Any) -> None:
     page.draw(drawings[6, "a"])
-    page.wait_for_digit(6)
+    page.wait_for_label("6")
     asked = page.browser.execute_script("return window.asked.map(({url, signature_name}) => [url, signature_name])")
     url = f"{page.url}v1/models/digits/versions/{page.text('version')}:predict"
     assert asked[-2:] == [[url, "serving_default"], [url, "normalize"]]
@@ -52,12 +44,12 @@ def test_both_requests_go_to_the_version_that_is_shown(page: Any, drawings: Any)
 
 def test_a_new_version_takes_over_while_the_page_is_open(page: Any, drawings: Any, serving_root: Path) -> None:
     page.draw(drawings[6, "a"])
-    page.wait_for_digit(6)
+    page.wait_for_label("6")
     version = push_again(serving_root)
     page.wait_for(lambda: is_only_version(page.url, version), f"version {version} to be served")
     page.element("clear").click()
     page.draw(drawings[3, "a"])
-    page.wait_for_digit(3)
+    page.wait_for_label("3")
     assert page.text("version") == str(version)
     assert not page.element("problem").is_displayed()
 
@@ -66,7 +58,7 @@ def test_requests_to_another_origin_need_no_preflight(page: Any, page_elsewhere:
     page.browser.get(f"{page_elsewhere}?server={page.url}")
     page.requested_urls()
     page.draw(drawings[3, "a"])
-    page.wait_for_digit(3)
+    page.wait_for_label("3")
     assert page.text("server") == page.url.rstrip("/")
     assert page.element("server").is_displayed()
     asked = page.browser.execute_script("return window.asked.length")
@@ -74,7 +66,7 @@ def test_requests_to_another_origin_need_no_preflight(page: Any, page_elsewhere:
 
 
 def test_a_server_that_is_down_is_named_and_retried(page: Any, drawings: Any) -> None:
-    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
+    page.wait_for_model()
     page.set_online(False)
     page.draw(drawings[3, "a"])
     sentence = f"The server at {page.url.rstrip('/')} does not answer."
@@ -83,7 +75,7 @@ def test_a_server_that_is_down_is_named_and_retried(page: Any, drawings: Any) ->
     assert page.text("sentence") == "No answer."
     page.set_online(True)
     page.element("try-again").click()
-    page.wait_for_digit(3)
+    page.wait_for_label("3")
     assert not page.element("problem").is_displayed()
 
 
@@ -116,7 +108,7 @@ def test_a_missing_model_is_named(page: Any) -> None:
         (413, "<html>", "The server fails, with HTTP status 413.", "Use a smaller picture."),
         (429, '{"error": "full"}', "The server fails, with HTTP status 429: full.", "Try again in a moment."),
         (500, "<html>", "The server fails, with HTTP status 500.", "look at the server's log"),
-        (200, '{"predictions": [[0.5]]}', "The model “digits” does not answer as a digit classifier does.", "?model="),
+        (200, '{"predictions": [[0.5]]}', "The model “digits” does not answer as an image classifier does.", "?model="),
     ],
     ids=["refused", "too large", "overloaded", "failed", "foreign"],
 )
@@ -124,19 +116,42 @@ def test_error_responses_become_sentences(
     page: Any, drawings: Any, status: int, body: str, sentence: str, remedy: str
 ) -> None:
     answer = "const [status, body] = arguments; window.fetch = async () => new Response(body, {status});"
-    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
+    page.wait_for_model()
     page.browser.execute_script(answer, status, body)
     page.draw(drawings[3, "a"])
     page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
     assert remedy in page.text("problem-remedy")
 
 
-def test_a_loading_version_is_named(page: Any) -> None:
-    body = '{"model_version_status": [{"version": "5", "state": "LOADING"}]}'
-    page.wait_for(lambda: page.text("version") != "–", "the version of the model")
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("LOADING", "The model “clothes” is not ready: version 5 is LOADING."),
+        ("AVAILABLE", "The model “clothes” does not answer as an image classifier does."),
+    ],
+    ids=["loading", "without signatures"],
+)
+def test_a_version_that_cannot_answer_is_named(page: Any, state: str, sentence: str) -> None:
+    body = json.dumps({"model_version_status": [{"version": "5", "state": state}]})
+    page.wait_for_model()
     page.open("?model=clothes")
     page.wait_for(lambda: page.element("problem").is_displayed(), "a problem")
     page.browser.execute_script("const [body] = arguments; window.fetch = async () => new Response(body);", body)
     page.element("try-again").click()
-    sentence = "The model “clothes” is not ready: version 5 is LOADING."
     page.wait_for(lambda: page.text("problem-sentence") == sentence, sentence)
+
+
+@pytest.mark.parametrize(
+    ("digit", "status", "words"),
+    [(7, "ok", "It is “7”. 55.0 % sure"), (-1, "blank", "Nothing to read. There is no ink in this picture.")],
+)
+def test_a_version_that_answers_digits_is_readable(
+    open_page: Callable[[StandIn], Any], drawings: Any, digit: int, status: str, words: str
+) -> None:
+    probabilities = [0.05] * 7 + [0.55, 0.05, 0.05]
+    answer = {"digit": digit, "probabilities": probabilities, "confidence": 0.55, "status": status}
+    page = open_page(StandIn(answer, [[0] * 28] * 28))
+    page.draw(drawings[7, "a"])
+    assert page.last_answer() == words
+    names = [each.text for each in page.element("bars").find_elements(By.CLASS_NAME, "name")]
+    assert names == [str(each) for each in range(10)]

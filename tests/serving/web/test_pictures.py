@@ -24,21 +24,10 @@ _GIVE = """
 """
 
 
-@pytest.fixture
-def choose(page: Any, tmp_path: Path) -> Choose:
-    """Saves an image as a file with this name and chooses it."""
-
-    def save_and_send(image: Image.Image, name: str, **options: Any) -> None:
-        image.save(tmp_path / name, **options)
-        page.element("picture").send_keys(str(tmp_path / name))
-
-    return save_and_send
-
-
 @pytest.mark.parametrize("name", ["seven.png", "seven.webp", "seven.gif"])
 def test_a_chosen_file_is_recognized(page: Any, drawings: Any, render: Render, choose: Choose, name: str) -> None:
-    choose(render(drawings[7, "a"]), name)
-    page.wait_for_digit(7)
+    choose(page, render(drawings[7, "a"]), name)
+    page.wait_for_label("7")
 
 
 def test_a_photo_is_rotated_and_shrunk(
@@ -48,8 +37,8 @@ def test_a_photo_is_rotated_and_shrunk(
     lying = photograph.transpose(Image.Transpose.ROTATE_90).resize((4800, 3600))
     exif = Image.Exif()
     exif[0x0112] = 6  # The camera was turned: to be shown a quarter turn clockwise.
-    choose(lying, "photograph.jpg", exif=exif)
-    page.wait_for_digit(7)
+    choose(page, lying, "photograph.jpg", exif=exif)
+    page.wait_for_label("7")
     image = sent_images(page)[-1]
     assert image.format == "JPEG"
     assert image.size == (768, 1024)
@@ -60,8 +49,8 @@ def test_transparent_pixels_become_white(
 ) -> None:
     picture = render(drawings[2, "a"], mode="RGBA")
     picture.putalpha(picture.convert("L").point(lambda value: 255 - value))
-    choose(picture, "two.png")
-    page.wait_for_digit(2)
+    choose(page, picture, "two.png")
+    page.wait_for_label("2")
     assert sent_images(page)[-1].convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
 
 
@@ -71,29 +60,29 @@ def test_a_picture_can_be_dropped_or_pasted(page: Any, drawings: Any, render: Re
     content = base64.b64encode((tmp_path / "five.png").read_bytes()).decode()
     prevented = page.browser.execute_script(_GIVE, way, "five.png", content)
     assert prevented == (way == "drop"), "otherwise the browser would leave the page for the picture"
-    page.wait_for_digit(5)
+    page.wait_for_label("5")
 
 
 def test_drawing_replaces_a_picture_until_undo(page: Any, drawings: Any, render: Render, choose: Choose) -> None:
-    choose(render(drawings[0, "a"]), "zero.png")
-    page.wait_for_digit(0)
+    choose(page, render(drawings[0, "a"]), "zero.png")
+    page.wait_for_label("0")
     page.draw(drawings[1, "a"])
-    page.wait_for_digit(1)
+    page.wait_for_label("1")
     page.element("undo").click()
-    page.wait_for_digit(0)
+    page.wait_for_label("0")
 
 
 def test_the_same_file_can_be_chosen_again(page: Any, drawings: Any, render: Render, choose: Choose) -> None:
     for _ in range(2):
-        choose(render(drawings[0, "a"]), "zero.png")
-        page.wait_for_digit(0)
+        choose(page, render(drawings[0, "a"]), "zero.png")
+        page.wait_for_label("0")
         page.element("clear").click()
 
 
 def test_a_blank_picture(page: Any, choose: Choose) -> None:
-    choose(Image.new("RGB", (200, 100), "#f4f0e0"), "blank.png")
+    choose(page, Image.new("RGB", (200, 100), "#f4f0e0"), "blank.png")
     assert page.last_answer() == "Nothing to read. There is no ink in this picture."
-    assert page.text("digit") == ""
+    assert page.text("label") == ""
 
 
 @pytest.mark.parametrize(
