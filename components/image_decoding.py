@@ -70,44 +70,44 @@ def _decode(file: tf.Tensor, longest_side: int) -> tf.Tensor:
 
     # Both resize ops read bytes: as floats a large photo would take four times its memory.
     arguments = {"images": pixels[tf.newaxis], "size": tf.maximum(size // factor, 1)}
-    return tf.switch_case(
-        factor - 1,
-        [
-            lambda: tf.cast(pixels, tf.float32),
+
+    def reduced() -> tf.Tensor:
+        return tf.cond(
+            tf.equal(factor, 2),
             # At half the size, bilinear interpolation is the mean of four pixels, too, in half the time.
             lambda: tf.raw_ops.ResizeBilinear(**arguments, half_pixel_centers=True)[0],
             lambda: tf.raw_ops.ResizeArea(**arguments)[0],
-        ],
-    )
+        )
+
+    # TFT cannot analyze a graph with `tf.switch_case`.
+    return tf.cond(factor > 1, reduced, lambda: tf.cast(pixels, tf.float32))
 
 
 def _luminance(pixels: tf.Tensor) -> tf.Tensor:
-    def color(*alpha_weight: float) -> tf.Tensor:
-        return tf.tensordot(pixels, tf.constant((*_LUMA_WEIGHTS, *alpha_weight)), axes=1)
-
-    gray = [lambda: pixels[..., 0], lambda: _on_paper(pixels[..., :1], pixels)[..., 0]]
-    by_channels = [*gray, color, lambda: _on_paper(color(0.0)[..., tf.newaxis], pixels)[..., 0]]
-    return tf.switch_case(tf.shape(pixels)[-1] - 1, by_channels)
+    luminance = tf.cond(
+        _has_color(pixels),
+        lambda: tf.tensordot(pixels[..., :3], tf.constant(_LUMA_WEIGHTS), axes=1)[..., tf.newaxis],
+        lambda: pixels[..., :1],
+    )
+    return _on_paper(luminance, pixels)[..., 0]
 
 
 def _color(pixels: tf.Tensor) -> tf.Tensor:
-    def repeated(gray: tf.Tensor) -> tf.Tensor:
-        return tf.repeat(gray, 3, axis=-1)
+    color = tf.cond(_has_color(pixels), lambda: pixels[..., :3], lambda: tf.repeat(pixels[..., :1], 3, axis=-1))
+    return _on_paper(color, pixels)
 
-    return tf.switch_case(
-        tf.shape(pixels)[-1] - 1,
-        [
-            lambda: repeated(pixels[..., :1]),
-            lambda: repeated(_on_paper(pixels[..., :1], pixels)),
-            lambda: pixels[..., :3],
-            lambda: _on_paper(pixels[..., :3], pixels),
-        ],
-    )
+
+def _has_color(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.shape(pixels)[-1] > 2
 
 
 def _on_paper(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """Draws an image float32[h,w,c] on white; its alpha is the last channel of `pixels`."""
-    alpha = pixels[..., -1:] / _WHITE
-    # Ignores an alpha channel that hides the whole image, which many BMPs have.
-    alpha = tf.where(tf.reduce_any(alpha > 0), alpha, 1.0)
-    return _WHITE + (image - _WHITE) * alpha
+    """Draws an image float32[h,w,c] on white; if its pixels have two or four channels, the last one is alpha."""
+
+    def drawn() -> tf.Tensor:
+        alpha = pixels[..., -1:] / _WHITE
+        # Ignores an alpha channel that hides the whole image, which many BMPs have.
+        alpha = tf.where(tf.reduce_any(alpha > 0), alpha, 1.0)
+        return _WHITE + (image - _WHITE) * alpha
+
+    return tf.cond(tf.equal(tf.shape(pixels)[-1] % 2, 0), drawn, lambda: image)

@@ -1,19 +1,23 @@
-"""Augmentation of training batches: every digit moves a little, and some images are disturbed.
+"""Augmentation of training batches: every image moves a little, and some are disturbed.
 
-Disturbances accept images float32[n,28,28,1], 0 background to 1 ink, and a seed int64[2], and return images of the same
-kind; the same seed returns the same images. Their strengths were chosen on corrupted copies of the eval split.
+Disturbances accept images float32[n,height,width,channels], 0 background or black to 1 ink or white, and a seed
+int64[2], and return images of the same kind; the same seed returns the same images. Their strengths were chosen on
+corrupted copies of MNIST's eval split; lengths are in pixels of 28x28 and grow with the image.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from components.features import IMAGE_HEIGHT, IMAGE_SHAPE, IMAGE_WIDTH
 from components.trainer.hyperparameters import Hyperparameters
 
 Disturbance = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Stages = Sequence[Sequence[Disturbance]]
+
+_SIDE = 28
+"""Side of MNIST's images."""
 
 _DISTURBED_REACH = 2.5
 """How many times further than the others disturbed images move."""
@@ -26,9 +30,6 @@ _BOXES = ((3, 3), (5, 5), (1, 7), (7, 1))
 _LEAST_CONTRAST = 0.2
 _LARGEST_REPLACED_SHARE = 0.25
 _LARGEST_NOISE = 0.35
-
-_ROWS = np.arange(IMAGE_HEIGHT, dtype=np.float32)[:, np.newaxis]
-_COLUMNS = np.arange(IMAGE_WIDTH, dtype=np.float32)[np.newaxis, :]
 
 _CORNER_MARGIN = 4.0
 _INVERTED_SHARE = 0.6
@@ -46,37 +47,43 @@ _ERASING_SHARE = 0.2
 def augment(images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor) -> tf.Tensor:
     """Moves all images of a batch, and disturbs some of them.
 
-    The other images look like handwriting and keep the accuracy on clean images. The disturbed ones teach the network
-    to recognize a digit whatever the light, the pen and the dirt. They belong to the same families as the corruptions
-    of the robustness gate (motion, blur, light, noise, occlusion, outlines), but none is made by the same procedure:
-    the gate measures how the model handles what it has not seen.
+    The other images look like clean ones and keep the accuracy on them. The disturbed ones teach the network to
+    recognize a class whatever the light, the pen and the dirt. They belong to the same families as the corruptions of
+    the robustness gate (motion, blur, light, noise, occlusion, outlines), but none is made by the same procedure: the
+    gate measures how the model handles what it has not seen. No image is mirrored, because letters would change.
 
     Args:
-        images: float32[n,28,28,1], standardized; the batch ranges from background to full ink.
+        images: float32[n,height,width,channels], standardized; the batch ranges from background to full ink, or from
+            black to white.
         hyperparameters: The largest rotation, zoom, shear and shift, and the share of disturbed images; all zero
-            changes nothing.
+            changes nothing. With the preparation `ink`, images are drawings on background.
         seed: int64[2]; the same seed returns the same images.
 
     Returns:
-        float32[n,28,28,1], standardized.
+        float32[n,height,width,channels], standardized.
     """
     choice_seed, move_seed, disturbance_seed = _split_seed(seed, 3)
     draws = tf.random.stateless_uniform([tf.shape(images)[0]], choice_seed)
     disturbed = draws < hyperparameters.disturbed_share
-    transforms = affine_transforms(tf.where(disturbed, _DISTURBED_REACH, 1.0), hyperparameters, move_seed)
-    moved = move(images, transforms)
+    reach = tf.where(disturbed, _DISTURBED_REACH, 1.0)
+    transforms = affine_transforms(reach, _size(images), hyperparameters, move_seed)
+    moved = move(images, transforms, repeat_edge=hyperparameters.preparation == "resize")
     if not hyperparameters.disturbed_share:
         return moved
     background, ink = tf.reduce_min(images), tf.reduce_max(images)
     unit = tf.math.divide_no_nan(moved - background, ink - background)
-    return disturb(unit, disturbed, disturbance_seed) * (ink - background) + background
+    stages = STAGES[hyperparameters.preparation]
+    return disturb(unit, disturbed, stages, disturbance_seed) * (ink - background) + background
 
 
-def affine_transforms(reach: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor) -> tf.Tensor:
+def affine_transforms(
+    reach: tf.Tensor, size: tuple[int, int], hyperparameters: Hyperparameters, seed: tf.Tensor
+) -> tf.Tensor:
     """Draws one random affine transform per image, around the center of the image.
 
     Args:
         reach: float32[n], factor of the limits for each image.
+        size: Height and width of the images.
         hyperparameters: The largest rotation, zoom, shear and shift; all zero returns the identity.
         seed: int64[2].
 
@@ -84,14 +91,15 @@ def affine_transforms(reach: tf.Tensor, hyperparameters: Hyperparameters, seed: 
         float32[n,8], the format of `ImageProjectiveTransformV3`: the first eight numbers of the matrix that maps a
         point of the output to a point of the input.
     """
+    rows, columns = size
     limits = (
         math.radians(hyperparameters.rotation),
         hyperparameters.shear,
         # As logarithms, so that an image shrinks as much as it grows, and never to nothing.
         math.log1p(hyperparameters.zoom),
         math.log1p(hyperparameters.zoom),
-        hyperparameters.shift,
-        hyperparameters.shift,
+        hyperparameters.shift * columns / _SIDE,
+        hyperparameters.shift * rows / _SIDE,
     )
     draws = tf.random.stateless_uniform([len(limits), tf.size(reach)], seed, minval=-1.0)
     angle, shear, zoom_x, zoom_y, shift_x, shift_y = tf.unstack(draws * tf.constant(limits)[:, tf.newaxis] * reach)
@@ -99,46 +107,49 @@ def affine_transforms(reach: tf.Tensor, hyperparameters: Hyperparameters, seed: 
     cosine, sine = tf.cos(angle), tf.sin(angle)
     xx, xy = cosine * width, (cosine * shear - sine) * height
     yx, yy = sine * width, (sine * shear + cosine) * height
-    center_x, center_y = (IMAGE_WIDTH - 1) / 2, (IMAGE_HEIGHT - 1) / 2
+    center_x, center_y = (columns - 1) / 2, (rows - 1) / 2
     x = center_x - xx * center_x - xy * center_y + shift_x
     y = center_y - yx * center_x - yy * center_y + shift_y
     zeros = tf.zeros_like(angle)
     return tf.stack([xx, xy, x, yx, yy, y, zeros, zeros], axis=1)
 
 
-def move(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+def move(images: tf.Tensor, transforms: tf.Tensor, *, repeat_edge: bool) -> tf.Tensor:
     """Applies one transform to each image.
 
     Args:
-        images: float32[n,28,28,1]; at least one pixel of the batch is background.
+        images: float32[n,height,width,channels]; at least one pixel of the batch is background.
         transforms: float32[n,8], from `affine_transforms`.
+        repeat_edge: Whether the outside of an image is like its edge; by default it is background.
 
     Returns:
-        float32[n,28,28,1], interpolated bilinearly; the outside of an image is background.
+        float32[n,height,width,channels], interpolated bilinearly.
     """
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
-        output_shape=[IMAGE_HEIGHT, IMAGE_WIDTH],
+        output_shape=_size(images),
         # Standardized background is not zero; it is the darkest value of any batch.
         fill_value=tf.reduce_min(images),
         interpolation="BILINEAR",
-        fill_mode="CONSTANT",
+        fill_mode="NEAREST" if repeat_edge else "CONSTANT",
     )
 
 
-def disturb(images: tf.Tensor, disturbed: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Passes images through all `STAGES`; each stage changes half of the images to disturb.
+def disturb(images: tf.Tensor, disturbed: tf.Tensor, stages: Stages, seed: tf.Tensor) -> tf.Tensor:
+    """Passes images through stages; each stage changes half of the images to disturb.
 
     Args:
-        images: float32[n,28,28,1], 0 background to 1 ink.
+        images: float32[n,height,width,channels], 0 to 1.
         disturbed: bool[n], which images may change.
+        stages: Disturbances by stage.
         seed: int64[2].
 
     Returns:
-        float32[n,28,28,1], 0 to 1.
+        float32[n,height,width,channels], 0 to 1.
     """
-    for disturbances, stage_seed in zip(STAGES, _split_seed(seed, len(STAGES)), strict=True):
+    shape = images.shape
+    for disturbances, stage_seed in zip(stages, _split_seed(seed, len(stages)), strict=True):
         num_kinds = len(disturbances)
         choice_seed, *seeds = _split_seed(stage_seed, 1 + num_kinds)
         draws = tf.random.stateless_uniform(tf.shape(disturbed), choice_seed)
@@ -148,17 +159,18 @@ def disturb(images: tf.Tensor, disturbed: tf.Tensor, seed: tf.Tensor) -> tf.Tens
         *parts, unchanged = tf.dynamic_partition(images, groups, num_kinds + 1)
         positions = tf.dynamic_partition(tf.range(tf.size(groups)), groups, num_kinds + 1)
         changed = [change(part, each) for change, part, each in zip(disturbances, parts, seeds, strict=True)]
-        images = tf.ensure_shape(tf.dynamic_stitch(positions, [*changed, unchanged]), [None, *IMAGE_SHAPE])
+        images = tf.ensure_shape(tf.dynamic_stitch(positions, [*changed, unchanged]), shape)
     return images
 
 
 def redraw(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draws digits with a thicker or thinner pen, or only their outlines: outside, inside or both."""
     choice_seed, gain_seed = _split_seed(seed, 2)
-    thicker = tf.nn.max_pool2d(images, 3, 1, "SAME")
-    without_rim = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
+    wide, narrow = _box(images, 3, 3), _box(images, 2, 2)
+    thicker = tf.nn.max_pool2d(images, wide, 1, "SAME")
+    without_rim = -tf.nn.max_pool2d(-images, wide, 1, "SAME")
     # Two by two pixels: with three most digits would vanish.
-    thinner = -tf.nn.max_pool2d(-images, 2, 1, "SAME")
+    thinner = -tf.nn.max_pool2d(-images, narrow, 1, "SAME")
     drawn = tf.stack([thicker, thinner, thicker - images, images - without_rim, thicker - without_rim], axis=1)
     choice = tf.random.stateless_uniform([tf.shape(images)[0]], choice_seed, maxval=drawn.shape[1], dtype=tf.int32)
     gain = _per_image(images, gain_seed, 1.0, _LARGEST_GAIN)
@@ -167,7 +179,7 @@ def redraw(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def blur(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mixes each image with its means over boxes of several shapes, with random weights."""
-    sources = tf.stack([images, *(tf.nn.avg_pool2d(images, box, 1, "SAME") for box in _BOXES)])
+    sources = tf.stack([images, *(tf.nn.avg_pool2d(images, _box(images, *box), 1, "SAME") for box in _BOXES)])
     # Cubed, so that mostly one of them prevails.
     weights = tf.random.stateless_uniform([len(_BOXES) + 1, tf.shape(images)[0], 1, 1, 1], seed) ** 3
     return tf.math.divide_no_nan(tf.reduce_sum(sources * weights, axis=0), tf.reduce_sum(weights, axis=0))
@@ -178,7 +190,7 @@ def light_unevenly(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     contrast_seed, light_seed = _split_seed(seed, 2)
     contrast = tf.exp(_per_image(images, contrast_seed, math.log(_LEAST_CONTRAST), 0.0))
     corners = tf.random.stateless_uniform([tf.shape(images)[0], 2, 2, 1], light_seed)
-    return images * contrast + tf.image.resize(corners, (IMAGE_HEIGHT, IMAGE_WIDTH)) * (1 - contrast)
+    return images * contrast + tf.image.resize(corners, _size(images)) * (1 - contrast)
 
 
 def roughen(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -196,11 +208,12 @@ def paint_rectangle(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Inverts a random rectangle of each image, or hides it behind a gray one unless it is large."""
     corner_seed, kind_seed, gray_seed = _split_seed(seed, 3)
     # Corners may lie outside: some rectangles become bands from edge to edge.
-    limits = (-_CORNER_MARGIN, IMAGE_HEIGHT + _CORNER_MARGIN)
+    limits = (-_CORNER_MARGIN, _SIDE + _CORNER_MARGIN)
     corners = tf.random.stateless_uniform([4, tf.shape(images)[0], 1, 1], corner_seed, *limits)
     top, bottom, left, right = tf.unstack(corners)
-    between_rows = (_ROWS - top) * (_ROWS - bottom) <= 0
-    between_columns = (_COLUMNS - left) * (_COLUMNS - right) <= 0
+    rows, columns = _places(images)
+    between_rows = (rows - top) * (rows - bottom) <= 0
+    between_columns = (columns - left) * (columns - right) <= 0
     inside = (between_rows & between_columns)[..., tf.newaxis]
     # Behind a large one nothing of the digit would be left.
     large = tf.reduce_mean(tf.cast(inside, tf.float32), axis=[1, 2, 3], keepdims=True) > _LARGE_RECTANGLE
@@ -211,27 +224,43 @@ def paint_rectangle(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def draw_strokes(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draws a few straight strokes over each image, from dots to lines across it, in ink or with an eraser."""
     stroke_seed, strength_seed, kind_seed = _split_seed(seed, 3)
-    strokes = _strokes(tf.shape(images)[0], stroke_seed) * _per_image(images, strength_seed, _FAINTEST_STROKE)
+    strokes = _strokes(images, stroke_seed) * _per_image(images, strength_seed, _FAINTEST_STROKE)
     erasing = _per_image(images, kind_seed) < _ERASING_SHARE
     return tf.where(erasing, images * (1 - strokes), tf.maximum(images, strokes))
 
 
-STAGES: Sequence[Sequence[Disturbance]] = (
-    (redraw, blur),
-    (light_unevenly, paint_rectangle),
-    (roughen, draw_strokes),
-)
-"""Disturbances by stage, in the order in which they happen in reality: pen, paper, then dirt."""
+STAGES: Mapping[str, Stages] = {
+    "ink": ((redraw, blur), (light_unevenly, paint_rectangle), (roughen, draw_strokes)),
+    "resize": ((blur,), (light_unevenly, paint_rectangle), (roughen,)),
+}
+"""By preparation, disturbances by stage, in the order in which they happen in reality: pen, paper, then dirt."""
 
 
-def _strokes(num_images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    shape = [num_images, _NUM_STROKES, 1, 1]
+def _size(images: tf.Tensor) -> tuple[int, int]:
+    """Returns height and width."""
+    return images.shape[1], images.shape[2]
+
+
+def _places(images: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where pixels are in an image of 28x28, float32[height,1] and float32[1,width]."""
+    rows, columns = (np.arange(length, dtype=np.float32) * np.float32(_SIDE / length) for length in _size(images))
+    return rows[:, np.newaxis], columns[np.newaxis, :]
+
+
+def _box(images: tf.Tensor, *sides: int) -> list[int]:
+    """Returns a box in pixels of 28x28 in those of images; a side of one pixel stays one."""
+    return [1 + round((side - 1) * length / _SIDE) for side, length in zip(sides, _size(images), strict=True)]
+
+
+def _strokes(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    shape = [tf.shape(images)[0], _NUM_STROKES, 1, 1]
     draws = (tf.random.stateless_uniform(shape, each) for each in _split_seed(seed, 6))
     row, column, angle, length, radius, drawn = draws
     # Squared, so that most strokes are short and thin.
     half_length, radius = _LONGEST_STROKE / 2 * length**2, _LARGEST_STROKE_RADIUS * radius**2
-    down = _ROWS - (row * (IMAGE_HEIGHT + 2 * _STROKE_MARGIN) - _STROKE_MARGIN)
-    right = _COLUMNS - (column * (IMAGE_WIDTH + 2 * _STROKE_MARGIN) - _STROKE_MARGIN)
+    rows, columns = _places(images)
+    down = rows - (row * (_SIDE + 2 * _STROKE_MARGIN) - _STROKE_MARGIN)
+    right = columns - (column * (_SIDE + 2 * _STROKE_MARGIN) - _STROKE_MARGIN)
     sine, cosine = tf.sin(2 * math.pi * angle), tf.cos(2 * math.pi * angle)
     along = tf.clip_by_value(down * sine + right * cosine, -half_length, half_length)
     distance = tf.sqrt((down - along * sine) ** 2 + (right - along * cosine) ** 2)

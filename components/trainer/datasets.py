@@ -1,14 +1,14 @@
-"""Datasets of training and evaluation batches, from the TFRecords that Transform writes."""
+"""Datasets of training and evaluation batches, from raw examples that pass through the Transform graph."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_transform as tft
 
 from components.example_counts import check_count, damage_named
-from components.features import IMAGE_KEY, LABEL_KEY, NUM_CLASSES
+from components.features import IMAGE_KEY, LABEL_KEY
 from components.trainer.augmentation import augment
 from components.trainer.hyperparameters import Hyperparameters
 
@@ -16,15 +16,15 @@ _BATCH_SIZE = 1024
 _SHUFFLE_BUFFER_SIZE = 16_384
 
 
-def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any]) -> tf.data.Dataset:
-    """Reads transformed examples from gzipped TFRecords into memory, in a fixed order.
+def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
+    """Reads raw examples from gzipped TFRecords, and transforms them into memory, in a fixed order.
 
     Args:
         file_patterns: Glob patterns of the files of a split, which TFX passes to `run_fn`.
-        feature_spec: Feature spec of the transformed examples, from `TFTransformOutput`.
+        transform: Output of the Transform component.
 
     Returns:
-        A dataset of known size of (image float32[28,28,1], label int64[]).
+        A dataset of known size of (image float32[height,width,channels], standardized, label int64[]).
 
     Raises:
         LostExamplesError: Examples are missing.
@@ -32,13 +32,15 @@ def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any])
     """
     files = tf.data.Dataset.list_files(list(file_patterns), shuffle=False)
     serialized = tf.data.TFRecordDataset(files, compression_type="GZIP", num_parallel_reads=tf.data.AUTOTUNE)
+    spec = {key: tf.io.FixedLenFeature([], tf.string) for key in (IMAGE_KEY, LABEL_KEY)}
+    layer = transform.transform_features_layer()
 
     def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = tf.io.parse_example(batch, dict(feature_spec))
-        return features[IMAGE_KEY], tf.reshape(features[LABEL_KEY], [-1])
+        features = layer(tf.io.parse_example(batch, spec))
+        return features[IMAGE_KEY], features[LABEL_KEY]
 
     examples = serialized.batch(_BATCH_SIZE).map(parse, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-    # A split fits in memory as floats; parsing it again for each epoch would cost more than learning from it.
+    # A split fits in memory as floats, and so is decoded only once.
     examples = examples.cache()
     # TFRecords do not store their number; the learning rate schedule needs it.
     folders = {os.path.dirname(pattern) for pattern in file_patterns}
@@ -49,22 +51,23 @@ def read_examples(file_patterns: Sequence[str], feature_spec: Mapping[str, Any])
 
 
 def training_batches(
-    examples: tf.data.Dataset, hyperparameters: Hyperparameters, num_devices: int = 1
+    examples: tf.data.Dataset, num_classes: int, hyperparameters: Hyperparameters, num_devices: int = 1
 ) -> tf.data.Dataset:
     """Reshuffles for each epoch, batches and augments.
 
     Args:
         examples: Dataset of (image, label), from `read_examples`.
+        num_classes: Number of classes.
         hyperparameters: Batch size, seed and augmentation.
         num_devices: Number of devices that share a batch, which has `batch_size` images for each of them.
 
     Returns:
-        A dataset of (images float32[n,28,28,1], one-hot labels float32[n,10]).
+        A dataset of (images float32[n,height,width,channels], one-hot labels float32[n,num_classes]).
     """
 
     def augmented(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = batch
-        return augment(images, hyperparameters, seed), tf.one_hot(labels, NUM_CLASSES)
+        return augment(images, hyperparameters, seed), tf.one_hot(labels, num_classes)
 
     shuffled = examples.shuffle(_SHUFFLE_BUFFER_SIZE, seed=hyperparameters.seed, reshuffle_each_iteration=True)
     # With a smaller last batch some devices would get no image, and batch normalization no statistics.
@@ -78,10 +81,10 @@ def training_batches(
     )
 
 
-def evaluation_batches(examples: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches (image, label) into (images float32[n,28,28,1], one-hot labels float32[n,10]), in order."""
+def evaluation_batches(examples: tf.data.Dataset, num_classes: int) -> tf.data.Dataset:
+    """Batches (image, label) in order, with one-hot labels float32[n,num_classes]."""
     return (
         examples.batch(_BATCH_SIZE)
-        .map(lambda images, labels: (images, tf.one_hot(labels, NUM_CLASSES)), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda images, labels: (images, tf.one_hot(labels, num_classes)), num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )

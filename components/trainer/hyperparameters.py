@@ -1,6 +1,7 @@
 """Hyperparameters of the training: the `trainer` section of the settings, which `run_fn` receives as JSON."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,12 +30,17 @@ class Hyperparameters(BaseModel):
     rotation: float = Field(10.0, ge=0, le=180, description="Augmentation: largest rotation, in degrees.")
     zoom: float = Field(0.1, ge=0, lt=1, description="Augmentation: largest relative change of width or height.")
     shear: float = Field(0.2, ge=0, lt=1, description="Augmentation: largest horizontal shear, as a tangent.")
-    shift: float = Field(1.5, ge=0, description="Augmentation: largest shift along each axis, in pixels.")
+    shift: float = Field(1.5, ge=0, description="Augmentation: largest shift along each axis, in 28ths of its length.")
     disturbed_share: float = Field(
         0.2,
         ge=0,
         le=1,
         description="Augmentation: share of images that move further, and may be blurred, occluded and so on.",
+    )
+    preparation: Literal["ink", "resize"] = Field(
+        "ink",
+        description="How the model prepares images that it is sent: `ink` for digits and letters of any size, position "
+        "and polarity, as MNIST was made (gray only); `resize` for all others. Augmentation suits either.",
     )
     low_confidence: float = Field(
         0.5, ge=0, le=1, description="Predictions with a lower confidence have the status `low_confidence`."

@@ -1,19 +1,26 @@
-"""Reads the headers of image files in the graph, and cuts files down to what holds the pixels of one image.
+"""Limits the work that the image files of a request can cause, in the graph, before any is decoded.
 
 Image decoders also read what nobody sees: compressed texts, later frames, and hundreds of scans. So a small file can
-occupy a server for minutes.
+occupy a server for minutes. Files are cut down to what holds the pixels of one image.
 """
 
 import tensorflow as tf
 
 from components.trainer.png_files import only_pixels, png_sizes
 from components.trainer.request_limits import require
+from registry.signatures import INPUTS
 
-PNG, BMP, JPEG, GIF, _UNKNOWN = range(5)
+MAX_PIXELS = 16_000_000
+"""Pixels of the largest image, and of all images of a request: 16 megapixels."""
 MAX_SCANS = 24
 """Scans of a JPEG and its thumbnails; a progressive image has about 10, any other 1."""
 
-_MAGIC = {PNG: b"\x89PNG\r\n\x1a\n", BMP: b"BM", JPEG: b"\xff\xd8\xff", GIF: b"GIF8"}
+_MEGAPIXELS = MAX_PIXELS // 10**6
+_SHORTEST_SIDE = 32.0
+_NUM_PARALLEL_FILES = 2
+
+_PNG, _BMP, _JPEG, _GIF, _UNKNOWN = range(5)
+_MAGIC = {_PNG: b"\x89PNG\r\n\x1a\n", _BMP: b"BM", _JPEG: b"\xff\xd8\xff", _GIF: b"GIF8"}
 _HEADER_LENGTH = 26
 _BMP_SIZE = 18
 
@@ -39,46 +46,104 @@ _TRAILER = b";"
 _FIRST_WINDOW_EXPONENT, _LONG_WINDOW_EXPONENT = 6, 11
 
 
-def read_headers(files: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Detects the formats of files from their first bytes, and reads the sizes there.
+def limited_files(files: tf.Tensor, signature: str) -> tf.Tensor:
+    """Returns the images of a request, cut down to what the decoder needs, unless they exceed a limit.
 
     Args:
         files: string[n].
+        signature: Name of the signature; messages name its input.
+
+    Returns:
+        string[n], PNG, JPEG, GIF or BMP; only headers have been read, so files may still be damaged.
+
+    Raises:
+        tf.errors.InvalidArgumentError: At run time: a file is not an image, or the request exceeds a limit
+            (docs/serving.md#limits).
+    """
+    name = INPUTS[signature]
+    files, formats, sizes = _read_headers(files, name)
+
+    def read_file(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        file, file_format, size = inputs
+        return tf.switch_case(
+            tf.maximum(file_format - _BMP, 0),
+            [
+                lambda: (file, size),
+                lambda: (file, tf.image.extract_jpeg_shape(file)[:2]),
+                lambda: first_frame(file),
+            ],
+        )
+
+    def read_files() -> tuple[tf.Tensor, tf.Tensor]:
+        specs = (tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int32))
+        inputs = (files, formats, sizes)
+        return tf.map_fn(read_file, inputs, _NUM_PARALLEL_FILES, fn_output_signature=specs)
+
+    files, sizes = tf.cond(tf.reduce_any(formats > _BMP), read_files, lambda: (files, sizes))
+    return check_sizes(files, sizes, name)
+
+
+def check_sizes(files: tf.Tensor, sizes: tf.Tensor, name: str) -> tf.Tensor:
+    """Returns files, string[n], if neither an image nor all together have too many pixels.
+
+    Args:
+        files: string[n].
+        sizes: int32[n,2], height and width.
+        name: Name of the input, for messages.
+
+    Raises:
+        tf.errors.InvalidArgumentError: At run time: an image has no pixels, or there are more than `MAX_PIXELS`.
+    """
+    num_files = tf.size(files)
+    # Decoders work on blocks and rows.
+    num_pixels = tf.reduce_prod(tf.maximum(tf.abs(tf.cast(sizes, tf.float32)), _SHORTEST_SIDE), axis=1)
+    is_allowed = (tf.reduce_min(sizes, axis=1) > 0) & (num_pixels <= MAX_PIXELS)
+    refused = tf.reduce_min(tf.where(is_allowed, num_files, tf.range(num_files)))
+    height, width = tf.unstack(tf.reduce_max(sizes[refused : refused + 1], axis=0))
+    message = f"{name}[{{}}] is {{}} x {{}} pixels, but 1 x 1 to {_MEGAPIXELS} megapixels are allowed: resize it"
+    check_each = require(tf.reduce_all(is_allowed), message, refused, height, width)
+    num_within = tf.reduce_sum(tf.cast(tf.cumsum(num_pixels) <= MAX_PIXELS, tf.int32))
+    message = f"the images up to {name}[{{}}] have more than {_MEGAPIXELS} megapixels: send fewer per request"
+    with tf.control_dependencies([check_each]):
+        check_sum = require(tf.equal(num_within, num_files), message, num_within)
+    with tf.control_dependencies([check_sum]):
+        return tf.identity(files)
+
+
+def _read_headers(files: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Detects the formats of files from their first bytes, and reads the sizes there.
 
     Returns:
         The files, string[n], PNGs reduced to what the decoder needs; their format as a number, int32[n]; height and
         width int32[n,2], valid for PNG and BMP only.
-
-    Raises:
-        tf.errors.InvalidArgumentError: At run time: a file is neither PNG, JPEG, GIF nor BMP, is a PNG with more data
-            than its pixels need, or a JPEG with too many scans.
     """
     # Zeros pad shorter files.
     headers = tf.strings.substr(files, 0, _HEADER_LENGTH) + bytes(_HEADER_LENGTH)
     formats = tf.fill(tf.shape(files), _UNKNOWN)
     for number, magic in _MAGIC.items():
         formats = tf.where(tf.equal(tf.strings.substr(headers, 0, len(magic)), magic), number, formats)
-    are_png = tf.equal(formats, PNG)
+    are_png = tf.equal(formats, _PNG)
     # A negative height means that the first row is the topmost.
     bmp_sizes = tf.abs(tf.io.decode_raw(tf.strings.substr(headers, _BMP_SIZE, 8), tf.int32, fixed_length=8))
     sizes = tf.reverse(tf.where(are_png[:, tf.newaxis], png_sizes(headers), bmp_sizes), [1])
     unknown = tf.where(formats == _UNKNOWN)[:, 0]
-    check = require(tf.equal(tf.size(unknown), 0), "image_bytes{} is not a PNG, JPEG, GIF or BMP file", unknown)
-    are_jpeg = tf.equal(formats, JPEG)
+    check = require(tf.equal(tf.size(unknown), 0), f"{name}{{}} is not a PNG, JPEG, GIF or BMP file", unknown)
+    are_jpeg = tf.equal(formats, _JPEG)
     with tf.control_dependencies([check]):
         is_long = tf.reduce_sum(tf.where(are_png, tf.strings.length(files), 0)) > _SHORT_REQUEST
         has_jpeg = tf.reduce_any(are_jpeg)
-    files = tf.cond(is_long, lambda: only_pixels(files, are_png), lambda: files)
-    files = tf.cond(has_jpeg, lambda: check_scans(files, are_jpeg), lambda: files)
+    files = tf.cond(is_long, lambda: only_pixels(files, are_png, name), lambda: files)
+    files = tf.cond(has_jpeg, lambda: check_scans(files, are_jpeg, name), lambda: files)
     return files, formats, sizes
 
 
-def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor) -> tf.Tensor:
+def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor, name: str) -> tf.Tensor:
     """Returns files, string[n], if the JPEGs among them have few scans, because each scan can change all pixels.
 
     Args:
         files: string[n].
         are_jpeg: bool[n]; other files are not searched.
+        name: Name of the input, for messages.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time: a JPEG has more than `MAX_SCANS` scans.
@@ -89,7 +154,7 @@ def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor) -> tf.Tensor:
     are_scans = tf.reduce_any(tf.equal(headers[:, tf.newaxis], _SCAN_HEADERS), axis=1)
     num_scans = tf.math.segment_sum(tf.cast(are_scans, tf.int32), pieces.value_rowids())
     refused = tf.where((num_scans > MAX_SCANS) | (pieces.row_lengths() > _MAX_SCAN_MARKERS))[:, 0]
-    message = f"image_bytes{{}} has more than {MAX_SCANS} scans: save it as a baseline JPEG"
+    message = f"{name}{{}} has more than {MAX_SCANS} scans: save it as a baseline JPEG"
     with tf.control_dependencies([require(tf.equal(tf.size(refused), 0), message, refused)]):
         return tf.identity(files)
 

@@ -10,14 +10,13 @@ translation is by whole pixels: normalized this way, most of their images do not
 import numpy as np
 import tensorflow as tf
 
-from components.features import IMAGE_HEIGHT, IMAGE_WIDTH, MAX_PIXEL
-from components.trainer.image_decoding import check_image, decode_luminance
-from components.trainer.image_files import read_headers
-from components.trainer.request_limits import check_batch
-from registry.signatures import SERVING_DEFAULT
+from components.features import MAX_PIXEL
+from components.image_decoding import decode_luminance
 
-_BOX = 20.0
-_CENTER = 14.5
+# In an image of 28x28 pixels.
+_SIDE, _BOX = 28, 20
+# The middle of the pixel behind the center.
+_CENTER_OFFSET = 0.5
 
 # Least contrast of the strongest ink, blurred, to the paper: in luminance, and in standard deviations of the noise.
 _MIN_INK = 16.0
@@ -29,7 +28,7 @@ _BLURRED_FLOOR = (0.12, 0.4)
 _SHARP_FLOOR = (0.03, 0.4)
 # Ratio of the standard deviation to the mean absolute deviation of Gaussian noise.
 _DEVIATION_TO_SIGMA = 1.25
-# Pixels that get full ink: as in MNIST, every digit has some; a single one may be noise.
+# Pixels of 28x28 that get full ink: as in MNIST, every digit has some; a single one may be noise.
 _NUM_FULL_PIXELS = 16
 
 _NUM_PARALLEL_IMAGES = 2
@@ -56,45 +55,32 @@ _PLANE_TERMS = _BORDER_TERMS[:, :3]
 _PLANE_PRODUCTS = (_PLANE_TERMS[:, :, np.newaxis] * _PLANE_TERMS[:, np.newaxis]).reshape(-1, 9)
 
 
-def normalize_images(image_bytes: tf.Tensor) -> tf.Tensor:
+def normalize_images(files: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Converts encoded images to images like those of MNIST.
 
     Ink is what differs from the paper, darker or lighter, whichever there is more of. The border of the image shows how
     light and how noisy the paper is.
 
     Args:
-        image_bytes: string[n], PNG, JPEG, GIF or BMP.
+        files: string[n], PNG, JPEG, GIF or BMP, from `limited_files`.
+        height: Rows of the result, 28 in MNIST.
+        width: Columns of the result, 28 in MNIST.
 
     Returns:
-        float32[n,28,28], 0 background to 255 ink, all zero where there is no ink.
+        float32[n,height,width], 0 background to 255 ink, all zero where there is no ink.
 
     Raises:
-        tf.errors.InvalidArgumentError: At run time: an image cannot be decoded, or the request exceeds a limit
-            (docs/serving.md#limits).
+        tf.errors.InvalidArgumentError: At run time: an image is damaged.
     """
-    # TF Serving accepts any shape, and TensorFlow drops a check of a shape that it believes to know. It knows nothing
-    # about the output of this op.
-    unknown = tf.raw_ops.PlaceholderWithDefault(input=image_bytes, shape=tf.TensorShape(None))
-    files = check_batch(SERVING_DEFAULT, tf.ensure_shape(unknown, [None]))
-    files, formats, sizes = read_headers(files)
-
-    def normalize_next(
-        number: tf.Tensor, num_pixels: tf.Tensor, images: tf.TensorArray
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-        file, num_pixels = check_image(number, files[number], formats[number], sizes[number], num_pixels)
-        return number + 1, num_pixels, images.write(number, _center(*_find_ink(decode_luminance(file))))
-
-    num_images = tf.size(files)
-    images = tf.TensorArray(tf.float32, num_images, element_shape=(IMAGE_HEIGHT, IMAGE_WIDTH))
-    _, _, images = tf.while_loop(
-        lambda number, *_: number < num_images,
-        normalize_next,
-        (0, 0.0, images),
+    centered = tf.map_fn(
+        lambda file: _center(*_find_ink(decode_luminance(file)), (height, width)),
+        files,
         # Each of these images may be as large as the largest that is allowed.
         parallel_iterations=_NUM_PARALLEL_IMAGES,
+        fn_output_signature=tf.TensorSpec((height, width)),
     )
-    centered = images.stack()
-    strongest = tf.math.top_k(tf.reshape(centered, [-1, IMAGE_HEIGHT * IMAGE_WIDTH]), _NUM_FULL_PIXELS).values
+    num_full = max(1, _NUM_FULL_PIXELS * height * width // _SIDE**2)
+    strongest = tf.math.top_k(tf.reshape(centered, [-1, height * width]), num_full).values
     full = tf.reduce_mean(strongest, axis=-1)[:, tf.newaxis, tf.newaxis]
     return tf.minimum(tf.math.divide_no_nan(centered * MAX_PIXEL, full), float(MAX_PIXEL))
 
@@ -155,16 +141,17 @@ def _fit_plane(border: tf.Tensor) -> tf.Tensor:
     return tf.pad(plane, [[0, 3], [0, 0]])
 
 
-def _center(ink: tf.Tensor, certain: tf.Tensor) -> tf.Tensor:
-    """Scales the ink to the box and moves its center of mass to the middle, float32[28,28]."""
+def _center(ink: tf.Tensor, certain: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+    """Scales the ink to the box and moves its center of mass to the middle of an image of that shape."""
     starts, ends = zip(_extent(tf.reduce_any(certain, axis=1)), _extent(tf.reduce_any(certain, axis=0)), strict=True)
     start, lengths = tf.stack(starts), tf.stack(ends) - tf.stack(starts)
-    scale = _BOX / tf.reduce_max(lengths)
+    scale = min(shape) * _BOX / _SIDE / tf.reduce_max(lengths)
     mass = tf.stack([_mean_place(tf.reduce_sum(ink, axis=1)), _mean_place(tf.reduce_sum(ink, axis=0))])
-    room = tf.floor(tf.constant([IMAGE_HEIGHT, IMAGE_WIDTH], tf.float32) - scale * lengths)
+    size = tf.constant(shape, tf.float32)
+    room = tf.floor(size - scale * lengths)
     # Even a long tail is not cut off.
-    corner = tf.clip_by_value(tf.round(_CENTER - scale * (mass - start)), 0.0, room)
-    return _resample(ink, (IMAGE_HEIGHT, IMAGE_WIDTH), tf.stack([scale, scale]), corner - scale * start)
+    corner = tf.clip_by_value(tf.round(size // 2 + _CENTER_OFFSET - scale * (mass - start)), 0.0, room)
+    return _resample(ink, shape, tf.stack([scale, scale]), corner - scale * start)
 
 
 def _extent(taken: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,7 +1,6 @@
 """The exported model: calibration, signatures, and a SavedModel that TF Serving can load."""
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,14 +10,17 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_WIDTH, LABEL_KEY, MAX_PIXEL, NUM_CLASSES
+from components.features import IMAGE_KEY, MAX_PIXEL, Contract
+from components.image_decoding import decode_images
+from components.trainer.hyperparameters import Hyperparameters
+from components.trainer.image_files import limited_files
 from components.trainer.image_normalization import normalize_images
 from components.trainer.request_limits import check_batch, check_examples
 from registry.signatures import (
-    BLANK_DIGIT,
+    CLASSES_OUTPUT,
     CONFIDENCE_OUTPUT,
-    DIGIT_OUTPUT,
     EXAMPLES,
+    LABEL_OUTPUT,
     NORMALIZE,
     NORMALIZED_IMAGE_OUTPUT,
     PIXELS,
@@ -40,12 +42,12 @@ _TEMPERATURE_BOUNDS = (0.05, 20.0)
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Calibrates by temperature scaling: minimizes the log loss of softmax(logits / temperature).
 
-    A single number cannot change which digit is the most probable, so calibration costs no accuracy (Guo et al. 2017,
+    A single number cannot change which class is the most probable, so calibration costs no accuracy (Guo et al. 2017,
     "On Calibration of Modern Neural Networks", arXiv:1706.04599).
 
     Args:
-        logits: float[n,10], of images that the model was not trained on.
-        labels: int[n], 0 to 9.
+        logits: float[n,k] of k classes, of images that the model was not trained on.
+        labels: int[n], 0 to k - 1.
 
     Returns:
         The temperature, 0.05 to 20; above 1 if the model is overconfident.
@@ -71,76 +73,105 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 class ServingModel(tf.Module):
     """The exported graph, from raw inputs to predictions: Transform graph, network, calibration and status.
 
-    All predictions have the outputs `probabilities` float32[n,10], calibrated; `digit` int64[n], -1 for a blank image;
-    `confidence` float32[n], the probability of that digit; `status` string[n]: `ok`, `blank` or `low_confidence`.
+    All predictions have the outputs `probabilities` float32[n,k], calibrated; `classes` string[n,k], their names in the
+    same order; `label` string[n], the most probable class, empty if blank; `confidence` float32[n], its probability;
+    `status` string[n]: `ok`, `low_confidence` or, if images are prepared as `ink`, `blank`.
     """
 
     def __init__(
         self,
         model: keras.Model,
         transform: tft.TFTransformOutput,
+        contract: Contract,
         temperature: float,
-        low_confidence: float,
+        hyperparameters: Hyperparameters,
     ) -> None:
         """Wraps a trained model.
 
         Args:
-            model: From standardized images float32[n,28,28,1] to logits float32[n,10].
-            transform: Output of the Transform component that made the training examples.
+            model: From standardized images float32[n,height,width,channels] to logits float32[n,k].
+            transform: Output of the Transform component; it standardized the training examples.
+            contract: Classes, and size of the images.
             temperature: Divisor of the logits, from `fit_temperature`.
-            low_confidence: Predictions with a lower confidence have the status `low_confidence`.
+            hyperparameters: How to prepare images, and the bound of the status `low_confidence`.
         """
         super().__init__()
         self.model = model
         self.transform_layer = transform.transform_features_layer()
-        self._example_spec: dict[str, Any] = {
-            key: spec for key, spec in transform.raw_feature_spec().items() if key != LABEL_KEY
-        }
+        self.contract = contract
         self._temperature = temperature
-        self._low_confidence = low_confidence
+        self._hyperparameters = hyperparameters
+        # The Transform graph is affine in the pixels.
+        black, white = (tf.fill(contract.image_shape, tf.constant(level, tf.uint8)) for level in (0, MAX_PIXEL))
+        self._offset = self._transform(tf.io.encode_png(black)[tf.newaxis]).numpy()
+        self._factor = (self._transform(tf.io.encode_png(white)[tf.newaxis]).numpy() - self._offset) / MAX_PIXEL
 
     def classify_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies encoded images, string[n]: PNG, JPEG, GIF or BMP of any size, polarity and position."""
-        return self.classify_pixels(normalize_images(image_bytes))
+        """Classifies encoded images, string[n]: PNG, JPEG, GIF or BMP of any size."""
+        return self._classify_pixels(self._prepare(image_bytes, SERVING_DEFAULT))
 
     def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies normalized images, float32[n,28,28], 0 background to 255 ink."""
-        # TF Serving accepts any shape, and TensorFlow drops a check of a shape that it believes to know. It knows
-        # nothing about the output of this op.
-        unknown = tf.raw_ops.PlaceholderWithDefault(input=image, shape=tf.TensorShape(None))
-        checked = tf.ensure_shape(unknown, (None, IMAGE_HEIGHT, IMAGE_WIDTH))
+        """Classifies normalized images, float32[n,height,width] or [n,height,width,3], 0 to 255."""
+        shape = self.contract.image_shape if self.contract.channels > 1 else self.contract.image_shape[:2]
+        checked = tf.ensure_shape(_unknown_shape(image), (None, *shape))
         numbers = tf.debugging.check_numerics(check_batch(PIXELS, checked), "a pixel is not a number")
-        pixels = tf.clip_by_value(tf.round(numbers), 0, MAX_PIXEL)
-        return self._classify(tf.cast(pixels, tf.int64)[..., tf.newaxis])
+        return self._classify_pixels(tf.reshape(numbers, (-1, *self.contract.image_shape)))
 
     def classify_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies serialized raw tf.Examples, string[n]; ignores their labels."""
+        """Classifies serialized raw tf.Examples, string[n]; ignores all features but the image."""
         limited = check_examples(check_batch(EXAMPLES, examples))
-        return self._classify(tf.io.parse_example(limited, self._example_spec)[IMAGE_KEY])
+        features = tf.io.parse_example(limited, {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)})
+        return self._classify(self._transform(limited_files(features[IMAGE_KEY], EXAMPLES)))
 
     def normalize(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Converts encoded images, string[n], to the `image` float32[n,28,28] that the network sees."""
-        return {NORMALIZED_IMAGE_OUTPUT: normalize_images(image_bytes)}
+        """Converts encoded images, string[n], to the `image` that the network sees, the input of `pixels`."""
+        pixels = self._prepare(image_bytes, NORMALIZE)
+        return {NORMALIZED_IMAGE_OUTPUT: pixels if self.contract.channels > 1 else pixels[..., 0]}
 
-    def _classify(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies raw images int64[n,28,28,1]."""
-        num_images = tf.shape(images)[0]
+    def _prepare(self, image_bytes: tf.Tensor, signature: str) -> tf.Tensor:
+        """Converts encoded images to pixels, float32[n,height,width,channels]."""
+        files = limited_files(check_batch(signature, tf.ensure_shape(_unknown_shape(image_bytes), [None])), signature)
+        if self._hyperparameters.preparation == "resize":
+            return decode_images(files, self.contract)
+        return normalize_images(files, self.contract.height, self.contract.width)[..., tf.newaxis]
+
+    def _transform(self, files: tf.Tensor) -> tf.Tensor:
+        """Decodes and standardizes images as for training, float32[n,height,width,channels]."""
+        return self.transform_layer({IMAGE_KEY: files})[IMAGE_KEY]
+
+    def _classify_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies pixels float32[n,height,width,channels]."""
+        return self._classify(tf.clip_by_value(tf.round(pixels), 0, MAX_PIXEL) * self._factor + self._offset)
+
+    def _classify(self, standardized: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Classifies standardized images float32[n,height,width,channels]."""
+        num_images = tf.shape(standardized)[0]
         # The CPU's fused convolutions fail on an empty batch: it gets one image, whose prediction is dropped.
-        padded = tf.pad(images, [[0, tf.maximum(1 - num_images, 0)], [0, 0], [0, 0], [0, 0]])
-        standardized = self.transform_layer({IMAGE_KEY: padded})[IMAGE_KEY]
-        logits = self.model(standardized, training=False)[:num_images]
-        blank = tf.reduce_max(images, axis=[1, 2, 3]) < _MIN_INK
-        # For a blank image every digit is equally likely.
+        padded = tf.pad(standardized, [[0, tf.maximum(1 - num_images, 0)], [0, 0], [0, 0], [0, 0]])
+        logits = self.model(padded, training=False)[:num_images]
+        blank = self._find_blank(standardized)
+        # For a blank image every class is equally likely.
         logits = tf.where(blank[:, tf.newaxis], tf.zeros_like(logits), logits)
         probabilities = tf.nn.softmax(logits / self._temperature)
         confidence = tf.reduce_max(probabilities, axis=-1)
-        status = tf.where(confidence < self._low_confidence, STATUS_LOW_CONFIDENCE, STATUS_OK)
+        is_low = confidence < self._hyperparameters.low_confidence
+        status = tf.where(is_low, STATUS_LOW_CONFIDENCE, STATUS_OK)
+        classes = tf.constant(self.contract.classes)
         return {
             PROBABILITIES_OUTPUT: probabilities,
-            DIGIT_OUTPUT: tf.where(blank, tf.constant(BLANK_DIGIT, tf.int64), tf.argmax(probabilities, axis=-1)),
+            CLASSES_OUTPUT: tf.repeat(classes[tf.newaxis], num_images, axis=0),
+            LABEL_OUTPUT: tf.where(blank, "", tf.gather(classes, tf.argmax(probabilities, axis=-1))),
             CONFIDENCE_OUTPUT: confidence,
             STATUS_OUTPUT: tf.where(blank, STATUS_BLANK, status),
         }
+
+    def _find_blank(self, standardized: tf.Tensor) -> tf.Tensor:
+        """Returns which images have no ink, bool[n]."""
+        if self._hyperparameters.preparation == "resize":
+            return tf.zeros(tf.shape(standardized)[:1], tf.bool)
+        # Halfway to the next lower pixel, because standardized pixels are rounded.
+        least = (_MIN_INK - 0.5) * self._factor + self._offset
+        return tf.reduce_all(standardized < least, axis=[1, 2, 3])
 
 
 def export_model(serving_model: ServingModel, directory: str) -> None:
@@ -162,7 +193,17 @@ def export_model(serving_model: ServingModel, directory: str) -> None:
         EXAMPLES: serving_model.classify_examples,
         NORMALIZE: serving_model.normalize,
     }
-    for name, signature in required_signatures(IMAGE_HEIGHT, IMAGE_WIDTH, NUM_CLASSES).items():
+    contract = serving_model.contract
+    for name, signature in required_signatures(*contract.image_shape, len(contract.classes)).items():
         specs = [tf.TensorSpec(form.shape, form.dtype, name=key) for key, form in signature.inputs.items()]
         archive.add_endpoint(name, endpoints[name], input_signature=specs)
     archive.write_out(directory, verbose=False)
+
+
+def _unknown_shape(values: tf.Tensor) -> tf.Tensor:
+    """Returns an input whose shape is still to be checked.
+
+    TF Serving accepts any shape, and TensorFlow drops a check of a shape that it believes to know. It knows nothing
+    about the output of this op.
+    """
+    return tf.raw_ops.PlaceholderWithDefault(input=values, shape=tf.TensorShape(None))

@@ -10,40 +10,56 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components.features import Contract, parse_schema, read_contract
 from components.trainer.datasets import evaluation_batches, read_examples, training_batches
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
+from registry.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
 _UPDATES_PER_EPOCH = 10
 
 
+class PreparationError(UsageError):
+    """The preparation of images does not suit the data."""
+
+
 def run_fn(fn_args: FnArgs) -> None:
     """Trains, calibrates and exports; the Trainer component calls this.
 
     Args:
-        fn_args: Files of the train and eval splits, the Transform output, the folders of the model
-            (`serving_model_dir`) and of the TensorBoard logs (`model_run_dir`), and in
+        fn_args: Files of the train and eval splits of raw examples, their schema, the Transform output, the folders of
+            the model (`serving_model_dir`) and of the TensorBoard logs (`model_run_dir`), and in
             `custom_config["hyperparameters"]` the fields of `Hyperparameters`.
+
+    Raises:
+        PreparationError: The images are in color, and the preparation is `ink`.
     """
     hyperparameters = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
+    with tf.io.gfile.GFile(fn_args.schema_path) as file:
+        contract = read_contract(parse_schema(file.read(), fn_args.schema_path), fn_args.schema_path)
+    if hyperparameters.preparation == "ink" and contract.channels != 1:
+        raise PreparationError(
+            f"trainer.preparation is 'ink', which needs gray images, but the schema has {contract.channels} channels: "
+            "set trainer.preparation to 'resize'."
+        )
     transform = tft.TFTransformOutput(fn_args.transform_output)
-    feature_spec = transform.transformed_feature_spec()
-    train = read_examples(fn_args.train_files, feature_spec)
-    evaluation = read_examples(fn_args.eval_files, feature_spec)
+    train = read_examples(fn_args.train_files, transform)
+    evaluation = read_examples(fn_args.eval_files, transform)
 
-    model = train_model(train, evaluation, hyperparameters, Path(fn_args.model_run_dir))
+    model = train_model(train, evaluation, contract, hyperparameters, Path(fn_args.model_run_dir))
     temperature = fit_temperature(*predict_logits(model, evaluation))
     logger.info("calibrated on eval: temperature %.3f", temperature)
-    serving_model = ServingModel(model, transform, temperature, hyperparameters.low_confidence)
+    serving_model = ServingModel(model, transform, contract, temperature, hyperparameters)
     export_model(serving_model, fn_args.serving_model_dir)
 
 
 def train_model(
     train: tf.data.Dataset,
     evaluation: tf.data.Dataset,
+    contract: Contract,
     hyperparameters: Hyperparameters,
     log_dir: Path,
     strategy: tf.distribute.Strategy | None = None,
@@ -51,8 +67,9 @@ def train_model(
     """Trains a new model until the eval loss stops falling, and restores its best weights.
 
     Args:
-        train: Training dataset of known size of (image float32[28,28,1], standardized, label int64[]).
+        train: Training dataset of known size of (image float32[height,width,channels], standardized, label int64[]).
         evaluation: Dataset of the same kind, for early stopping and selection.
+        contract: Size of the images and classes.
         hyperparameters: Settings of the training.
         log_dir: Folder of the TensorBoard logs.
         strategy: Devices to train on; by default all GPUs of this machine, or the CPU if it has none.
@@ -64,13 +81,14 @@ def train_model(
     if not strategy:
         has_gpu = tf.config.list_physical_devices("GPU")
         strategy = tf.distribute.MirroredStrategy() if has_gpu else tf.distribute.get_strategy()
-    batches = training_batches(train, hyperparameters, strategy.num_replicas_in_sync)
+    num_classes = len(contract.classes)
+    batches = training_batches(train, num_classes, hyperparameters, strategy.num_replicas_in_sync)
     with strategy.scope():
-        model = build_model(hyperparameters.dropout)
+        model = build_model(contract, hyperparameters.dropout)
         compile_model(model, hyperparameters, hyperparameters.epochs * len(batches))
     model.fit(
         batches,
-        validation_data=evaluation_batches(evaluation),
+        validation_data=evaluation_batches(evaluation, num_classes),
         epochs=hyperparameters.epochs,
         shuffle=False,  # The dataset shuffles itself.
         verbose=0,
@@ -86,8 +104,8 @@ def train_model(
 
 
 def predict_logits(model: keras.Model, examples: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the logits float32[n,10] and the labels int64[n] of a dataset of (image, label)."""
-    batches = evaluation_batches(examples)
+    """Returns the logits float32[n,k] of k classes and the labels int64[n] of a dataset of (image, label)."""
+    batches = evaluation_batches(examples, model.output_shape[-1])
     labels = np.concatenate([one_hot.argmax(axis=-1) for _, one_hot in batches.as_numpy_iterator()])
     return model.predict(batches, verbose=0), labels
 

@@ -20,12 +20,13 @@ SHAPES = Contract(("circle", "Quadrat groß", "triangle"), 20, 32, 3)
 
 
 def schema_text(contract: Contract) -> str:
-    """Returns the shortest schema that defines a contract."""
+    """Returns the shortest schema that defines a contract and its examples."""
     classes = " ".join(f'value: "{name}"' for name in contract.classes)
     tags = " ".join(f'tag: "{key}: {getattr(contract, key)}"' for key in ("height", "width", "channels"))
+    one = "presence { min_fraction: 1 min_count: 1 } shape {}"
     return f"""
-        feature {{ name: "image" type: BYTES image_domain {{}} annotation {{ {tags} }} }}
-        feature {{ name: "label" type: BYTES string_domain {{ name: "class" {classes} }} }}
+        feature {{ name: "image" type: BYTES {one} image_domain {{}} annotation {{ {tags} }} }}
+        feature {{ name: "label" type: BYTES {one} string_domain {{ name: "class" {classes} }} }}
     """
 
 

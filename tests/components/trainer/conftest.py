@@ -1,6 +1,8 @@
-"""A transform graph, and small datasets in its output format."""
+"""Transform graphs, and small datasets of standardized images."""
 
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,26 +11,36 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 import tfx.components  # noqa: F401 (TFDV needs it imported first)
-from tensorflow_data_validation import load_schema_text
 from tensorflow_transform.tf_metadata import metadata_io
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
-from components.preprocessing import preprocessing_fn
-
-SCHEMA_FILE = Path(__file__).parents[3] / "data" / "schema.pbtxt"
+from components.features import Contract, parse_schema
+from components.preprocessing import CONTRACT_KEY, preprocessing_fn
+from tests.support.examples import DIGITS, png, schema_text
 
 
 @pytest.fixture(scope="session")
-def transform(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
-    """Standardization of images with a mean of 60 and a standard deviation of 60."""
-    folder = tmp_path_factory.mktemp("transform")
-    metadata = DatasetMetadata(load_schema_text(str(SCHEMA_FILE)))
-    raw = [{"image": np.full((28, 28, 1), value), "label": 0} for value in (0, 120)]
-    with tft_beam.Context(temp_dir=str(folder / "temp")):
-        transform_fn = (raw, metadata) | tft_beam.AnalyzeDataset(preprocessing_fn)
-        _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "output"))
-    metadata_io.write_metadata(metadata, str(folder / "output" / tft.TFTransformOutput.RAW_METADATA_DIR))
-    return tft.TFTransformOutput(str(folder / "output"))
+def fit_transform(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tft.TFTransformOutput]:
+    """Fits a Transform graph to images, uint8[n,height,width,channels]."""
+
+    def fit(contract: Contract, images: np.ndarray) -> tft.TFTransformOutput:
+        folder = tmp_path_factory.mktemp("transform")
+        metadata = DatasetMetadata(parse_schema(schema_text(contract), "schema"))
+        raw = [{"image": png(image), "label": contract.classes[0].encode()} for image in images]
+        preprocess = partial(preprocessing_fn, custom_config={CONTRACT_KEY: asdict(contract)})
+        with tft_beam.Context(temp_dir=str(folder / "temp")):
+            transform_fn = (raw, metadata) | tft_beam.AnalyzeDataset(preprocess)
+            _ = transform_fn | tft_beam.WriteTransformFn(str(folder / "output"))
+        metadata_io.write_metadata(metadata, str(folder / "output" / tft.TFTransformOutput.RAW_METADATA_DIR))
+        return tft.TFTransformOutput(str(folder / "output"))
+
+    return fit
+
+
+@pytest.fixture(scope="session")
+def transform(fit_transform: Callable[..., tft.TFTransformOutput]) -> tft.TFTransformOutput:
+    """Standardization of digits with a mean of 60 and a standard deviation of 60."""
+    return fit_transform(DIGITS, np.stack([np.full((28, 28, 1), level, np.uint8) for level in (0, 120)]))
 
 
 @pytest.fixture(scope="session")

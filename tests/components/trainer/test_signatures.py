@@ -9,18 +9,19 @@ import tensorflow_transform as tft
 from scipy.special import softmax
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
+from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.model import build_model
 from components.trainer.request_limits import MAX_EXAMPLES_BYTES
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
-from registry.signatures import INPUTS, MAX_BATCH
-
-OUTPUTS = {"probabilities", "digit", "confidence", "status"}
+from registry.signatures import ANSWER_OUTPUTS, INPUTS, MAX_BATCH
+from tests.support.examples import DIGITS, png, serialize
 
 
 @pytest.fixture(scope="module")
 def serving_model(transform: tft.TFTransformOutput) -> ServingModel:
     tf.keras.utils.set_random_seed(1)
-    return ServingModel(build_model(dropout=0.0), transform, temperature=0.5, low_confidence=0.99)
+    model = build_model(DIGITS, dropout=0.0)
+    return ServingModel(model, transform, DIGITS, temperature=0.5, hyperparameters=Hyperparameters(low_confidence=0.99))
 
 
 @pytest.fixture(scope="module")
@@ -51,49 +52,56 @@ def test_every_signature_returns_the_same_predictions_in_both_loaders(
         np.testing.assert_allclose(session[name], eager["pixels"], atol=1e-5)
 
 
-def test_digit_and_confidence_follow_from_the_probabilities(
+def test_label_and_confidence_follow_from_the_probabilities(
     serving_model: ServingModel, requests: dict[str, Any]
 ) -> None:
     prediction = serving_model.classify_pixels(tf.constant(requests["pixels"]))
-    assert set(prediction) == OUTPUTS
+    assert set(prediction) == set(ANSWER_OUTPUTS)
     probabilities = prediction["probabilities"].numpy()
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
-    np.testing.assert_array_equal(prediction["digit"], probabilities.argmax(axis=-1))
+    assert prediction["classes"].numpy().tolist() == [[name.encode() for name in DIGITS.classes]] * 5
+    assert [int(label) for label in prediction["label"].numpy()] == probabilities.argmax(axis=-1).tolist()
     np.testing.assert_allclose(prediction["confidence"], probabilities.max(axis=-1))
     assert prediction["probabilities"].dtype == prediction["confidence"].dtype == tf.float32
-    assert prediction["digit"].dtype == tf.int64
 
 
 def test_probabilities_are_calibrated(
     serving_model: ServingModel, transform: tft.TFTransformOutput, requests: dict[str, Any]
 ) -> None:
     pixels = tf.constant(requests["pixels"])
-    standardized = transform.transform_features_layer()({"image": tf.cast(pixels, tf.int64)[..., tf.newaxis]})["image"]
+    files = tf.constant(requests["serving_default"])
+    standardized = transform.transform_features_layer()({"image": files})["image"]
     logits = serving_model.model(standardized, training=False)
     np.testing.assert_allclose(
         serving_model.classify_pixels(pixels)["probabilities"], tf.nn.softmax(logits / 0.5), rtol=1e-4, atol=1e-6
     )
 
 
-def test_the_status_of_faint_images(serving_model: ServingModel) -> None:
-    faint = np.zeros((3, 28, 28), np.float32)
+@pytest.mark.parametrize("signature", ["pixels", "examples"])
+def test_the_status_of_faint_images(
+    serving_model: ServingModel, make_requests: Callable[[np.ndarray], dict[str, Any]], signature: str
+) -> None:
+    faint = np.zeros((3, 28, 28), np.uint8)
     faint[1, 5, 5], faint[2, 5, 5] = 31, 32
-    prediction = serving_model.classify_pixels(tf.constant(faint))
+    classify = {"pixels": serving_model.classify_pixels, "examples": serving_model.classify_examples}[signature]
+    prediction = classify(tf.constant(make_requests(faint)[signature]))
     assert prediction["status"].numpy().tolist() == [b"blank", b"blank", b"low_confidence"]
-    assert prediction["digit"].numpy().tolist()[:2] == [-1, -1]
-    assert 0 <= prediction["digit"].numpy()[2] <= 9
+    assert prediction["label"].numpy().tolist()[:2] == [b"", b""]
+    assert prediction["label"].numpy()[2].decode() in DIGITS.classes
     np.testing.assert_allclose(prediction["probabilities"][0], [0.1] * 10)
 
 
 def test_the_status_of_a_confident_prediction(
     serving_model: ServingModel, transform: tft.TFTransformOutput, requests: dict[str, Any]
 ) -> None:
-    confident = ServingModel(serving_model.model, transform, temperature=0.5, low_confidence=0.0)
+    settings = Hyperparameters(low_confidence=0.0)
+    confident = ServingModel(serving_model.model, transform, DIGITS, temperature=0.5, hyperparameters=settings)
     images = requests["pixels"].copy()
     images[0] = 0
     prediction = confident.classify_pixels(tf.constant(images))
     assert prediction["status"].numpy().tolist() == [b"blank"] + [b"ok"] * 4
-    np.testing.assert_array_equal(prediction["digit"][1:], tf.argmax(prediction["probabilities"], axis=-1)[1:])
+    most_probable = tf.argmax(prediction["probabilities"], axis=-1)[1:]
+    assert [int(label) for label in prediction["label"][1:].numpy()] == most_probable.numpy().tolist()
 
 
 def test_an_empty_batch_returns_no_predictions(model_directory: Path) -> None:
@@ -106,7 +114,8 @@ def test_an_empty_batch_returns_no_predictions(model_directory: Path) -> None:
     for name, request in empty.items():
         assert {key: tuple(value.shape) for key, value in signatures[name](**request).items()} == {
             "probabilities": (0, 10),
-            "digit": (0,),
+            "classes": (0, 10),
+            "label": (0,),
             "confidence": (0,),
             "status": (0,),
         }
@@ -136,7 +145,7 @@ def test_normalize_returns_what_the_network_sees(model_directory: Path, requests
 def test_a_page_without_ink_is_blank(serving_model: ServingModel) -> None:
     page = tf.io.encode_png(np.full((100, 80, 3), 244, np.uint8))
     prediction = serving_model.classify_image_bytes(page[tf.newaxis])
-    assert (prediction["status"].numpy().tolist(), prediction["digit"].numpy().tolist()) == ([b"blank"], [-1])
+    assert (prediction["status"].numpy().tolist(), prediction["label"].numpy().tolist()) == ([b"blank"], [b""])
 
 
 def test_other_files_are_an_error_of_the_request(model_directory: Path) -> None:
@@ -158,10 +167,10 @@ def test_pixels_of_a_wrong_shape_are_an_error_of_the_request(model_directory: Pa
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], str(model_directory))
         signature = graph.signature_def["pixels"]
-        options = CallableOptions(feed=[signature.inputs["image"].name], fetch=[signature.outputs["digit"].name])
+        options = CallableOptions(feed=[signature.inputs["image"].name], fetch=[signature.outputs["label"].name])
         # Session.run itself checks the shape; the session below it, which TF Serving uses, does not.
         ask = session._make_callable_from_options(options)
-        assert ask(np.zeros((2, 28, 28), np.float32))[0].tolist() == [-1, -1]
+        assert ask(np.zeros((2, 28, 28), np.float32))[0].tolist() == [b"", b""]
         with pytest.raises(tf.errors.InvalidArgumentError, match="Shape of tensor"):
             ask(np.zeros(shape, np.float32))
 
@@ -211,14 +220,14 @@ def test_the_largest_requests_are_answered(model_directory: Path, requests: dict
         # NumPy's own bytes type drops trailing zeros.
         array = values if name == "pixels" else np.array(values, object)
         largest = np.resize(array, (MAX_BATCH[name], *array.shape[1:]))
-        assert signatures[name](**{INPUTS[name]: tf.constant(largest)})["digit"].shape == [MAX_BATCH[name]]
+        assert signatures[name](**{INPUTS[name]: tf.constant(largest)})["label"].shape == [MAX_BATCH[name]]
 
 
 def test_long_examples_are_refused(serving_model: ServingModel, requests: dict[str, Any]) -> None:
     example = requests["examples"][0]
     note = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(MAX_EXAMPLES_BYTES - len(example) - 50)]))
     long = example + tf.train.Example(features=tf.train.Features(feature={"note": note})).SerializeToString()
-    assert serving_model.classify_examples(tf.constant([long]))["digit"].shape == [1]
+    assert serving_model.classify_examples(tf.constant([long]))["label"].shape == [1]
     message = f"examples has {len(long + example)} bytes, but at most 4194304 are allowed: send fewer per request"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         serving_model.classify_examples(tf.constant([long, example]))
