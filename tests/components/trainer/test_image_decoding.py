@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from components.trainer.image_decoding import LONGEST_SIDE, MAX_PIXELS, check_image, decode_luminance
 from PIL import Image
 from PIL.Image import Resampling
 
-from components.trainer.image_decoding import LONGEST_SIDE, MAX_PIXELS, check_image, decode_luminance
 from components.trainer.image_files import PNG, read_headers
 
 Decode = Callable[..., list[np.ndarray]]

@@ -14,7 +14,7 @@ from components.trainer.model import build_model
 from components.trainer.request_limits import MAX_EXAMPLES_BYTES
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
 from registry.signatures import ANSWER_OUTPUTS, INPUTS, MAX_BATCH
-from tests.support.examples import DIGITS, png, serialize
+from tests.support.examples import DIGITS
 
 
 @pytest.fixture(scope="module")
