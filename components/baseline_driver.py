@@ -1,12 +1,16 @@
-"""Makes the baseline visible to TFX's cache: steps look it up in the serving folder, not in their input artifacts."""
+"""What steps know of a baseline, which they look up in the serving folder, not in their input artifacts."""
 
 from abc import abstractmethod
+from pathlib import Path
 
 from tfx.dsl.components.base.base_driver import BaseDriver as ComponentDriver
 from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.portable.base_driver import BaseDriver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
+
+from components.features import SCHEMA_FILE, Contract, parse_schema, read_contract
+from registry.provenance import EXTRA_FOLDER
 
 BASELINE_KEY = "baseline"
 """Execution property for the identity of the baseline, which the driver sets; empty if there is none."""
@@ -39,3 +43,21 @@ class BaselineDriver(ComponentDriver, BaseDriver):
         output = DriverOutput()
         output.exec_properties[BASELINE_KEY].string_value = self.baseline_identity(execution_info)
         return output
+
+
+def baseline_contract(version: Path) -> Contract | None:
+    """Reads the contract of a pushed version.
+
+    Args:
+        version: Folder of the version.
+
+    Returns:
+        The contract; None if the version has no schema, like those of earlier releases.
+
+    Raises:
+        SchemaError: The schema defines no contract.
+    """
+    file = version / EXTRA_FOLDER / SCHEMA_FILE
+    if not file.exists():
+        return None
+    return read_contract(parse_schema(file.read_text(encoding="utf-8"), str(file)), str(file))
