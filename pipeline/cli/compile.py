@@ -73,7 +73,11 @@ def compile_quietly(settings: "Settings", target: "CompileTarget") -> str:
 
     Raises:
         CompileError: The target cannot run the pipeline with these settings.
+        UsageError: The schema defines no contract, or the settings do not fit it.
     """
+    from pipeline.settings.settings import load_contract
+
+    load_contract(settings)
     with quiet_libraries():
         from pipeline.kubeflow.compile.compiler import compile_pipeline as compile_text
 

@@ -1,11 +1,13 @@
 """The `digits` command group; commands import heavy libraries when they run."""
 
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
 from pipeline.cli.compile import compile_pipeline
 from pipeline.cli.deploy import deploy
+from pipeline.cli.new import new
 from pipeline.cli.options import errors_to_exit_codes
 from pipeline.cli.predict import predict
 from pipeline.cli.run import clean, run, runs
@@ -18,6 +20,16 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with errors_to_exit_codes():
             return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            # The cutoff of click, 0.6, answers `tune` with `prune`.
+            error.possibilities = get_close_matches(error.command_name, self.commands, cutoff=0.75)
+            raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +44,7 @@ def main() -> None:
 
 
 for _command in (
-    *(run, runs, clean, compile_pipeline, deploy),
+    *(new, run, runs, clean, compile_pipeline, deploy),
     *(versions, verify, rollback, prune, label, predict, serve, verify_data),
 ):
     main.add_command(_command)

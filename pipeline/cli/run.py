@@ -51,7 +51,10 @@ def run(
     as_json: bool,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, gate, push."""
+    from pipeline.settings.settings import load_contract
+
     settings = settings_from_options(config, assignments, workspace=workspace, profile=profile, data_uri=data)
+    load_contract(settings)
     result = _run_and_show(settings, sys.stderr if as_json else sys.stdout)
     if as_json:
         print_json(_result_values(result))

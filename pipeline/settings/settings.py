@@ -16,6 +16,7 @@ from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from components.data_gate.limits import DataLimits
+from components.features import Contract, SchemaError, parse_schema, read_contract
 from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.beam import BeamSettings
@@ -27,24 +28,23 @@ from registry.signing import TrustPolicy, prepare_private_key
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FILE = Path("digits.toml")
+DEFAULT_NAME = "digits"
 ENVIRONMENT_PREFIX = "DIGITS_"
 
 Profile = Literal["smoke", "fast", "default"]
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
-    # Seconds of work: enough to test every step, too little for a good model. Its own name keeps its versions apart
-    # from those of the model in production.
+    # Seconds of work: enough to test every step, too little for a good model.
     "smoke": {
-        "name": "digits-smoke",
-        "data": {"sample_fraction": 0.06, "num_shards": 2},
+        "data": {"max_images": 4_200, "num_shards": 2},
         "trainer": {"epochs": 4, "batch_size": 64},
         "evaluation": {
             "min_accuracy": 0.85,
-            "min_digit_accuracy": 0.5,
+            "min_class_accuracy": 0.5,
             "max_log_loss": 1.0,
             "max_calibration_error": 0.15,
             "max_accuracy_drop": 0.1,
-            "max_digit_drop": 0.5,
+            "max_class_drop": 0.5,
             "max_log_loss_rise": 0.5,
             "max_calibration_error_rise": 0.15,
         },
@@ -59,11 +59,22 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     # All data, one epoch: a usable model for experiments.
     "fast": {
         "trainer": {"epochs": 1},
-        "evaluation": {"min_accuracy": 0.975, "min_digit_accuracy": 0.92, "max_log_loss": 0.1},
+        "evaluation": {"min_accuracy": 0.975, "min_class_accuracy": 0.92, "max_log_loss": 0.1},
         "robustness": {"min_mean_accuracy": 0.88, "min_accuracy": 0.65},
     },
     "default": {},
 }
+
+
+_SMOKE_SUFFIX = "-smoke"
+
+_RENAMED: Mapping[str, str] = {
+    "data.sample_fraction": "data.max_images",
+    "data_gate.min_ink": "data_gate.min_saturated",
+    "evaluation.min_digit_accuracy": "evaluation.min_class_accuracy",
+    "evaluation.max_digit_drop": "evaluation.max_class_drop",
+}
+"""Settings of the last release, and those that replace them."""
 
 
 class SettingsError(UsageError):
@@ -85,7 +96,9 @@ class DataSettings(Section):
     )
     eval_fraction: float = Field(1 / 12, gt=0, lt=1, description="Share of the training images for eval.")
     test_fraction: float = Field(1 / 7, gt=0, lt=1, description="Share for test if the data has no test set.")
-    sample_fraction: float = Field(1.0, gt=0, le=1, description="Share of all images to use, stratified by digit.")
+    max_images: int | None = Field(
+        None, ge=1, description="Number of images to use, stratified by class; default: all."
+    )
     num_shards: int = Field(8, ge=1, le=100_000, description="TFRecord files per split.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of splitting, sampling and order.")
 
@@ -112,7 +125,7 @@ class Settings(Section):
 
     profile: Profile = Field("default", description="Set of defaults: smoke (for tests), fast or default.")
     name: str = Field(
-        "digits",
+        DEFAULT_NAME,
         pattern=r"^[a-z0-9][a-z0-9-]{0,49}$",
         description="Name of the pipeline and of the served model.",
     )
@@ -203,6 +216,9 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
         overrides: Nested values of the command line, such as `{"trainer": {"epochs": 3}}`.
         file: TOML file; defaults to `digits.toml` of the working directory if it exists.
 
+    Relative paths in the file start at its folder, those of other sources at the working directory. The smoke profile
+    adds `-smoke` to the name in the file, which keeps its versions apart from those of the model in production.
+
     Returns:
         The validated, frozen settings.
 
@@ -213,15 +229,36 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
     try:
         # The annotation demands BaseSettings, which would read the environment by itself.
         environment = EnvSettingsSource(Settings, env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__")  # type: ignore[arg-type]
-        values = _merge(_merge(_read_file(file), environment()), overrides or {})
+        from_file = _read_file(file)
+        given = _merge(environment(), overrides or {})
+        values = _merge(from_file, given)
         # Validation reports an unknown profile.
         profile = values.get("profile", "default")
         defaults = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
+        if profile == "smoke" and "name" not in given:
+            values["name"] = f"{from_file.get('name', DEFAULT_NAME)}{_SMOKE_SUFFIX}"
         return Settings(**_merge(defaults, values))
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(error))) from error
     except PydanticSettingsError as error:
         raise SettingsError(f"environment: {error}") from error
+
+
+def load_contract(settings: Settings) -> Contract:
+    """Reads the contract from the schema, and checks that the settings fit it.
+
+    Raises:
+        SchemaError: The schema does not define the classes or the image size.
+        SettingsError: The settings do not fit the images.
+    """
+    file = settings.data.schema_file
+    try:
+        contract = read_contract(parse_schema(file.read_text(encoding="utf-8"), str(file)), str(file))
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{file}: not a schema in text format: {error}.") from error
+    if settings.trainer.preparation == "ink" and contract.channels > 1:
+        raise SettingsError(f"trainer.preparation: expected 'resize' for the color images of {file}, not 'ink'.")
+    return contract
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
@@ -266,11 +303,16 @@ def _read_file(file: Path | None) -> dict[str, Any]:
     if file is None and not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}.") from error
+    data = values.get("data")
+    for key in ("schema_file", "uri") if isinstance(data, dict) else ():
+        if isinstance(value := data.get(key), str) and value and "://" not in value:
+            data[key] = os.path.abspath(path.parent / os.path.expanduser(value))
+    return values
 
 
 def _refuse_unknown_environment() -> None:
@@ -286,7 +328,11 @@ def _describe(error: ValidationError) -> Iterator[str]:
     for detail in error.errors():
         path = [str(part) for part in detail["loc"]]
         name = ".".join(path)
-        if detail["type"] == "extra_forbidden":
+        if name in _RENAMED:
+            section, key = _RENAMED[name].split(".")
+            description = _section([section]).model_fields[key].description
+            yield f"{name}: no such setting; use {_RENAMED[name]} instead: {description}"
+        elif detail["type"] == "extra_forbidden":
             yield f"{name}: {_unknown(path[-1], _section(path[:-1]))}"
         elif detail["type"] == "model_type":
             keys = ", ".join(f"{name}.{key}" for key in _section(path).model_fields)
