@@ -28,8 +28,8 @@ class _Commands(click.Group):
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
             # The cutoff of click, 0.6, answers `tune` with `prune`.
-            error.possibilities = get_close_matches(error.command_name, self.commands, cutoff=0.75)
-            raise
+            similar = get_close_matches(error.command_name, self.commands, cutoff=0.75)
+            raise click.NoSuchCommand(error.command_name, possibilities=similar, ctx=ctx) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -308,10 +308,10 @@ def _read_file(file: Path | None) -> dict[str, Any]:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}.") from error
-    data = values.get("data")
-    for key in ("schema_file", "uri") if isinstance(data, dict) else ():
-        if isinstance(value := data.get(key), str) and value and "://" not in value:
-            data[key] = os.path.abspath(path.parent / os.path.expanduser(value))
+    if isinstance(data := values.get("data"), dict):
+        for key in {"schema_file", "uri"} & data.keys():
+            if isinstance(value := data[key], str) and value and "://" not in value:
+                data[key] = os.path.abspath(path.parent / os.path.expanduser(value))
     return values
 
 

@@ -20,9 +20,9 @@ def test_help_imports_nothing_heavy() -> None:
     script = """
 import sys
 from pipeline.cli.main import main
-for arguments in (["--help"], ["run", "--help"], ["rollback", "--help"], ["prune", "--help"], ["clean", "--help"]):
+for command in ((), ("new",), ("run",), ("rollback",), ("prune",), ("clean",)):
     try:
-        main(arguments)
+        main([*command, "--help"])
     except SystemExit as end:
         assert end.code == 0
 heavy = {"tensorflow", "tfx", "apache_beam", "keras", "numpy", "pydantic", "rich", "ml_metadata"}
@@ -42,6 +42,7 @@ print(sorted(heavy & set(sys.modules)))
         (("runs", "--config", "absent.toml"), "Error: absent.toml: cannot be read"),
         (("verify-data",), "Missing argument 'URI'"),
         (("run", "--fast"), "No such option"),
+        (("predct",), "No such command 'predct'. Did you mean 'predict'?"),
     ],
 )
 def test_wrong_use_exits_with_2(digits: Digits, arguments: tuple[str, ...], message: str) -> None:
@@ -49,3 +50,18 @@ def test_wrong_use_exits_with_2(digits: Digits, arguments: tuple[str, ...], mess
     assert result.exit_code == 2
     assert message in result.stderr
     assert not Path("workspace").exists()
+
+
+def test_a_command_that_resembles_no_other_gets_no_suggestion(digits: Digits) -> None:
+    result = digits("tune")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: No such command 'tune'.\n")
+
+
+@pytest.mark.parametrize("command", ["run", "compile"])
+def test_a_schema_that_does_not_fit_is_refused_before_any_work(digits: Digits, command: str) -> None:
+    Path("schema.pbtxt").write_text("feature {}")
+    result = digits(command, "--set", "data.schema_file=schema.pbtxt")
+    assert result.exit_code == 2
+    assert "schema.pbtxt: expected a feature 'image' of type BYTES" in result.stderr
+    assert [path.name for path in Path().iterdir()] == ["schema.pbtxt"]

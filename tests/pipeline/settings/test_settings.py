@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings.settings import Settings, SettingsError, load_settings, parse_assignments
+from components.features import Contract, SchemaError
+from pipeline.settings.settings import Settings, SettingsError, load_contract, load_settings, parse_assignments
 from registry.signing import TrustPolicy
 
 
@@ -42,6 +43,75 @@ def test_a_file_with_another_name(tmp_path: Path) -> None:
     assert load_settings().data.seed == 0
 
 
+def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    (folder / "schema.pbtxt").touch()
+    file = folder / "digits.toml"
+    file.write_text('[data]\nschema_file = "schema.pbtxt"\nuri = "../images-{SPAN}"\n')
+    settings = load_settings(file=Path("letters/digits.toml"))
+    assert settings.data.schema_file == folder / "schema.pbtxt"
+    assert settings.data.uri == str(tmp_path / "images-{SPAN}")
+    assert load_settings({"data": {"uri": "images"}}, file).data.uri == "images", "the command line is not the file"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/images", "/data/images", "https://example.com/mnist.npz"])
+def test_other_uris_stay_as_they_are(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "digits.toml").write_text(f'[data]\nuri = "{uri}"\n')
+    assert load_settings().data.uri == uri
+
+
+def test_the_smoke_profile_keeps_its_versions_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smoke = {"profile": "smoke"}
+    assert load_settings(smoke).name == "digits-smoke"
+    (tmp_path / "digits.toml").write_text('name = "letters"\n')
+    assert [load_settings(values).name for values in ({}, smoke)] == ["letters", "letters-smoke"]
+    assert load_settings({**smoke, "name": "mine"}).name == "mine"
+    monkeypatch.setenv("DIGITS_NAME", "ours")
+    assert load_settings(smoke).name == "ours"
+
+
+def _schema(folder: Path, channels: int) -> Path:
+    file = folder / "schema.pbtxt"
+    file.write_text(f"""
+        feature {{
+          name: "image" type: BYTES annotation {{ tag: "height: 8" tag: "width: 9" tag: "channels: {channels}" }}
+        }}
+        feature {{ name: "label" type: BYTES string_domain {{ value: "cat" value: "dog" }} }}
+    """)
+    return file
+
+
+def test_the_contract_of_the_schema(tmp_path: Path) -> None:
+    settings = load_settings({"data": {"schema_file": _schema(tmp_path, channels=1)}})
+    assert load_contract(settings) == Contract(("cat", "dog"), 8, 9, 1)
+
+
+def test_color_does_not_fit_ink(tmp_path: Path) -> None:
+    values = {"data": {"schema_file": _schema(tmp_path, channels=3)}}
+    with pytest.raises(
+        SettingsError, match=r"^trainer.preparation: expected 'resize' for the color .*schema.pbtxt, not"
+    ):
+        load_contract(load_settings(values))
+    settings = load_settings({**values, "trainer": {"preparation": "resize"}})
+    assert load_contract(settings).channels == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "not a schema in text format"),
+        (b"}", "not a schema in text format: 1:1"),
+        (b"", "feature 'image'"),
+    ],
+)
+def test_a_file_that_is_no_schema(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "schema.pbtxt"
+    file.write_bytes(content)
+    with pytest.raises(SchemaError, match=f"^{file}: .*{message}"):
+        load_contract(load_settings({"data": {"schema_file": file}}))
+
+
 @pytest.mark.parametrize("profile", ["smoke", "fast", "default"])
 def test_every_profile_is_valid(profile: str) -> None:
     assert load_settings({"profile": profile}).profile == profile
@@ -71,6 +141,16 @@ def test_every_profile_is_valid(profile: str) -> None:
         ("trainer.seed=4294967296", "^trainer.seed: Input should be less than 4294967296"),
         ("data.seed=9223372036854775808", "^data.seed: Input should be less than 9223372036854775808"),
         ("workspace=", "^workspace: expected the path of a folder, not ''"),
+        ("data.sample_fraction=0.5", "^data.sample_fraction: no such setting; use data.max_images instead: Number of"),
+        ("data_gate.min_ink=9", "^data_gate.min_ink: no such setting; use data_gate.min_saturated instead: Minimum"),
+        (
+            "evaluation.min_digit_accuracy=0.9",
+            "^evaluation.min_digit_accuracy: no such setting; use evaluation.min_class_accuracy instead: Minimum",
+        ),
+        (
+            "evaluation.max_digit_drop=0.1",
+            "^evaluation.max_digit_drop: no such setting; use evaluation.max_class_drop instead: Maximum",
+        ),
         ("trainer.epochs", r"^'trainer.epochs': expected section.key=value"),
         ("=3", r"^'=3': expected section.key=value"),
     ],

@@ -1,0 +1,89 @@
+"""Looks at all images of a data set, so that `digits new` can choose settings that fit them."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.example_gen.sources.detection import open_source, resolve_span
+from components.example_gen.splits import Stratum
+from components.example_gen.summaries import summarize, without_alpha
+from components.features import MAX_PIXEL
+
+# Summarizing one small image at a time takes many times as long.
+_MAX_BATCH, _MAX_BATCH_BYTES = 256, 2**23
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a data set contains.
+
+    Attributes:
+        format: Human-readable name of its format.
+        counts: Number of images by origin and class.
+        summaries: The summary features by name, one value per image; NaN if an image does not have the feature.
+    """
+
+    format: str
+    counts: Mapping[Stratum, int]
+    summaries: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def num_images(self) -> int:
+        """Number of all images."""
+        return sum(self.counts.values())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes: numbers in the order of their values, other names in alphabetical order."""
+        names = {label for _, label in self.counts}
+        return tuple(sorted(names, key=int) if all(map(str.isdecimal, names)) else sorted(names))
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Height and width of each image, int64[n,2]."""
+        return np.stack([self.summaries["height"], self.summaries["width"]], axis=1).astype(np.int64)
+
+    @property
+    def has_color(self) -> bool:
+        """Whether any image is in color."""
+        return bool((self.summaries["channels"] > 1).any())
+
+
+def survey_data(uri: str) -> Survey:
+    """Reads all images.
+
+    Args:
+        uri: The data; the newest span if it contains `{SPAN}`.
+
+    Raises:
+        DataError: The data is missing, damaged or not in a supported format.
+    """
+    source = open_source(resolve_span(uri, None)[0])
+    counts: Counter[Stratum] = Counter()
+    parts: list[Mapping[str, NDArray[np.float64]]] = []
+    for share in source.shares():
+        records = share.records()
+        counts.update(record.stratum for record in records)
+        for pixels in _batches(image.pixels for image in share.images(range(len(records)))):
+            columns = summarize(_opaque(pixels), with_ink=True)
+            parts.append({key: column.to_numpy(zero_copy_only=False) for key, column in columns.items()})
+    return Survey(source.format, counts, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
+
+
+def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Stacks consecutive images of the same shape."""
+    for shape, same in groupby(images, key=lambda pixels: pixels.shape):
+        size = max(1, min(_MAX_BATCH, _MAX_BATCH_BYTES // math.prod(shape)))
+        while batch := list(islice(same, size)):
+            yield np.stack(batch)
+
+
+def _opaque(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draws images on black if they are gray, else on white, as ingestion does."""
+    is_gray = images.shape[-1] < 4 or (images[..., 1:3] == images[..., :1]).all()
+    return without_alpha(images, background=0 if is_gray else MAX_PIXEL)

@@ -1,0 +1,89 @@
+"""Draws data sets such as people bring: letters in gray and shapes in color, in one folder per class.
+
+`python -m tests.support.own_images FOLDER` draws both for the examples of docs/own-images.md.
+"""
+
+import math
+import string
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+LETTERS = tuple(string.ascii_uppercase)
+SHAPES = ("circle", "square", "triangle")
+
+_CORNERS = {"square": 4, "triangle": 3}
+
+
+def draw_letter(letter: str, random: np.random.Generator) -> Image.Image:
+    """Draws a white letter of a random size, weight and slant, at a random place on black, 28 x 28 pixels."""
+    image = Image.new("L", (28, 28))
+    center = tuple(random.uniform(11.5, 16.5, 2))
+    ImageDraw.Draw(image).text(
+        center,
+        letter,
+        fill=255,
+        font=ImageFont.load_default(random.uniform(14, 22)),
+        anchor="mm",
+        stroke_width=random.uniform(0, 0.8),
+    )
+    return image.rotate(random.uniform(-12, 12), Image.Resampling.BICUBIC, center=center)
+
+
+def draw_shape(shape: str, random: np.random.Generator) -> Image.Image:
+    """Draws a shape of a random color, size and rotation on a background of another color, 64 x 64 pixels."""
+    background, color = _two_colors(random)
+    image = Image.new("RGB", (64, 64), background)
+    radius = random.uniform(12, 26)
+    x, y = random.uniform(radius, 64 - radius, 2)
+    draw = ImageDraw.Draw(image)
+    if shape == "circle":
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+    else:
+        start, corners = random.uniform(0, 2 * math.pi), _CORNERS[shape]
+        angles = [start + 2 * math.pi * corner / corners for corner in range(corners)]
+        draw.polygon([(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles], fill=color)
+    return image
+
+
+def write_letters(folder: Path, per_class: int = 150) -> Path:
+    """Writes letters to folders A to Z, as PNG files."""
+    random = np.random.default_rng(0)
+    for letter in LETTERS:
+        (folder / letter).mkdir(parents=True)
+        for index in range(per_class):
+            draw_letter(letter, random).save(folder / letter / f"{index:03d}.png")
+    return folder
+
+
+def write_shapes(folder: Path, per_class: int = 300) -> Path:
+    """Writes shapes to a folder per shape, as PNG files and every third as a JPEG file."""
+    random = np.random.default_rng(0)
+    for shape in SHAPES:
+        (folder / shape).mkdir(parents=True)
+        for index in range(per_class):
+            suffix = "png" if index % 3 else "jpg"
+            draw_shape(shape, random).save(folder / shape / f"{index:03d}.{suffix}", quality=90)
+    return folder
+
+
+def _two_colors(random: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns two colors of which one channel at least differs clearly."""
+    while True:
+        colors = random.integers(0, 256, (2, 3))
+        if np.abs(colors[0] - colors[1]).max() > 96:
+            return tuple(colors[0].tolist()), tuple(colors[1].tolist())
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def main(folder: Path) -> None:
+    """Draw the folders `letters` and `shapes` in FOLDER."""
+    write_letters(folder / "letters")
+    write_shapes(folder / "shapes")
+
+
+if __name__ == "__main__":
+    main()
