@@ -25,15 +25,15 @@ class SeedResult:
     Attributes:
         seed: The seed.
         accuracy: Test accuracy of the pushed model, 0 to 1.
-        lowest_digit: The digit with the lowest accuracy.
-        lowest_accuracy: The accuracy of that digit, 0 to 1.
+        lowest_class: The class with the lowest accuracy.
+        lowest_accuracy: The accuracy of that class, 0 to 1.
         seconds: Wall time of the whole process.
         peak_bytes: Peak memory of its process tree.
     """
 
     seed: int
     accuracy: float
-    lowest_digit: str
+    lowest_class: str
     lowest_accuracy: float
     seconds: float
     peak_bytes: int
@@ -73,8 +73,8 @@ def _run(seed: int, profile: Profile, workspace: Path) -> SeedResult:
     # The runs share a workspace, but no seed is compared with the one before.
     process = run_pipeline(workspace, profile, {"trainer.seed": seed, **NO_BASELINE})
     run = json.loads(process.stdout)
-    digit, accuracy = min(run["digit_accuracy"].items(), key=lambda item: item[1])
-    return SeedResult(seed, run["test_accuracy"], digit, accuracy, process.seconds, process.peak_bytes)
+    name, accuracy = min(run["class_accuracy"].items(), key=lambda item: item[1])
+    return SeedResult(seed, run["test_accuracy"], name, accuracy, process.seconds, process.peak_bytes)
 
 
 def _table(results: Sequence[SeedResult]) -> str:
@@ -82,7 +82,7 @@ def _table(results: Sequence[SeedResult]) -> str:
         (
             str(result.seed),
             f"{result.accuracy:.2%}",
-            f"{result.lowest_digit}, {result.lowest_accuracy:.2%}",
+            f"{result.lowest_class}, {result.lowest_accuracy:.2%}",
             f"{result.seconds:.0f} s",
             _gibibytes(result.peak_bytes),
         )
@@ -95,7 +95,7 @@ def _table(results: Sequence[SeedResult]) -> str:
         f"{_mean(results, 'seconds'):.0f} s",
         _gibibytes(_mean(results, "peak_bytes")),
     )
-    return render_table(("seed", "test accuracy", "lowest digit", "wall time", "peak memory"), [*rows, mean])
+    return render_table(("seed", "test accuracy", "lowest class", "wall time", "peak memory"), [*rows, mean])
 
 
 def _mean(results: Sequence[SeedResult], name: str) -> float:

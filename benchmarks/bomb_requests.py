@@ -26,6 +26,8 @@ Bomb = tuple[str, str, np.ndarray]
 """Name, signature and its input."""
 
 _SIDE = 4000
+# The graph refuses tf.Examples of more than 4 MiB.
+_MAX_IN_EXAMPLES = 4_000_000
 _GRAY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6
 _CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _RGBA: 4}
 _NUM_MARKERS = 30_000
@@ -35,7 +37,21 @@ def make_bombs() -> Iterator[Bomb]:
     """Yields requests of up to `MAX_BYTES`, the same each time."""
     for name, files in (*_pngs(), *_jpegs(), *_gifs(), *_bmps(), *_others()):
         yield name, "serving_default", np.array(files, object)
+        if sum(map(len, files)) < _MAX_IN_EXAMPLES:
+            yield f"examples, {name}", "examples", np.array([_example(image=file) for file in files], object)
     yield from _records()
+
+
+def _example(**features: bytes | list[int]) -> bytes:
+    example = tf.train.Example()
+    for key, value in features.items():
+        feature = example.features.feature[key]
+        if isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        else:
+            feature.int64_list.value.extend(value)
+    content: bytes = example.SerializeToString()
+    return content
 
 
 def _fill(unit: bytes, num_bytes: int = MAX_BYTES) -> bytes:
@@ -215,17 +231,13 @@ def _others() -> Iterator[tuple[str, list[bytes]]]:
 
 
 def _records() -> Iterator[Bomb]:
-    def example(**features: list[int]) -> bytes:
-        values = {key: tf.train.Feature(int64_list=tf.train.Int64List(value=value)) for key, value in features.items()}
-        return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
-
-    good = example(image=[0] * 784)
+    good = _example(image=_png(28, 28))
     # Concatenated messages merge, so a feature can occur many times.
     for name, examples in {
-        "a list of 7,900,000 numbers": [example(image=[0] * 7_900_000)],
-        "400,000 features": [good + example(**{f"{number:06}": [0] for number in range(400_000)})],
-        "the same feature 400,000 times": [example(image=[0]) * 400_000 + good],
-        "the same 230,000 times": [example(image=[0]) * 230_000 + good],
+        "a list of 7,900,000 numbers": [_example(image=[0] * 7_900_000)],
+        "400,000 features": [good + _example(**{f"{number:06}": [0] for number in range(400_000)})],
+        "the same feature 400,000 times": [_example(image=b"") * 400_000 + good],
+        "the same 230,000 times": [_example(image=b"") * 230_000 + good],
         "9,000 records": _images(good),
         "4,000,000 empty records": [b""] * (MAX_BYTES // 2),
         "2,048 records": [good] * 2048,

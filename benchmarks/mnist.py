@@ -1,7 +1,7 @@
 """MNIST's images in every form in which the benchmarks send them."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ Split = Literal["train", "test"]
 Digit = NDArray[np.uint8]
 """uint8[28,28], 0 background to 255 ink."""
 
+NUM_DIGITS = 10
 SMALLEST_SIDE, LARGEST_SIDE = 60, 400
 
 _MNIST_FILE = Path(__file__).parent.parent / "data" / "mnist.npz"
@@ -30,11 +31,17 @@ def load_mnist(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         return arrays[f"x_{split}"], arrays[f"y_{split}"]
 
 
+def to_digits(labels: Iterable[str | bytes]) -> NDArray[np.int64]:
+    """Returns the digits int64[n] that labels name; -1 for the empty label of a blank image."""
+    return np.array([int(label or -1) for label in labels], np.int64)
+
+
 def our_example(digit: Digit) -> bytes:
     """Serializes a digit as our ExampleGen does, without its label."""
     import tensorflow as tf
 
-    return _serialize({IMAGE_KEY: tf.train.Feature(int64_list=tf.train.Int64List(value=digit.ravel().tolist()))})
+    image = encode(Image.fromarray(digit))
+    return _serialize({IMAGE_KEY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))})
 
 
 def tfx_example(digit: Digit, label: int) -> bytes:

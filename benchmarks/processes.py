@@ -19,7 +19,7 @@ DIGITS = str(Path(sys.executable).with_name("digits"))
 
 NO_BASELINE: Mapping[str, float] = {
     "evaluation.max_accuracy_drop": 1,
-    "evaluation.max_digit_drop": 1,
+    "evaluation.max_class_drop": 1,
     "evaluation.max_log_loss_rise": 100,
     "evaluation.max_calibration_error_rise": 1,
     "robustness.max_mean_drop": 1,
@@ -53,7 +53,7 @@ class ProcessFailedError(RuntimeError):
     """A process ended with an exit code other than zero; the message holds the end of its output."""
 
 
-def run_process(command: Sequence[str]) -> FinishedProcess:
+def run_process(command: Sequence[str], directory: Path | None = None) -> FinishedProcess:
     """Runs a command to its end.
 
     Memory is sampled: the kernel's `ru_maxrss` is the peak of the largest single process, not of their sum. A sample
@@ -61,6 +61,7 @@ def run_process(command: Sequence[str]) -> FinishedProcess:
 
     Args:
         command: The program and its arguments.
+        directory: Its working directory; by default that of this process.
 
     Raises:
         ProcessFailedError: Its exit code is not zero.
@@ -68,7 +69,13 @@ def run_process(command: Sequence[str]) -> FinishedProcess:
     """
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
+        command,
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     try:
         peak_bytes, stdout, stderr = _watch(process)

@@ -13,14 +13,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, ConfigProto
 
-from benchmarks.mnist import ENCODINGS, load_mnist, our_example, re_render, tfx_example
+from benchmarks.mnist import ENCODINGS, load_mnist, our_example, re_render, tfx_example, to_digits
 from components.robustness.corruptions import CORRUPTIONS, corrupt
 from registry.signatures import (
-    DIGIT_OUTPUT,
     EXAMPLES,
     EXAMPLES_INPUT,
     IMAGE_BYTES_INPUT,
     IMAGE_INPUT,
+    LABEL_OUTPUT,
     MAX_BATCH,
     PIXELS,
     PROBABILITIES_OUTPUT,
@@ -108,8 +108,9 @@ def robustness(directory: str, seed: int) -> None:
     result = {CLEAN: _share_right(clean.argmax(axis=-1), labels)}
     for number, name in enumerate(CORRUPTIONS):
         generator = np.random.default_rng([seed, number])
-        corrupted = np.concatenate([corrupt(name, part, generator) for part in np.array_split(digits, 10)])
-        result[name] = _share_right(probabilities(corrupted).argmax(axis=-1), labels)
+        parts = np.array_split(digits[..., np.newaxis], 10)
+        corrupted = np.concatenate([corrupt(name, part, generator) for part in parts])
+        result[name] = _share_right(probabilities(corrupted[..., 0]).argmax(axis=-1), labels)
     click.echo(json.dumps({**result, CALIBRATION_ERROR: calibration_error(clean, labels)}))
 
 
@@ -119,14 +120,14 @@ def normalization(directory: str) -> None:
     """Print the accuracy, 0 to 1, on test images as arrays, as PNGs, and re-rendered."""
     digits, labels = load_mnist("test")
     random = np.random.default_rng(_RENDERING_SEED)
-    pixels = _signature(directory, PIXELS, IMAGE_INPUT, DIGIT_OUTPUT)
-    files = _signature(directory, SERVING_DEFAULT, IMAGE_BYTES_INPUT, DIGIT_OUTPUT)
+    pixels = _signature(directory, PIXELS, IMAGE_INPUT, LABEL_OUTPUT)
+    files = _signature(directory, SERVING_DEFAULT, IMAGE_BYTES_INPUT, LABEL_OUTPUT)
     found = {
         PIXELS_ROW: _in_batches(pixels, digits.astype(np.float32)),
         SERVING_ROW: _in_batches(files, [ENCODINGS["28x28, gray PNG"](digit) for digit in digits]),
         RE_RENDERED_ROW: _in_batches(files, [re_render(digit, random) for digit in digits]),
     }
-    click.echo(json.dumps({name: _share_right(answers, labels) for name, answers in found.items()}))
+    click.echo(json.dumps({name: _share_right(to_digits(answers), labels) for name, answers in found.items()}))
 
 
 @main.command()

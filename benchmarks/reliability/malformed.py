@@ -13,7 +13,7 @@ import numpy as np
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from yarl import URL
 
-from benchmarks.mnist import dark_on_light, encode, load_mnist
+from benchmarks.mnist import dark_on_light, encode, load_mnist, our_example
 from benchmarks.processes import DIGITS, ProcessFailedError, run_process
 from benchmarks.reliability.trial import Trial
 from benchmarks.serving.traffic import INPUTS, Address, grpc_message
@@ -76,6 +76,10 @@ _BODIES: Mapping[str, bytes] = {
     "a pixel of NaN": b'{"signature_name": "pixels", "instances": [[[NaN]]]}',
     "an example that is not a protocol buffer": _instances(_image(b"\xff\xff\xff"), signature_name=EXAMPLES),
     "an example that is not UTF-8": _instances(_image(b"\x0a\x02\xff\xfe"), signature_name=EXAMPLES),
+    "an example without an image": _instances(_image(b""), signature_name=EXAMPLES),
+    "an example with a damaged image": _instances(
+        _image(our_example(load_mnist("test")[0][0]).replace(b"IDAT", b"!!!!")), signature_name=EXAMPLES
+    ),
     **{name: _instances(_image(content)) for name, content in FILES.items()},
     "a good and a bad image": _instances(_image(_GOOD), _image(FILES["truncated.png"])),
 }

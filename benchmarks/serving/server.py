@@ -16,10 +16,10 @@ import aiohttp
 import numpy as np
 import psutil
 
+from benchmarks.mnist import NUM_DIGITS, to_digits
 from benchmarks.serving.traffic import INPUTS, NUM_IMAGES, Address, Answer, make_images
-from components.features import NUM_CLASSES
 from registry.publishing import new_folder, sole_writer, write_files
-from registry.signatures import DEFAULT_MODEL_NAME, DIGIT_OUTPUT, STATUS_OUTPUT
+from registry.signatures import DEFAULT_MODEL_NAME, LABEL_OUTPUT, STATUS_OUTPUT
 from tests.support.serve_process import ServeProcess, digits_serve
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def make_two_models(model: Path, directory: Path) -> TwoModels:
 
 
 def _shifted(tensor: np.ndarray | bytes) -> np.ndarray | bytes:
-    is_last_layer = isinstance(tensor, np.ndarray) and tensor.ndim and tensor.shape[-1] == NUM_CLASSES
+    is_last_layer = isinstance(tensor, np.ndarray) and tensor.ndim and tensor.shape[-1] == NUM_DIGITS
     return np.roll(tensor, 1, axis=-1) if is_last_layer else tensor
 
 
@@ -204,7 +204,7 @@ def _load(model: Path) -> None:
 
 def _expected(signature: str) -> Answer:
     answers = _model.run(signature, {INPUTS[signature]: make_images(signature)})
-    return Answer(answers[DIGIT_OUTPUT], answers[STATUS_OUTPUT].astype(np.bytes_))
+    return Answer(to_digits(answers[LABEL_OUTPUT]), answers[STATUS_OUTPUT].astype(np.bytes_))
 
 
 def _calls_per_second(signature: str, batch_size: int, seconds: float) -> float:

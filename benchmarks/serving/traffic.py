@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
-from benchmarks.mnist import dark_on_light, encode, load_mnist
-from components.features import NUM_CLASSES
+from benchmarks.mnist import NUM_DIGITS, dark_on_light, encode, load_mnist, to_digits
 from registry.signatures import (
     DEFAULT_MODEL_NAME,
-    DIGIT_OUTPUT,
     IMAGE_BYTES_INPUT,
     IMAGE_INPUT,
+    LABEL_OUTPUT,
     PIXELS,
     SERVING_DEFAULT,
     STATUS_OUTPUT,
@@ -61,7 +60,7 @@ class Answer:
     """The answer to a batch, from a server or, as the expected one, from the original model.
 
     Attributes:
-        digits: int64[n].
+        digits: int64[n], -1 for a blank image.
         statuses: bytes[n].
         version: The version that answered; None if unknown, as over REST.
     """
@@ -77,7 +76,7 @@ class Answer:
     def is_right(self, expected: "Answer", digit_shift: int) -> bool:
         """Returns whether it is the answer of a model whose digits are `digit_shift` higher than expected."""
         # A blank image is -1 to all models.
-        digits = np.where(expected.digits < 0, expected.digits, (expected.digits + digit_shift) % NUM_CLASSES)
+        digits = np.where(expected.digits < 0, expected.digits, (expected.digits + digit_shift) % NUM_DIGITS)
         return np.array_equal(self.digits, digits) and np.array_equal(self.statuses, expected.statuses)
 
 
@@ -184,11 +183,12 @@ def decode(api: Api, content: bytes) -> Answer:
     try:
         if api == "REST":
             rows = orjson.loads(content)["predictions"]
-            digits = np.array([row[DIGIT_OUTPUT] for row in rows], np.int64)
+            digits = to_digits(row[LABEL_OUTPUT] for row in rows)
             return Answer(digits, np.array([row[STATUS_OUTPUT].encode() for row in rows]))
         response = PredictResponse.FromString(content)
         statuses = tf.make_ndarray(response.outputs[STATUS_OUTPUT]).astype(np.bytes_)
-        return Answer(tf.make_ndarray(response.outputs[DIGIT_OUTPUT]), statuses, response.model_spec.version.value)
+        digits = to_digits(response.outputs[LABEL_OUTPUT].string_val)
+        return Answer(digits, statuses, response.model_spec.version.value)
     except Exception as error:
         raise ValueError(f"not an answer of the contract: {content[:200]!r}") from error
 

@@ -14,6 +14,7 @@ from benchmarks.mnist import (
     our_example,
     re_render,
     tfx_example,
+    to_digits,
 )
 
 PIXELS = np.arange(784).reshape(28, 28).astype(np.uint8)
@@ -31,9 +32,9 @@ def test_mnists_own_splits(split: Split, num_images: int, first_label: int) -> N
     assert (images.shape, labels.shape, labels[0]) == ((num_images, 28, 28), (num_images,), first_label)
 
 
-def test_examples_hold_raw_or_scaled_pixels() -> None:
-    ours = tf.io.parse_single_example(our_example(PIXELS), {"image": tf.io.FixedLenFeature([784], tf.int64)})
-    np.testing.assert_array_equal(ours["image"], PIXELS.ravel())
+def test_examples_hold_a_png_or_scaled_pixels() -> None:
+    ours = tf.io.parse_single_example(our_example(PIXELS), {"image": tf.io.FixedLenFeature([], tf.string)})
+    np.testing.assert_array_equal(tf.io.decode_png(ours["image"])[..., 0], PIXELS)
     spec = {
         "image_floats": tf.io.FixedLenFeature([784], tf.float32),
         "image_class": tf.io.FixedLenFeature([], tf.int64),
@@ -41,6 +42,10 @@ def test_examples_hold_raw_or_scaled_pixels() -> None:
     theirs = tf.io.parse_single_example(tfx_example(PIXELS, 7), spec)
     assert theirs["image_class"] == 7
     np.testing.assert_allclose(theirs["image_floats"], PIXELS.ravel() / 255 - 0.5, atol=1e-6)
+
+
+def test_labels_of_both_apis_name_digits() -> None:
+    assert to_digits(["7", "", "0"]).tolist() == to_digits([b"7", b"", b"0"]).tolist() == [7, -1, 0]
 
 
 def test_re_rendered_digits_are_dark_on_light_and_of_any_size_and_place() -> None:

@@ -52,6 +52,10 @@ def test_a_failed_process_is_an_error_with_the_end_of_its_output(code: str, mess
         run_python(code)
 
 
+def test_a_process_has_its_working_directory(tmp_path: Path) -> None:
+    assert run_process(["pwd", "-P"], tmp_path).stdout.strip() == str(tmp_path.resolve())
+
+
 def test_a_module_of_this_environment() -> None:
     assert run_module("json.tool", "--help").stdout.startswith("usage:")
 

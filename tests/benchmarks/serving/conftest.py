@@ -14,10 +14,10 @@ from serving.server.metrics import Api
 
 def response_content(api: Api, digits: tuple[int, ...], version: int) -> bytes:
     if api == "REST":
-        return orjson.dumps({"predictions": [{"digit": digit, "status": "ok"} for digit in digits]})
+        return orjson.dumps({"predictions": [{"label": str(digit), "status": "ok"} for digit in digits]})
     response = PredictResponse()
     response.model_spec.version.value = version
-    response.outputs["digit"].CopyFrom(tf.make_tensor_proto(np.array(digits, np.int64)))
+    response.outputs["label"].CopyFrom(tf.make_tensor_proto([str(digit) for digit in digits]))
     response.outputs["status"].CopyFrom(tf.make_tensor_proto(["ok"] * len(digits)))
     content: bytes = response.SerializeToString()
     return content
