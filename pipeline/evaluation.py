@@ -1,6 +1,7 @@
 """The gates of the model: metrics, slices and bounds."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import tfx.components  # noqa: F401 (first: it installs what the older TFDV of the Python 3.11 set needs)
@@ -9,22 +10,23 @@ import tfx.components  # noqa: F401 (first: it installs what the older TFDV of t
 import tensorflow_model_analysis as tfma
 
 from components.evaluator.bounds import ACCURACY, EXPECTED_CALIBRATION_ERROR, LOG_LOSS, PRECISION, RECALL, Bound
-from components.features import LABEL_KEY, NUM_CLASSES
+from components.features import LABEL_KEY
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 from pipeline.settings.section import Section
 from registry.signatures import EXAMPLES, PROBABILITIES_OUTPUT
 
-_OWN_METRICS = "components.evaluator.metrics"
+_METRICS_MODULE = "components.evaluator.metrics"
 
 
-def eval_config() -> tfma.EvalConfig:
-    """Returns the metrics of Evaluator on the test split."""
+def eval_config(classes: Sequence[str]) -> tfma.EvalConfig:
+    """Returns the metrics of Evaluator on the test split.
+
+    Args:
+        classes: Names of the classes, in the order of the probabilities.
+    """
     return _eval_config(
-        tfma.SlicingSpec(),
-        _own_metric("LogLoss"),
-        _own_metric("PrecisionAndRecall", num_classes=NUM_CLASSES),
-        _own_metric("ExpectedCalibrationError"),
+        tfma.SlicingSpec(), classes, "Accuracy", "LogLoss", "PrecisionAndRecall", "ExpectedCalibrationError"
     )
 
 
@@ -36,16 +38,20 @@ def bounds(settings: EvaluationSettings) -> dict[str, Bound]:
 
     return {
         "accuracy": bound(ACCURACY, "min_accuracy", "max_accuracy_drop"),
-        "recall": bound(RECALL, "min_digit_accuracy", "max_digit_drop", extent="each digit"),
-        "precision": bound(PRECISION, "min_digit_accuracy", "max_digit_drop", extent="each digit"),
+        "recall": bound(RECALL, "min_class_accuracy", "max_class_drop", extent="each class"),
+        "precision": bound(PRECISION, "min_class_accuracy", "max_class_drop", extent="each class"),
         "log_loss": bound(LOG_LOSS, "max_log_loss", "max_log_loss_rise"),
         "calibration_error": bound(EXPECTED_CALIBRATION_ERROR, "max_calibration_error", "max_calibration_error_rise"),
     }
 
 
-def robustness_eval_config() -> tfma.EvalConfig:
-    """Returns the metrics of RobustnessEvaluator on the corrupted copies of the test split."""
-    return _eval_config(tfma.SlicingSpec(feature_keys=[CORRUPTION_KEY]))
+def robustness_eval_config(classes: Sequence[str]) -> tfma.EvalConfig:
+    """Returns the metrics of RobustnessEvaluator on the corrupted copies of the test split.
+
+    Args:
+        classes: Names of the classes, in the order of the probabilities.
+    """
+    return _eval_config(tfma.SlicingSpec(feature_keys=[CORRUPTION_KEY]), classes, "Accuracy")
 
 
 def robustness_bounds(settings: RobustnessSettings) -> dict[str, Bound]:
@@ -73,19 +79,11 @@ def _bound(section: str, settings: Section, metric: str, limit: str, worsening: 
     )
 
 
-def _eval_config(slicing_spec: tfma.SlicingSpec, *metrics: tfma.MetricConfig) -> tfma.EvalConfig:
-    common = [
-        tfma.MetricConfig(class_name="SparseCategoricalAccuracy", config=json.dumps({"name": ACCURACY})),
-        # The confidence intervals of accuracy need these counts.
-        tfma.MetricConfig(class_name="ExampleCount"),
-        _own_metric("PairedErrors"),
-    ]
+def _eval_config(slicing_spec: tfma.SlicingSpec, classes: Sequence[str], *metrics: str) -> tfma.EvalConfig:
+    config = json.dumps({"classes": list(classes)})
+    metric_configs = [tfma.MetricConfig(module=_METRICS_MODULE, class_name=metric, config=config) for metric in metrics]
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name=EXAMPLES, label_key=LABEL_KEY, prediction_key=PROBABILITIES_OUTPUT)],
         slicing_specs=[slicing_spec],
-        metrics_specs=[tfma.MetricsSpec(metrics=[*common, *metrics])],
+        metrics_specs=[tfma.MetricsSpec(metrics=metric_configs)],
     )
-
-
-def _own_metric(class_name: str, **config: Any) -> tfma.MetricConfig:
-    return tfma.MetricConfig(module=_OWN_METRICS, class_name=class_name, config=json.dumps(config) if config else "")

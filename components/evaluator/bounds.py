@@ -13,9 +13,7 @@ from components.evaluator.intervals import (
     images_needed,
     no_change,
     no_change_of_precision,
-    paired_interval,
     perfect_share,
-    share_interval,
 )
 from components.verdict import Finding
 
@@ -32,16 +30,16 @@ LOG_LOSS = "log_loss"
 PRECISION = "precision"
 RECALL = "recall"
 NUM_LABELED = "num_labeled"
-"""Number of images of a digit."""
+"""Number of images of a class."""
 NUM_PREDICTED = "num_predicted"
-"""Number of images that the model classifies as a digit."""
+"""Number of images that the model assigns to a class."""
 GAINED = "gained"
 """Number of images that only the candidate classifies correctly."""
 LOST = "lost"
 """Number of images that only the baseline classifies correctly."""
 
 Kind = Literal["candidate", "baseline", "change"]
-Extent = Literal["all", "each digit", "each slice", "mean of slices"]
+Extent = Literal["all", "each class", "each slice", "mean of slices"]
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _NUM_IMAGES = {ACCURACY: EXAMPLE_COUNT, RECALL: NUM_LABELED, PRECISION: NUM_PREDICTED}
@@ -64,7 +62,7 @@ class Bound(BaseModel):
 
     Attributes:
         metric: Name of the metric in TFMA's result.
-        extent: Whether the bound applies to all images, to each digit, to each slice, or to the mean of the slices.
+        extent: Whether the bound applies to all images, to each class, to each slice, or to the mean of the slices.
         lower: Minimum of a metric that should be high.
         upper: Maximum of a metric that should be low; a bound has either a minimum or a maximum.
         max_worsening: How much worse than the baseline the metric may be, in units of the metric.
@@ -91,7 +89,7 @@ class Key:
 
     metric: str
     slice: str = ALL
-    digit: int | None = None
+    class_id: int | None = None
     kind: Kind = "candidate"
 
 
@@ -113,7 +111,7 @@ class Measurement:
 
 
 def measurements(metrics: "Iterable[MetricsForSlice]") -> dict[Key, Measurement]:
-    """Converts the result of TFMA and adds the intervals of accuracy, which is TFMA's own metric.
+    """Converts the result of TFMA.
 
     Args:
         metrics: The result of `tfma.load_metrics`.
@@ -124,25 +122,19 @@ def measurements(metrics: "Iterable[MetricsForSlice]") -> dict[Key, Measurement]
         for pair in of_slice.metric_keys_and_values
         if pair.value.HasField("double_value")
     }
-    for key, measurement in list(measured.items()):
-        if key.metric not in _NUM_IMAGES:
-            continue
-        if key.metric == ACCURACY:
-            num_images = int(measured[replace(key, metric=EXAMPLE_COUNT, kind="candidate")].value)
-            if key.kind == "change":
-                gained, lost = (int(measured[replace(key, metric=metric)].value) for metric in (GAINED, LOST))
-                interval, pairs = paired_interval(gained, lost, num_images), (gained, lost)
-                measurement = replace(measurement, interval=interval, pairs=pairs)
-            else:
-                interval = share_interval(round(measurement.value * num_images), num_images)
-                measurement = replace(measurement, interval=interval)
-        if count := measured.get(replace(key, metric=_NUM_IMAGES[key.metric], kind="candidate")):
-            measurement = replace(measurement, num_images=int(count.value))
-        measured[key] = measurement
+    for key, measurement in measured.items():
+        if key.metric in _NUM_IMAGES:
+            count = measured.get(replace(key, metric=_NUM_IMAGES[key.metric], kind="candidate"))
+            measured[key] = replace(measurement, num_images=int(count.value) if count else None)
+        if (key.metric, key.kind) == (ACCURACY, "change"):
+            gained, lost = (int(measured[replace(key, metric=metric)].value) for metric in (GAINED, LOST))
+            measured[key] = replace(measured[key], pairs=(gained, lost))
     return measured
 
 
-def check_bounds(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -> Iterator[Finding]:
+def check_bounds(
+    measured: Mapping[Key, Measurement], bounds: Iterable[Bound], classes: Sequence[str]
+) -> Iterator[Finding]:
     """Checks an evaluation against bounds.
 
     A value passes if its whole 95 % interval meets the bound. If there is a baseline, the change against it, which is
@@ -152,13 +144,14 @@ def check_bounds(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -
     Args:
         measured: The result of `measurements`.
         bounds: The requirements.
+        classes: Names of the classes, for a bound on each class and for messages.
 
     Yields:
         A finding for each value and each change.
     """
     has_baseline = any(key.kind == "baseline" for key in measured)
     for bound in bounds:
-        for name, values in _selected(measured, bound):
+        for name, values in _selected(measured, bound, classes):
             baseline = values["baseline"].value if values["baseline"] else math.nan
             lower, upper = bound.lower, bound.upper
             missing = "the evaluation has no such metric or slice"
@@ -174,9 +167,9 @@ def check_bounds(measured: Mapping[Key, Measurement], bounds: Iterable[Bound]) -
 
 def _key(pair: "MetricsForSlice.MetricKeyAndValue", slice_name: str) -> Key:
     key = pair.key
-    digit = key.sub_key.class_id.value if key.HasField("sub_key") and key.sub_key.HasField("class_id") else None
+    class_id = key.sub_key.class_id.value if key.HasField("sub_key") and key.sub_key.HasField("class_id") else None
     kind: Kind = "change" if key.is_diff else "baseline" if key.model_name == "baseline" else "candidate"
-    return Key(key.name, slice_name, digit, kind)
+    return Key(key.name, slice_name, class_id, kind)
 
 
 def _measurement(pair: "MetricsForSlice.MetricKeyAndValue") -> Measurement:
@@ -196,11 +189,13 @@ def _slice_name(metrics: "MetricsForSlice") -> str:
 _Values = Mapping[Kind, Measurement | None]
 
 
-def _selected(measured: Mapping[Key, Measurement], bound: Bound) -> Iterator[tuple[str, _Values]]:
+def _selected(
+    measured: Mapping[Key, Measurement], bound: Bound, classes: Sequence[str]
+) -> Iterator[tuple[str, _Values]]:
     """Yields the names and the values to which a bound applies."""
 
-    def values(slice_name: str, digit: int | None = None) -> _Values:
-        return {kind: measured.get(Key(bound.metric, slice_name, digit, kind)) for kind in _KINDS}
+    def values(slice_name: str, class_id: int | None = None) -> _Values:
+        return {kind: measured.get(Key(bound.metric, slice_name, class_id, kind)) for kind in _KINDS}
 
     match bound.extent:
         case "all":
@@ -210,11 +205,8 @@ def _selected(measured: Mapping[Key, Measurement], bound: Bound) -> Iterator[tup
         case "mean of slices":
             parts = [values(name) for name in bound.slices]
             yield f"mean of {len(parts)}", {kind: _mean([part[kind] for part in parts]) for kind in _KINDS}
-        case "each digit":
-            digits = sorted({key.digit for key in measured if key.metric == bound.metric and key.digit is not None})
-            yield from ((f"digit {digit}", values(ALL, digit)) for digit in digits)
-            if not digits:
-                yield "each digit", dict.fromkeys(_KINDS)
+        case "each class":
+            yield from ((f"class {name}", values(ALL, class_id)) for class_id, name in enumerate(classes))
 
 
 def _mean(parts: Sequence[Measurement | None]) -> Measurement | None:
@@ -245,11 +237,11 @@ def _finding(
     if measured is None:
         reason = missing
     elif not finite:
-        reason = "not a number: no image shows this digit or is classified as it"
+        reason = "not a number: no image shows this class or is assigned to it"
     elif not certain:
         reason = "no confidence interval: too few images"
     elif lower is not None and measured.interval[0] < lower:
-        # The same reason for all digits or slices, so that the verdict can combine them.
+        # The same reason for all classes or slices, so that the verdict can combine them.
         reason = _too_few_images(metric, measured, lower) or f"it may be as low as {measured.interval[0]:.4f}"
     elif upper is not None and measured.interval[1] > upper:
         reason = f"it may be as high as {measured.interval[1]:.4f}"

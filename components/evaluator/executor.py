@@ -25,6 +25,7 @@ import tensorflow_model_analysis as tfma
 from components.evaluator import metrics  # noqa: F401
 from components.evaluator.bounds import ALL, EXAMPLE_COUNT, Bound, check_bounds, measurements
 from components.example_counts import check_count, damage_named
+from components.raw_examples import find_contract
 from components.verdict import Verdict
 from components.verdict_artifact import VERDICT_KEY, publish_verdict
 
@@ -46,7 +47,9 @@ class Executor(EvaluatorExecutor):
 
         Raises:
             LostExamplesError: The model was not evaluated on every example.
+            SchemaError: The schema of the examples defines no classes.
         """
+        classes = find_contract(artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])).classes
         baselines = input_dict.get(BASELINE_MODEL_KEY)
         # In a first run, the baseline is an empty artifact.
         if not baselines or not fileio.exists(path_utils.serving_model_path(baselines[0].uri)):
@@ -64,7 +67,7 @@ class Executor(EvaluatorExecutor):
         # Without a slice of all images, each image is in exactly one slice.
         check_count(folders, counts.get(ALL, sum(counts.values())))
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
-        findings = tuple(check_bounds(measured, bounds))
+        findings = tuple(check_bounds(measured, bounds, classes))
         enforced = bool(exec_properties[ENFORCED_KEY])
         verdict = Verdict(exec_properties[GATE_KEY], findings, exec_properties[ADVICE_KEY], enforced=enforced)
         publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))

@@ -5,8 +5,7 @@ images. The intervals of TFMA come from random partitions of the images, so they
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -23,6 +22,8 @@ from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import BoundedValue
 from tensorflow_model_analysis.utils import model_util
 
 from components.evaluator.bounds import (
+    ACCURACY,
+    EXAMPLE_COUNT,
     EXPECTED_CALIBRATION_ERROR,
     GAINED,
     LOG_LOSS,
@@ -46,51 +47,11 @@ _NUM_BINS = 15
 _SMALLEST_PROBABILITY = 1e-7
 """As Keras's `epsilon`: a wrong prediction with probability 1 has a finite loss."""
 
+_NO_CLASS = -1
+"""Index of a label that is no class; no prediction is equal to it."""
+
 Array = NDArray[np.float64]
 Results = dict[Key, float | BoundedValue]
-
-
-class PrecisionAndRecall(tfma.metrics.Metric):
-    """Precision and recall of each class, and their numbers of images.
-
-    A prediction is the most probable class. TFMA's own Precision and Recall ignore a prediction with a probability
-    below one half.
-    """
-
-    def __init__(self, num_classes: int, name: str = "precision_and_recall") -> None:
-        """Sets the number of classes, and a name, which TFMA requires; the values have their own names."""
-        super().__init__(_computations(partial(_ConfusionCombiner, num_classes)), name=name, num_classes=num_classes)
-
-
-class LogLoss(tfma.metrics.Metric):
-    """Mean negative logarithm of the probability of the label, in nats."""
-
-    def __init__(self, name: str = LOG_LOSS) -> None:
-        """Sets a name, which TFMA requires."""
-        super().__init__(_computations(_LogLossCombiner), name=name)
-
-
-class ExpectedCalibrationError(tfma.metrics.Metric):
-    """Mean distance of confidence and accuracy over 15 bins of equal width.
-
-    TFMA's calibration metrics apply to a single class; this one applies to the most probable class, as in Guo et al.
-    2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
-    """
-
-    def __init__(self, name: str = EXPECTED_CALIBRATION_ERROR) -> None:
-        """Sets a name, which TFMA requires."""
-        super().__init__(_computations(_CalibrationCombiner), name=name)
-
-
-class PairedErrors(tfma.metrics.Metric):
-    """Counts `gained` and `lost` images, which only the candidate or only the baseline classifies correctly.
-
-    They are the input of McNemar's test (McNemar 1947, Psychometrika 12). Without a baseline there are no values.
-    """
-
-    def __init__(self, name: str = "paired_errors") -> None:
-        """Sets a name, which TFMA requires; the values have their own names."""
-        super().__init__(_computations(_PairedErrorsCombiner), name=name)
 
 
 class _Combiner(beam.CombineFn):
@@ -98,13 +59,22 @@ class _Combiner(beam.CombineFn):
 
     shape: tuple[int, ...]
 
-    def __init__(self, eval_config: tfma.EvalConfig, candidate: str, baseline: str | None) -> None:
+    def __init__(
+        self, classes: Sequence[str], eval_config: tfma.EvalConfig, candidate: str, baseline: str | None
+    ) -> None:
+        self._class_ids = {name.encode(): class_id for class_id, name in enumerate(classes)}
         self._eval_config = eval_config
         self._candidate = candidate
         self._baseline = baseline
 
     def add(self, sums: Array, label: int, probabilities: Array) -> None:
-        """Adds an image with the probabilities float64[2,classes] of candidate and baseline."""
+        """Adds an image.
+
+        Args:
+            sums: The array.
+            label: Index of the class; -1 if the label is no class.
+            probabilities: Those of candidate and baseline, float64[2,classes].
+        """
         raise NotImplementedError
 
     def results(self, sums: Array) -> Results:
@@ -128,7 +98,7 @@ class _Combiner(beam.CombineFn):
             MetricKey(
                 key.metric,
                 (self._baseline if key.kind == "baseline" else self._candidate) or "",
-                sub_key=None if key.digit is None else SubKey(class_id=key.digit),
+                sub_key=None if key.class_id is None else SubKey(class_id=key.class_id),
                 is_diff=key.kind == "change",
             ): value
             for key, value in self.results(accumulator).items()
@@ -141,10 +111,10 @@ class _Combiner(beam.CombineFn):
                 element, eval_config=self._eval_config, model_name=model_name, flatten=False
             )
         )
-        return int(label.item()), probabilities
+        return self._class_ids.get(label.item(), _NO_CLASS), probabilities
 
 
-class _PairedErrorsCombiner(_Combiner):
+class _AccuracyCombiner(_Combiner):
     """Counts images by whether candidate and baseline are right."""
 
     shape = (2, 2)
@@ -154,37 +124,47 @@ class _PairedErrorsCombiner(_Combiner):
         sums[candidate, baseline] += 1
 
     def results(self, sums: Array) -> Results:
-        return {Key(GAINED, kind="change"): float(sums[1, 0]), Key(LOST, kind="change"): float(sums[0, 1])}
+        gained, lost, right_in_both, num_images = map(int, (sums[1, 0], sums[0, 1], sums[1, 1], sums.sum()))
+        results: Results = {
+            Key(EXAMPLE_COUNT): float(num_images),
+            Key(GAINED, kind="change"): float(gained),
+            Key(LOST, kind="change"): float(lost),
+        }
+        right: dict[Kind, int] = {"candidate": gained + right_in_both, "baseline": lost + right_in_both}
+        for kind, hits in right.items():
+            results[Key(ACCURACY, kind=kind)] = _bounded(hits / num_images, share_interval(hits, num_images))
+        change = (gained - lost) / num_images
+        results[Key(ACCURACY, kind="change")] = _bounded(change, paired_interval(gained, lost, num_images))
+        return results
 
 
 class _ConfusionCombiner(_Combiner):
-    """Counts images by the predictions of candidate and baseline and by label."""
+    """For each class, counts images by whether candidate and baseline predict it and whether it is the label."""
 
-    def __init__(self, num_classes: int, *models: Any) -> None:
-        super().__init__(*models)
-        self.shape = (num_classes,) * 3
+    def __init__(self, classes: Sequence[str], *models: Any) -> None:
+        super().__init__(classes, *models)
+        self.shape = (len(classes), 2, 2, 2)
 
     def add(self, sums: Array, label: int, probabilities: Array) -> None:
-        candidate, baseline = probabilities.argmax(axis=-1)
-        sums[candidate, baseline, label] += 1
+        candidate, baseline = map(int, probabilities.argmax(axis=-1))
+        for class_id in {candidate, baseline, label} - {_NO_CLASS}:
+            sums[class_id, int(class_id == candidate), int(class_id == baseline), int(class_id == label)] += 1
 
     def results(self, sums: Array) -> Results:
         results: Results = {}
-        matrices: dict[Kind, Array] = {"candidate": sums.sum(axis=1), "baseline": sums.sum(axis=0)}
-        for digit in range(len(sums)):
+        for class_id, counts in enumerate(sums):
+            labeled = counts[..., 1].sum()
+            predictions: dict[Kind, Array] = {"candidate": counts[1].sum(axis=0), "baseline": counts[:, 1].sum(axis=0)}
             values: dict[tuple[str, Kind], float] = {}
-            for kind, matrix in matrices.items():
-                right, predicted, labeled = matrix[digit, digit], matrix[digit].sum(), matrix[:, digit].sum()
-                results[Key(NUM_PREDICTED, digit=digit, kind=kind)] = float(predicted)
-                results[Key(NUM_LABELED, digit=digit, kind=kind)] = float(labeled)
-                for metric, size in ((PRECISION, predicted), (RECALL, labeled)):
+            for kind, (wrong, right) in predictions.items():
+                results[Key(NUM_PREDICTED, class_id=class_id, kind=kind)] = float(wrong + right)
+                results[Key(NUM_LABELED, class_id=class_id, kind=kind)] = float(labeled)
+                for metric, size in ((PRECISION, wrong + right), (RECALL, labeled)):
                     values[metric, kind] = right / size if size else math.nan
                     share = _bounded(values[metric, kind], share_interval(int(right), int(size)))
-                    results[Key(metric, digit=digit, kind=kind)] = share
-            # By which model predicts this digit: only the candidate, only the baseline, both.
-            both = sums[digit, digit]
-            parts = [sums[digit].sum(axis=0) - both, sums[:, digit].sum(axis=0) - both, both]
-            wrong_and_right = np.array([(part.sum() - part[digit], part[digit]) for part in parts])
+                    results[Key(metric, class_id=class_id, kind=kind)] = share
+            # By which model predicts this class: only the candidate, only the baseline, both.
+            wrong_and_right = np.array([counts[1, 0], counts[0, 1], counts[1, 1]])
             gained, lost = wrong_and_right[:2, 1]
             intervals = {
                 RECALL: paired_interval(int(gained), int(lost), int(labeled)),
@@ -192,7 +172,7 @@ class _ConfusionCombiner(_Combiner):
             }
             for metric, interval in intervals.items():
                 change = values[metric, "candidate"] - values[metric, "baseline"]
-                results[Key(metric, digit=digit, kind="change")] = _bounded(change, interval)
+                results[Key(metric, class_id=class_id, kind="change")] = _bounded(change, interval)
         return results
 
 
@@ -202,7 +182,8 @@ class _LogLossCombiner(_Combiner):
     shape = (3, 3)
 
     def add(self, sums: Array, label: int, probabilities: Array) -> None:
-        numbers = [1, *-np.log(np.clip(probabilities[:, label], _SMALLEST_PROBABILITY, 1))]
+        of_label = probabilities[:, label] if label != _NO_CLASS else np.zeros(2)
+        numbers = [1, *-np.log(np.clip(of_label, _SMALLEST_PROBABILITY, 1))]
         sums += np.outer(numbers, numbers)
 
     def results(self, sums: Array) -> Results:
@@ -233,20 +214,6 @@ class _CalibrationCombiner(_Combiner):
         return _means(EXPECTED_CALIBRATION_ERROR, signed.sum(axis=(0, 1)))
 
 
-def _computations(combiner: Callable[..., _Combiner]) -> Callable[..., list[MetricComputation]]:
-    """Returns what TFMA calls to create a computation for each candidate."""
-
-    def create(eval_config: tfma.EvalConfig, model_names: Sequence[str] = ("",), **_: Any) -> list[MetricComputation]:
-        spec = model_util.get_baseline_model_spec(eval_config)
-        baseline = spec.name if spec else None
-        return [
-            MetricComputation(keys=[], preprocessors=None, combiner=combiner(eval_config, name, baseline))
-            for name in set(model_names) - {baseline}
-        ]
-
-    return create
-
-
 def _means(metric: str, sums: Array) -> Results:
     """Returns means over images from the sums float64[3,3] of the products of 1 and the numbers of both models."""
     num_images = int(sums[0, 0])
@@ -262,3 +229,59 @@ def _means(metric: str, sums: Array) -> Results:
 def _bounded(value: float, interval: Interval) -> BoundedValue:
     numbers = zip(("value", "lower_bound", "upper_bound"), (value, *interval), strict=True)
     return BoundedValue(**{name: DoubleValue(value=number) for name, number in numbers})
+
+
+class _ClassMetric(tfma.metrics.Metric):
+    """A metric of models that answer with the probabilities of classes, of which the most probable one counts."""
+
+    combiner: type[_Combiner]
+
+    def __init__(self, classes: Sequence[str], name: str = "") -> None:
+        """Sets the names of the classes in the order of the probabilities, and a name, which TFMA requires."""
+        super().__init__(self._computations, name=name or type(self).__name__, classes=classes)
+
+    def _computations(
+        self, eval_config: tfma.EvalConfig, classes: Sequence[str], model_names: Sequence[str] = ("",), **_: Any
+    ) -> list[MetricComputation]:
+        """Creates a computation for each candidate; TFMA calls this."""
+        spec = model_util.get_baseline_model_spec(eval_config)
+        baseline = spec.name if spec else None
+        return [
+            MetricComputation(keys=[], preprocessors=None, combiner=self.combiner(classes, eval_config, name, baseline))
+            for name in set(model_names) - {baseline}
+        ]
+
+
+class Accuracy(_ClassMetric):
+    """Accuracy, the number of images, and those `gained` and `lost`.
+
+    Only the candidate or only the baseline classifies these correctly. They are the input of McNemar's test (McNemar
+    1947, Psychometrika 12).
+    """
+
+    combiner = _AccuracyCombiner
+
+
+class PrecisionAndRecall(_ClassMetric):
+    """Precision and recall of each class, and their numbers of images.
+
+    TFMA's own Precision and Recall ignore a prediction with a probability below one half.
+    """
+
+    combiner = _ConfusionCombiner
+
+
+class LogLoss(_ClassMetric):
+    """Mean negative logarithm of the probability of the label, in nats."""
+
+    combiner = _LogLossCombiner
+
+
+class ExpectedCalibrationError(_ClassMetric):
+    """Mean distance of confidence and accuracy over 15 bins of equal width.
+
+    TFMA's calibration metrics apply to a single class; this one applies to the most probable class, as in Guo et al.
+    2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.
+    """
+
+    combiner = _CalibrationCombiner

@@ -13,16 +13,16 @@ class EvaluationSettings(Section):
     """Bounds on the test split.
 
     The whole 95 % confidence interval must meet a bound. Its lower end is 0.16 points below an accuracy of 99.5 % on
-    10,000 images, and 0.65 points below it on the 1,000 images of one digit.
+    10,000 images, and 0.65 points below it on the 1,000 images of one class.
     """
 
     enforced: bool = Field(True, description="Whether a refusal counts; `false` switches the gate off.")
     min_accuracy: Share = Field(0.99, description="Minimum accuracy on the test split.")
-    min_digit_accuracy: Share = Field(0.97, description="Minimum recall and precision of each digit.")
+    min_class_accuracy: Share = Field(0.97, description="Minimum recall and precision of each class.")
     max_log_loss: float = Field(0.05, ge=0, description="Maximum log loss, in nats.")
     max_calibration_error: Share = Field(0.01, description="Maximum expected calibration error.")
     max_accuracy_drop: Share = Field(0.003, description="Maximum drop of accuracy from the baseline.")
-    max_digit_drop: Share = Field(0.02, description="Maximum drop of a digit's recall or precision from the baseline.")
+    max_class_drop: Share = Field(0.02, description="Maximum drop of a class's recall or precision from the baseline.")
     max_log_loss_rise: float = Field(0.01, ge=0, description="Maximum rise of log loss from the baseline.")
     max_calibration_error_rise: Share = Field(0.005, description="Maximum rise of this error from the baseline.")
 

@@ -8,22 +8,23 @@ import pandas as pd
 import pytest
 
 from components.evaluator.bounds import Bound, check_bounds, measurements
-from components.features import NUM_CLASSES
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
 from components.verdict import Finding
 from pipeline import evaluation
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
+from tests.support.examples import DIGITS
 
 # isort: split
 import tensorflow_model_analysis as tfma
 
-IMAGES_PER_DIGIT = 200
-LABELS = np.repeat(np.arange(NUM_CLASSES), IMAGES_PER_DIGIT)
+CLASSES = DIGITS.classes
+IMAGES_PER_CLASS = 200
+LABELS = np.repeat(np.arange(len(CLASSES)), IMAGES_PER_CLASS)
 SETTINGS = EvaluationSettings(
     min_accuracy=0.95,
-    min_digit_accuracy=0.8,
+    min_class_accuracy=0.8,
     max_accuracy_drop=0.02,
-    max_digit_drop=0.08,
+    max_class_drop=0.08,
     max_calibration_error=0.05,
     max_calibration_error_rise=0.05,
     # Synthetic mistakes have a high confidence.
@@ -39,16 +40,21 @@ def answers(labels: np.ndarray, wrong: Iterable[int], confidence: float = 0.99) 
     """Creates probabilities float[n,10] that are correct except for the images with the indices `wrong`."""
     predicted = labels.copy()
     numbers = np.array(list(wrong), dtype=int)
-    # The mistakes are spread over all other digits, so that no precision drops much.
-    predicted[numbers] = (predicted[numbers] + 1 + np.arange(len(numbers)) % (NUM_CLASSES - 1)) % NUM_CLASSES
-    probabilities = np.full((len(labels), NUM_CLASSES), (1 - confidence) / (NUM_CLASSES - 1))
+    # The mistakes are spread over all other classes, so that no precision drops much.
+    predicted[numbers] = (predicted[numbers] + 1 + np.arange(len(numbers)) % (len(CLASSES) - 1)) % len(CLASSES)
+    probabilities = np.full((len(labels), len(CLASSES)), (1 - confidence) / (len(CLASSES) - 1))
     probabilities[np.arange(len(labels)), predicted] = confidence
     return list(probabilities)
 
 
-def of_digit(digit: int, count: int) -> range:
-    """Returns the indices of the first images of a digit."""
-    return range(digit * IMAGES_PER_DIGIT, digit * IMAGES_PER_DIGIT + count)
+def names(labels: np.ndarray) -> list[bytes]:
+    """Returns the names of classes as they are in raw examples."""
+    return [CLASSES[label].encode() for label in labels]
+
+
+def of_class(class_id: int, count: int) -> range:
+    """Returns the indices of the first images of a class."""
+    return range(class_id * IMAGES_PER_CLASS, class_id * IMAGES_PER_CLASS + count)
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def refusals(tmp_path: Path) -> Judge:
             spec.signature_name = ""
             spec.prediction_key = "baseline" if spec.is_baseline else "probabilities"
         tfma.analyze_raw_data(frame, config, output_path=str(tmp_path))
-        findings = check_bounds(measurements(tfma.load_metrics(str(tmp_path))), bounds.values())
+        findings = check_bounds(measurements(tfma.load_metrics(str(tmp_path))), bounds.values(), CLASSES)
         return [finding for finding in findings if not finding.passed]
 
     return refusals
@@ -80,23 +86,23 @@ def clean_refusals(refusals: Judge) -> Judge:
     def judge_clean(
         wrong: Iterable[int], baseline_wrong: Iterable[int] | None = None, confidence: float = 0.99
     ) -> list[Finding]:
-        frame = pd.DataFrame({"label": LABELS, "probabilities": answers(LABELS, wrong, confidence)})
+        frame = pd.DataFrame({"label": names(LABELS), "probabilities": answers(LABELS, wrong, confidence)})
         if baseline_wrong is not None:
             frame["baseline"] = answers(LABELS, baseline_wrong)
-        return refusals(frame, evaluation.eval_config(), evaluation.bounds(SETTINGS))
+        return refusals(frame, evaluation.eval_config(CLASSES), evaluation.bounds(SETTINGS))
 
     return judge_clean
 
 
-def test_a_model_that_fails_on_one_digit_is_refused_for_that_digit(clean_refusals: Judge) -> None:
-    refused = clean_refusals(of_digit(7, 36))
-    assert named(refused) == [("recall", "digit 7")]
-    assert refused[0].value == pytest.approx(1 - 36 / IMAGES_PER_DIGIT)
+def test_a_model_that_fails_on_one_class_is_refused_for_that_class(clean_refusals: Judge) -> None:
+    refused = clean_refusals(of_class(7, 36))
+    assert named(refused) == [("recall", "class 7")]
+    assert refused[0].value == pytest.approx(1 - 36 / IMAGES_PER_CLASS)
 
 
 @pytest.mark.slow
-def test_too_many_mistakes_are_refused_even_if_every_digit_passes(clean_refusals: Judge) -> None:
-    wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 12)]
+def test_too_many_mistakes_are_refused_even_if_every_class_passes(clean_refusals: Judge) -> None:
+    wrong = [number for class_id in range(len(CLASSES)) for number in of_class(class_id, 12)]
     refused = named(clean_refusals(wrong))
     assert ("accuracy", "all") in refused
     assert not {metric for metric, _ in refused} & {"recall", "precision"}
@@ -109,20 +115,20 @@ def test_a_badly_calibrated_model_is_refused(clean_refusals: Judge) -> None:
 @pytest.mark.slow
 def test_a_model_as_good_as_the_baseline_passes(clean_refusals: Judge) -> None:
     """A few random mistakes do not stop a release."""
-    assert clean_refusals([*of_digit(3, 5), *of_digit(8, 2)], baseline_wrong=[*of_digit(3, 2), *of_digit(1, 3)]) == []
+    assert clean_refusals([*of_class(3, 5), *of_class(8, 2)], baseline_wrong=[*of_class(3, 2), *of_class(1, 3)]) == []
 
 
 @pytest.mark.slow
-def test_a_model_that_is_worse_than_the_baseline_on_one_digit_only_is_refused(clean_refusals: Judge) -> None:
-    refused = clean_refusals(of_digit(4, 24), baseline_wrong=of_digit(9, 2))
-    assert ("change of recall", "digit 4") in named(refused)
-    assert ("recall", "digit 4") not in named(refused), "it passes without the baseline"
+def test_a_model_that_is_worse_than_the_baseline_on_one_class_only_is_refused(clean_refusals: Judge) -> None:
+    refused = clean_refusals(of_class(4, 24), baseline_wrong=of_class(9, 2))
+    assert ("change of recall", "class 4") in named(refused)
+    assert ("recall", "class 4") not in named(refused), "it passes without the baseline"
 
 
 @pytest.mark.slow
-def test_a_model_that_is_worse_than_the_baseline_on_all_digits_is_refused(clean_refusals: Judge) -> None:
-    wrong = [number for digit in range(NUM_CLASSES) for number in of_digit(digit, 6)]
-    refused = {finding.metric: finding for finding in clean_refusals(wrong, baseline_wrong=of_digit(0, 4))}
+def test_a_model_that_is_worse_than_the_baseline_on_all_classes_is_refused(clean_refusals: Judge) -> None:
+    wrong = [number for class_id in range(len(CLASSES)) for number in of_class(class_id, 6)]
+    refused = {finding.metric: finding for finding in clean_refusals(wrong, baseline_wrong=of_class(0, 4))}
     change = refused["change of accuracy"]
     assert change.value == pytest.approx(-56 / len(LABELS))
     assert "56 images newly wrong, 0 newly right" in change.reason
@@ -132,10 +138,10 @@ def test_a_model_that_is_worse_than_the_baseline_on_all_digits_is_refused(clean_
 @pytest.mark.slow
 def test_models_are_compared_on_the_same_images(clean_refusals: Judge) -> None:
     """With the same number of mistakes on other images, the change is zero but less certain."""
-    wrong, others = of_digit(0, 30), of_digit(1, 30)
+    wrong, others = of_class(0, 30), of_class(1, 30)
     same, different = (clean_refusals(wrong, baseline_wrong=baseline) for baseline in (wrong, others))
     assert not [finding for finding in same if finding.metric.startswith("change")]
-    assert ("change of recall", "digit 0") in named(different)
+    assert ("change of recall", "class 0") in named(different)
 
 
 @pytest.fixture
@@ -145,11 +151,11 @@ def robustness_refusals(refusals: Judge) -> Judge:
     def judge_robustness(wrong: dict[str, int], leave_out: str = "") -> list[Finding]:
         parts = []
         for name in CORRUPTIONS:
-            labels = np.arange(100) % NUM_CLASSES
-            part = pd.DataFrame({"label": labels, "probabilities": answers(labels, range(wrong.get(name, 0)))})
+            labels = np.arange(100) % len(CLASSES)
+            part = pd.DataFrame({"label": names(labels), "probabilities": answers(labels, range(wrong.get(name, 0)))})
             parts.append(part.assign(**{CORRUPTION_KEY: name}))
         frame = pd.concat(part for part in parts if part[CORRUPTION_KEY].iloc[0] != leave_out)
-        return refusals(frame, evaluation.robustness_eval_config(), evaluation.robustness_bounds(ROBUSTNESS))
+        return refusals(frame, evaluation.robustness_eval_config(CLASSES), evaluation.robustness_bounds(ROBUSTNESS))
 
     return judge_robustness
 
@@ -172,8 +178,8 @@ def test_the_bounds_are_those_of_the_settings() -> None:
     settings = EvaluationSettings(
         min_accuracy=0.1,
         max_accuracy_drop=0.2,
-        min_digit_accuracy=0.3,
-        max_digit_drop=0.4,
+        min_class_accuracy=0.3,
+        max_class_drop=0.4,
         max_log_loss=0.5,
         max_log_loss_rise=0.6,
         max_calibration_error=0.7,

@@ -51,16 +51,13 @@ def write_records(file: Path, records: Sequence[bytes]) -> None:
             writer.write(record)
 
 
-def make_examples(
-    folder: Path, contract: Contract, splits: Mapping[str, Sequence[Sequence[bytes]]], *, counted: bool = True
-) -> Any:
+def make_examples(folder: Path, contract: Contract, splits: Mapping[str, Sequence[Sequence[bytes]]]) -> Any:
     """Writes an `Examples` artifact with its schema.
 
     Args:
         folder: Folder of the artifact.
         contract: What its schema defines.
         splits: By name of the split, the records of each file.
-        counted: Whether it states the number of records in each file.
     """
     # TFX takes seconds to import, and most users of this module do not need it.
     from tfx.types.artifact_utils import encode_split_names
@@ -73,8 +70,7 @@ def make_examples(
             write_records(folder / path, records)
             counts[path] = len(records)
     (folder / "schema.pbtxt").write_text(schema_text(contract), encoding="utf-8")
-    if counted:
-        write_counts(counts, str(folder))
+    write_counts(counts, str(folder))
     examples = Examples()
     examples.uri = str(folder)
     examples.split_names = encode_split_names(list(splits))

@@ -11,7 +11,6 @@ from components.evaluator.bounds import (
     check_bounds,
     measurements,
 )
-from components.evaluator.intervals import paired_interval, share_interval
 from components.verdict import Finding
 
 # isort: split
@@ -19,6 +18,7 @@ import tfx.components  # noqa: F401 (first: it installs what the older TFDV of t
 from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MetricsForSlice
 
 NAN = float("nan")
+CLASSES = ("A", "b", "ß c")
 MISSING = "the evaluation has no such metric or slice"
 NOT_COMPARED = "the evaluation has no comparison with the baseline"
 
@@ -29,15 +29,15 @@ def add(
     value: float,
     model: str = "candidate",
     *,
-    digit: int | None = None,
+    class_id: int | None = None,
     interval: tuple[float, float] | None = None,
     is_diff: bool = False,
 ) -> None:
     pair = metrics.metric_keys_and_values.add()
     pair.key.name, pair.key.model_name, pair.value.double_value.value = name, model, value
     pair.key.is_diff = is_diff
-    if digit is not None:
-        pair.key.sub_key.class_id.value = digit
+    if class_id is not None:
+        pair.key.sub_key.class_id.value = class_id
     if interval:
         pair.confidence_interval.lower_bound.double_value.value = interval[0]
         pair.confidence_interval.upper_bound.double_value.value = interval[1]
@@ -46,10 +46,10 @@ def add(
 def test_measurements_have_the_key_and_the_interval_of_tfma() -> None:
     fog = MetricsForSlice()
     fog.slice_key.single_slice_keys.add(column="corruption", bytes_value=b"fog")
-    add(fog, "recall", 0.5, digit=3, interval=(0.4, 0.6))
-    add(fog, "num_labeled", 90, digit=3)
-    add(fog, "recall", 0.4, "baseline", digit=0, interval=(0.3, 0.5))
-    add(fog, "recall", 0.1, digit=3, interval=(-0.1, 0.3), is_diff=True)
+    add(fog, "recall", 0.5, class_id=3, interval=(0.4, 0.6))
+    add(fog, "num_labeled", 90, class_id=3)
+    add(fog, "recall", 0.4, "baseline", class_id=0, interval=(0.3, 0.5))
+    add(fog, "recall", 0.1, class_id=3, interval=(-0.1, 0.3), is_diff=True)
     add(fog, "log_loss", 0.9, interval=(0.5, 1.3))
     assert measurements([fog]) == {
         Key("recall", "fog", 3): Measurement(0.5, (0.4, 0.6), num_images=90),
@@ -60,20 +60,16 @@ def test_measurements_have_the_key_and_the_interval_of_tfma() -> None:
     }
 
 
-def test_the_intervals_of_accuracy_come_from_the_counts() -> None:
+def test_a_change_of_accuracy_has_the_number_of_images_and_the_pairs() -> None:
     everything = MetricsForSlice()
-    add(everything, "accuracy", 0.9)
-    add(everything, "accuracy", 0.92, "baseline")
-    add(everything, "accuracy", -0.02, is_diff=True)
+    add(everything, "accuracy", 0.9, interval=(0.87, 0.93))
+    add(everything, "accuracy", -0.02, interval=(-0.03, -0.01), is_diff=True)
     add(everything, "example_count", 500)
     add(everything, "gained", 5, is_diff=True)
     add(everything, "lost", 15, is_diff=True)
     measured = measurements([everything])
-    assert measured[Key("accuracy")] == Measurement(0.9, share_interval(450, 500), num_images=500)
-    assert measured[Key("accuracy", kind="baseline")].interval == share_interval(460, 500)
-    assert measured[Key("accuracy", kind="change")] == Measurement(
-        -0.02, paired_interval(5, 15, 500), num_images=500, pairs=(5, 15)
-    )
+    assert measured[Key("accuracy")] == Measurement(0.9, (0.87, 0.93), num_images=500)
+    assert measured[Key("accuracy", kind="change")] == Measurement(-0.02, (-0.03, -0.01), num_images=500, pairs=(5, 15))
 
 
 def accuracy_bound(**values: Any) -> Bound:
@@ -81,7 +77,7 @@ def accuracy_bound(**values: Any) -> Bound:
 
 
 def only(measured: dict[Key, Measurement], bound: Bound) -> Finding:
-    [finding] = check_bounds(measured, [bound])
+    [finding] = check_bounds(measured, [bound], CLASSES)
     return finding
 
 
@@ -146,7 +142,7 @@ def with_baseline(
 def test_the_whole_interval_of_a_change_must_meet_its_bound(
     change: tuple[float, float], pairs: tuple[int, int] | None, reason: str
 ) -> None:
-    value, finding = check_bounds(with_baseline(change, pairs=pairs), [accuracy_bound()])
+    value, finding = check_bounds(with_baseline(change, pairs=pairs), [accuracy_bound()], CLASSES)
     assert (value.passed, value.baseline) == (True, 0.996)
     assert (finding.metric, finding.lower_bound, finding.baseline) == ("change of accuracy", -0.003, 0.996)
     assert (finding.passed, finding.reason) == (not reason, reason)
@@ -154,7 +150,7 @@ def test_the_whole_interval_of_a_change_must_meet_its_bound(
 
 def test_an_error_may_not_rise_too_far() -> None:
     bound = Bound(metric="log_loss", upper=2, max_worsening=0.01)
-    _, finding = check_bounds(with_baseline((0.001, 0.02), "log_loss"), [bound])
+    _, finding = check_bounds(with_baseline((0.001, 0.02), "log_loss"), [bound], CLASSES)
     assert (finding.passed, finding.upper_bound, finding.lower_bound) == (False, 0.01, None)
 
 
@@ -164,31 +160,31 @@ def test_a_value_without_a_baseline_is_refused_if_others_have_one(baseline: Meas
     del measured[Key("accuracy", kind="baseline")]
     if baseline:
         measured[Key("accuracy", kind="baseline")] = baseline
-    _, finding = check_bounds(measured, [accuracy_bound()])
+    _, finding = check_bounds(measured, [accuracy_bound()], CLASSES)
     assert (finding.passed, finding.reason, finding.baseline) == (False, NOT_COMPARED, None)
 
 
 def test_a_missing_change_is_refused() -> None:
     measured = with_baseline((-0.001, 0.001))
     del measured[Key("accuracy", kind="change")]
-    _, finding = check_bounds(measured, [accuracy_bound()])
+    _, finding = check_bounds(measured, [accuracy_bound()], CLASSES)
     assert (finding.passed, finding.reason) == (False, NOT_COMPARED)
 
 
 def test_nan_is_refused() -> None:
     measured = with_baseline((NAN, NAN)) | {Key("accuracy"): Measurement(NAN, (NAN, NAN))}
-    for finding in check_bounds(measured, [accuracy_bound()]):
+    for finding in check_bounds(measured, [accuracy_bound()], CLASSES):
         assert (finding.passed, finding.value) == (False, None)
-        assert finding.reason == "not a number: no image shows this digit or is classified as it"
+        assert finding.reason == "not a number: no image shows this class or is assigned to it"
 
 
-def test_each_digit_has_a_finding() -> None:
-    measured = {Key("accuracy", digit=digit): Measurement(0.99, (0.99 - digit / 100, 1.0)) for digit in range(3)}
-    findings = list(check_bounds(measured, [accuracy_bound(extent="each digit", lower=0.975)]))
-    assert [(finding.slice, finding.passed) for finding in findings] == [
-        ("digit 0", True),
-        ("digit 1", True),
-        ("digit 2", False),
+def test_each_class_has_a_finding_with_its_name() -> None:
+    measured = {Key("recall", class_id=index): Measurement(0.99, (0.99 - index / 100, 1.0)) for index in range(2)}
+    bound = Bound(metric="recall", extent="each class", lower=0.985, max_worsening=0.1)
+    assert [(finding.slice, finding.reason) for finding in check_bounds(measured, [bound], CLASSES)] == [
+        ("class A", ""),
+        ("class b", "it may be as low as 0.9800"),
+        ("class ß c", MISSING),
     ]
 
 
@@ -198,7 +194,7 @@ def slices(**lowest: float) -> dict[Key, Measurement]:
 
 def test_each_required_slice_has_a_finding() -> None:
     bound = accuracy_bound(extent="each slice", lower=0.8, slices=("fog", "shear", "stripe"))
-    findings = list(check_bounds(slices(fog=0.9, shear=0.7, other=0.1), [bound]))
+    findings = list(check_bounds(slices(fog=0.9, shear=0.7, other=0.1), [bound], CLASSES))
     assert [(finding.slice, finding.passed, finding.reason) for finding in findings] == [
         ("fog", True, ""),
         ("shear", False, "it may be as low as 0.7000"),
@@ -214,9 +210,7 @@ def test_the_mean_of_slices_has_the_mean_interval() -> None:
     assert finding.interval == pytest.approx((0.8, 0.82))
 
 
-@pytest.mark.parametrize(
-    "bound", [{}, {"extent": "each digit"}, {"extent": "mean of slices", "lower": 0.8, "slices": ("fog", "shear")}]
-)
+@pytest.mark.parametrize("bound", [{}, {"extent": "mean of slices", "lower": 0.8, "slices": ("fog", "shear")}])
 def test_a_missing_metric_or_slice_is_refused(bound: dict[str, Any]) -> None:
     finding = only(slices(fog=0.9), accuracy_bound(**bound))
     assert (finding.passed, finding.reason) == (False, MISSING)

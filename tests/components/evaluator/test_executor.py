@@ -10,8 +10,7 @@ import tensorflow as tf
 from tfx.components.evaluator import constants
 from tfx.components.util.model_utils import is_model_blessed
 from tfx.types import Artifact
-from tfx.types.artifact_utils import encode_split_names
-from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, ModelEvaluation
+from tfx.types.standard_artifacts import Model, ModelBlessing, ModelEvaluation
 from tfx.utils.proto_utils import proto_to_json
 
 # isort: split
@@ -23,20 +22,27 @@ from components.example_counts import LostExamplesError, write_counts
 from components.verdict import read_verdict
 from components.verdict_artifact import VerdictArtifact
 from pipeline.evaluation import eval_config, robustness_eval_config
+from tests.support.examples import DIGITS, make_examples, serialize
 
 Evaluate = Callable[..., dict[str, Artifact]]
 
+FILE = "Split-test/data_tfrecord-00000-of-00001.gz"
+
 
 class Guesser(tf.Module):
-    """Predicts the same digit for every example."""
+    """Predicts the same class for every example."""
 
-    def __init__(self, digit: int) -> None:
+    def __init__(self, class_id: int) -> None:
         super().__init__()
-        self._probabilities = tf.one_hot(digit, 10) * 0.9 + 0.01
+        self._probabilities = tf.one_hot(class_id, 10) * 0.9 + 0.01
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def answer(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": tf.tile(self._probabilities[tf.newaxis], [tf.size(examples), 1])}
+        repeats = [tf.size(examples), 1]
+        return {
+            "classes": tf.tile(tf.constant([DIGITS.classes]), repeats),
+            "probabilities": tf.tile(self._probabilities[tf.newaxis], repeats),
+        }
 
 
 def make_artifact(kind: type[Artifact], directory: Path) -> Any:
@@ -46,9 +52,9 @@ def make_artifact(kind: type[Artifact], directory: Path) -> Any:
     return artifact
 
 
-def make_model(directory: Path, digit: int) -> Artifact:
+def make_model(directory: Path, class_id: int) -> Artifact:
     artifact = make_artifact(Model, directory)
-    guesser = Guesser(digit)
+    guesser = Guesser(class_id)
     tf.saved_model.save(guesser, str(directory / "Format-Serving"), {"examples": guesser.answer})
     return artifact
 
@@ -56,34 +62,30 @@ def make_model(directory: Path, digit: int) -> Artifact:
 @pytest.fixture
 def evaluate(tmp_path: Path) -> Evaluate:
     """Evaluates a model that always predicts 3 on 40 examples with the given number of threes."""
-    examples = make_artifact(Examples, tmp_path / "examples")
-    examples.split_names = encode_split_names(["test"])
-    examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
-    examples.set_string_custom_property("tfx_version", "1.21.0")
 
     def run(
-        threes: int, baseline: Artifact | None = None, enforced: bool = True, config: tfma.EvalConfig | None = None
+        threes: int,
+        baseline: Artifact | None = None,
+        enforced: bool = True,
+        config: tfma.EvalConfig | None = None,
+        bound: Bound | None = None,
+        lost: int = 0,
     ) -> dict[str, Artifact]:
-        (tmp_path / "examples" / "Split-test").mkdir(exist_ok=True)
-        with tf.io.TFRecordWriter(str(tmp_path / "examples" / "Split-test" / "data.gz"), options="GZIP") as writer:
-            for number in range(40):
-                label = tf.train.Int64List(value=[3 if number < threes else 4])
-                corruption = tf.train.BytesList(value=[b"fog" if number % 4 else b"blur"])
-                features = tf.train.Features(
-                    feature={
-                        "label": tf.train.Feature(int64_list=label),
-                        "corruption": tf.train.Feature(bytes_list=corruption),
-                    }
-                )
-                writer.write(tf.train.Example(features=features).SerializeToString())
+        records = [
+            serialize(label=b"3" if number < threes else b"4", corruption=b"fog" if number % 4 else b"blur")
+            for number in range(40)
+        ]
+        examples = make_examples(tmp_path / "examples", DIGITS, {"test": [records]})
+        if lost:
+            write_counts({FILE: 40, "Split-test/lost.gz": lost}, examples.uri)
         inputs = {"examples": [examples], "model": [make_model(tmp_path / "model", 3)]}
         if baseline:
             inputs["baseline_model"] = [baseline]
         kinds = {"evaluation": ModelEvaluation, "blessing": ModelBlessing, "verdict": VerdictArtifact}
         outputs = {key: make_artifact(kind, tmp_path / key) for key, kind in kinds.items()}
-        bound = Bound(metric="accuracy", lower=0.8, max_worsening=0.3)
+        bound = bound or Bound(metric="accuracy", lower=0.8, max_worsening=0.3)
         properties = {
-            "eval_config": proto_to_json(config or eval_config()),
+            "eval_config": proto_to_json(config or eval_config(DIGITS.classes)),
             "example_splits": json.dumps(["test"]),
             "gate": "Evaluator",
             "bounds": json.dumps({"accuracy": bound.model_dump(exclude_none=True)}),
@@ -136,14 +138,20 @@ def test_the_baseline_is_compared_and_recorded(evaluate: Evaluate, tmp_path: Pat
     assert outputs["blessing"].get_string_custom_property("baseline_model") == baseline.uri
 
 
-@pytest.mark.parametrize("config", [eval_config(), robustness_eval_config()], ids=["all images", "slices"])
+def test_findings_name_classes_as_the_schema_of_the_examples_does(evaluate: Evaluate) -> None:
+    bound = Bound(metric="recall", extent="each class", lower=0.1, max_worsening=0.3)
+    findings = read_verdict(evaluate(threes=39, bound=bound)["verdict"].uri).findings
+    assert [finding.slice for finding in findings] == [f"class {name}" for name in DIGITS.classes]
+    assert [finding.slice for finding in findings if finding.passed] == ["class 3"]
+
+
+@pytest.mark.parametrize("make_config", [eval_config, robustness_eval_config], ids=["all images", "slices"])
 def test_an_example_that_the_model_did_not_see_fails_the_step(
-    evaluate: Evaluate, tmp_path: Path, config: tfma.EvalConfig
+    evaluate: Evaluate, make_config: Callable[..., tfma.EvalConfig]
 ) -> None:
-    write_counts({"Split-test/data.gz": 40, "Split-test/lost.gz": 2}, str(tmp_path / "examples"))
     message = r"Split-test: 40 examples were read, but 42 were written; .*/lost\.gz: missing or damaged .*run again"
     with pytest.raises(LostExamplesError, match=message):
-        evaluate(threes=39, config=config)
+        evaluate(threes=39, config=make_config(DIGITS.classes), lost=2)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The metrics in TFMA, on synthetic probabilities."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -25,20 +26,24 @@ import tensorflow_model_analysis as tfma
 
 Measure = Callable[..., dict[Key, Measurement]]
 
+CLASSES = ["circle", "Quadrat groß", "triangle"]
+NAMES = [name.encode() for name in [*CLASSES, "square"]]
+
 
 @pytest.fixture
 def measure(tmp_path: Path) -> Measure:
-    """Evaluates probabilities float[n,3] of a model and, optionally, of a baseline."""
+    """Evaluates probabilities float[n,3] of a model and, optionally, of a baseline; a label of 3 is no class."""
 
-    def measure(metric: str, labels: list[int], *probabilities: object, config: str = "") -> dict[Key, Measurement]:
+    def measure(metric: str, labels: list[int], *probabilities: object) -> dict[Key, Measurement]:
         names = ("candidate", "baseline")[: len(probabilities)]
-        frame = pd.DataFrame({"label": labels})
+        frame = pd.DataFrame({"label": [NAMES[label] for label in labels]})
         for name, values in zip(names, probabilities, strict=True):
             frame[name] = list(np.asarray(values, float))
         specs = [
             tfma.ModelSpec(name=name, label_key="label", prediction_key=name, is_baseline=name == "baseline")
             for name in names
         ]
+        config = json.dumps({"classes": CLASSES})
         config_of_metric = tfma.MetricConfig(class_name=metric, module="components.evaluator.metrics", config=config)
         eval_config = tfma.EvalConfig(
             model_specs=specs,
@@ -73,24 +78,24 @@ def test_precision_and_recall_are_those_of_the_most_probable_class(measure: Meas
     # Even if its probability is below one half.
     answers = np.full((5, 3), 0.3)
     answers[np.arange(5), [0, 0, 1, 1, 1]] = 0.4
-    measured = measure("PrecisionAndRecall", [0, 1, 1, 1, 0], answers, config='{"num_classes": 3}')
+    measured = measure("PrecisionAndRecall", [0, 1, 1, 1, 0], answers)
     for metric in ("precision", "recall"):
-        for digit, hits, size in ((0, 1, 2), (1, 2, 3)):
-            check(measured[Key(metric, digit=digit)], hits / size, share_interval(hits, size))
-            assert measured[Key(metric, digit=digit)].num_images == size
-        check(measured[Key(metric, digit=2)], math.nan, (math.nan, math.nan))
+        for class_id, hits, size in ((0, 1, 2), (1, 2, 3)):
+            check(measured[Key(metric, class_id=class_id)], hits / size, share_interval(hits, size))
+            assert measured[Key(metric, class_id=class_id)].num_images == size
+        check(measured[Key(metric, class_id=2)], math.nan, (math.nan, math.nan))
     assert {key.kind for key in measured} == {"candidate"}
 
 
 def test_changes_of_precision_and_recall_are_paired(measure: Measure) -> None:
     labels = [0, 0, 0, 0, 1, 1, 2]
     candidate, baseline = np.eye(3)[[0, 0, 0, 1, 1, 0, 2]], np.eye(3)[[0, 0, 1, 1, 1, 1, 2]]
-    measured = measure("PrecisionAndRecall", labels, candidate, baseline, config='{"num_classes": 3}')
-    check(measured[Key("recall", digit=0, kind="baseline")], 2 / 4, share_interval(2, 4))
-    check(measured[Key("recall", digit=0, kind="change")], 1 / 4, paired_interval(1, 0, 4))
+    measured = measure("PrecisionAndRecall", labels, candidate, baseline)
+    check(measured[Key("recall", class_id=0, kind="baseline")], 2 / 4, share_interval(2, 4))
+    check(measured[Key("recall", class_id=0, kind="change")], 1 / 4, paired_interval(1, 0, 4))
     # Of class 0, the candidate alone predicts one wrong and one right image; both predict two right images.
     counts = np.array([[1, 1], [0, 0], [0, 2]])
-    check(measured[Key("precision", digit=0, kind="change")], 3 / 4 - 1, precision_change_interval(counts))
+    check(measured[Key("precision", class_id=0, kind="change")], 3 / 4 - 1, precision_change_interval(counts))
 
 
 def check_means(measured: dict[Key, Measurement], metric: str, candidate: np.ndarray, baseline: np.ndarray) -> None:
@@ -136,14 +141,33 @@ def test_calibration_error_and_its_change_are_means_over_images(
     check_means(measured, "expected_calibration_error", *signed_gaps)
 
 
-def test_paired_errors_count_images_that_only_one_model_classifies_correctly(measure: Measure) -> None:
+def test_accuracy_and_its_change_are_paired(measure: Measure) -> None:
     one_hot = np.eye(3)
     labels = [0, 0, 0, 1, 1, 2]
     candidate, baseline = one_hot[[0, 0, 1, 0, 1, 1]], one_hot[[1, 0, 0, 1, 1, 0]]
-    measured = measure("PairedErrors", labels, candidate, baseline)
-    counts = {key.metric: each.value for key, each in measured.items() if key.metric in ("gained", "lost")}
-    assert counts == {"gained": 1, "lost": 2}
+    measured = measure("Accuracy", labels, candidate, baseline)
+    check(measured[Key("accuracy")], 3 / 6, share_interval(3, 6))
+    check(measured[Key("accuracy", kind="baseline")], 4 / 6, share_interval(4, 6))
+    check(measured[Key("accuracy", kind="change")], -1 / 6, paired_interval(1, 2, 6))
+    assert measured[Key("accuracy", kind="change")].pairs == (1, 2)
+    assert {each.num_images for key, each in measured.items() if key.metric == "accuracy"} == {6}
 
 
-def test_without_a_baseline_there_are_no_paired_errors(measure: Measure) -> None:
-    assert measure("PairedErrors", [0, 1], np.eye(3)[[0, 1]]) == {}
+def test_without_a_baseline_there_is_only_the_candidate(measure: Measure) -> None:
+    measured = measure("Accuracy", [0, 1], np.eye(3)[[0, 1]])
+    assert {(key.metric, key.kind) for key in measured} == {("accuracy", "candidate"), ("example_count", "candidate")}
+
+
+@pytest.mark.parametrize(
+    ("metric", "key", "value"),
+    [
+        ("Accuracy", Key("accuracy"), 1 / 2),
+        ("PrecisionAndRecall", Key("precision", class_id=2), 0 / 1),
+        ("PrecisionAndRecall", Key("num_labeled", class_id=2), 0),
+        ("LogLoss", Key("log_loss"), -np.log(1e-7) / 2),
+        ("ExpectedCalibrationError", Key("expected_calibration_error"), 1 / 2),
+    ],
+)
+def test_a_label_that_is_no_class_counts_as_wrong(measure: Measure, metric: str, key: Key, value: float) -> None:
+    measured = measure(metric, [0, 3], np.eye(3)[[0, 2]])
+    assert measured[key].value == pytest.approx(value)
