@@ -2,6 +2,10 @@
 
 The parameters are those of the authors' code (google-research/mnist-c, `corruptions.py`). The implementation is our
 own and processes whole batches. Each corruption is a `Corruption`.
+
+MNIST-C has gray images of 28x28 pixels. For other sizes, lengths scale with the shorter side, and the ends of lines and
+stripes with the height and the width. Noise differs by channel; everything else is the same for all channels of an
+image, and edges are those of its luminance.
 """
 
 import itertools
@@ -11,22 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, gaussian_filter1d
 
-from components.features import IMAGE_HEIGHT, IMAGE_SIZE, IMAGE_WIDTH, MAX_PIXEL
-from components.robustness.image_processing import draw_lines, find_edges, plasma_fractals, windows
+from components.features import MAX_PIXEL
+from components.robustness.image_processing import REFERENCE_SIDE, draw_lines, find_edges, plasma_fractals, windows
 
 CORRUPTION_KEY = "corruption"
 """Feature with the name of the corruption."""
 
 Images = NDArray[np.uint8]
-"""Images uint8[n,28,28], 0 background to 255 ink."""
+"""Images uint8[n,height,width,channels], 0 black to 255 white."""
 
 UnitImages = NDArray[np.float32]
-"""The same images as float32[n,28,28], 0 background to 1 ink."""
+"""The same images as float32[n,height,width,channels], 0 black to 1 white."""
 
 Corruption = Callable[[UnitImages, np.random.Generator], NDArray[np.floating]]
-"""Returns new images float[n,28,28]; values outside 0 to 1 are clipped afterwards, as in MNIST-C."""
+"""Returns new images of the same shape; values outside 0 to 1 are clipped afterwards, as in MNIST-C."""
 
-# Average number of photons at a pixel of full ink (severity 5).
+# Average number of photons at a white pixel (severity 5).
 PHOTONS = 3
 # Share of the pixels that are replaced (severity 4).
 IMPULSE_SHARE = 0.17
@@ -45,8 +49,8 @@ SCALE = 0.7
 TRANSLATION = 3
 # Added to each pixel (severity 5).
 BRIGHTNESS = 0.5
-# Columns of each of the two stripes.
-STRIPE_WIDTH = 7
+# Share of the columns in each of the two stripes.
+STRIPE_WIDTH = 7 / 28
 # Parts of fog to one part of image, and smoothness of the fog (severity 5).
 FOG_STRENGTH = 3.0
 FOG_DECAY = 1.4
@@ -57,6 +61,8 @@ DROP_THRESHOLD = 0.65
 RIM_SIGMA = 1.5
 OPAQUE = 0.8
 MUD = 63 / 255
+# ITU-R BT.601 luma.
+LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 # Lines begin, and dotted ones end, in one of the first `LINE_ROWS` rows. Dots and gaps have the same width in columns.
 LINE_ROWS = 27
 DOT_WIDTH = 2
@@ -85,7 +91,7 @@ def glass_blur(images: UnitImages, generator: np.random.Generator) -> NDArray[np
     """
 
     def blur(sharp: UnitImages) -> UnitImages:
-        return gaussian_filter1d(sharp, GLASS_SIGMA, axis=1, mode="nearest")
+        return gaussian_filter1d(sharp, GLASS_SIGMA * _pixel(images), axis=1, mode="nearest")
 
     # The published code truncates here.
     blurred = (blur(images) * MAX_PIXEL).astype(np.uint8)
@@ -99,16 +105,17 @@ def motion_blur(images: UnitImages, generator: np.random.Generator) -> NDArray[n
     direction of the motion, at whole pixels; pixels at the edge are repeated outside (ImageMagick/ImageMagick,
     MagickCore/effect.c, `MotionBlurImage`).
     """
-    taps = np.arange(2.0 * MOTION_RADIUS + 1)
-    weights = np.exp(-(taps**2) / (2 * MOTION_SIGMA**2))
+    radius, sigma = round(MOTION_RADIUS * _pixel(images)), MOTION_SIGMA * _pixel(images)
+    taps = np.arange(2.0 * radius + 1)
+    weights = np.exp(-(taps**2) / (2 * sigma**2))
     weights = (weights / weights.sum()).astype(np.float32)
     angles = np.deg2rad(generator.uniform(-MOTION_ANGLE, MOTION_ANGLE, (len(images), 1)))
-    margin = 2 * MOTION_RADIUS
+    margin = 2 * radius
     tops, lefts = (margin + np.ceil(taps * part - 0.5).astype(int) for part in (np.sin(angles), np.cos(angles)))
-    padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
+    padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)), mode="edge")
     blurred = np.zeros_like(images)
     for tap, weight in enumerate(weights):
-        blurred += weight * windows(padded, tops[:, tap], lefts[:, tap])
+        blurred += weight * windows(padded, tops[:, tap], lefts[:, tap], images.shape[1:3])
     return blurred
 
 
@@ -123,7 +130,7 @@ def shear(images: UnitImages, generator: np.random.Generator) -> NDArray[np.floa
 
 
 def scale(images: UnitImages, _: np.random.Generator) -> NDArray[np.floating]:
-    """Shrinks digits."""
+    """Shrinks what the images show."""
     return _transform(images, np.eye(2) / SCALE)
 
 
@@ -144,41 +151,48 @@ def brightness(images: UnitImages, _: np.random.Generator) -> NDArray[np.floatin
 
 def translate(images: UnitImages, generator: np.random.Generator) -> NDArray[np.floating]:
     """Moves each image toward one of its corners."""
-    tops, lefts = 2 * TRANSLATION * (1 - generator.integers(0, 2, (len(images), 2)).T)
-    return windows(np.pad(images, ((0, 0), (TRANSLATION, TRANSLATION), (TRANSLATION, TRANSLATION))), tops, lefts)
+    distance = _whole_pixels(TRANSLATION, images)
+    tops, lefts = 2 * distance * (1 - generator.integers(0, 2, (len(images), 2)).T)
+    padded = np.pad(images, ((0, 0), (distance, distance), (distance, distance), (0, 0)))
+    return windows(padded, tops, lefts, images.shape[1:3])
 
 
 def stripe(images: UnitImages, _: np.random.Generator) -> NDArray[np.floating]:
     """Inverts a stripe at the left edge and one at the right."""
-    columns = np.arange(IMAGE_WIDTH)
-    inverted = (columns < STRIPE_WIDTH) | (columns >= IMAGE_WIDTH - STRIPE_WIDTH)
-    return np.where(inverted, 1 - images, images)
+    num_columns = images.shape[2]
+    columns, width = np.arange(num_columns), round(STRIPE_WIDTH * num_columns)
+    inverted = (columns < width) | (columns >= num_columns - width)
+    return np.where(inverted[:, np.newaxis], 1 - images, images)
 
 
 def fog(images: UnitImages, generator: np.random.Generator) -> NDArray[np.floating]:
     """Adds a plasma fractal, and dims the result to the brightest pixel of the image."""
-    brightest = images.max(axis=(1, 2), keepdims=True)
-    foggy = images + FOG_STRENGTH * plasma_fractals(len(images), FOG_DECAY, generator)
+    brightest = images.max(axis=(1, 2, 3), keepdims=True)
+    num_images, height, width, _ = images.shape
+    fractals = plasma_fractals(num_images, height, width, FOG_DECAY, generator)
+    foggy = images + FOG_STRENGTH * fractals[..., np.newaxis]
     return foggy * brightest / (brightest + FOG_STRENGTH)
 
 
 def spatter(images: UnitImages, generator: np.random.Generator) -> NDArray[np.floating]:
     """Covers parts of the image with drops of mud."""
 
-    def blur(sharp: UnitImages, sigma: float) -> UnitImages:
-        return gaussian_filter(sharp, sigma, axes=(1, 2), mode="nearest")
+    def blur(sharp: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+        return gaussian_filter(sharp, sigma * _pixel(images), axes=(1, 2), mode="nearest")
 
-    noise = generator.standard_normal(images.shape, dtype=np.float32) * DROP_DEVIATION + DROP_MEAN
+    noise = generator.standard_normal(images.shape[:3], dtype=np.float32) * DROP_DEVIATION + DROP_MEAN
     cover = blur((blur(noise, DROP_SIGMA) > DROP_THRESHOLD).astype(np.float32), RIM_SIGMA)
     cover[cover < OPAQUE] = 0
+    cover = cover[..., np.newaxis]
     return images * (1 - cover) + np.float32(MUD) * cover
 
 
 def dotted_line(images: UnitImages, generator: np.random.Generator) -> NDArray[np.floating]:
     """Draws a dotted line from the left edge to the right one; it begins with a gap."""
     from_rows, to_rows = generator.integers(0, LINE_ROWS, (2, len(images)))
-    line = draw_lines(np.zeros(len(images)), from_rows, np.full(len(images), IMAGE_WIDTH - 1.0), to_rows)
-    return images + line * (np.arange(IMAGE_WIDTH) // DOT_WIDTH % 2 == 1)
+    line = _draw(images, np.zeros(len(images)), from_rows, np.full(len(images), REFERENCE_SIDE - 1.0), to_rows)
+    dots = np.arange(images.shape[2]) // _whole_pixels(DOT_WIDTH, images) % 2 == 1
+    return images + line * dots[:, np.newaxis]
 
 
 def zigzag(images: UnitImages, generator: np.random.Generator) -> NDArray[np.floating]:
@@ -192,13 +206,15 @@ def zigzag(images: UnitImages, generator: np.random.Generator) -> NDArray[np.flo
     rows = first_rows + along * np.sin(angles) + across * np.cos(angles)
     drawn = images.copy()
     for start, end in itertools.pairwise(range(len(columns))):
-        drawn += draw_lines(columns[start], rows[start], columns[end], rows[end])
+        drawn += _draw(images, columns[start], rows[start], columns[end], rows[end])
     return drawn
 
 
 def canny_edges(images: UnitImages, _: np.random.Generator) -> NDArray[np.floating]:
-    """Keeps nothing but the edges of the strokes."""
-    return find_edges(images).astype(np.float32)
+    """Keeps nothing but the edges, white on black."""
+    luminance = images[..., 0] if images.shape[-1] == 1 else images @ LUMA_WEIGHTS
+    edges = find_edges(luminance, _pixel(images))[..., np.newaxis]
+    return np.broadcast_to(edges, images.shape).astype(np.float32)
 
 
 # In the order of the paper.
@@ -229,11 +245,11 @@ def corrupt(name: str, images: Images, generator: np.random.Generator) -> Images
 
     Args:
         name: One of `CORRUPTIONS`.
-        images: uint8[n,28,28], 0 background to 255 ink; n may be 0.
+        images: uint8[n,height,width,channels], 1 or 3 channels; n may be 0.
         generator: Source of randomness.
 
     Returns:
-        uint8[n,28,28], a new array.
+        A new array of the same shape and type.
 
     Raises:
         ValueError: No corruption has that name.
@@ -248,23 +264,49 @@ def _to_unit(images: Images) -> UnitImages:
     return images.astype(np.float32) / np.float32(MAX_PIXEL)
 
 
+def _pixel(images: Images | UnitImages) -> float:
+    """Returns how long a pixel of MNIST-C is in these images."""
+    return min(images.shape[1:3]) / REFERENCE_SIDE
+
+
+def _whole_pixels(length: int, images: Images | UnitImages) -> int:
+    return max(1, round(length * _pixel(images)))
+
+
+def _draw(
+    images: UnitImages,
+    from_columns: NDArray[np.floating],
+    from_rows: NDArray[np.floating],
+    to_columns: NDArray[np.floating],
+    to_rows: NDArray[np.floating],
+) -> NDArray[np.float32]:
+    """Draws a line per image, float32[n,height,width,1]; its ends are those in images of 28x28 pixels."""
+    height, width = images.shape[1:3]
+    down, right = height / REFERENCE_SIDE, width / REFERENCE_SIDE
+    ends = (from_columns * right, from_rows * down, to_columns * right, to_rows * down)
+    return draw_lines(height, width, *ends, _pixel(images))[..., np.newaxis]
+
+
 def _exchange_pixels(images: Images, generator: np.random.Generator) -> Images:
-    num_images = len(images)
-    pixels = np.ascontiguousarray(images.reshape(num_images, IMAGE_SIZE).T).ravel()
-    rows, columns = (range(side - GLASS_REACH, GLASS_REACH, -1) for side in (IMAGE_HEIGHT, IMAGE_WIDTH))
-    positions = [row * IMAGE_WIDTH + column for _, row, column in itertools.product(range(GLASS_ROUNDS), rows, columns)]
-    # Half of the pixels stay; the others move up to GLASS_REACH rows up and columns to the left.
+    num_images, height, width, channels = images.shape
+    reach = _whole_pixels(GLASS_REACH, images)
+    pixels = np.ascontiguousarray(images.reshape(num_images, height * width, channels).swapaxes(0, 1))
+    rows, columns = (range(side - reach, reach, -1) for side in (height, width))
+    positions = [row * width + column for _, row, column in itertools.product(range(GLASS_ROUNDS), rows, columns)]
+    # Half of the pixels stay; the others move up to `reach` rows up and columns to the left.
     shape = (len(positions), num_images)
     stays = generator.integers(0, 2, shape, dtype=np.uint8) == 0
-    up = generator.integers(0, GLASS_REACH + 1, shape, dtype=np.uint8)
-    left = generator.integers(0, GLASS_REACH + 1, shape, dtype=np.uint8)
-    distances = np.where(stays, 0, up.astype(np.int64) * IMAGE_WIDTH + left)
+    up = generator.integers(0, reach + 1, shape, dtype=np.uint8)
+    left = generator.integers(0, reach + 1, shape, dtype=np.uint8)
+    distances = np.where(stays, 0, up.astype(np.int32) * width + left)
     # One pixel after the other, because a pixel may be exchanged again; all images at once.
+    everyone = np.arange(num_images)
     for position, distance in zip(positions, distances, strict=True):
-        here = slice(position * num_images, (position + 1) * num_images)
-        there = (position - distance) * num_images + np.arange(num_images)
-        pixels[here], pixels[there] = pixels[there], pixels[here].copy()
-    return pixels.reshape(IMAGE_SIZE, num_images).T.reshape(images.shape)
+        there = position - distance
+        moved = pixels[there, everyone]
+        pixels[there, everyone] = pixels[position]
+        pixels[position] = moved
+    return pixels.swapaxes(0, 1).reshape(images.shape)
 
 
 def _transform_either_way(
@@ -284,11 +326,14 @@ def _transform(images: UnitImages, matrix: NDArray[np.float64]) -> UnitImages:
     """Applies a linear map around the center, from points of the result to points of the source."""
     if not len(images):  # SciPy fails on an empty batch.
         return images
-    center = np.array([(IMAGE_HEIGHT - 1) / 2, (IMAGE_WIDTH - 1) / 2])
+    num_images, height, width, channels = images.shape
+    center = np.array([(height - 1) / 2, (width - 1) / 2])
     batch_matrix = np.eye(3)
     batch_matrix[1:, 1:] = matrix
     offset = np.array([0, *(center - matrix @ center)])
-    return affine_transform(images, batch_matrix, offset, order=1, mode="grid-constant")
+    planes = np.moveaxis(images, -1, 1).reshape(-1, height, width)
+    moved = affine_transform(planes, batch_matrix, offset, order=1, mode="grid-constant")
+    return np.moveaxis(moved.reshape(num_images, channels, height, width), 1, -1)
 
 
 def _zigzag_corners(lengths: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

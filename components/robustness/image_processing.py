@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_propagation, correlate1d, gaussian_filter
 
-from components.features import IMAGE_HEIGHT, IMAGE_WIDTH
+REFERENCE_SIDE = 28
+"""Height and width of the images of MNIST-C, to whose pixels all lengths refer."""
 
 STROKE_RADIUS = 2.3
 """Distance in pixels at which a line ends; up to there its ink is log(1 - distance / radius) + 1 (mnist-c)."""
@@ -18,8 +19,8 @@ CANNY_LOW_THRESHOLD, CANNY_HIGH_THRESHOLD = 0.1, 0.2
 PLASMA_SIZE = 256
 """Side of a whole fractal, of which an image shows the top left corner (mnist-c, `plasma_fractal`)."""
 
-WINDOW_STEP = 8
-"""Distance of points from which on only those near the image are computed."""
+PLASMA_POINTS = 32
+"""Points along a side of the whole fractal; finer ones are computed near the image only."""
 
 MARGIN = 1
 """Points kept around the image; refining spoils one of them at each edge."""
@@ -27,43 +28,69 @@ MARGIN = 1
 Floats = NDArray[np.floating]
 
 
-def windows(images: Floats, tops: NDArray[np.integer], lefts: NDArray[np.integer]) -> Floats:
-    """Cuts a window float[28,28], with its first row and column from int[n], out of each image float[n,h,w]."""
-    all_windows = np.lib.stride_tricks.sliding_window_view(images, (IMAGE_HEIGHT, IMAGE_WIDTH), axis=(1, 2))
-    return all_windows[np.arange(len(images)), tops, lefts]
+def windows(images: Floats, tops: NDArray[np.integer], lefts: NDArray[np.integer], size: tuple[int, int]) -> Floats:
+    """Cuts a window out of each image.
+
+    Args:
+        images: float[n,h,w,channels].
+        tops: First row of each window, int[n].
+        lefts: First column of each window, int[n].
+        size: Height and width of the windows.
+
+    Returns:
+        float[n,height,width,channels].
+    """
+    all_windows = np.lib.stride_tricks.sliding_window_view(images, size, axis=(1, 2))
+    return np.moveaxis(all_windows[np.arange(len(images)), tops, lefts], 1, -1)
 
 
-def draw_lines(from_columns: Floats, from_rows: Floats, to_columns: Floats, to_rows: Floats) -> NDArray[np.float32]:
-    """Draws one straight line per image from left to right, float32[n,28,28], 0 background to 1 ink.
+def draw_lines(
+    height: int,
+    width: int,
+    from_columns: Floats,
+    from_rows: Floats,
+    to_columns: Floats,
+    to_rows: Floats,
+    pixel: float = 1.0,
+) -> NDArray[np.float32]:
+    """Draws one straight line per image from left to right, float32[n,height,width], 0 background to 1 ink.
 
     All ends are float[n]. As in mnist-c (`line_from_points`), the distance of a pixel from the line is measured along
-    its column.
+    its column. `pixel` is the length of a pixel of MNIST-C, to which the width of the stroke refers.
     """
-    columns = np.arange(IMAGE_WIDTH)
+    columns = np.arange(width)
     slopes = (to_rows - from_rows) / (to_columns - from_columns)
     middles = slopes[:, np.newaxis] * (columns - from_columns[:, np.newaxis]) + from_rows[:, np.newaxis]
     begins, ends = np.floor(from_columns)[:, np.newaxis], np.ceil(to_columns)[:, np.newaxis]
     middles[(columns < begins) | (columns >= ends)] = np.inf
-    distances = np.abs(np.arange(IMAGE_HEIGHT, dtype=np.float32)[:, np.newaxis] - middles[:, np.newaxis])
-    near = np.clip(1 - distances.astype(np.float32) / STROKE_RADIUS, np.exp(np.float32(-1)), 1)
+    distances = np.abs(np.arange(height, dtype=np.float32)[:, np.newaxis] - middles[:, np.newaxis])
+    near = np.clip(1 - distances.astype(np.float32) / (STROKE_RADIUS * pixel), np.exp(np.float32(-1)), 1)
     return np.log(near) + 1
 
 
-def find_edges(images: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Finds edges of images float32[n,28,28], 0 to 1, by Canny's algorithm (1986, IEEE TPAMI 8(6)), one pixel wide."""
+def find_edges(images: NDArray[np.float32], pixel: float = 1.0) -> NDArray[np.bool_]:
+    """Finds edges by Canny's algorithm (1986, IEEE TPAMI 8(6)), one pixel wide.
+
+    Args:
+        images: float32[n,height,width], 0 to 1.
+        pixel: Length of a pixel of MNIST-C, to which the blur and the slopes of edges refer.
+
+    Returns:
+        bool[n,height,width].
+    """
 
     def blur(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return gaussian_filter(values, CANNY_SIGMA, axes=(1, 2), mode="constant")
+        return gaussian_filter(values, CANNY_SIGMA * pixel, axes=(1, 2), mode="constant")
 
     # Pixels outside the image have no weight.
     smooth = blur(images) / blur(np.ones_like(images[:1]))
     down, right = _sobel(smooth, along=1, across=2), _sobel(smooth, along=2, across=1)
     strengths = np.hypot(down, right)
-    edges = _ridges(strengths, down, right)
+    edges = _ridges(strengths, CANNY_LOW_THRESHOLD / pixel, down, right)
     # Connects the eight neighbors within an image, and no pixels of different images.
     neighbors = np.zeros((3, 3, 3), bool)
     neighbors[1] = True
-    return binary_propagation(edges & (strengths >= CANNY_HIGH_THRESHOLD), neighbors, mask=edges)
+    return binary_propagation(edges & (strengths >= CANNY_HIGH_THRESHOLD / pixel), neighbors, mask=edges)
 
 
 def _sobel(images: Floats, along: int, across: int) -> Floats:
@@ -71,14 +98,14 @@ def _sobel(images: Floats, along: int, across: int) -> Floats:
     return correlate1d(correlate1d(images, [-1, 0, 1], axis=along), [1, 2, 1], axis=across)
 
 
-def _ridges(strengths: Floats, down: Floats, right: Floats) -> NDArray[np.bool_]:
-    """Keeps points at least as strong as both neighbors along the gradient, which are interpolated."""
+def _ridges(strengths: Floats, threshold: float, down: Floats, right: Floats) -> NDArray[np.bool_]:
+    """Keeps points above a threshold, at least as strong as both interpolated neighbors along the gradient."""
     ridges = np.zeros(strengths.shape, bool)
-    ridges[:, 1:-1, 1:-1] = strengths[:, 1:-1, 1:-1] >= CANNY_LOW_THRESHOLD
+    ridges[:, 1:-1, 1:-1] = strengths[:, 1:-1, 1:-1] >= threshold
     points = np.flatnonzero(ridges)
     flat = strengths.ravel()
     down, right = down.ravel()[points], right.ravel()[points]
-    row_step, column_step = np.sign(down).astype(np.int64) * IMAGE_WIDTH, np.sign(right).astype(np.int64)
+    row_step, column_step = np.sign(down).astype(np.int64) * strengths.shape[2], np.sign(right).astype(np.int64)
     straight = np.where(np.abs(down) >= np.abs(right), row_step, column_step)
     diagonal = row_step + column_step
     weights = np.minimum(np.abs(down), np.abs(right)) / np.maximum(np.abs(down), np.abs(right))
@@ -88,41 +115,48 @@ def _ridges(strengths: Floats, down: Floats, right: Floats) -> NDArray[np.bool_]
     return ridges
 
 
-def plasma_fractals(count: int, decay: float, generator: np.random.Generator) -> NDArray[np.float32]:
+def plasma_fractals(
+    count: int, height: int, width: int, decay: float, generator: np.random.Generator
+) -> NDArray[np.float32]:
     """Generates plasma fractals with the diamond-square algorithm, like `plasma_fractal` of mnist-c.
 
     At each level, noise of amplitude `wibble` squared is added, and `wibble` is divided by `decay`. The published code
     scales the whole fractal of 256x256 points, which wraps around, to 0 to 1 and uses its top left corner. This
     function computes the fine levels for that corner only. The minimum and the maximum for scaling therefore cover the
     corner and every eighth point of the rest: the range is 0.15 % narrower on average (1,500 fractals of decay 1.4).
+    The fractals of images larger than 28x28 have more points, so that the corner is as large a part of them.
 
     Args:
         count: Number of fractals.
+        height: Rows of each.
+        width: Columns of each.
         decay: Smoothness; higher is smoother.
         generator: Source of randomness.
 
     Returns:
-        float32[count,28,28], 0 to 1.
+        float32[count,height,width], 0 to 1.
     """
+    sides = (height, width)
+    size = max(PLASMA_SIZE, 2 ** math.ceil(math.log2(PLASMA_SIZE * max(sides) / REFERENCE_SIDE)))
     grids = np.zeros((count, 1, 1), np.float32)
-    step, amplitude = PLASMA_SIZE, 1.0
-    while step > WINDOW_STEP:
+    step, amplitude = size, 1.0
+    while step > size // PLASMA_POINTS:
         grids = _refine(grids, amplitude, generator)
         step, amplitude = step // 2, amplitude / decay**2
-    window = np.roll(grids, MARGIN, axis=(1, 2))[:, : _window_points(step), : _window_points(step)]
+    window = np.roll(grids, MARGIN, axis=(1, 2))
+    window = window[:, *(slice(_num_points(side, step) + 2 * MARGIN) for side in sides)]
     while step > 1:
         window = _refine(window, amplitude, generator)
         step, amplitude = step // 2, amplitude / decay**2
-        points = slice(MARGIN, MARGIN + _window_points(step))
-        window = window[:, points, points]
-    image = window[:, MARGIN : MARGIN + IMAGE_HEIGHT, MARGIN : MARGIN + IMAGE_WIDTH]
+        window = window[:, *(slice(MARGIN, 3 * MARGIN + _num_points(side, step)) for side in sides)]
+    image = window[:, *(slice(MARGIN, MARGIN + side) for side in sides)]
     least = np.minimum(image.min((1, 2), keepdims=True), grids.min((1, 2), keepdims=True))
     greatest = np.maximum(image.max((1, 2), keepdims=True), grids.max((1, 2), keepdims=True))
     return (image - least) / (greatest - least)
 
 
-def _window_points(step: int) -> int:
-    return math.ceil(IMAGE_WIDTH / step) + 1 + 2 * MARGIN
+def _num_points(side: int, step: int) -> int:
+    return math.ceil(side / step) + 1
 
 
 def _refine(grids: Floats, amplitude: float, generator: np.random.Generator) -> Floats:

@@ -1,14 +1,20 @@
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Examples
 
 from components.example_counts import LostExamplesError, check_count
+from components.raw_examples import find_contract, read_images
 from components.robustness.component import CorruptedExampleGen, verify_written
 from components.robustness.corruptions import CORRUPTIONS, Images
+from tests.support.examples import DIGITS, SHAPES, make_examples, png, serialize, write_records
 
 SHARD_SIZES = [7, 4]
 
@@ -17,27 +23,22 @@ BEAM_ARGS = ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
 Copy = tuple[str, bytes, int]
 """Corruption, pixels and label."""
 
+CONTRACT = replace(DIGITS, classes=tuple(f"class {number}" for number in range(11)))
+
 
 @pytest.fixture
 def clean(tmp_path: Path, digits: Images) -> Examples:
     """Examples with a split test of two files."""
-    directory = tmp_path / "clean" / "Split-test"
-    directory.mkdir(parents=True)
-    start = 0
-    for number, size in enumerate(SHARD_SIZES):
-        path = directory / f"data_tfrecord-{number:05d}-of-00002.gz"
-        write(path, digits[start : start + size], first_label=start)
-        start += size
-    return artifact(tmp_path / "clean", '["test"]')
+    records = [record(image, number) for number, image in enumerate(digits[: sum(SHARD_SIZES)])]
+    return make_examples(tmp_path / "clean", CONTRACT, {"test": [records[: SHARD_SIZES[0]], records[SHARD_SIZES[0] :]]})
 
 
-def write(path: Path, images: Images, first_label: int) -> None:
-    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for label, image in enumerate(images, start=first_label):
-            example = tf.train.Example()
-            example.features.feature["image"].int64_list.value.extend(image.ravel().tolist())
-            example.features.feature["label"].int64_list.value.append(label)
-            writer.write(example.SerializeToString())
+def record(image: np.ndarray, label: int) -> bytes:
+    return serialize(image=png(image), label=f"class {label}".encode(), brightness_mean=b"not copied")
+
+
+def shard(clean: Examples, number: int) -> Path:
+    return Path(clean.uri, "Split-test", f"data_tfrecord-{number:05d}-of-00002.gz")
 
 
 def artifact(path: Path, split_names: str = "") -> Examples:
@@ -64,10 +65,8 @@ def copies(output: Path) -> list[Copy]:
 def parsed(serialized: bytes) -> Copy:
     features = tf.train.Example.FromString(serialized).features.feature
     assert set(features) == {"image", "label", "corruption"}
-    image, label = features["image"].int64_list.value, features["label"].int64_list.value
-    corruption = features["corruption"].bytes_list.value
-    assert (len(image), len(label), len(corruption)) == (784, 1, 1)
-    return corruption[0].decode(), bytes(image), label[0]
+    (image,), (label,), (corruption,) = (features[key].bytes_list.value for key in ("image", "label", "corruption"))
+    return corruption.decode(), np.asarray(Image.open(io.BytesIO(image))).tobytes(), int(label.removeprefix(b"class "))
 
 
 def test_contract() -> None:
@@ -91,6 +90,7 @@ def test_every_image_is_corrupted_once_in_every_way(clean: Examples, tmp_path: P
     striped[:, [*range(7), *range(21, 28)]] ^= 255
     assert ("stripe", striped.tobytes(), 10) in found
     assert corrupted.split_names == '["test"]'
+    assert find_contract(corrupted) == CONTRACT
     assert corrupted.get_string_custom_property("payload_format") == "FORMAT_TF_EXAMPLE"
 
 
@@ -105,8 +105,7 @@ def test_the_seed_determines_the_examples(clean: Examples, tmp_path: Path) -> No
 
 def test_every_file_is_corrupted_differently(clean: Examples, tmp_path: Path, digits: Images) -> None:
     for number in (0, 1):
-        path = tmp_path / "clean" / "Split-test" / f"data_tfrecord-{number:05d}-of-00002.gz"
-        write(path, digits[:1], first_label=number)
+        write_records(shard(clean, number), [record(digits[0], number)])
     run(clean, tmp_path / "out")
     images: dict[str, set[bytes]] = {}
     for name, image, _ in copies(tmp_path / "out"):
@@ -115,14 +114,24 @@ def test_every_file_is_corrupted_differently(clean: Examples, tmp_path: Path, di
     assert len(images["stripe"]) == 1
 
 
+def test_images_of_other_sizes_are_corrupted_as_the_network_sees_them(tmp_path: Path) -> None:
+    large = np.zeros((64, 64, 3), np.uint8)
+    records = [serialize(image=png(large), label=b"circle")]
+    run(make_examples(tmp_path / "clean", SHAPES, {"test": [records]}), tmp_path / "out")
+    files = [str(path) for path in (tmp_path / "out" / "Split-test").iterdir()]
+    images, labels = read_images(files, SHAPES)
+    assert images.shape == (len(CORRUPTIONS), *SHAPES.image_shape)
+    assert set(labels) == {b"circle"}
+
+
 def test_a_sample_is_the_first_records_of_each_file_rounded_up(clean: Examples, tmp_path: Path) -> None:
     run(clean, tmp_path / "out", sample_fraction=0.3)
     labels = [label for _, _, label in copies(tmp_path / "out")]
     assert sorted(labels) == sorted([0, 1, 2, 7, 8] * len(CORRUPTIONS))
 
 
-def test_a_file_may_be_empty(clean: Examples, tmp_path: Path, digits: Images) -> None:
-    write(tmp_path / "clean" / "Split-test" / "data_tfrecord-00001-of-00002.gz", digits[:0], first_label=0)
+def test_a_file_may_be_empty(clean: Examples, tmp_path: Path) -> None:
+    write_records(shard(clean, 1), [])
     run(clean, tmp_path / "out")
     assert len(copies(tmp_path / "out")) == 7 * len(CORRUPTIONS)
     check_count([str(tmp_path / "out" / "Split-test")], 7 * len(CORRUPTIONS))
@@ -131,7 +140,7 @@ def test_a_file_may_be_empty(clean: Examples, tmp_path: Path, digits: Images) ->
 
 
 def test_a_truncated_file_is_named(clean: Examples, tmp_path: Path) -> None:
-    file = tmp_path / "clean" / "Split-test" / "data_tfrecord-00001-of-00002.gz"
+    file = shard(clean, 1)
     content = file.read_bytes()
     file.write_bytes(content[:50] + b"damage" + content[56:])
     with pytest.raises(LostExamplesError, match=r"data_tfrecord-00001-of-00002\.gz: missing or damaged"):

@@ -29,7 +29,13 @@ DETERMINISTIC = {"scale", "brightness", "stripe", "canny_edges"}
 
 
 def corrupted(name: str, images: Images, seed: int = 7) -> Images:
-    return corrupt(name, images, np.random.default_rng(seed))
+    """Corrupts images uint8[n,h,w] or uint8[n,h,w,3]."""
+    generator = np.random.default_rng(seed)
+    return (
+        corrupt(name, images[..., np.newaxis], generator)[..., 0]
+        if images.ndim == 3
+        else corrupt(name, images, generator)
+    )
 
 
 def gray(value: int, num_images: int = 200) -> Images:
@@ -60,22 +66,56 @@ def test_all_corruptions_of_the_paper_are_in_its_order() -> None:
     assert list(CORRUPTIONS) == PUBLISHED
 
 
+@pytest.mark.parametrize("kind", ["digits", "photos"])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_image_changes_and_keeps_its_format(name: str, digits: Images) -> None:
-    original = digits.copy()
-    result = corrupted(name, digits)
-    assert (result.shape, result.dtype) == (digits.shape, np.uint8)
-    assert (result != digits).any(axis=(1, 2)).all()
-    np.testing.assert_array_equal(digits, original)
+def test_every_image_changes_and_keeps_its_format(name: str, kind: str, request: pytest.FixtureRequest) -> None:
+    images = request.getfixturevalue(kind)
+    original = images.copy()
+    result = corrupted(name, images)
+    assert (result.shape, result.dtype) == (images.shape, np.uint8)
+    assert (result != images).reshape(len(images), -1).any(axis=1).all()
+    np.testing.assert_array_equal(images, original)
 
 
+@pytest.mark.parametrize("kind", ["digits", "photos"])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_seed_determines_the_result(name: str, digits: Images) -> None:
-    np.testing.assert_array_equal(corrupted(name, digits), corrupted(name, digits))
-    same = (corrupted(name, digits, seed=1) == corrupted(name, digits)).all()
+def test_the_seed_determines_the_result(name: str, kind: str, request: pytest.FixtureRequest) -> None:
+    images = request.getfixturevalue(kind)
+    np.testing.assert_array_equal(corrupted(name, images), corrupted(name, images))
+    same = (corrupted(name, images, seed=1) == corrupted(name, images)).all()
     assert same == (name in DETERMINISTIC)
-    copies = np.repeat(digits[:1], 20, axis=0)
+    copies = np.repeat(images[:1], 20, axis=0)
     assert (len(np.unique(corrupted(name, copies), axis=0)) == 1) == (name in DETERMINISTIC)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_noise_differs_by_channel_and_all_else_does_not(name: str, photos: Images) -> None:
+    result = corrupted(name, np.repeat(photos[..., :1], 3, axis=-1))
+    same = (result == result[..., :1]).all()
+    assert same == (name not in {"shot_noise", "impulse_noise"})
+
+
+@pytest.mark.parametrize("name", ["shear", "rotate", "scale", "translate", "stripe", "glass_blur", "motion_blur"])
+def test_a_channel_is_corrupted_like_a_gray_image(name: str, photos: Images) -> None:
+    result = corrupted(name, photos)
+    for channel in range(3):
+        np.testing.assert_array_equal(result[..., channel], corrupted(name, photos[..., channel]))
+
+
+def test_lengths_scale_with_the_image(digits: Images) -> None:
+    """A corruption of large copies, averaged over pixels, resembles the same corruption of the images."""
+    # Noise becomes finer and edges stay one pixel wide.
+    names = [name for name in PUBLISHED if name not in {"shot_noise", "impulse_noise", "canny_edges"}]
+    large = digits.repeat(4, axis=1).repeat(4, axis=2)
+    small = {name: corrupted(name, digits).mean(axis=0) for name in names}
+    for name in names:
+        reduced = corrupted(name, large).reshape(-1, 28, 4, 28, 4).mean(axis=(0, 2, 4))
+        assert min(names, key=lambda other: np.abs(reduced - small[other]).mean()) == name
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_tiny_images(name: str) -> None:
+    assert corrupted(name, np.full((2, 1, 2, 3), 100, np.uint8)).shape == (2, 1, 2, 3)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -215,7 +255,7 @@ def test_stripe_inverts_seven_columns_at_each_edge(digits: Images) -> None:
 
 def test_fog_is_three_parts_of_plasma_to_one_of_image(digits: Images) -> None:
     digits = digits[digits.max(axis=(1, 2)) == 255]
-    plasma = plasma_fractals(len(digits), 1.4, np.random.default_rng(7))
+    plasma = plasma_fractals(len(digits), 28, 28, 1.4, np.random.default_rng(7))
     np.testing.assert_allclose(corrupted("fog", digits), (digits + 3 * 255 * plasma) / 4, atol=0.51)
 
 

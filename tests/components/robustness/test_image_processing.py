@@ -49,7 +49,7 @@ def test_an_edge_does_not_continue_in_another_image() -> None:
 
 
 def test_fractals_match_the_statistics_of_the_published_code(generator: np.random.Generator) -> None:
-    fractals = plasma_fractals(500, 1.4, generator)
+    fractals = plasma_fractals(500, 28, 28, 1.4, generator)
     assert (fractals.shape, fractals.dtype) == ((500, 28, 28), np.float32)
     assert fractals.min() >= 0
     assert fractals.max() <= 1
@@ -62,12 +62,12 @@ def test_fractals_match_the_statistics_of_the_published_code(generator: np.rando
 
 
 def test_the_margin_does_not_reach_into_the_image(generator: np.random.Generator) -> None:
-    fractals = plasma_fractals(2000, 1.4, generator)
+    fractals = plasma_fractals(2000, 28, 28, 1.4, generator)
     for axis in (1, 2):
         steps = np.abs(np.diff(fractals, axis=axis)).mean(axis=(0, 3 - axis))
         np.testing.assert_allclose(steps, steps.mean(), rtol=0.2)
 
 
 def test_a_higher_decay_is_smoother(generator: np.random.Generator) -> None:
-    rough, smooth = (np.diff(plasma_fractals(50, decay, generator), axis=1).std() for decay in (1.4, 2.0))
+    rough, smooth = (np.diff(plasma_fractals(50, 28, 28, decay, generator), axis=1).std() for decay in (1.4, 2.0))
     assert smooth < rough / 2
