@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,43}")
 _SIZE = re.compile(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?")
 _LIMITS = (8, 1024)
+# Of a class, in the smoke profile.
+_MIN_TEST_IMAGES = 3
 
 
 def _parse_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
@@ -114,11 +117,13 @@ def _show(proposal: "Proposal", settings: "Settings", uri: str) -> None:
     click.echo(f"  {'splits':<12} {splits}")
     minimums = f"accuracy {bounds.min_accuracy:g}, of each class {bounds.min_class_accuracy:g}"
     click.echo(f"  {'gates':<12} at least {minimums} (what the number of test images allows to prove)")
-    if not all(proposal.smoke_sizes["test"].values()):
-        click.echo("  The smoke profile uses too few images for this many classes; add --set data.max_images=N to it.")
+    rarest, rarest_in_smoke = (min(sizes["test"].values()) for sizes in (proposal.sizes, proposal.smoke_sizes))
+    if rarest_in_smoke < min(rarest, _MIN_TEST_IMAGES):
+        few = f"uses {sum(sum(sizes.values()) for sizes in proposal.smoke_sizes.values()):,} images"
+        click.echo(f"  The smoke profile {few}, which are too few for this many classes: set data.max_images.")
     click.echo(f"Wrote {name}/digits.toml and {name}/schema.pbtxt. Next:")
     for command in (
-        f"verify-data {uri}",
+        f"verify-data {shlex.quote(uri)}",
         f"run {config} --profile smoke",
         f"run {config}",
         f"predict {config} FILE",

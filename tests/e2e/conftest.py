@@ -54,4 +54,4 @@ def shuffled_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def refused_run(retrained_run: Any, run_digits: Callable[..., Any], shuffled_data: Path) -> Any:
-    return run_digits(retrained_run.workspace, "--data", str(shuffled_data), "--set", "data.sample_fraction=1.0")
+    return run_digits(retrained_run.workspace, "--data", str(shuffled_data))

@@ -23,7 +23,7 @@ def inverted_run(run_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> A
     for part in ("y_train", "y_test"):
         data[part] = data[part][:3000]
     np.savez_compressed(folder / "inverted.npz", **data)
-    arguments = ("--data", str(folder / "inverted.npz"), "--set", "data.sample_fraction=1.0")
+    arguments = ("--data", str(folder / "inverted.npz"))
     return run_digits(folder / "workspace", *arguments)
 
 

@@ -49,7 +49,7 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> MakeSettings:
     shared = {
         "profile": "smoke",
         "workspace": str(folder / "workspace"),
-        "data": {"uri": str(folder / "few.npz"), "sample_fraction": 1.0, "num_shards": 2},
+        "data": {"uri": str(folder / "few.npz"), "num_shards": 2},
         "trainer": {"epochs": 1},
     }
     return lambda **beam: load_settings({**shared, "beam": beam}, file=Path(os.devnull))
