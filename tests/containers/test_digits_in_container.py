@@ -65,6 +65,6 @@ def test_serves_and_stops(engine: Engine, server: str) -> None:
     while (answer := engine.run(*ask)).returncode != 0:
         assert time.monotonic() < deadline, f"{answer.stderr}\n{engine.run('logs', server).stderr}"
         time.sleep(0.5)
-    assert '"digit": 7' in answer.stdout
+    assert '"label": "7"' in answer.stdout
     engine.output("stop", "--time", "30", server)
     assert engine.output("inspect", "--format", "{{.State.ExitCode}}", server).strip() == "0"

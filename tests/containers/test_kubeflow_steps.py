@@ -98,8 +98,8 @@ def test_removed_artifact_fails_the_step_that_needs_it_with_one_line(
     run_after_removal: PipelineRun,
 ) -> None:
     schema = run_after_removal.output("ImportSchemaGen", "schema")
-    assert run_after_removal.named("failed") == {"StatisticsGen"}
-    last = run_after_removal.tasks["StatisticsGen"].attempts[-1]
+    assert run_after_removal.named("failed") == {"MnistExampleGen"}
+    last = run_after_removal.tasks["MnistExampleGen"].attempts[-1]
     assert last.exit_code == 1
     assert "Traceback" not in last.log
     [error] = [line for line in last.log.splitlines() if line.startswith("Error: ")]

@@ -31,8 +31,7 @@ def test_a_refused_model_is_not_pushed(retrained_run: Any, refused_run: Any) -> 
 
 
 def test_a_refusal_stands_when_repeated(refused_run: Any, run_digits: Any, shuffled_data: Path) -> None:
-    arguments = ("--data", str(shuffled_data))
-    repeated = run_digits(refused_run.workspace, *arguments)
+    repeated = run_digits(refused_run.workspace, "--data", str(shuffled_data))
     assert repeated.exit_code == 3, repeated.shown
     assert repeated.steps_that_ran == []
     assert repeated.versions == refused_run.versions

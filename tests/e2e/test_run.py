@@ -41,7 +41,7 @@ def test_a_person_sees_steps_progress_accuracy_decision_and_place(first_run: Any
     for step in STEPS:
         assert re.search(rf"^✓ {step} +\d+\.\d s$", first_run.shown, re.MULTILINE), first_run.shown
     assert re.search(r"^ +epoch 4/4: loss .*, accuracy .*; eval .*, .* %", first_run.shown, re.MULTILINE)
-    assert re.search(r"^Test accuracy +9\d\.\d\d % \(lowest: digit \d, \d+\.\d\d %\)$", first_run.shown, re.MULTILINE)
+    assert re.search(r"^Test accuracy +9\d\.\d\d % \(lowest: class \d, \d+\.\d\d %\)$", first_run.shown, re.MULTILINE)
     assert re.search(r"^Gates +passed: (\w+, ){3}\w+$", first_run.shown, re.MULTILINE)
     assert f"Model          {first_run.result['model']}" in first_run.shown
 
@@ -63,6 +63,7 @@ def test_the_pushed_model_says_where_it_comes_from(first_run: Any) -> None:
     assert {gate.gate for gate in provenance.origin.gates} == set(GATES)
     assert "assets.extra/tf_serving_warmup_requests" in provenance.files
     assert "assets.extra/train_statistics.pb" in provenance.files
+    assert "assets.extra/schema.pbtxt" in provenance.files
 
 
 def test_library_noise_goes_to_the_log(first_run: Any) -> None:
@@ -84,8 +85,9 @@ def test_the_pushed_model_answers_alike_in_every_signature_and_loader(
         tf.train.Example.FromString(record).features.feature
         for record in tf.data.TFRecordDataset(files, compression_type="GZIP").take(100).as_numpy_iterator()
     ]
-    images = np.array([example["image"].int64_list.value for example in examples], np.uint8).reshape(-1, 28, 28)
-    labels = np.array([example["label"].int64_list.value[0] for example in examples])
+    encoded = [example["image"].bytes_list.value[0] for example in examples]
+    images = np.stack([tf.io.decode_png(file)[..., 0].numpy() for file in encoded])
+    labels = np.array([int(example["label"].bytes_list.value[0]) for example in examples])
 
     directory = Path(first_run.result["model"])
     requests = make_requests(images)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.flink
 def inputs(direct: EngineRun, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """An image, a file that is not an image, and the records of two splits."""
     folder = tmp_path_factory.mktemp("inputs")
-    images = [folder / "digit.png", folder / "none.png"]
+    images = [folder / "blank.png", folder / "none.png"]
     images[0].write_bytes(tf.io.encode_png(tf.zeros((28, 28, 1), tf.uint8)).numpy())
     images[1].write_text("text")
     examples = direct.folder / "MnistExampleGen" / "examples"

@@ -164,17 +164,13 @@ def test_removed_artifact_fails_the_step_that_needs_it(
     run_after_removal: PipelineRun, pipeline: CompiledPipeline, version: Version
 ) -> None:
     schema = run_after_removal.output("ImportSchemaGen", "schema")
-    statistics_gen = run_after_removal.tasks["StatisticsGen"]
+    example_gen = run_after_removal.tasks["MnistExampleGen"]
     assert run_after_removal.tasks["ImportSchemaGen"].state == "cached"
-    assert run_after_removal.named("failed") == {"StatisticsGen"}
-    assert len(statistics_gen.attempts) == pipeline.tasks["StatisticsGen"].num_attempts
-    for attempt in statistics_gen.attempts:
+    assert run_after_removal.named("failed") == {"MnistExampleGen"}
+    assert len(example_gen.attempts) == pipeline.tasks["MnistExampleGen"].num_attempts
+    for attempt in example_gen.attempts:
         assert attempt.exit_code == 1
         [error] = [line for line in attempt.log.splitlines() if line.startswith("Error: ")]
         assert f'input artifact "schema" ({schema.uri}): nothing there' in error
         assert "Traceback" not in attempt.log
-    assert run_after_removal.named("omitted") == set(pipeline.tasks) - {
-        "MnistExampleGen",
-        "ImportSchemaGen",
-        "StatisticsGen",
-    }
+    assert run_after_removal.named("omitted") == set(pipeline.tasks) - {"ImportSchemaGen", "MnistExampleGen"}
