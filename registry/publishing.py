@@ -182,9 +182,9 @@ def existing_versions(serving_directory: Path) -> list[Version]:
     if not versions:
         model = serving_directory.name
         others = sorted(folder.name for folder in serving_directory.parent.glob("*") if list_versions(folder))
-        choice = f"choose one of {', '.join(others)} with --model, or push" if others else "push"
+        choice = f", or use another model: {', '.join(f'`--model {name}`' for name in others)}" if others else ""
         raise PublishingError(
-            f"{serving_directory}: no version of {model} has been pushed there yet; {choice} one with `digits run`."
+            f"{serving_directory}: no version of {model} has been pushed there yet; push one with `digits run`{choice}."
         )
     return versions
 

@@ -1,5 +1,6 @@
 """`digits predict`: classifies images and records with a pushed or served model."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 32
 _NOTES = {STATUS_BLANK: "blank: there is no ink in it", STATUS_LOW_CONFIDENCE: "unsure"}
 _SHADES = " ░▒▓█"
-_MAX_INK = 255
+_MAX_PIXEL = 255
 # A character is about twice as high as wide.
 _CHARACTERS_PER_PIXEL = 2
+_FRAME_CHARACTERS = 2
 
 
 @click.command()
@@ -43,8 +45,8 @@ _CHARACTERS_PER_PIXEL = 2
 @click.option(
     "--model-version", metavar="V", type=click.IntRange(min=0), help="Version of the model.  [default: newest]"
 )
-@click.option("--probabilities", is_flag=True, help="Print the probabilities of all ten digits.")
-@click.option("--show", is_flag=True, help="Draw the image as the model sees it, 28x28.")
+@click.option("--probabilities", is_flag=True, help="Print the probabilities of all classes.")
+@click.option("--show", is_flag=True, help="Draw the image as the model sees it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.option(
     "--output",
@@ -67,12 +69,11 @@ def predict(
     workspace: str | None,
     config: Path | None,
 ) -> None:
-    """Classify images of digits.
+    """Classify images.
 
-    FILE is an image (PNG, JPEG, GIF, BMP, WebP or TIFF of any size, dark on light or light on dark), a folder, or - for
-    standard input. With --output it can also be a TFRecord file of raw tf.Examples (*.tfrecord*, *.gz), as
-    written by the pipeline. The rows of the CSV file follow the order of the arguments, images first; files in a folder
-    are sorted by name.
+    FILE is an image (PNG, JPEG, GIF, BMP, WebP or TIFF of any size), a folder, or - for standard input. With --output it
+    can also be a TFRecord file of raw tf.Examples (*.tfrecord*, *.gz), as written by the pipeline. The rows of the CSV
+    file follow the order of the arguments, images first; files in a folder are sorted by name.
 
     Without --url or --grpc, loads the newest version in the workspace. Exit codes: 0 success, 1 an image or the model
     failed, 2 invalid usage.
@@ -147,26 +148,29 @@ def _predict_to_terminal(
     inputs: "Inputs", open_client: "Callable[[], Client]", probabilities: bool, *, show: bool, as_json: bool
 ) -> int:
     """Returns the number of images without an answer."""
+    from rich.cells import cell_len, set_cell_size
+
     from serving.client.client import predict_inputs
     from serving.client.inputs import read_images
 
-    width = max(len(source) for source in inputs.images)
+    names = {source: click.format_filename(source) for source in inputs.images}
+    width = max(map(cell_len, names.values()))
     values = []
     num_errors = 0
     with quiet_libraries():
         client = open_client()
     with closing(client):
         for result in predict_inputs(read_images(inputs.images), client.predict, _BATCH_SIZE):
+            name = names[result.item.source]
             if result.answer is None:
                 num_errors += 1
-                click.echo(f"Error: {result.item.source}: {result.error}", err=True)
+                click.echo(f"Error: {name}: {result.error}", err=True)
             if as_json:
                 values.append(_json_values(result, probabilities))
             elif result.answer is not None:
-                click.echo(f"{result.item.source:<{width}}  {_describe(result.answer)}")
+                click.echo(f"{set_cell_size(name, width)}  {_describe(result.answer)}")
                 if probabilities:
-                    shares = enumerate(result.answer.probabilities)
-                    click.echo("   ".join(f"{digit}: {100 * share:.1f} %" for digit, share in shares))
+                    click.echo(_list_probabilities(result.answer))
                 if show:
                     click.echo(_draw(client.normalize([result.item.content])[0]))
     if as_json:
@@ -175,14 +179,44 @@ def _predict_to_terminal(
 
 
 def _describe(answer: "Answer") -> str:
+    from rich.cells import cell_len, set_cell_size
+
     if answer.status == STATUS_BLANK:
         return f"-  {_NOTES[STATUS_BLANK]}"
-    return f"{answer.digit}  {100 * answer.confidence:5.1f} %  {_NOTES.get(answer.status, '')}".rstrip()
+    label = set_cell_size(answer.label, max(map(cell_len, answer.classes)))
+    return f"{label}  {100 * answer.confidence:5.1f} %  {_NOTES.get(answer.status, '')}".rstrip()
 
 
-def _draw(image: "np.ndarray") -> str:
-    """Draws an image in characters, with a frame; float[height,width], 0 background to 255 ink."""
-    shades = (image.clip(0, _MAX_INK) / _MAX_INK * (len(_SHADES) - 1)).round().astype(int)
+def _list_probabilities(answer: "Answer") -> str:
+    """Returns the probabilities of all classes, in as many columns as fit on the terminal."""
+    from rich.columns import Columns
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=_terminal_width(), color_system=None)
+    shares = zip(answer.classes, answer.probabilities, strict=True)
+    with console.capture() as capture:
+        console.print(Columns([Text(f"{name}: {100 * share:.1f} %") for name, share in shares], padding=(0, 3)))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _draw(pixels: "np.ndarray") -> str:
+    """Draws an image in characters, with a frame, no larger than the terminal.
+
+    Args:
+        pixels: float[height,width], or float[height,width,3] in color, 0 black to 255 white.
+    """
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(pixels.clip(0, _MAX_PIXEL).round().astype(np.uint8)).convert("L")
+    side = max((_terminal_width() - _FRAME_CHARACTERS) // _CHARACTERS_PER_PIXEL, 1)
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    shades = (np.asarray(image) / _MAX_PIXEL * (len(_SHADES) - 1)).round().astype(int)
     lines = ["".join(_CHARACTERS_PER_PIXEL * _SHADES[shade] for shade in row) for row in shades]
     edge = "─" * len(lines[0])
     return "\n".join([f"┌{edge}┐", *(f"│{line}│" for line in lines), f"└{edge}┘"])
@@ -193,7 +227,8 @@ def _json_values(result: "Result", with_probabilities: bool) -> dict[str, Any]:
     if answer is None:
         return {"source": result.item.source, "error": result.error}
     values = {"source": result.item.source, **vars(answer)}
-    return values if with_probabilities else {key: value for key, value in values.items() if key != "probabilities"}
+    shares = dict(zip(values.pop("classes"), values.pop("probabilities"), strict=True))
+    return {**values, "probabilities": shares} if with_probabilities else values
 
 
 def _predict_to_file(
@@ -228,5 +263,5 @@ def _predict_to_file(
                 beam_arguments=beam_args(settings),
                 on_progress=show_progress,
             )
-    click.echo(f"{output}: {summary.num_results} rows, {summary.num_errors} without an answer")
+    click.echo(f"{click.format_filename(output)}: {summary.num_results} rows, {summary.num_errors} without an answer")
     return summary.num_errors

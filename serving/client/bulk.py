@@ -9,6 +9,7 @@ hardly grows with the number of inputs, and the merged parts are in the order of
 
 import csv
 import gzip
+import json
 import os
 import re
 import tempfile
@@ -34,10 +35,10 @@ IMAGES_PER_PART = 1024
 IMAGES_PER_BATCH = 32
 RECORDS_PER_BATCH = 256
 
-_COLUMNS = ("source", "index", "digit", "confidence", "status", "error")
+_COLUMNS = ("source", "index", "label", "confidence", "status", "error")
 _ERROR_COLUMN = _COLUMNS.index("error")
-_PROBABILITY_COLUMNS = tuple(f"p{digit}" for digit in range(10))
 _PART_PATTERN = "part-*.csv"
+_CLASSES_PATTERN = "classes-*.json"
 
 _NUM_READ = "num_read"
 _STEP = "Predict"
@@ -75,22 +76,25 @@ def predict_to_csv(
 
     Args:
         inputs: Images and records; images come first.
-        output: CSV file to write or replace. Columns: source, index, digit, confidence, status, error, and optionally
-            p0 to p9.
+        output: CSV file to write or replace. Columns: source, index, label, confidence, status, error, and optionally
+            `p_` with its name for each class of the model.
         open_client: Makes a client; picklable, because each worker of Beam calls it.
-        with_probabilities: Whether to write all ten probabilities.
+        with_probabilities: Whether to write the probabilities of all classes; if no input has an answer, there are
+            none.
         beam_arguments: Options of the Beam pipeline.
         on_progress: Called from another thread with the number of rows written so far.
 
     Raises:
-        ClientError: The model cannot be reached, a file of records is damaged, or the results cannot be written.
+        ClientError: The model cannot be reached or changes its classes, a file of records is damaged, or the results
+            cannot be written.
         OSError: The folder of the output is not writable.
     """
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as name:
         folder = Path(name)
         with _watched(folder, on_progress):
             num_read = _run(_parts(inputs), _PredictPart(folder, open_client, with_probabilities), beam_arguments)
-        summary = _merge(folder, folder / output.name, with_probabilities)
+        columns = _probability_columns(folder) if with_probabilities else ()
+        summary = _merge(folder, folder / output.name, columns)
         if summary.num_results != num_read:
             raise ClientError(
                 f"{num_read} images or records were read, but {summary.num_results} rows written; {output} is "
@@ -137,11 +141,18 @@ class _PredictPart(beam.DoFn):
         self._client = self._open_client()
 
     def process(self, part: _Part) -> None:
-        file = self._folder / _PART_PATTERN.replace("*", f"{part.number:08}")
+        rows, names = (
+            self._folder / each.replace("*", f"{part.number:08}") for each in (_PART_PATTERN, _CLASSES_PATTERN)
+        )
+        classes = set()
         try:
-            with _open_csv(file, "w") as stream:
+            with _open_csv(rows, "w") as stream:
                 writer = csv.writer(stream, lineterminator="\n")
-                writer.writerows(_row(result, self._with_probabilities) for result in self._results(part))
+                for result in self._results(part):
+                    writer.writerow(_row(result, self._with_probabilities))
+                    if result.answer:
+                        classes.add(result.answer.classes)
+            names.write_text(json.dumps(sorted(classes)))
         except OSError as error:
             raise ClientError(f"{self._folder}: {error.strerror}; check the disk, and try again.") from error
 
@@ -199,9 +210,8 @@ def _open_csv(file: Path, mode: Literal["r", "w"]) -> TextIO:
 def _row(result: Result, with_probabilities: bool) -> list[object]:
     answer, source = result.answer, _inert(result.item.source)
     if answer is None:
-        row = [source, result.item.index, "", "", "", _inert(result.error)]
-        return row + [""] * len(_PROBABILITY_COLUMNS) if with_probabilities else row
-    row = [source, result.item.index, answer.digit, f"{answer.confidence:.6f}", answer.status, ""]
+        return [source, result.item.index, "", "", "", _inert(result.error)]
+    row = [source, result.item.index, _inert(answer.label), f"{answer.confidence:.6f}", answer.status, ""]
     return row + [f"{value:.6f}" for value in answer.probabilities] if with_probabilities else row
 
 
@@ -210,15 +220,28 @@ def _inert(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _merge(folder: Path, merged: Path, with_probabilities: bool) -> Summary:
+def _probability_columns(folder: Path) -> tuple[str, ...]:
+    """Returns the names of the columns of the probabilities, which the answers determine."""
+    answered = {tuple(classes) for file in folder.glob(_CLASSES_PATTERN) for classes in json.loads(file.read_text())}
+    if len(answered) > 1:
+        raise ClientError(
+            "The classes of the model changed between two requests, so the columns would not match; choose one version "
+            "with --model-version, and try again."
+        )
+    return tuple(f"p_{name}" for classes in answered for name in classes)
+
+
+def _merge(folder: Path, merged: Path, probability_columns: Sequence[str]) -> Summary:
     num_results = num_errors = 0
     with _open_csv(merged, "w") as target:
         writer = csv.writer(target, lineterminator="\n")
-        writer.writerow(_COLUMNS + _PROBABILITY_COLUMNS if with_probabilities else _COLUMNS)
+        columns = (*_COLUMNS, *probability_columns)
+        writer.writerow(columns)
         for part in sorted(folder.glob(_PART_PATTERN)):
             with _open_csv(part, "r") as source:
                 for row in csv.reader(source):
-                    writer.writerow(row)
+                    # A row with an error has no probabilities.
+                    writer.writerow(row + [""] * (len(columns) - len(row)))
                     num_results += 1
                     num_errors += bool(row[_ERROR_COLUMN])
             part.unlink()

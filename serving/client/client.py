@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from registry.errors import ExpectedError
-from registry.signatures import ANSWER_OUTPUTS, EXAMPLES, NORMALIZE, NORMALIZED_IMAGE_OUTPUT, SERVING_DEFAULT
+from registry.signatures import (
+    ANSWER_OUTPUTS,
+    CLASSES_OUTPUT,
+    CONFIDENCE_OUTPUT,
+    DIGIT_OUTPUT,
+    EXAMPLES,
+    LABEL_OUTPUT,
+    NORMALIZE,
+    NORMALIZED_IMAGE_OUTPUT,
+    PROBABILITIES_OUTPUT,
+    SERVING_DEFAULT,
+    STATUS_OUTPUT,
+)
 
 MAX_BATCH_BYTES = 8 * 1024**2
 """Far below the limits of servers, but large enough to make the overhead of a request negligible."""
@@ -26,16 +38,18 @@ class Answer:
     """The prediction for one image.
 
     Attributes:
-        digit: 0 to 9, or -1 for an image without ink.
-        confidence: Probability of the digit, 0 to 1.
-        probabilities: Probabilities of the digits 0 to 9, which sum to 1.
+        label: Name of the class; empty for an image without ink.
+        confidence: Probability of the class, 0 to 1.
+        probabilities: Probabilities of all classes, which sum to 1.
+        classes: Their names, in the same order.
         status: `ok`, `blank` or `low_confidence`.
         model_version: Version that answered, or None if unknown: TF Serving's REST API does not return it.
     """
 
-    digit: int
+    label: str
     confidence: float
     probabilities: tuple[float, ...]
+    classes: tuple[str, ...]
     status: str
     model_version: int | None
 
@@ -79,7 +93,7 @@ class Client(ABC):
         """Classifies encoded images.
 
         Args:
-            images: PNG, JPEG, GIF or BMP, of any size, polarity and position of the digit.
+            images: PNG, JPEG, GIF or BMP, of any size.
 
         Returns:
             One answer per image, in their order.
@@ -101,7 +115,7 @@ class Client(ABC):
             images: Images that `predict` accepts.
 
         Returns:
-            float32[n,28,28], 0 background to 255 ink.
+            float32[n,height,width] of a gray model, or float32[n,height,width,3]; pixels from 0 to 255.
 
         Raises:
             ClientError: The request fails, or the model is older than the signature `normalize`.
@@ -139,25 +153,54 @@ class Client(ABC):
         if not values:
             return []
         outputs, version = self._ask(signature, values)
-        lengths = {name: len(outputs[name]) for name in ANSWER_OUTPUTS if name in outputs}
-        if lengths != dict.fromkeys(ANSWER_OUTPUTS, len(values)):
-            found = ", ".join(f"{length} {name}" for name, length in lengths.items()) or "none of its outputs"
-            raise ClientError(
-                f"this model is not a digit classifier: for {len(values)} input(s) it returned {found}, expected "
-                f"{len(values)} each of {', '.join(ANSWER_OUTPUTS)}."
-            )
+        if outputs.keys() >= {DIGIT_OUTPUT, PROBABILITIES_OUTPUT} and LABEL_OUTPUT not in outputs:
+            outputs = _with_labels(outputs)
+        _check_shapes(outputs, len(values))
+        classes = tuple(map(_text, outputs[CLASSES_OUTPUT][0]))
         return [
             Answer(
-                digit=int(digit),
+                label=_text(label),
                 confidence=float(confidence),
                 probabilities=tuple(map(float, probabilities)),
-                status=status.decode() if isinstance(status, bytes) else str(status),
+                classes=classes,
+                status=_text(status),
                 model_version=version,
             )
-            for probabilities, digit, confidence, status in zip(
-                *(outputs[name] for name in ANSWER_OUTPUTS), strict=True
+            for label, confidence, probabilities, status in zip(
+                *(outputs[name] for name in (LABEL_OUTPUT, CONFIDENCE_OUTPUT, PROBABILITIES_OUTPUT, STATUS_OUTPUT)),
+                strict=True,
             )
         ]
+
+
+def _with_labels(outputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Adds `label` and `classes` to the outputs of a version that was pushed before they existed."""
+    names = np.arange(np.shape(outputs[PROBABILITIES_OUTPUT])[-1]).astype(str)
+    labels = ["" if digit < 0 else str(digit) for digit in outputs[DIGIT_OUTPUT].tolist()]
+    return {
+        **outputs,
+        LABEL_OUTPUT: np.array(labels),
+        CLASSES_OUTPUT: np.broadcast_to(names, (len(labels), len(names))),
+    }
+
+
+def _check_shapes(outputs: Mapping[str, np.ndarray], num_inputs: int) -> None:
+    found = {name: outputs[name].shape for name in ANSWER_OUTPUTS if name in outputs}
+    num_classes = found.get(CLASSES_OUTPUT, ())[-1:]
+    expected = {
+        name: (num_inputs, *num_classes) if name in (CLASSES_OUTPUT, PROBABILITIES_OUTPUT) else (num_inputs,)
+        for name in ANSWER_OUTPUTS
+    }
+    if found != expected:
+        shapes = ", ".join(f"{name}{list(shape)}" for name, shape in found.items()) or "none of its outputs"
+        raise ClientError(
+            f"this model is not an image classifier of `digits run`: for {num_inputs} input(s) it returned {shapes}, "
+            f"expected {num_inputs} each of {', '.join(ANSWER_OUTPUTS)}."
+        )
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 Predict = Callable[[Sequence[bytes]], list[Answer]]

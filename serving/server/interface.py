@@ -18,6 +18,9 @@ Tensors: TypeAlias = Mapping[str, np.ndarray]
 LARGE_REQUEST_BYTES = 256 * 1024
 """A larger request is parsed in a thread, because it would block the event loop for too long."""
 
+LARGE_ANSWER_VALUES = 16 * 1024
+"""For the same reason, an answer with more values, such as 256 images of 32 classes, is written in a thread."""
+
 MAX_RANK = 32
 """Maximum number of dimensions of a tensor; NumPy cannot iterate over more."""
 

@@ -23,7 +23,14 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.signatures import SERVING_DEFAULT
 from serving.server.admission import SetSize
-from serving.server.interface import LARGE_REQUEST_BYTES, RETRY_SECONDS, ServerOptions, ServingError, invalid
+from serving.server.interface import (
+    LARGE_ANSWER_VALUES,
+    LARGE_REQUEST_BYTES,
+    RETRY_SECONDS,
+    ServerOptions,
+    ServingError,
+    invalid,
+)
 from serving.server.metrics import METRICS_PATH
 from serving.server.model_server import ModelServer
 from serving.server.rest_bodies import (
@@ -198,7 +205,10 @@ class RestApi:
             del body
             spec.signature_name = parsed.signature
             _, outputs = await self._server.predict(spec, parsed.inputs, version=version)
-        return predict_body(outputs, is_row_format=parsed.is_row_format)
+        write = partial(predict_body, outputs, is_row_format=parsed.is_row_format)
+        if sum(values.size for values in outputs.values()) > LARGE_ANSWER_VALUES:
+            return await asyncio.get_running_loop().run_in_executor(self._parser, write)
+        return write()
 
     async def _read_body(self, request: web.Request, set_size: SetSize) -> bytearray:
         limit, seconds = self._options.max_body_bytes, self._options.request_timeout_seconds

@@ -32,10 +32,12 @@ TensorInfos = Mapping[str, TensorInfo]
 _BASE64_KEY = "b64"
 _BYTES_SUFFIX = "_bytes"
 _MAX_QUOTED_CHARACTERS = 256
-# 2,048 images of 28x28 pixels have 59,393 lists and 1.6 million values. Each list takes up to 200 bytes, each value up
-# to 70 bytes. Parsing holds the GIL.
-_MAX_LISTS = 2**17
-_MAX_VALUES = 2**21
+_MAX_LIST_BYTES = 200
+_MAX_VALUE_BYTES = 70
+_MEBIBYTE = 1024 * 1024
+# 2,048 gray images of 28x28 pixels take 119 MiB, 64 color images of 64x64, with a list for each pixel, 103 MiB. Parsing
+# holds the GIL.
+_MAX_PARSED_BYTES = 160 * _MEBIBYTE
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,16 @@ def metadata_body(name: str, version: int, signatures: Mapping[str, SignatureDef
 
 def _check_size(body: bytes | bytearray) -> None:
     """Refuses a body that would take seconds and many times its size in memory to parse."""
-    if len(body) <= _MAX_LISTS:
+    if len(body) * _MAX_LIST_BYTES <= _MAX_PARSED_BYTES:
         return
     codes = np.frombuffer(body, np.uint8)
     num_lists, num_values = (sum(np.count_nonzero(codes == code) for code in marks) for marks in (b"[{", b","))
-    if num_lists > _MAX_LISTS or num_values > _MAX_VALUES:
+    num_bytes = num_lists * _MAX_LIST_BYTES + num_values * _MAX_VALUE_BYTES
+    if num_bytes > _MAX_PARSED_BYTES:
         raise invalid(
-            f"The JSON has {num_lists:,} lists and objects and {num_values:,} values; at most {_MAX_LISTS:,} and "
-            f"{_MAX_VALUES:,} are accepted. Send fewer images per request, or use gRPC."
+            f"The JSON has {num_lists:,} lists and objects and {num_values:,} values, which may take "
+            f"{num_bytes // _MEBIBYTE:,} MiB; at most {_MAX_PARSED_BYTES // _MEBIBYTE} MiB are accepted. Send fewer "
+            "images per request, or use gRPC."
         )
 
 
@@ -399,10 +403,15 @@ def _rows(outputs: Tensors) -> list[Any]:
 def _to_json(name: str, array: np.ndarray) -> Any:
     if array.dtype != object:
         return np.ascontiguousarray(array)
-    if name.endswith(_BYTES_SUFFIX):
-        return _map_nested(lambda value: {_BASE64_KEY: base64.b64encode(value).decode()}, array.tolist())
-    return _map_nested(lambda value: value.decode("utf-8", "replace"), array.tolist())
+    to_json = _to_base64 if name.endswith(_BYTES_SUFFIX) else _to_text
+    values = np.empty(array.size, object)
+    values[:] = [to_json(value) for value in array.flat]
+    return values.reshape(array.shape).tolist()
 
 
-def _map_nested(convert: Callable[[bytes], Any], value: Any) -> Any:
-    return [_map_nested(convert, each) for each in value] if isinstance(value, list) else convert(value)
+def _to_base64(value: bytes) -> dict[str, str]:
+    return {_BASE64_KEY: base64.b64encode(value).decode()}
+
+
+def _to_text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

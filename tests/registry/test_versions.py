@@ -58,7 +58,8 @@ def test_without_versions_nothing_is_found_and_other_models_are_named(tmp_path: 
     for model in ("digits-smoke", "fashion"):
         make_model(tmp_path / model / "3", model)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PublishingError, match=f"^{nothing}; choose one of digits-smoke, fashion with --model, or "):
+    other = "or use another model: `--model digits-smoke`, `--model fashion`"
+    with pytest.raises(PublishingError, match=f"^{nothing}; push one with `digits run`, {other}.$"):
         existing_version(serving, None)
 
 

@@ -1,7 +1,7 @@
 """Tiny models whose answers contain the number of their version."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,15 +45,22 @@ class VersionChanges:
 def tiny_model() -> Publish:
     """Publishes a tiny model with all signatures as a version, whole or not at all.
 
-    Called with the folder of the model and the number of the version. `label` of each answer is the last digit of the
-    number, `confidence` the number itself. Images must be 28x28 already.
+    Called with the folder of the model, the number of the version and, optionally, the classes and the shape of an
+    image in `pixels`. `label` of each answer is the class whose index is the number modulo the number of classes,
+    `confidence` the number itself. Images must have the size of the model already.
     """
 
-    def publish(directory: Path, version: int, warm_up: bool = True) -> Path:
+    def publish(
+        directory: Path,
+        version: int,
+        classes: Sequence[str] = DIGITS.classes,
+        image_shape: tuple[int, ...] = (28, 28),
+        warm_up: bool = True,
+    ) -> Path:
         staging = directory / f".publishing-{version}"
-        _write(staging, version)
+        _write(staging, version, classes, image_shape)
         if warm_up:
-            _write_warm_up(staging, directory.name)
+            _write_warm_up(staging, directory.name, image_shape)
         return staging.rename(directory / str(version))
 
     return publish
@@ -107,52 +114,56 @@ async def _serving(root: Path, **options: Any) -> AsyncIterator[tuple[ModelServe
         await server.stop()
 
 
-def _write(directory: Path, version: int) -> None:
+def _write(directory: Path, version: int, classes: Sequence[str], image_shape: tuple[int, ...]) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         # A resource: answers come from what is stored as variables, not from the graph alone.
         number = v1.get_variable("version", initializer=float(version), use_resource=True)
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(directory))
         builder.add_meta_graph_and_variables(
-            session, [tf.saved_model.SERVING], signature_def_map=_signatures(number), strip_default_attrs=True
+            session,
+            [tf.saved_model.SERVING],
+            signature_def_map=_signatures(number, classes, image_shape),
+            strip_default_attrs=True,
         )
         builder.save()
 
 
-def _signatures(number: tf.Variable) -> dict[str, SignatureDef]:
-    image = v1.placeholder(tf.float32, name="pixels")
-    encoded = v1.placeholder(tf.string, [None], name="encoded")
+def _signatures(number: tf.Variable, classes: Sequence[str], image_shape: tuple[int, ...]) -> dict[str, SignatureDef]:
+    def decode(files: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(decode_one, files, fn_output_signature=tf.TensorSpec(image_shape))
+
+    def decode_one(file: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(file, channels=3 if len(image_shape) == 3 else 1, expand_animations=False)
+        image = image if len(image_shape) == 3 else image[..., 0]
+        return tf.ensure_shape(tf.cast(image, tf.float32), image_shape)
+
+    def answer(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        checked = tf.debugging.check_numerics(tf.ensure_shape(images, [None, *image_shape]), "a pixel is not a number")
+        # Zero, but only the graph knows: an answer needs its image.
+        ones = tf.reduce_max(checked, axis=range(1, len(image_shape) + 1)) * 0 + 1
+        version = number * ones
+        index = tf.cast(version, tf.int64) % len(classes)
+        return {
+            contract.LABEL_OUTPUT: tf.gather(tf.constant(classes), index),
+            contract.CLASSES_OUTPUT: tf.tile([classes], [tf.size(index), 1]),
+            contract.PROBABILITIES_OUTPUT: tf.one_hot(index, len(classes)),
+            contract.CONFIDENCE_OUTPUT: version,
+            contract.STATUS_OUTPUT: tf.fill(tf.shape(index), contract.STATUS_OK),
+        }
+
+    pixels = v1.placeholder(tf.float32, [None, *image_shape], name="pixels")
+    files = v1.placeholder(tf.string, [None], name="encoded")
     records = v1.placeholder(tf.string, [None], name="records")
-    decoded = tf.map_fn(_decode, encoded, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))
-    files = tf.io.parse_example(records, {"image": tf.io.FixedLenFeature([], tf.string)})["image"]
-    parsed = tf.map_fn(_decode, files, fn_output_signature=tf.TensorSpec((28, 28), tf.float32))
+    parsed = tf.io.parse_example(records, {"image": tf.io.FixedLenFeature([], tf.string)})["image"]
+    normalized = decode(files)
     return {
-        contract.SERVING_DEFAULT: _signature(contract.IMAGE_BYTES_INPUT, encoded, _answer(decoded, number)),
-        contract.PIXELS: _signature(contract.IMAGE_INPUT, image, _answer(image, number)),
-        contract.EXAMPLES: _signature(contract.EXAMPLES_INPUT, records, _answer(parsed, number)),
+        contract.SERVING_DEFAULT: _signature(contract.IMAGE_BYTES_INPUT, files, answer(normalized)),
+        contract.PIXELS: _signature(contract.IMAGE_INPUT, pixels, answer(pixels)),
+        contract.EXAMPLES: _signature(contract.EXAMPLES_INPUT, records, answer(decode(parsed))),
         contract.NORMALIZE: _signature(
-            contract.IMAGE_BYTES_INPUT, encoded, {contract.NORMALIZED_IMAGE_OUTPUT: decoded}
+            contract.IMAGE_BYTES_INPUT, files, {contract.NORMALIZED_IMAGE_OUTPUT: normalized}
         ),
-    }
-
-
-def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(encoded, channels=1, expand_animations=False)
-    return tf.ensure_shape(tf.cast(image[..., 0], tf.float32), (28, 28))
-
-
-def _answer(image: tf.Tensor, number: tf.Variable) -> dict[str, tf.Tensor]:
-    checked = tf.debugging.check_numerics(tf.ensure_shape(image, [None, 28, 28]), "a pixel is not a number")
-    # Zero, but only the graph knows: an answer needs its image.
-    ones = tf.reduce_max(checked, axis=[1, 2]) * 0 + 1
-    version = number * ones
-    digit = tf.cast(version, tf.int64) % 10
-    return {
-        contract.LABEL_OUTPUT: tf.strings.as_string(digit),
-        contract.CLASSES_OUTPUT: tf.tile(tf.constant([DIGITS.classes]), [tf.size(digit), 1]),
-        contract.PROBABILITIES_OUTPUT: tf.one_hot(digit, len(DIGITS.classes)),
-        contract.CONFIDENCE_OUTPUT: version,
-        contract.STATUS_OUTPUT: tf.fill(tf.shape(digit), contract.STATUS_OK),
     }
 
 
@@ -160,12 +171,12 @@ def _signature(name: str, value: tf.Tensor, outputs: dict[str, tf.Tensor]) -> Si
     return v1.saved_model.predict_signature_def({name: value}, outputs)
 
 
-def _write_warm_up(directory: Path, model: str) -> None:
+def _write_warm_up(directory: Path, model: str, image_shape: tuple[int, ...]) -> None:
     folder = directory / "assets.extra"
     folder.mkdir()
     log = PredictionLog()
     request = log.predict_log.request
     request.model_spec.name, request.model_spec.signature_name = model, contract.PIXELS
-    request.inputs[contract.IMAGE_INPUT].CopyFrom(tf.make_tensor_proto(np.zeros((1, 28, 28), np.float32)))
+    request.inputs[contract.IMAGE_INPUT].CopyFrom(tf.make_tensor_proto(np.zeros((1, *image_shape), np.float32)))
     with tf.io.TFRecordWriter(str(folder / "tf_serving_warmup_requests")) as writer:
         writer.write(log.SerializeToString())

@@ -1,9 +1,10 @@
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,35 +17,43 @@ from registry.provenance import Origin
 from registry.publishing import publish as registry_publish
 from registry.signing import prepare_private_key
 
-Publish = Callable[[int], None]
+Publish = Callable[..., None]
+
+DIGITS = tuple("0123456789")
 
 
 class Model(tf.Module):
-    """Classifies every image as the last digit of its version, with low confidence."""
+    """Classifies every image as the class whose index is its version modulo the number of classes, unsure."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, classes: Sequence[str], image_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.digit = version % 10
+        self.index = version % len(classes)
+        self.classes = classes
+        self.image_shape = image_shape
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES_INPUT)])
     def answer(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        digit = tf.reshape(self.normalize(image_bytes)["image"], [-1, 28 * 28])[:, 0]
-        digit = tf.cast(0 * digit, tf.int64) + self.digit
+        images = self.normalize(image_bytes)["image"]
+        index = tf.cast(0 * tf.reduce_sum(images, axis=range(1, images.shape.rank)), tf.int64) + self.index
+        rest = 0.675 / (len(self.classes) - 1)
         return {
-            contract.PROBABILITIES_OUTPUT: 0.25 * tf.one_hot(digit, 10) + 0.075,
-            contract.DIGIT_OUTPUT: digit,
-            contract.CONFIDENCE_OUTPUT: tf.fill(tf.shape(digit), 0.325),
-            contract.STATUS_OUTPUT: tf.fill(tf.shape(digit), contract.STATUS_LOW_CONFIDENCE),
+            contract.LABEL_OUTPUT: tf.gather(tf.constant(self.classes), index),
+            contract.CLASSES_OUTPUT: tf.tile([self.classes], [tf.size(index), 1]),
+            contract.PROBABILITIES_OUTPUT: tf.one_hot(index, len(self.classes), 0.325, rest),
+            contract.CONFIDENCE_OUTPUT: tf.fill(tf.shape(index), 0.325),
+            contract.STATUS_OUTPUT: tf.fill(tf.shape(index), contract.STATUS_LOW_CONFIDENCE),
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES_INPUT)])
     def normalize(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        is_color = len(self.image_shape) == 3
         images = tf.map_fn(
-            lambda encoded: tf.ensure_shape(tf.image.decode_png(encoded, 1), (28, 28, 1)),
+            lambda encoded: tf.image.decode_png(encoded, 3 if is_color else 1),
             image_bytes,
-            fn_output_signature=tf.uint8,
+            fn_output_signature=tf.TensorSpec([None, None, None], tf.uint8),
         )
-        return {contract.NORMALIZED_IMAGE_OUTPUT: tf.cast(images[..., 0], tf.float32)}
+        images = tf.cast(images if is_color else images[..., 0], tf.float32)
+        return {contract.NORMALIZED_IMAGE_OUTPUT: tf.ensure_shape(images, [None, *self.image_shape])}
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +72,18 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def publish(tmp_path: Path) -> Publish:
-    def write(version: int, with_normalize: bool = True) -> None:
-        model = Model(version)
+    def write(
+        version: int,
+        classes: Sequence[str] = DIGITS,
+        image_shape: tuple[int, ...] = (28, 28),
+        name: str = "digits",
+        with_normalize: bool = True,
+    ) -> None:
+        model = Model(version, classes, image_shape)
         signatures = {contract.SERVING_DEFAULT: model.answer}
         if with_normalize:
             signatures[contract.NORMALIZE] = model.normalize
-        tf.saved_model.save(model, f"workspace/serving/digits/{version}", signatures=signatures)
+        tf.saved_model.save(model, f"workspace/serving/{name}/{version}", signatures=signatures)
 
     return write
 
@@ -94,30 +109,73 @@ def test_a_wrong_image_does_not_affect_the_others(publish: Publish) -> None:
     assert result.stderr.startswith("Error: images/text.png: this is not an image; expected PNG")
 
 
-def test_probabilities_and_a_drawing(publish: Publish) -> None:
+def test_probabilities_and_a_drawing(publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     publish(17)
-    line, probabilities, edge, first, second, *_, last = predict(
+    line, probabilities, more, edge, first, second, *_, last = predict(
         "images/longer.png", "--probabilities", "--show"
     ).stdout.splitlines()
     assert line.startswith("images/longer.png  7")
-    assert probabilities.startswith("0: 7.5 %   1: 7.5 %")
-    assert "7: 32.5 %" in probabilities
+    assert probabilities.startswith("0: 7.5 %    1: 7.5 %   2: 7.5 %")
+    assert more == "7: 32.5 %   8: 7.5 %   9: 7.5 %"
     assert (edge[0], first, second, last[0]) == ("┌", f"│{'█' * 56}│", f"│{' ' * 56}│", "└")
 
 
+def test_classes_of_any_number_and_name(publish: Publish) -> None:
+    classes = ("A", "Österreich", "日本", *map(str, range(23)))
+    publish(26, classes)
+    publish(28, classes)
+    Path("images/longer.png").rename("images/é日.png")
+    output = predict("images/é日.png", "images/a.png").stdout
+    assert output == "images/é日.png  日本         32.5 %  unsure\nimages/a.png    日本         32.5 %  unsure\n"
+    output = predict("images/a.png", "--probabilities", "--model-version", "26").stdout
+    shares = re.split(r"\s{2,}|\n", output.strip().partition("unsure\n")[2])
+    assert shares[:4] == ["A: 32.5 %", "Österreich: 2.7 %", "日本: 2.7 %", "0: 2.7 %"]
+    assert len(shares) == 26
+
+
+@pytest.mark.parametrize(
+    ("terminal", "image_shape", "size"),
+    [(200, (60, 40, 3), (40, 60)), (82, (60, 40, 3), (27, 40)), (82, (28, 300), (40, 4)), (3, (8, 8), (1, 1))],
+)
+def test_a_drawing_of_an_image_of_any_size_fits_on_the_terminal(
+    publish: Publish,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: int,
+    image_shape: tuple[int, ...],
+    size: tuple[int, int],
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(terminal))
+    publish(1, ("cat", "dog", "fish"), image_shape)
+    # Green has a share of 0.587 of the luminance.
+    color = tf.constant([0, 255, 0] if len(image_shape) == 3 else [150], tf.uint8)
+    Path("image.png").write_bytes(tf.io.encode_png(tf.broadcast_to(color, (*image_shape[:2], color.shape[0]))).numpy())
+    _, edge, *lines, _ = predict("image.png", "--show").stdout.splitlines()
+    assert (len(edge) - 2, len(lines)) == (2 * size[0], size[1])
+    assert set(lines) == {f"│{'▒' * 2 * size[0]}│"}
+
+
 def test_json(publish: Publish) -> None:
-    publish(17)
+    publish(17, ("cat", "dog", "日本"))
     answers = json.loads(predict("images", "--json").stdout)
     assert answers[0] == {
         "source": "images/a.png",
-        "digit": 7,
+        "label": "日本",
         "confidence": pytest.approx(0.325),
         "status": "low_confidence",
         "model_version": 17,
     }
     assert answers[2].keys() == {"source", "error"}
     (answer,) = json.loads(predict("images/a.png", "--json", "--probabilities").stdout)
-    assert answer["probabilities"] == pytest.approx([0.075] * 7 + [0.325] + [0.075] * 2)
+    assert answer["probabilities"] == pytest.approx({"cat": 0.3375, "dog": 0.3375, "日本": 0.325})
+
+
+def test_a_file_name_that_is_not_utf_8(publish: Publish) -> None:
+    publish(17)
+    name = "\udcff.png"
+    Path("images/a.png").rename(name)
+    assert predict(name).stdout == "\ufffd.png  7   32.5 %  unsure\n"
+    assert json.loads(predict(name, "--json").stdout)[0]["source"] == name
 
 
 def test_standard_input(publish: Publish, images: Path) -> None:
@@ -127,16 +185,17 @@ def test_standard_input(publish: Publish, images: Path) -> None:
 
 
 def test_an_output_file(publish: Publish) -> None:
-    publish(17)
-    result = predict("images", "--output", "results.csv")
+    publish(25, tuple("ABCDEFGHIJKLMNOPQRSTUVWXYŽ"))
+    result = predict("images", "--probabilities", "--output", "results.csv")
     assert (result.exit_code, result.stdout) == (1, "results.csv: 3 rows, 1 without an answer\n")
-    with Path("results.csv").open(newline="") as stream:
+    with Path("results.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert [(row["source"], row["digit"]) for row in rows] == [
-        ("images/a.png", "7"),
-        ("images/longer.png", "7"),
-        ("images/text.png", ""),
+    assert [(row["source"], row["label"], row["p_A"], row["p_Ž"]) for row in rows] == [
+        ("images/a.png", "Ž", "0.027000", "0.325000"),
+        ("images/longer.png", "Ž", "0.027000", "0.325000"),
+        ("images/text.png", "", "", ""),
     ]
+    assert {len(row) for row in rows} == {6 + 26}
 
 
 def test_libraries_do_not_write_to_the_terminal(publish: Publish) -> None:
@@ -150,7 +209,7 @@ def test_libraries_do_not_write_to_the_terminal(publish: Publish) -> None:
     assert process.stderr.startswith("Error: cut.png: ")
 
 
-def test_a_model_without_normalized_images(publish: Callable[..., None]) -> None:
+def test_a_model_without_normalized_images(publish: Publish) -> None:
     publish(17, with_normalize=False)
     result = predict("images/a.png", "--show")
     assert result.exit_code == 1
@@ -158,13 +217,17 @@ def test_a_model_without_normalized_images(publish: Callable[..., None]) -> None
     assert "push a new version with `digits run`." in result.stderr
 
 
-def test_no_version_has_been_pushed(tmp_path: Path) -> None:
-    result = predict("images/a.png")
-    assert result.exit_code == 1
-    assert result.stderr == (
+def test_no_version_has_been_pushed(tmp_path: Path, publish: Publish) -> None:
+    nothing = (
         f"Error: {tmp_path}/workspace/serving/digits: no version of digits has been pushed there yet; push one with "
-        "`digits run`.\n"
+        "`digits run`"
     )
+    result = predict("images/a.png")
+    assert (result.exit_code, result.stderr) == (1, f"{nothing}.\n")
+    publish(17, name="digits-smoke")
+    result = predict("images/a.png")
+    assert (result.exit_code, result.stderr) == (1, f"{nothing}, or use another model: `--model digits-smoke`.\n")
+    assert predict("images/a.png", "--model", "digits-smoke").exit_code == 0
 
 
 def test_a_missing_version(publish: Publish) -> None:

@@ -96,9 +96,10 @@ def unused_address() -> Iterator[str]:
 def column_outputs() -> dict[str, list[Any]]:
     """TF Serving's REST answer to two images, the second without ink."""
     return {
-        contract.PROBABILITIES_OUTPUT: [[0.0] * 7 + [0.75, 0.25, 0.0], [0.1] * 10],
-        contract.DIGIT_OUTPUT: [7, -1],
-        contract.CONFIDENCE_OUTPUT: [0.75, 0.1],
+        contract.LABEL_OUTPUT: ["é", ""],
+        contract.CLASSES_OUTPUT: [["a", "é", "日"]] * 2,
+        contract.PROBABILITIES_OUTPUT: [[0.0, 0.75, 0.25], [0.5, 0.25, 0.25]],
+        contract.CONFIDENCE_OUTPUT: [0.75, 0.5],
         contract.STATUS_OUTPUT: ["ok", "blank"],
     }
 

@@ -1,6 +1,7 @@
 import csv
 import gzip
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -33,8 +34,8 @@ def inputs(tmp_path: Path, png: bytes) -> Inputs:
         image.write_bytes(png)
     images[1].write_text("text")
     record_files = [tmp_path / "first.gz", tmp_path / "second.tfrecord"]
-    pixels = tf.train.Feature(int64_list=tf.train.Int64List(value=range(28 * 28)))
-    example = tf.train.Example(features=tf.train.Features(feature={"image": pixels})).SerializeToString()
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[png]))
+    example = tf.train.Example(features=tf.train.Features(feature={"image": image})).SerializeToString()
     for file, records in zip(record_files, ([example] * 3, [example, b"none", b"\xff\xfe", example]), strict=True):
         with tf.io.TFRecordWriter(str(file), "GZIP" if file.suffix == ".gz" else "") as writer:
             for record in records:
@@ -67,7 +68,7 @@ def test_every_image_and_record_gets_its_row_in_order(
     assert "Could not parse example" in failed[inputs.record_files[1], "1"]
     assert r"\xff\xfe" in failed[inputs.record_files[1], "2"]
     answered = [row for row in rows if not row["error"]]
-    assert {(row["digit"], row["status"], row["p7"], row["p0"]) for row in answered} == {
+    assert {(row["label"], row["status"], row["p_7"], row["p_0"]) for row in answered} == {
         ("7", "ok", "1.000000", "0.000000")
     }
     assert summary == Summary(num_results=12, num_errors=3)
@@ -118,18 +119,59 @@ def test_rows_keep_special_characters(
     name = 'a, "b"\n\udcff.png'
     Path(name).write_bytes(png)
     predict(Inputs((name,), ()), tmp_path / "results.csv", open_client)
-    expected = 'source,index,digit,confidence,status,error\n"a, ""b""\n\udcff.png",0,7,17.000000,ok,\n'
+    expected = 'source,index,label,confidence,status,error\n"a, ""b""\n\udcff.png",0,7,17.000000,ok,\n'
     assert (tmp_path / "results.csv").read_text("utf-8", "surrogateescape") == expected
+
+
+@pytest.mark.parametrize("num_answered", [0, 2])
+def test_each_class_of_the_model_has_a_column(
+    tmp_path: Path, png: bytes, tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, num_answered: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bulk, "IMAGES_PER_PART", 1)
+    # The first part has no answer.
+    names = ("0.png", "1.png", "2.png")
+    for index, name in enumerate(names):
+        Path(name).write_bytes(png if index > len(names) - 1 - num_answered else b"text")
+    classes = (*"ABCDEFGHIJKLMNOPQRSTUVWXY", "Ž, =1+1")
+    open_client = partial(LocalClient, tiny_model(tmp_path, 51, classes))
+    summary = predict(Inputs(names, ()), tmp_path / "results.csv", open_client, with_probabilities=True)
+    assert summary == Summary(3, 3 - num_answered)
+    header, *rows = csv.reader((tmp_path / "results.csv").read_text("utf-8").splitlines())
+    columns = ["source", "index", "label", "confidence", "status", "error"]
+    assert header == columns + [f"p_{name}" for name in classes if num_answered]
+    assert {len(row) for row in rows} == {len(header)}
+    assert [row[2] for row in rows] == [""] * (3 - num_answered) + ["Ž, =1+1"] * num_answered
+    assert all(row[-1] == ("" if row[5] else "1.000000") for row in rows if num_answered)
+
+
+def test_a_model_that_changes_its_classes_in_the_meantime(
+    inputs: Inputs, tmp_path: Path, open_client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_inputs = bulk.predict_inputs
+
+    def change(*arguments: Any) -> Iterable[Result]:
+        for index, result in enumerate(predict_inputs(*arguments)):
+            yield result if index or not result.answer else replace(result, answer=replace(result.answer, classes=()))
+
+    monkeypatch.setattr(bulk, "predict_inputs", change)
+    with pytest.raises(ClientError, match=r"^The classes of the model changed .* choose one version with --model-ver"):
+        predict(inputs, tmp_path / "results.csv", open_client, with_probabilities=True)
+    assert not list(tmp_path.glob("*results*"))
 
 
 @pytest.mark.parametrize("name", ["=1+1.png", "@a.png", "-a.png", "+a.png", "\ta.png"])
 def test_a_spreadsheet_runs_no_cell(
-    tmp_path: Path, png: bytes, open_client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, png: bytes, tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(png)
-    predict(Inputs((name,), ()), tmp_path / "results.csv", open_client)
-    assert (tmp_path / "results.csv").read_text().splitlines()[1].startswith(f"'{name},0,7,")
+    classes = (f"{name[0]}1", name)
+    open_client = partial(LocalClient, tiny_model(tmp_path, 1, classes))
+    predict(Inputs((name,), ()), tmp_path / "results.csv", open_client, with_probabilities=True)
+    header, row = (tmp_path / "results.csv").read_text().splitlines()
+    assert header.endswith(f",p_{classes[0]},p_{name}")
+    assert row.startswith(f"'{name},0,'{name},")
 
 
 @pytest.mark.parametrize(

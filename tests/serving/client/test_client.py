@@ -25,9 +25,10 @@ class FakeClient(Client):
 
 def test_images_and_records_are_answered(column_outputs: dict[str, Any]) -> None:
     fake = FakeClient(column_outputs)
+    classes = ("a", "é", "日")
     expected = [
-        Answer(7, 0.75, (0.0,) * 7 + (0.75, 0.25, 0.0), "ok", 17),
-        Answer(-1, 0.1, (0.1,) * 10, "blank", 17),
+        Answer("é", 0.75, (0.0, 0.75, 0.25), classes, "ok", 17),
+        Answer("", 0.5, (0.5, 0.25, 0.25), classes, "blank", 17),
     ]
     assert fake.predict([b"a", b"b"]) == expected
     assert fake.predict_examples([b"c", b"d"]) == expected
@@ -35,11 +36,35 @@ def test_images_and_records_are_answered(column_outputs: dict[str, Any]) -> None
     assert fake.requests == [("serving_default", [b"a", b"b"]), ("examples", [b"c", b"d"])]
 
 
-def test_a_model_that_is_not_a_digit_classifier(column_outputs: dict[str, Any]) -> None:
-    with pytest.raises(ClientError, match=r"for 3 input\(s\) it returned 2 probabilities, .* expected 3 each of prob"):
-        FakeClient(column_outputs).predict([b"a", b"b", b"c"])
-    with pytest.raises(ClientError, match=r"not a digit classifier: .* returned none of its outputs"):
-        FakeClient({"scores": [[0.5]]}).predict([b"a"])
+def test_versions_that_answer_digits_are_readable() -> None:
+    outputs = {
+        "digit": [1, -1],
+        "probabilities": [[0.25, 0.75], [0.5, 0.5]],
+        "confidence": [0.75, 0.5],
+        "status": ["ok", "blank"],
+    }
+    assert FakeClient(outputs).predict([b"a", b"b"]) == [
+        Answer("1", 0.75, (0.25, 0.75), ("0", "1"), "ok", 17),
+        Answer("", 0.5, (0.5, 0.5), ("0", "1"), "blank", 17),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"label": ["a"]}, r"label\[1\], "),
+        ({"label": [["a"], ["b"]]}, r"label\[2, 1\], "),
+        ({"classes": [["a", "b"]] * 2}, r"classes\[2, 2\], probabilities\[2, 3\], "),
+        ({"classes": "a"}, r"classes\[\], "),
+        ({"label": None, "digit": [7, 7], "probabilities": None}, r"classes\[2, 3\], confidence"),
+        (dict.fromkeys(("label", "classes", "probabilities", "confidence", "status")), "none of its outputs"),
+    ],
+)
+def test_a_model_that_is_not_a_classifier(column_outputs: dict[str, Any], changes: dict[str, Any], found: str) -> None:
+    outputs = {name: value for name, value in {**column_outputs, **changes}.items() if value is not None}
+    message = rf"not an image classifier .*: for 2 input\(s\) it returned .*{found}.* expected 2 each of label, classes"
+    with pytest.raises(ClientError, match=message):
+        FakeClient(outputs).predict([b"a", b"b"])
 
 
 def test_normalized_images() -> None:
@@ -58,7 +83,7 @@ def test_a_model_without_normalized_images(outputs: Any) -> None:
 
 
 class Model:
-    """Answers with the first byte, and rejects batches with an `x` in them."""
+    """Answers with the first letter, and rejects batches with an `x` in them."""
 
     def __init__(self) -> None:
         self.requests: list[list[bytes]] = []
@@ -67,7 +92,7 @@ class Model:
         self.requests.append(list(contents))
         if b"x" in contents:
             raise RejectedInputError("this is an x\nand a stack trace")
-        return [Answer(content[0], 1.0, (), "ok", None) for content in contents]
+        return [Answer(content.decode()[0], 1.0, (), (), "ok", None) for content in contents]
 
 
 def inputs(text: str) -> list[Input]:
@@ -78,7 +103,7 @@ def test_batches_are_full_and_results_in_order() -> None:
     model = Model()
     results = list(predict_inputs(inputs("abcde"), model.predict, batch_size=2))
     assert model.requests == [[b"a", b"b"], [b"c", b"d"], [b"e"]]
-    assert [chr(result.answer.digit) for result in results if result.answer] == list("abcde")
+    assert [result.answer.label for result in results if result.answer] == list("abcde")
     assert [result.item.index for result in results] == [0, 1, 2, 3, 4]
 
 

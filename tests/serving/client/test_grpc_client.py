@@ -23,9 +23,9 @@ def test_images_are_answered(grpc_server: Any, client: GrpcClient, grpc_response
     grpc_response.outputs["more"].CopyFrom(tf.make_tensor_proto(bytes(5 * 1024**2)))
     grpc_server.respond = lambda request, context: grpc_response
     answers = client.predict([b"\x89PNG\0", b"\xff\xd8"])
-    assert [(answer.digit, answer.status, answer.model_version) for answer in answers] == [
-        (7, "ok", 17),
-        (-1, "blank", 17),
+    assert [(answer.label, answer.classes[1], answer.status, answer.model_version) for answer in answers] == [
+        ("é", "é", "ok", 17),
+        ("", "é", "blank", 17),
     ]
     (request,) = grpc_server.requests
     assert (request.model_spec.name, request.model_spec.signature_name) == ("digits", "serving_default")

@@ -19,9 +19,9 @@ def client(rest_server: Any) -> Iterator[RestClient]:
 def test_images_are_answered(rest_server: Any, client: RestClient, column_outputs: dict[str, Any]) -> None:
     rest_server.respond = lambda request: (200, {"outputs": column_outputs})
     answers = client.predict([b"\x89PNG", b"\xff\xd8"])
-    assert [(answer.digit, answer.status, answer.model_version) for answer in answers] == [
-        (7, "ok", None),
-        (-1, "blank", None),
+    assert [(answer.label, answer.classes[1], answer.status, answer.model_version) for answer in answers] == [
+        ("é", "é", "ok", None),
+        ("", "é", "blank", None),
     ]
     assert rest_server.requests == [
         (

@@ -66,9 +66,11 @@ def _run_in_thread(root: Path, **options: Any) -> Iterator[Running]:
     thread.start()
     assert started.wait(60)
     addresses, loop, stopping = running[0]
-    yield Running(addresses, said)
-    loop.call_soon_threadsafe(stopping.set)
-    thread.join(60)
+    try:
+        yield Running(addresses, said)
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join(60)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def stub(channel: grpc.Channel) -> Iterator[Stub]:
     """Also checks after each test that the server still answers a good request."""
     stub = Stub(channel)
     yield stub
-    assert stub.Predict(request(IMAGE), timeout=60).outputs["digit"].int64_val == [2]
+    assert stub.Predict(request(IMAGE), timeout=60).outputs["label"].string_val == [b"2"]
 
 
 def request(values: Any, signature: str = "pixels", name: str = "image", **spec: Any) -> PredictRequest:
@@ -80,21 +80,21 @@ def test_predict_returns_all_outputs_in_the_fields_of_their_types(stub: Stub, pi
 
 def test_the_default_signature(stub: Stub, png: bytes) -> None:
     answer = stub.Predict(request([png, png], signature="", name="image_bytes"), timeout=60)
-    assert answer.outputs["digit"].int64_val == [2, 2]
+    assert answer.outputs["label"].string_val == [b"2", b"2"]
     assert answer.model_spec.signature_name == "serving_default"
 
 
-@pytest.mark.parametrize(("spec", "digit"), [({"version": 1}, 1), ({"version": 2}, 2), ({"label": "stable"}, 1)])
-def test_a_version_is_chosen_by_number_or_label(stub: Stub, spec: dict[str, Any], digit: int) -> None:
+@pytest.mark.parametrize(("spec", "version"), [({"version": 1}, 1), ({"version": 2}, 2), ({"label": "stable"}, 1)])
+def test_a_version_is_chosen_by_number_or_label(stub: Stub, spec: dict[str, Any], version: int) -> None:
     answer = stub.Predict(request(IMAGE, **spec), timeout=60)
-    assert answer.outputs["digit"].int64_val == [digit]
-    assert answer.model_spec.version.value == digit
+    assert answer.outputs["label"].string_val == [b"%d" % version]
+    assert answer.model_spec.version.value == version
 
 
 def test_an_output_filter(stub: Stub) -> None:
     asked = request(IMAGE)
-    asked.output_filter.append("digit")
-    assert list(stub.Predict(asked, timeout=60).outputs) == ["digit"]
+    asked.output_filter.append("label")
+    assert list(stub.Predict(asked, timeout=60).outputs) == ["label"]
 
 
 def test_metadata(stub: Stub) -> None:
@@ -169,7 +169,7 @@ def test_one_version_checks_and_answers_a_request(
     with run_in_thread(tmp_path) as server, grpc.insecure_channel(server.addresses.grpc_target) as channel:
         answers = [Stub(channel).Predict(request(IMAGE), timeout=60) for _ in range(2)]
     assert [answer.model_spec.version.value for answer in answers] == [3, 4]
-    assert [answer.outputs["digit"].int64_val for answer in answers] == [[3], [4]]
+    assert [answer.outputs["label"].string_val for answer in answers] == [[b"3"], [b"4"]]
 
 
 def test_the_size_limit_is_for_all_inputs_together(stub: Stub) -> None:

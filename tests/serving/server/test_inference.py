@@ -66,7 +66,7 @@ def test_outputs_without_rows_are_computed_one_by_one() -> None:
     [
         inference(1, model=Model()),
         inference(1, signature="examples"),
-        inference(1, outputs=("digit",)),
+        inference(1, outputs=("label",)),
         inference(1, inputs={"images": np.array([1])}),
         inference(1, inputs={"image": np.array([1], np.float32)}),
         inference(1, inputs={"image": np.array([[1]])}),

@@ -51,14 +51,15 @@ def test_the_initialization_signature_is_hidden(own_version: Path) -> None:
 def test_it_returns_all_or_the_requested_outputs(model: LoadedModel, pixels: np.ndarray) -> None:
     answer = model.run("pixels", {"image": pixels})
     assert {name: values.shape for name, values in answer.items()} == {
+        "label": (2,),
+        "classes": (2, 10),
         "probabilities": (2, 10),
-        "digit": (2,),
         "confidence": (2,),
         "status": (2,),
     }
-    assert answer["digit"].tolist() == [7, 7]
+    assert answer["label"].tolist() == [b"7", b"7"]
     assert answer["status"].tolist() == [b"ok", b"ok"]
-    assert list(model.run("pixels", {"image": pixels}, ["status", "digit"])) == ["status", "digit"]
+    assert list(model.run("pixels", {"image": pixels}, ["status", "label"])) == ["status", "label"]
 
 
 def test_the_default_signature(model: LoadedModel, png: bytes) -> None:
@@ -92,7 +93,7 @@ def test_bad_requests_are_refused_and_do_no_harm(
     with pytest.raises(ServingError, match=message) as error:
         model.run(signature, inputs)
     assert error.value.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert model.run("pixels", {"image": pixels})["digit"].tolist() == [7, 7]
+    assert model.run("pixels", {"image": pixels})["label"].tolist() == [b"7", b"7"]
 
 
 TEXTS = np.array([b"a\0"], object)
@@ -148,8 +149,8 @@ def test_inputs_may_have_any_order(two_inputs: LoadedModel) -> None:
         ({"image": NUMBERS, "text": np.array([b"a", 7], object)}, [], "tensor parsing error: text"),
         (
             {"image": NUMBERS, "text": TEXTS},
-            ["image", "digit"],
-            r"not found in signature: digit Outputs expected to be in the set {image,text}.",
+            ["image", "label"],
+            r"not found in signature: label Outputs expected to be in the set {image,text}.",
         ),
         ({"image": NUMBERS, "text": TEXTS}, ["image", "image"], "duplicate output tensor alias: image"),
     ],
@@ -166,7 +167,7 @@ def test_many_threads_may_run_a_new_model(directory: Path, pixels: np.ndarray) -
     model = LoadedModel(directory)
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda size: model.run("pixels", {"image": pixels[:size]}), [0, 1, 2] * 20))
-    assert [len(answer["digit"]) for answer in answers] == [0, 1, 2] * 20
+    assert [len(answer["label"]) for answer in answers] == [0, 1, 2] * 20
     model.close()
 
 

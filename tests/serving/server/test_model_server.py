@@ -55,7 +55,7 @@ async def test_an_answer_names_its_version_and_signature(
         inputs = {"image_bytes": np.array([png, png, png], object)}
         answered, outputs = await server.predict(spec(signature=""), inputs, api="GRPC")
         assert answered == spec(5, signature="serving_default")
-        assert outputs["digit"].tolist() == [5, 5, 5]
+        assert outputs["label"].tolist() == [b"5"] * 3
         page = server.metrics.page().decode()
         assert ':tensorflow:serving:request_count{model_name="digits",status="OK"} 1.0' in page
         assert ':tensorflow:serving:request_example_counts_sum{model="digits"} 3.0' in page

@@ -45,7 +45,7 @@ def post(running: Running, session: requests.Session) -> Iterator[Callable[..., 
         return session.post(running.model_url + path, data=data, timeout=60, **options)
 
     yield send
-    assert send({**PIXELS, "instances": ZEROS}).json()["predictions"][0]["digit"] == 2
+    assert send({**PIXELS, "instances": ZEROS}).json()["predictions"][0]["label"] == "2"
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_version_that_parses_a_request_answers_it(
             session.post(f"{server.model_url}:predict", json={**PIXELS, "instances": ZEROS}, timeout=60).json()
             for _ in range(2)
         ]
-    assert [answer["predictions"][0]["digit"] for answer in answers] == [3, 4]
+    assert [answer["predictions"][0]["label"] for answer in answers] == ["3", "4"]
 
 
 def test_predict_in_row_format(post: Callable, png: bytes) -> None:
@@ -86,13 +86,57 @@ def test_predict_in_row_format(post: Callable, png: bytes) -> None:
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "application/json"
     one_hot = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
-    row = {"digit": 2, "confidence": 2.0, "status": "ok", "probabilities": one_hot}
+    classes = list("0123456789")
+    row = {"label": "2", "classes": classes, "confidence": 2.0, "status": "ok", "probabilities": one_hot}
     assert answer.json() == {"predictions": [row, row]}
 
 
 def test_predict_in_column_format(post: Callable, pixels: np.ndarray) -> None:
     answer = post({"signature_name": "pixels", "inputs": {"image": pixels.tolist()}})
-    assert answer.json()["outputs"]["digit"] == [2, 2]
+    assert answer.json()["outputs"]["label"] == ["2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "image_shape"),
+    [(tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), (28, 28)), (("Ärger", "日本", "a b"), (8, 12, 3))],
+)
+def test_models_with_any_classes_and_image_shape(
+    tiny_model: Callable[..., Path],
+    run_in_thread: Callable[..., Any],
+    session: requests.Session,
+    tmp_path: Path,
+    classes: tuple[str, ...],
+    image_shape: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "digits").mkdir()
+    tiny_model(tmp_path / "digits", 1, classes, image_shape)
+    images = np.random.default_rng(0).uniform(0, 255, (2, *image_shape)).tolist()
+    row = {
+        "label": classes[1],
+        "classes": list(classes),
+        "confidence": 1,
+        "status": "ok",
+        "probabilities": [float(name == classes[1]) for name in classes],
+    }
+    with run_in_thread(tmp_path) as server:
+
+        def post(body: dict[str, Any]) -> dict[str, Any]:
+            return session.post(f"{server.model_url}:predict", json={**PIXELS, **body}, timeout=60).json()
+
+        for _ in range(2):
+            for rows in (images, [{"image": image} for image in images]):
+                assert post({"instances": rows}) == {"predictions": [row, row]}
+            for columns in (images, {"image": images}):
+                assert post({"inputs": columns}) == {"outputs": {name: [value] * 2 for name, value in row.items()}}
+            # Then in a thread, as for large answers.
+            monkeypatch.setattr(rest, "LARGE_ANSWER_VALUES", 0)
+        assert "not compatible with expected shape" in post({"instances": ZEROS[0]})["error"]
+        metadata = session.get(f"{server.model_url}/metadata", timeout=60).json()["metadata"]
+    signature = metadata["signature_def"]["signature_def"]["pixels"]
+    shapes = [signature["inputs"]["image"], signature["outputs"]["classes"]]
+    sizes = [[int(dim["size"]) for dim in info["tensor_shape"]["dim"]] for info in shapes]
+    assert sizes == [[-1, *image_shape], [-1, len(classes)]]
 
 
 def test_normalize_returns_the_image_that_the_model_sees(post: Callable, png: bytes, pixels: np.ndarray) -> None:
@@ -102,10 +146,12 @@ def test_normalize_returns_the_image_that_the_model_sees(post: Callable, png: by
     assert np.array(image).max() > 200
 
 
-@pytest.mark.parametrize(("path", "digit"), [("", 2), ("/versions/1", 1), ("/versions/2", 2), ("/labels/stable", 1)])
-def test_a_version_is_chosen_by_number_or_label(post: Callable, pixels: np.ndarray, path: str, digit: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "label"), [("", "2"), ("/versions/1", "1"), ("/versions/2", "2"), ("/labels/stable", "1")]
+)
+def test_a_version_is_chosen_by_number_or_label(post: Callable, pixels: np.ndarray, path: str, label: str) -> None:
     answer = post({"signature_name": "pixels", "instances": pixels.tolist()}, f"{path}:predict")
-    assert answer.json()["predictions"][0]["digit"] == digit
+    assert answer.json()["predictions"][0]["label"] == label
 
 
 def test_status_of_all_versions_or_one(get: Callable) -> None:
@@ -329,14 +375,14 @@ def test_bodies_in_flight_are_limited(
 
 @pytest.mark.parametrize(
     ("piece", "found"),
-    [(b"[],", "300,002 lists and objects"), (b"{},", "300,002 lists and objects"), (b"0,", "4,500,000 values")],
+    [(b"[],", "900,002 lists and objects"), (b"{},", "900,002 lists and objects"), (b"0,", "4,500,000 values")],
 )
 def test_json_that_expands_enormously_is_refused(
     run_in_thread: Callable, session: requests.Session, tmp_path: Path, piece: bytes, found: str, tiny_model: Callable
 ) -> None:
     (tmp_path / "digits").mkdir()
     tiny_model(tmp_path / "digits", 1)
-    body = b'{"instances": [' + piece * (4_500_000 if piece == b"0," else 300_000) + b"0]}"
+    body = b'{"instances": [' + piece * (4_500_000 if piece == b"0," else 900_000) + b"0]}"
     with run_in_thread(tmp_path) as server:
         answer = session.post(f"{server.model_url}:predict", data=body, timeout=60)
     assert answer.status_code == 400

@@ -156,6 +156,11 @@ def test_values_that_do_not_fit(value: Any, dtype: tf.DType, message: str) -> No
     assert refusal(json.dumps({"inputs": value}).encode(), infos(x=dtype)) == message
 
 
+def test_large_color_images_are_accepted() -> None:
+    body = b'{"inputs": [[' + b",".join([b"[" + b",".join([b"[1,2,3]"] * 512) + b"]"] * 512) + b"]]}"
+    assert parse(body).inputs["image"].shape == (1, 512, 512, 3)
+
+
 def test_values_with_too_many_dimensions() -> None:
     body = b'{"inputs": ' + b"[" * 500 + b"1" + b"]" * 500 + b"}"
     assert "nested 500 deep; a tensor has at most 32" in refusal(body)
@@ -200,7 +205,7 @@ def test_the_message_names_the_wrong_row(rows: Any, message: str) -> None:
 
 
 OUTPUTS = {
-    "digit": np.array([3, -1]),
+    "number": np.array([3, -1]),
     "probabilities": np.array([[0.2, 0.8], [0.5, 0.5]], np.float32),
     "status": np.array([b"ok", "blänk".encode()], object),
     "image_bytes": np.array([b"\x00\xff", b""], object),
@@ -209,15 +214,15 @@ OUTPUTS = {
 
 def test_answers_in_row_and_column_format() -> None:
     rows = json.loads(predict_body(OUTPUTS, is_row_format=True))["predictions"]
-    assert rows[0] == {"digit": 3, "probabilities": [0.2, 0.8], "status": "ok", "image_bytes": {"b64": "AP8="}}
+    assert rows[0] == {"number": 3, "probabilities": [0.2, 0.8], "status": "ok", "image_bytes": {"b64": "AP8="}}
     assert rows[1]["status"] == "blänk"
     columns = json.loads(predict_body(OUTPUTS, is_row_format=False))["outputs"]
-    assert columns["digit"] == [3, -1]
+    assert columns["number"] == [3, -1]
     assert columns["image_bytes"] == [{"b64": "AP8="}, {"b64": ""}]
 
 
 def test_a_single_output_has_no_name() -> None:
-    outputs = {"digit": np.array([3, -1])}
+    outputs = {"number": np.array([3, -1])}
     assert predict_body(outputs, is_row_format=True) == b'{"predictions":[3,-1]}'
     assert predict_body(outputs, is_row_format=False) == b'{"outputs":[3,-1]}'
 

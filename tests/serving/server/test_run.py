@@ -128,7 +128,8 @@ def test_version_changes_are_announced(tiny_model: Publish, run_in_thread: Calla
         tiny_model(tmp_path / "digits", 7)
         wait_until(lambda: "digits: version 7 is available" in server.said)
         assert (
-            requests.post(f"{server.model_url}:predict", json=IMAGE, timeout=60).json()["predictions"][0]["digit"] == 7
+            requests.post(f"{server.model_url}:predict", json=IMAGE, timeout=60).json()["predictions"][0]["label"]
+            == "7"
         )
 
 
@@ -194,7 +195,7 @@ def ask_grpc(address: str, images: np.ndarray) -> Any:
     request.model_spec.name, request.model_spec.signature_name = "digits", "pixels"
     request.inputs["image"].CopyFrom(tf.make_tensor_proto(images))
     with grpc.insecure_channel(address, options=[("grpc.max_send_message_length", -1)]) as channel:
-        return PredictionServiceStub(channel).Predict(request, timeout=60).outputs["digit"].int64_val
+        return PredictionServiceStub(channel).Predict(request, timeout=60).outputs["label"].string_val
 
 
 @pytest.fixture
@@ -220,8 +221,8 @@ def test_the_process_serves_both_apis_without_a_memory_leak_and_exits_with_zero(
         for _ in range(6):
             send_large()
             sizes.append(psutil.Process(process.pid).memory_info().rss)
-        assert requests.post(url, json=IMAGE, timeout=60).json()["predictions"][0]["digit"] == 3
-        assert ask_grpc(grpc_address, np.zeros((1, 28, 28), np.float32)) == [3]
+        assert requests.post(url, json=IMAGE, timeout=60).json()["predictions"][0]["label"] == "3"
+        assert ask_grpc(grpc_address, np.zeros((1, 28, 28), np.float32)) == [b"3"]
         assert requests.get(served.address("Metrics"), timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         said += process.communicate(timeout=60)[0].splitlines(keepends=True)
