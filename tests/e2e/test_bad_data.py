@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.local.metadata import list_runs
+from tests.support.examples import png
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
@@ -50,25 +51,41 @@ def test_a_person_is_told_what_is_wrong_with_the_data(inverted_run: Any) -> None
 
 
 @pytest.mark.slow
-def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(
-    run_digits: Any, shuffled_data: Path, tmp_path: Path
-) -> None:
-    with np.load(shuffled_data) as arrays:
-        data: dict[str, Any] = dict(arrays)
-    data["y_train"][1234] = 77
-    np.savez_compressed(tmp_path / "mnist.npz", **data)
+def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(run_digits: Any, tmp_path: Path) -> None:
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
+        for number, (image, label) in enumerate(zip(arrays["x_test"][:200], arrays["y_test"][:200], strict=True)):
+            file = tmp_path / "digits" / str(label) / f"{number:03}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(png(image))
+    damaged = min((tmp_path / "digits" / "7").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-40])
 
-    failed = run_digits(tmp_path / "workspace", "--data", str(tmp_path / "mnist.npz"))
+    failed = run_digits(tmp_path / "workspace", "--data", str(tmp_path / "digits"))
 
     assert failed.exit_code == 1
     (error,) = [line for line in failed.shown.splitlines() if line.startswith("Error: ")]
-    assert re.search(r"mnist\.npz, y_train, record 1234 .*: found label 77, expected a class from 0 to 9", error)
+    assert str(damaged) in error
     assert "Traceback" not in failed.shown
     assert failed.versions == []
     (run,) = list_runs(tmp_path / "workspace" / "metadata.sqlite")
     assert run.outcome == "failed"
     assert run.steps[-1].name == "MnistExampleGen"
     assert not list((tmp_path / "workspace" / "pipeline_root").rglob("*.gz")), "half-written examples"
+
+
+@pytest.mark.slow
+def test_a_label_outside_the_schema_is_refused(run_digits: Any, shuffled_data: Path, tmp_path: Path) -> None:
+    with np.load(shuffled_data) as arrays:
+        data: dict[str, Any] = dict(arrays)
+    data["y_train"][1234] = 77
+    np.savez_compressed(tmp_path / "mnist.npz", **data)
+
+    refused = run_digits(tmp_path / "workspace", "--data", str(tmp_path / "mnist.npz"))
+
+    assert refused.exit_code == 3, refused.shown
+    assert re.search(r"^label +train .*\b77\b", refused.shown, re.MULTILINE), refused.shown
+    assert "Trainer" not in refused.steps_that_ran
+    assert refused.versions == []
 
 
 @pytest.mark.parametrize(
