@@ -73,9 +73,26 @@ def test_predict_returns_all_outputs_in_the_fields_of_their_types(stub: Stub, pi
     answer = stub.Predict(request(pixels), timeout=60)
     assert answer.outputs["confidence"].float_val == [2, 2]
     assert answer.outputs["status"].string_val == [b"ok", b"ok"]
+    assert answer.outputs["label"].string_val == [b"2", b"2"]
+    assert tf.make_ndarray(answer.outputs["classes"]).tolist() == [[b"%d" % number for number in range(10)]] * 2
     assert tf.make_ndarray(answer.outputs["probabilities"]).shape == (2, 10)
     spec = answer.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("digits", 2, "pixels")
+
+
+def test_a_color_model_with_class_names(
+    tiny_model: Callable[..., Path], run_in_thread: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "digits").mkdir()
+    classes = ("Ärger", "日本", "a b")
+    tiny_model(tmp_path / "digits", 1, classes, (8, 12, 3))
+    with run_in_thread(tmp_path) as server, grpc.insecure_channel(server.addresses.grpc_target) as channel:
+        stub = Stub(channel)
+        outputs = stub.Predict(request(np.zeros((2, 8, 12, 3), np.float32)), timeout=60).outputs
+        with pytest.raises(grpc.RpcError, match="not compatible with expected shape"):
+            stub.Predict(request(IMAGE), timeout=60)
+    assert outputs["label"].string_val == ["日本".encode()] * 2
+    assert tf.make_ndarray(outputs["classes"]).tolist() == [[name.encode() for name in classes]] * 2
 
 
 def test_the_default_signature(stub: Stub, png: bytes) -> None:
