@@ -1,5 +1,6 @@
 """BaselineModel: the model in production, with which the candidate is compared."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -7,10 +8,11 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import Artifact
-from tfx.types.standard_artifacts import Model
+from tfx.types.standard_artifacts import Examples, Model
 from tfx.utils import path_utils
 
-from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver
+from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver, baseline_contract
+from components.raw_examples import find_contract
 from registry.provenance import model_fingerprint
 from registry.signing import TrustPolicy
 from registry.versions import Version, find_baseline, version_fingerprint
@@ -19,21 +21,24 @@ PUBLIC_KEY_KEY = "public_key"
 VERSION_PROPERTY = "version"
 """Custom property of the baseline: its version number as text; empty if there is no baseline."""
 
+_log = logging.getLogger(__name__)
+
 
 class Driver(BaselineDriver):
     """Keys the cache with the fingerprint of the model in production."""
 
     def baseline_identity(self, execution_info: ExecutionInfo) -> str:
         """Returns the `model_fingerprint` of the baseline."""
-        [candidate] = execution_info.input_dict["candidate"]
+        [candidate], [examples] = (execution_info.input_dict[key] for key in ("candidate", "examples"))
         properties = execution_info.exec_properties
-        baseline = _find_baseline(candidate, properties[SERVING_DIRECTORY_KEY], properties[PUBLIC_KEY_KEY])
+        baseline, _ = _find_baseline(candidate, examples, properties[SERVING_DIRECTORY_KEY], properties[PUBLIC_KEY_KEY])
         return version_fingerprint(baseline) if baseline else ""
 
 
 @component
 def BaselineModel(  # noqa: N802 (the name of the step)
     candidate: InputArtifact[Model],
+    examples: InputArtifact[Examples],
     baseline_model: OutputArtifact[Model],
     serving_directory: Parameter[str],
     public_key: Parameter[str],
@@ -44,16 +49,19 @@ def BaselineModel(  # noqa: N802 (the name of the step)
     TFX's Resolver would query ML Metadata, which open-source Kubeflow Pipelines does not support and which does not
     know rollbacks. The serving folder is the same on every runner, and only Pusher and `digits rollback` write to it.
     The candidate itself is skipped, so that a repeated run can use the cache, and so are versions that are not trusted,
-    because Evaluator runs the model.
+    because Evaluator runs the model. If that version has other classes or another image size, there is no baseline.
 
     Args:
         candidate: The model of this run.
+        examples: Raw tf.Examples, whose schema has the contract of the candidate.
         baseline_model: A copy of the version; empty if there is none.
         serving_directory: Folder of the pushed versions, which need not exist.
         public_key: The key that must have signed the version, in PEM format; if empty, it need not be signed.
         baseline: Set by the driver for the cache.
     """
-    version = _find_baseline(candidate, serving_directory, public_key)
+    version, reason = _find_baseline(candidate, examples, serving_directory, public_key)
+    if reason:
+        _log.info("%s", reason)
     baseline_model.set_string_custom_property(VERSION_PROPERTY, str(version.number) if version else "")
     if version:
         shutil.copytree(version.directory, path_utils.serving_model_path(baseline_model.uri), dirs_exist_ok=True)
@@ -63,7 +71,17 @@ def BaselineModel(  # noqa: N802 (the name of the step)
 BaselineModel.DRIVER_CLASS = Driver
 
 
-def _find_baseline(candidate: Artifact, serving_directory: str, public_key: str) -> Version | None:
+def _find_baseline(
+    candidate: Artifact, examples: Artifact, serving_directory: str, public_key: str
+) -> tuple[Version | None, str]:
+    """Returns the baseline, or None and why the version that could be one cannot be compared."""
     model = Path(path_utils.serving_model_path(candidate.uri))
     policy = TrustPolicy(public_key.encode() or None)
-    return find_baseline(Path(serving_directory), model_fingerprint(model), policy)
+    version = find_baseline(Path(serving_directory), model_fingerprint(model), policy)
+    if version is None:
+        return None, ""
+    of_version, of_candidate = baseline_contract(version.directory), find_contract(examples)
+    if of_version == of_candidate:
+        return version, ""
+    what = "classes or image size differ" if of_version else "it has no schema"
+    return None, f"version {version.number} is not the baseline: {what}"

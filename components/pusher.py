@@ -27,10 +27,11 @@ from tfx.types.standard_component_specs import (
 from tfx.utils import io_utils, path_utils
 
 from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
-from components.features import FINGERPRINT_KEY, TRAIN_SPLIT, URI_KEY
+from components.features import FINGERPRINT_KEY, SCHEMA_FILE, TRAIN_SPLIT, URI_KEY
 from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
 from registry.provenance import (
+    EXTRA_FOLDER,
     DamagedVersionError,
     DataOrigin,
     GateRecord,
@@ -167,7 +168,11 @@ class Executor(tfx_pusher.Executor):
         # Publishing cannot be undone, so everything else that may fail comes first.
         io_utils.copy_dir(model_path, pushed_model.uri)
         statistics = artifact_utils.get_split_uri(input_dict[STATISTICS_KEY], TRAIN_SPLIT)
-        extra = {TRAIN_STATISTICS_FILE: Path(statistics, _STATISTICS_FILE)}
+        examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
+        extra = {
+            TRAIN_STATISTICS_FILE: Path(statistics, _STATISTICS_FILE),
+            f"{EXTRA_FOLDER}/{SCHEMA_FILE}": Path(examples.uri, SCHEMA_FILE),
+        }
         origin = self._origin(input_dict, exec_properties)
         serving_directory, key = Path(exec_properties[SERVING_DIRECTORY_KEY]), exec_properties[PRIVATE_KEY_KEY]
         version = publish(Path(model_path), serving_directory, extra, origin, Path(key) if key else None)
@@ -201,7 +206,8 @@ class AtomicPusher(BaseComponent):
     same: `pushed_model` has the property `pushed` and, if that is 1, a copy of the model and the properties
     `pushed_destination` and `pushed_version`.
 
-    A version also holds its provenance, its signature and the statistics of its train split, in `assets.extra`.
+    A version also holds its provenance, its signature, and the schema and the statistics of its train split, in
+    `assets.extra`.
     """
 
     SPEC_CLASS = AtomicPusherSpec

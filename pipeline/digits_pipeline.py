@@ -124,6 +124,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         )
         baseline_model = BaselineModel(
             candidate=trainer.outputs["model"],
+            examples=example_gen.outputs["examples"],
             serving_directory=str(settings.serving_directory),
             public_key=_public_key(settings.trust_policy),
         )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from registry.provenance import Origin
 from registry.publishing import publish, roll_back
 from registry.signing import TrustPolicy, prepare_private_key, read_public_key
 from registry.versions import list_versions
+from tests.support.examples import DIGITS, make_examples, schema_text
 
 ANY = TrustPolicy(allow_unverified=True)
 
@@ -23,20 +25,23 @@ def make_model(folder: Path, content: str) -> Model:
     return artifact
 
 
-def push(tmp_path: Path, content: str) -> None:
+def push(tmp_path: Path, content: str, schema: str = schema_text(DIGITS)) -> None:
     model = make_model(tmp_path / "pushed" / content, content)
-    publish(Path(model.uri) / "Format-Serving", tmp_path / "serving", {}, Origin())
+    extra = {"assets.extra/schema.pbtxt": schema.encode()} if schema else {}
+    publish(Path(model.uri) / "Format-Serving", tmp_path / "serving", extra, Origin())
 
 
 def baseline_of(tmp_path: Path, candidate: Model, public_key: str = "") -> tuple[str, str | None]:
     """Returns the identity by the driver and the model that the executor copies."""
     properties = {"serving_directory": str(tmp_path / "serving"), "public_key": public_key}
-    info = ExecutionInfo(input_dict={"candidate": [candidate]}, exec_properties=properties)
+    examples = make_examples(tmp_path / "examples", DIGITS, {})
+    inputs = {"candidate": [candidate], "examples": [examples]}
+    info = ExecutionInfo(input_dict=inputs, exec_properties=properties)
     identity = Driver(None).run(info).exec_properties["baseline"].string_value
     output = Model()
     output.uri = str(tmp_path / "baseline")
     Path(output.uri).mkdir()
-    BaselineModel.test_call(candidate=candidate, baseline_model=output, **properties)
+    BaselineModel.test_call(candidate=candidate, examples=examples, baseline_model=output, **properties)
     found = Path(output.uri) / "Format-Serving" / "saved_model.pb"
     version = output.get_string_custom_property("version")
     assert bool(identity) == bool(version) == found.exists()
@@ -72,7 +77,8 @@ def test_after_a_rollback_the_served_model_is_the_baseline(tmp_path: Path) -> No
 def test_the_cache_key_depends_on_the_model_not_on_its_version(tmp_path: Path) -> None:
     candidate = make_model(tmp_path / "candidate", "c")
     properties = {"serving_directory": str(tmp_path / "serving"), "public_key": ""}
-    info = ExecutionInfo(input_dict={"candidate": [candidate]}, exec_properties=properties)
+    inputs = {"candidate": [candidate], "examples": [make_examples(tmp_path / "examples", DIGITS, {})]}
+    info = ExecutionInfo(input_dict=inputs, exec_properties=properties)
 
     def identity() -> str:
         return Driver(None).run(info).exec_properties["baseline"].string_value
@@ -85,6 +91,26 @@ def test_the_cache_key_depends_on_the_model_not_on_its_version(tmp_path: Path) -
     identities.append(identity())
     assert identities[0] == ""
     assert identities[3] == identities[1] != identities[2]
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        pytest.param(schema_text(replace(DIGITS, classes=("0", "1"))), "classes or image size differ", id="classes"),
+        pytest.param(schema_text(replace(DIGITS, width=32)), "classes or image size differ", id="size"),
+        pytest.param(schema_text(replace(DIGITS, channels=3)), "classes or image size differ", id="channels"),
+        pytest.param("", "it has no schema", id="earlier release"),
+    ],
+)
+def test_a_version_of_another_contract_is_not_the_baseline(
+    schema: str, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    push(tmp_path, "a")
+    push(tmp_path, "b", schema)
+    with caplog.at_level("INFO", logger="components.baseline_model"):
+        assert baseline_of(tmp_path, make_model(tmp_path / "candidate", "c")) == ("", None)
+    newest = list_versions(tmp_path / "serving")[-1].number
+    assert caplog.messages == [f"version {newest} is not the baseline: {reason}"]
 
 
 def test_a_changed_version_is_not_the_baseline(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from registry.provenance import (
 from registry.publishing import PublishingError, prune, publish, roll_back
 from registry.signing import State, TrustPolicy, prepare_private_key
 from registry.versions import TRAIN_STATISTICS_FILE, Version, list_versions, newest_usable
+from tests.support.examples import DIGITS, make_examples, schema_text
 from tests.support.saved_models import make_model, weights_of
 
 SETTINGS = '{"trainer": {"epochs": 8}}'
@@ -58,7 +59,7 @@ def make_verdict(directory: Path, gate: str, *, passed: bool) -> Artifact:
     artifact = make_artifact(directory, VerdictArtifact)
     findings = (
         Finding("accuracy", "all", passed=passed, value=0.995, lower_bound=0.99),
-        Finding("recall", "digit 7", passed=True, value=0.98),
+        Finding("recall", "class 7", passed=True, value=0.98),
     )
     publish_verdict(Verdict(gate, findings, "Train longer."), artifact)
     return artifact
@@ -74,7 +75,7 @@ def inputs(tmp_path: Path) -> Inputs:
     """All inputs of AtomicPusher, for a model that no gate refuses."""
     artifacts = {
         "model": make_artifact(tmp_path / "model", Model),
-        "examples": make_artifact(tmp_path / "examples", Examples),
+        "examples": make_examples(tmp_path / "examples", DIGITS, {}),
         "statistics": make_artifact(tmp_path / "statistics", ExampleStatistics),
         "model_blessing": bless(make_artifact(tmp_path / "model_blessing", ModelBlessing), blessed=True),
         "infra_blessing": bless(make_artifact(tmp_path / "infra_blessing", InfraBlessing), blessed=True),
@@ -141,9 +142,10 @@ def test_a_model_without_refusals_is_pushed_once_with_its_provenance(
         assert weights_of(Path(pushed_model.uri)) == "plain"
     assert (version.directory / TRAIN_STATISTICS_FILE).read_text() == "statistics of train"
     assert provenance.model_fingerprint == model_fingerprint(tmp_path / "model" / "Format-Serving")
-    assert TRAIN_STATISTICS_FILE in provenance.files
+    assert (version.directory / "assets.extra" / "schema.pbtxt").read_text() == schema_text(DIGITS)
+    assert {TRAIN_STATISTICS_FILE, "assets.extra/schema.pbtxt"} <= set(provenance.files)
     assert TrustPolicy(key).check(version.directory).state is State.VERIFIED
-    metrics = {"accuracy": {"all": 0.995}, "recall": {"digit 7": 0.98}}
+    metrics = {"accuracy": {"all": 0.995}, "recall": {"class 7": 0.98}}
     assert provenance.origin == Origin(
         pipeline_run="run 1",
         model_uri=str(tmp_path / "model"),
@@ -225,7 +227,7 @@ def test_a_push_that_fails_publishes_nothing(
 def test_the_provenance_keeps_the_numeric_findings() -> None:
     findings = (
         Finding("accuracy", "all", passed=True, value=0.995),
-        Finding("accuracy", "digit 3", passed=True, value=1),
+        Finding("accuracy", "class 3", passed=True, value=1),
         Finding("drift", "train", passed=True, value=0.01, feature="label"),
         Finding("drift", "train", passed=False, value=0.2, feature="image"),
         Finding("shape", "train", passed=True, value="28x28", feature="image"),
@@ -235,7 +237,7 @@ def test_the_provenance_keeps_the_numeric_findings() -> None:
         gate="Gate",
         passed=False,
         metrics={
-            "accuracy": {"all": 0.995, "digit 3": 1},
+            "accuracy": {"all": 0.995, "class 3": 1},
             "drift of label": {"train": 0.01},
             "drift of image": {"train": 0.2},
         },

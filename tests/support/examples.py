@@ -63,6 +63,7 @@ def make_examples(folder: Path, contract: Contract, splits: Mapping[str, Sequenc
     from tfx.types.artifact_utils import encode_split_names
     from tfx.types.standard_artifacts import Examples
 
+    folder.mkdir(parents=True, exist_ok=True)
     counts = {}
     for split, shards in splits.items():
         for number, records in enumerate(shards):
