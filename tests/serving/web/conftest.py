@@ -175,12 +175,12 @@ def page(browser: webdriver.Chrome, server_url: str) -> Iterator[Page]:
 
 
 @pytest.fixture
-def open_page(browser: webdriver.Chrome) -> Iterator[Callable[[StandIn], Page]]:
-    """Opens the page of a stand-in for a model, as `page` does with a trained one."""
+def open_page(browser: webdriver.Chrome) -> Iterator[Callable[[StandIn | str], Page]]:
+    """Opens the page of a stand-in for a model, or of a server by its URL, as `page` does with a trained model."""
     with ExitStack() as servers:
 
-        def open_page(model: StandIn) -> Page:
-            page = Page(browser, servers.enter_context(serve_page(model)))
+        def open_page(model: StandIn | str) -> Page:
+            page = Page(browser, model if isinstance(model, str) else servers.enter_context(serve_page(model)))
             page.resize(*DESKTOP)
             page.set_theme("light")
             page.open()
