@@ -187,7 +187,7 @@ def _run_values(run: "Run") -> dict[str, Any]:
 def _result_values(result: "RunResult") -> dict[str, Any]:
     return {
         **_run_values(result.run),
-        "digit_accuracy": result.digit_accuracy,
+        "class_accuracy": result.class_accuracy,
         "verdicts": {
             verdict.gate: {"passed": verdict.passed, "enforced": verdict.enforced, "directory": str(directory)}
             for directory, verdict in result.verdicts.items()

@@ -68,8 +68,8 @@ class RunDisplay:
         self._print("")
         accuracy = result.run.test_accuracy
         if accuracy is not None:
-            digit, lowest = min(result.digit_accuracy.items(), key=lambda item: item[1])
-            self._print(f"Test accuracy  {100 * accuracy:.2f} % (lowest: {digit}, {100 * lowest:.2f} %)")
+            name, lowest = min(result.class_accuracy.items(), key=lambda item: item[1])
+            self._print(f"Test accuracy  {100 * accuracy:.2f} % (lowest: {name}, {100 * lowest:.2f} %)")
         if result.run.outcome == "refused":
             self._show_refusals(result)
             return

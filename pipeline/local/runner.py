@@ -67,8 +67,8 @@ class RunResult:
     rolled_back: bool = False
 
     @property
-    def digit_accuracy(self) -> dict[str, float]:
-        """Recall of each digit on the test split, by slice name; empty if no model was evaluated."""
+    def class_accuracy(self) -> dict[str, float]:
+        """Recall of each class on the test split, by slice name; empty if no model was evaluated."""
         return _evaluated(self.verdicts.values(), "recall")
 
 

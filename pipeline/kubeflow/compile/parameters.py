@@ -85,11 +85,11 @@ class PipelineParameter:
 # Fields of the named bounds in `pipeline.evaluation`, which would import TFMA.
 _EVALUATION_BOUNDS: Mapping[str, tuple[str, ...]] = {
     "min_accuracy": ("accuracy.lower",),
-    "min_digit_accuracy": ("recall.lower", "precision.lower"),
+    "min_class_accuracy": ("recall.lower", "precision.lower"),
     "max_log_loss": ("log_loss.upper",),
     "max_calibration_error": ("calibration_error.upper",),
     "max_accuracy_drop": ("accuracy.max_worsening",),
-    "max_digit_drop": ("recall.max_worsening", "precision.max_worsening"),
+    "max_class_drop": ("recall.max_worsening", "precision.max_worsening"),
     "max_log_loss_rise": ("log_loss.max_worsening",),
     "max_calibration_error_rise": ("calibration_error.max_worsening",),
 }
