@@ -245,7 +245,15 @@ def _predict_to_file(
 
         console = Console(file=terminal)
         columns = (TextColumn("{task.completed:.0f} predicted"), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        with Progress(
+            *columns,
+            console=console,
+            transient=True,
+            # Otherwise it prints what libraries log.
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not console.is_terminal,
+        ) as progress:
             task = progress.add_task("", total=None, start=False, rate="")
 
             def show_progress(num_results: int) -> None:

@@ -207,6 +207,15 @@ def test_libraries_do_not_write_to_the_terminal(publish: Publish) -> None:
     assert (process.returncode, process.stdout) == (1, "images/a.png  7   32.5 %  unsure\n")
     assert len(process.stderr.splitlines()) == 1
     assert process.stderr.startswith("Error: cut.png: ")
+    # With the variable, rich shows the progress although there is no terminal.
+    command += ["--output", "results.csv"]
+    process = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**environment, "FORCE_COLOR": "1"}
+    )
+    assert process.stdout == "results.csv: 2 rows, 1 without an answer\n"
+    assert "2 predicted" in process.stderr
+    assert "tensorflow" not in process.stderr
+    assert "deprecated" not in process.stderr
 
 
 def test_a_model_without_normalized_images(publish: Publish) -> None:
