@@ -13,6 +13,21 @@ import { Recognizer } from "./recognizer.js";
 
 const PAUSE_BEFORE_ANSWER_MS = 500;
 const PAUSE_BEFORE_PEN_MS = 250;
+// Attributes of the paper.
+const FOR_DRAWINGS = {
+  "tabindex": 0,
+  "role": "application",
+  "aria-roledescription": "drawing area",
+  "aria-label": "Draw here",
+  "aria-describedby": "keyboard-short",
+};
+const FOR_PICTURES = {
+  "tabindex": -1,
+  "role": "img",
+  "aria-roledescription": "",
+  "aria-label": "Your picture",
+  "aria-describedby": "",
+};
 const INVITATION = ["No picture yet.", "The answer appears here."];
 
 const element = (id) => document.getElementById(id);
@@ -55,9 +70,7 @@ function adaptTo({ isColor }) {
   document.querySelectorAll(".for-drawings").forEach((each) => (each.hidden = isColor));
   document.querySelectorAll(".for-pictures").forEach((each) => (each.hidden = !isColor));
   element("stage").classList.toggle("pictures-only", isColor);
-  paper.role = isColor ? "img" : "application";
-  paper.ariaLabel = isColor ? "Your picture" : "Draw here";
-  paper.tabIndex = isColor ? -1 : 0;
+  Object.entries(isColor ? FOR_PICTURES : FOR_DRAWINGS).forEach(([name, value]) => paper.setAttribute(name, value));
 }
 
 async function retry() {
@@ -118,6 +131,7 @@ addEventListener("keydown", (event) => {
 new ResizeObserver(refresh).observe(paper);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
 
+adaptTo({ isColor: false });
 answerView.showModel(client);
 answerView.showNothing(...INVITATION);
 retry();
