@@ -11,6 +11,8 @@ from registry.errors import UsageError
 
 IMAGE_KEY = "image"
 LABEL_KEY = "label"
+BACKGROUND_SHARE_KEY = "background_share"
+SATURATED_SHARE_KEY = "saturated_share"
 
 MAX_PIXEL = 255
 

@@ -25,8 +25,8 @@ HEADINGS: Mapping[str, str] = {
 }
 """Columns of the table of a verdict and their default headings."""
 
-_MAX_SLICES = 3
-"""Slices that a combined finding names."""
+_MAX_NAMES = 3
+"""Slices and features that a combined finding names."""
 _TABLE_WIDTH = 10_000
 _SMALL = 0.0001
 """Smaller numbers are shown in scientific notation."""
@@ -107,11 +107,11 @@ class Verdict:
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
-        """The rules that are not met; slices that break a rule for one reason are combined, with the worst value."""
-        groups: dict[tuple[str | None, ...], list[Finding]] = {}
+        """The rules that are not met; slices and features that break a rule for one reason are combined."""
+        groups: dict[tuple[str, ...], list[Finding]] = {}
         for finding in self.findings:
             if not finding.passed:
-                key = (finding.metric, finding.feature, finding.bound, finding.reason)
+                key = (finding.metric, finding.bound, finding.reason)
                 groups.setdefault(key, []).append(finding)
         return tuple(map(_combine, groups.values()))
 
@@ -180,11 +180,17 @@ def render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _combine(findings: Sequence[Finding]) -> Finding:
+    """Returns the finding with the worst value for all slices and features."""
     sign = -1 if findings[0].lower_bound is None else 1
     worst = min(findings, key=lambda each: sign * each.value if isinstance(each.value, int | float) else 0)
-    slices = [finding.slice for finding in findings]
-    named = ", ".join(slices) if len(slices) <= _MAX_SLICES else f"{worst.slice} and {len(slices) - 1} more"
-    return replace(worst, slice=named)
+    slices = _names([finding.slice for finding in findings], worst.slice)
+    features = [finding.feature for finding in findings if finding.feature]
+    return replace(worst, slice=slices, feature=_names(features, worst.feature or "") or None)
+
+
+def _names(names: Sequence[str], worst: str) -> str:
+    different = list(dict.fromkeys(names))
+    return ", ".join(different) if len(different) <= _MAX_NAMES else f"{worst} and {len(different) - 1} more"
 
 
 def _number(value: float | str | None) -> str:

@@ -1,7 +1,8 @@
 """The rules of DataGate: converts statistics and anomalies of the data to findings."""
 
 import math
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,11 +15,14 @@ from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList, FeatureNameStatistics
 
 from components.data_gate.limits import DataLimits
-from components.features import IMAGE_KEY, LABEL_KEY, TRAIN_SPLIT
+from components.features import BACKGROUND_SHARE_KEY, LABEL_KEY, SATURATED_SHARE_KEY, TRAIN_SPLIT
 from components.verdict import Finding
 
-_MAX_LABELS = 10
-"""Maximum number of labels that a reason lists."""
+_MAX_CLASSES = 10
+"""Maximum number of classes that a reason lists."""
+
+_MAX_DESCRIPTION = 300
+"""Maximum number of characters of TFDV's descriptions, which list every unexpected label."""
 
 _NO_ANOMALY = "no anomaly"
 _NOT_MEASURED = "cannot be measured: one side has no values, or the types differ"
@@ -40,7 +44,11 @@ class Baseline:
 
 
 def check_split(
-    split: str, statistics: DatasetFeatureStatisticsList, anomalies: Anomalies, schema: Schema, limits: DataLimits
+    split: str,
+    statistics: DatasetFeatureStatisticsList,
+    anomalies: Anomalies,
+    classes: Sequence[str],
+    limits: DataLimits,
 ) -> list[Finding]:
     """Applies all rules for a split by itself.
 
@@ -48,20 +56,14 @@ def check_split(
         split: Name of the split.
         statistics: Statistics by StatisticsGen with the schema, so that labels are counted.
         anomalies: Anomalies by ExampleValidator.
-        schema: Schema of the examples, which defines the classes.
+        classes: Names of the classes.
         limits: The limits.
 
     Returns:
         A finding for each rule, or several refusals if a rule is broken in several ways.
-
-    Raises:
-        ValueError: The schema does not define the labels.
     """
     dataset = statistics.datasets[0]
     features = {".".join(feature.path.step): feature for feature in dataset.features}
-    label = features.get(LABEL_KEY, FeatureNameStatistics())
-    pixels = features.get(IMAGE_KEY, FeatureNameStatistics()).num_stats
-    num_pixels = pixels.common_stats.tot_num_values
     return [
         *_schema_findings(split, anomalies),
         _at_least(
@@ -72,24 +74,24 @@ def check_split(
             "too few examples",
             f"min_{split}_examples",
         ),
-        _class_finding(split, label, _labels(schema), limits.min_class_examples(split)),
+        _class_finding(split, features.get(LABEL_KEY), classes, limits.min_class_examples(split)),
         _at_least(
             "share of zeros (background)",
             split,
-            pixels.num_zeros / num_pixels if num_pixels else None,
+            _mean(features.get(BACKGROUND_SHARE_KEY)),
             limits.min_background,
             "0 is background: the images are inverted, or a constant was added to them",
             "min_background",
-            IMAGE_KEY,
+            BACKGROUND_SHARE_KEY,
         ),
         _at_least(
-            "brightest pixel (ink)",
+            "share of 255 (ink)",
             split,
-            pixels.max if num_pixels else None,
-            limits.min_ink,
+            _mean(features.get(SATURATED_SHARE_KEY)),
+            limits.min_saturated,
             "255 is ink: the images are blank or darkened, or their pixels have another range",
-            "min_ink",
-            IMAGE_KEY,
+            "min_saturated",
+            SATURATED_SHARE_KEY,
         ),
     ]
 
@@ -109,7 +111,7 @@ def compare_split(
         A finding for each `skew_comparator` of the schema.
     """
     anomalies = tfdv.validate_statistics(train, schema, serving_statistics=statistics)
-    reason = f"the distribution in {split} differs from {TRAIN_SPLIT}"
+    reason = f"the distribution differs from {TRAIN_SPLIT}"
     return list(_distances("skew", split, anomalies, schema, reason))
 
 
@@ -153,7 +155,7 @@ def _schema_findings(split: str, anomalies: Anomalies) -> list[Finding]:
             "schema",
             split,
             passed=False,
-            reason=reason.description.rstrip("."),
+            reason=textwrap.shorten(reason.description, _MAX_DESCRIPTION, placeholder=" …").rstrip("."),
             value=reason.short_description,
             expected=_NO_ANOMALY,
             feature=feature,
@@ -165,33 +167,28 @@ def _schema_findings(split: str, anomalies: Anomalies) -> list[Finding]:
     return refused or [Finding("schema", split, passed=True, value=_NO_ANOMALY, expected=_NO_ANOMALY)]
 
 
-def _class_finding(split: str, label: FeatureNameStatistics, labels: list[str], least: int) -> Finding:
-    buckets = label.string_stats.rank_histogram.buckets
-    counts = dict.fromkeys(labels, 0) | {bucket.label: int(bucket.sample_count) for bucket in buckets}
-    few = [f"{name} ({counts[name]})" for name in labels if counts[name] < least]
-    more = f" and {len(few) - _MAX_LABELS} more" if len(few) > _MAX_LABELS else ""
-    reason = f"too few examples of label {', '.join(few[:_MAX_LABELS])}{more}"
-    rarest = min(counts[name] for name in labels)
+def _class_finding(split: str, label: FeatureNameStatistics | None, classes: Sequence[str], least: int) -> Finding:
+    buckets = label.string_stats.rank_histogram.buckets if label else []
+    counts = dict.fromkeys(classes, 0) | {bucket.label: int(bucket.sample_count) for bucket in buckets}
+    few = [f"{name} ({counts[name]})" for name in classes if counts[name] < least]
+    more = f" and {len(few) - _MAX_CLASSES} more" if len(few) > _MAX_CLASSES else ""
+    reason = f"too few examples of class {', '.join(few[:_MAX_CLASSES])}{more}"
+    rarest = min(counts[name] for name in classes)
     limit = f"min_{split}_class_examples"
-    return _at_least("examples of the rarest label", split, rarest, least, reason, limit, LABEL_KEY)
+    return _at_least("examples of the rarest class", split, rarest, least, reason, limit, LABEL_KEY)
 
 
-def _labels(schema: Schema) -> list[str]:
-    domains = [feature.int_domain for feature in schema.feature if feature.name == LABEL_KEY]
-    if not domains or not domains[0].is_categorical:
-        raise ValueError(
-            f"The schema does not define the labels: feature {LABEL_KEY!r} needs an int_domain with min, max and "
-            "is_categorical: true, as in data/schema.pbtxt."
-        )
-    return [str(label) for label in range(domains[0].min, domains[0].max + 1)]
+def _mean(feature: FeatureNameStatistics | None) -> float | None:
+    has_values = feature and feature.num_stats.common_stats.tot_num_values
+    return feature.num_stats.mean if feature and has_values else None
 
 
 def _at_least(
     rule: str, split: str, value: float | None, least: float, reason: str, limit: str, feature: str | None = None
 ) -> Finding:
-    passed = value is not None and value >= least
+    passed = least == 0 or (value is not None and value >= least)
     if value is None:
-        reason = "there are no pixels"
+        reason = "there are no values"
     return Finding(
         rule,
         split,

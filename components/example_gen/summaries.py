@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.features import MAX_PIXEL
+from components.features import BACKGROUND_SHARE_KEY, MAX_PIXEL, SATURATED_SHARE_KEY
 
 MIN_INK = 32
 """Minimum luminance of ink."""
@@ -34,8 +34,8 @@ def summarize(images: NDArray[np.uint8], *, with_ink: bool) -> dict[str, pa.Arra
         "channels": np.where(_is_gray(images), 1, num_channels),
         "brightness_mean": mean,
         "brightness_deviation": np.sqrt(np.einsum("np,np->n", deviations, deviations) / pixels.shape[1]),
-        "background_share": (pixels == 0).mean(axis=1, dtype=np.float32),
-        "saturated_share": (pixels == MAX_PIXEL).mean(axis=1, dtype=np.float32),
+        BACKGROUND_SHARE_KEY: (pixels == 0).mean(axis=1, dtype=np.float32),
+        SATURATED_SHARE_KEY: (pixels == MAX_PIXEL).mean(axis=1, dtype=np.float32),
     }
     summaries = {name: pa.array(values) for name, values in columns.items()}
     if with_ink:

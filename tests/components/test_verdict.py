@@ -34,6 +34,17 @@ def test_slices_that_fail_for_one_reason_are_one_refusal_with_the_lowest_value()
     assert make_verdict(*small[:2]).refusals[0].slice == "digit 0, digit 1"
 
 
+def test_features_that_fail_for_one_reason_are_one_refusal_with_the_worst_value() -> None:
+    drift = Finding("drift", "train", False, "it differs", value=0.3, upper_bound=0.07)
+    by_value = {"ink_top": 0.3, "height": 0.9, "width": 0.5, "brightness": 0.4}
+    drifts = [replace(drift, feature=feature, value=value) for feature, value in by_value.items()]
+    [refusal, other] = make_verdict(*drifts, replace(drift, feature="label", upper_bound=0.05)).refusals
+    assert (refusal.feature, refusal.slice, refusal.value) == ("height and 3 more", "train", 0.9)
+    assert other.feature == "label"
+    [refusal] = make_verdict(drifts[0], drifts[1], replace(drifts[0], slice="eval")).refusals
+    assert (refusal.feature, refusal.slice, refusal.value) == ("ink_top, height", "train, eval", 0.9)
+
+
 def test_a_gate_that_is_switched_off_passes_and_says_so(tmp_path: Path) -> None:
     verdict = replace(make_verdict(REFUSED), enforced=False)
     assert verdict.passed

@@ -1,6 +1,6 @@
 """Outputs of StatisticsGen and ExampleValidator for a few real images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,15 @@ from tfx.types import Artifact
 from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
 
 # isort: split
-import pandas as pd
+import pyarrow as pa
 import tensorflow_data_validation as tfdv
+from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList as Statistics
+from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+from components.example_gen.summaries import summarize
+from components.raw_examples import encode_png, serialize_examples
 
 PROJECT_ROOT = Path(__file__).parents[3]
 SIZES = {"train": 1500, "eval": 300, "test": 600}
@@ -22,13 +27,18 @@ Images = np.ndarray
 Labels = np.ndarray
 Splits = Mapping[str, tuple[Images, Labels]]
 Describe = Callable[[Images, Labels], Statistics]
-DescribeExamples = Callable[[Sequence[np.ndarray | None], Labels], Statistics]
+Columns = dict[str, pa.Array]
 MakeInputs = Callable[[Mapping[str, Statistics]], dict[str, list[Artifact]]]
 
 
 @pytest.fixture(scope="session")
-def schema() -> schema_pb2.Schema:
-    return tfdv.load_schema_text(str(PROJECT_ROOT / "data" / "schema.pbtxt"))
+def schema_text() -> str:
+    return (PROJECT_ROOT / "data" / "schema.pbtxt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def schema(schema_text: str) -> schema_pb2.Schema:
+    return text_format.Parse(schema_text, schema_pb2.Schema())
 
 
 @pytest.fixture(scope="session")
@@ -44,26 +54,33 @@ def good_splits() -> Splits:
     return splits
 
 
+def make_columns(images: Images, labels: Labels) -> Columns:
+    """Returns the features of raw examples: images, labels, and summaries."""
+    files = encode_png(images[..., np.newaxis])
+    return {
+        "image": pa.array(files),
+        "label": pa.array([str(label).encode() for label in labels]),
+        "encoded_size": pa.array([len(file) for file in files]),
+        **summarize(images[..., np.newaxis], with_ink=True),
+    }
+
+
 @pytest.fixture(scope="session")
-def describe_examples(schema: schema_pb2.Schema) -> DescribeExamples:
-    """Computes statistics like StatisticsGen; an image is the value of its feature, or None."""
+def describe_columns(schema: schema_pb2.Schema) -> Callable[[Columns], Statistics]:
+    """Computes statistics like StatisticsGen."""
 
-    def describe_features(images: Sequence[np.ndarray | None], labels: Labels) -> Statistics:
-        frame = pd.DataFrame({"image": list(images), "label": labels.astype(np.int64)})
-        return tfdv.generate_statistics_from_dataframe(frame, tfdv.StatsOptions(schema=schema), n_jobs=1)
+    def describe(columns: Columns) -> Statistics:
+        frame = ExamplesToRecordBatchDecoder().DecodeBatch(serialize_examples(columns)).to_pandas()
+        options = tfdv.StatsOptions(schema=schema, num_rank_histogram_buckets=1000)
+        return tfdv.generate_statistics_from_dataframe(frame, options, n_jobs=1)
 
-    return describe_features
+    return describe
 
 
 @pytest.fixture(scope="session")
-def describe(describe_examples: DescribeExamples) -> Describe:
+def describe(describe_columns: Callable[[Columns], Statistics]) -> Describe:
     """Computes statistics of valid images and labels."""
-
-    def describe_images(images: Images, labels: Labels) -> Statistics:
-        values = images.reshape(len(images), int(np.prod(images.shape[1:]))).astype(np.int64)
-        return describe_examples(list(values), labels)
-
-    return describe_images
+    return lambda images, labels: describe_columns(make_columns(images, labels))
 
 
 @pytest.fixture(scope="session")
@@ -71,8 +88,14 @@ def good_statistics(good_splits: Splits, describe: Describe) -> dict[str, Statis
     return {split: describe(*images_and_labels) for split, images_and_labels in good_splits.items()}
 
 
+@pytest.fixture(scope="session")
+def good_columns(good_splits: Splits) -> Columns:
+    """The features of the raw examples of eval."""
+    return make_columns(*good_splits["eval"])
+
+
 @pytest.fixture
-def make_inputs(tmp_path: Path) -> MakeInputs:
+def make_inputs(tmp_path: Path, schema_text: str) -> MakeInputs:
     """Writes the inputs of DataGate, with the anomalies that ExampleValidator finds."""
 
     def make(statistics: Mapping[str, Statistics]) -> dict[str, list[Artifact]]:
@@ -89,8 +112,7 @@ def make_inputs(tmp_path: Path) -> MakeInputs:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(of_split.SerializeToString(deterministic=True))
         (tmp_path / "schema").mkdir(exist_ok=True)
-        schema = (PROJECT_ROOT / "data" / "schema.pbtxt").read_text(encoding="utf-8")
-        (tmp_path / "schema" / "schema.pbtxt").write_text(schema, encoding="utf-8")
+        (tmp_path / "schema" / "schema.pbtxt").write_text(schema_text, encoding="utf-8")
         lists = {key: [artifact] for key, artifact in inputs.items()}
         ExampleValidator().Do(lists, {"anomalies": [inputs["anomalies"]]}, {})
         return lists
@@ -99,16 +121,18 @@ def make_inputs(tmp_path: Path) -> MakeInputs:
 
 
 @pytest.fixture
-def push(tmp_path: Path) -> Callable[[int, Statistics | None], Path]:
-    """Writes a version with the given train statistics and returns its folder."""
+def push(tmp_path: Path, schema_text: str) -> Callable[..., Path]:
+    """Writes a version with the given train statistics and schema and returns its folder."""
 
-    def push_version(number: int, statistics: Statistics | None) -> Path:
+    def push_version(number: int, statistics: Statistics | None, schema: str | None = schema_text) -> Path:
         version = tmp_path / "serving" / str(number)
         (version / "assets.extra").mkdir(parents=True)
         (version / "saved_model.pb").touch()
         if statistics is not None:
             content = statistics.SerializeToString(deterministic=True)
             (version / "assets.extra" / "train_statistics.pb").write_bytes(content)
+        if schema is not None:
+            (version / "assets.extra" / "schema.pbtxt").write_text(schema, encoding="utf-8")
         return version
 
     return push_version

@@ -25,7 +25,8 @@ def test_every_split_has_its_limits() -> None:
         ("min_train_examples", 0, "greater than or equal to 1"),
         ("min_background", 1.1, "less than or equal to 1"),
         ("min_background", float("nan"), "finite number"),
-        ("min_ink", 256, "less than or equal to 255"),
+        ("min_saturated", -0.1, "greater than or equal to 0"),
+        ("min_ink", 250, "Extra inputs are not permitted"),
     ],
 )
 def test_invalid_limits_are_refused(key: str, value: float, message: str) -> None:
