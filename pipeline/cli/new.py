@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.options import quiet_libraries
+
 if TYPE_CHECKING:
     from pipeline.settings.proposal import Proposal
     from pipeline.settings.settings import Settings
@@ -72,12 +74,16 @@ def new(name: str, uri: str, classes: tuple[str, ...] | None, size: tuple[int, i
     Reads all images at URI, and writes NAME/digits.toml and NAME/schema.pbtxt with what fits them: classes, image size,
     bounds for the number of images. NAME is the name of the model and must not exist. docs/own-images.md has examples.
     """
-    from pipeline.settings.proposal import propose
-    from pipeline.settings.proposal_files import schema_text, settings_text
-    from pipeline.settings.survey import survey_data
+    # TensorFlow reports its start.
+    with quiet_libraries():
+        from pipeline.settings.proposal import propose
+        from pipeline.settings.proposal_files import schema_text, settings_text
+        from pipeline.settings.survey import survey_data
 
     channels = None if color is None else 3 if color else 1
-    proposal = propose(survey_data(uri), classes=classes, size=size, channels=channels)
+    with quiet_libraries():
+        survey = survey_data(uri)
+    proposal = propose(survey, classes=classes, size=size, channels=channels)
     settings = _write(name, settings_text(proposal, name, _seen_from_a_folder(uri)), schema_text(proposal, name))
     _show(proposal, settings, uri)
 
@@ -115,8 +121,8 @@ def _show(proposal: "Proposal", settings: "Settings", uri: str) -> None:
         click.echo(f"  {choice.subject:<12} {choice.value} ({choice.reason})")
     splits = ", ".join(f"{sum(sizes.values()):,} {split}" for split, sizes in proposal.sizes.items())
     click.echo(f"  {'splits':<12} {splits}")
-    minimums = f"accuracy {bounds.min_accuracy:g}, of each class {bounds.min_class_accuracy:g}"
-    click.echo(f"  {'gates':<12} at least {minimums} (what the number of test images allows to prove)")
+    minimums = f"{bounds.min_accuracy:g}, of each class {bounds.min_class_accuracy:g}"
+    click.echo(f"  {'gates':<12} accuracy at least {minimums} (what so many test images can prove)")
     rarest, rarest_in_smoke = (min(sizes["test"].values()) for sizes in (proposal.sizes, proposal.smoke_sizes))
     if rarest_in_smoke < min(rarest, _MIN_TEST_IMAGES):
         few = f"uses {sum(sum(sizes.values()) for sizes in proposal.smoke_sizes.values()):,} images"

@@ -86,7 +86,7 @@ def propose(
         channels: 1 for gray, 3 for color; default: 3 if any image is in color.
 
     Raises:
-        ProposalError: There are fewer than two classes, or one without images for train or test.
+        ProposalError: `classes` are not those of the data, or one has no images for train or test.
     """
     contract = Contract(
         _checked_classes(survey, classes), *(size or _size(survey)), channels or (3 if survey.has_color else 1)
@@ -124,8 +124,6 @@ def listed(names: tuple[str, ...]) -> str:
 
 
 def _checked_classes(survey: Survey, classes: tuple[str, ...] | None) -> tuple[str, ...]:
-    if len(survey.classes) < 2:
-        raise ProposalError(f"The data has one class, {survey.classes[0]!r}; expected at least two.")
     if classes is None:
         return survey.classes
     unknown = tuple(sorted(set(survey.classes) - set(classes)))

@@ -10,7 +10,7 @@ from components.data_gate.limits import DataLimits
 from components.evaluator.intervals import images_needed, paired_interval, precision_change_interval, share_interval
 from components.features import EVAL_SPLIT, SPLITS, TEST_SPLIT, TRAIN_SPLIT
 from components.trainer.hyperparameters import Hyperparameters
-from pipeline.settings.gates import EvaluationSettings
+from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 from pipeline.settings.proposal import Proposal
 
 # Training on few images takes more epochs for the same number of steps.
@@ -23,9 +23,11 @@ _GOOD_ACCURACY, _GOOD_CLASS_ACCURACY = 0.995, 0.985
 _MISTAKES, _CLASS_MISTAKES = 0.02, 0.1
 _MIN_MISTAKES = 3
 
-# The distance of a sample from another of the same distribution grows with the inverse of its size: TFDV's
-# Jensen-Shannon divergence of 64 images from 700 is 0.02 to 0.09.
-_DISTANCE, _LABEL_DISTANCE = 0.1, 0.1
+# The other features have few different values, or one odd image moves their histograms: data/schema.pbtxt.
+_COMPARED = ("brightness_mean", "brightness_deviation", "background_share", "ink_center_y", "ink_center_x")
+# The distance between samples of the same distribution grows with the inverse of their size: TFDV's Jensen-Shannon
+# divergence of 64 images from 700 is 0.02 to 0.09, of 10 from 70 up to 0.5.
+_DISTANCE, _LABEL_DISTANCE = 0.2, 0.1
 _CHANCE, _LABEL_CHANCE = 5, 2
 
 # RobustnessEvaluator tests a sample of this size.
@@ -33,6 +35,8 @@ _CORRUPTED_IMAGES = 1_000
 
 # Shares below these say nothing about a data set.
 _LEAST_BACKGROUND, _LEAST_SATURATED = 0.1, 0.002
+
+_PRESENT = "presence { min_fraction: 1.0 min_count: 1 }\n  shape {}"
 
 _SCHEMA = """\
 # The schema of the raw examples of {name}, written by `digits new` from {num_images:,} images. Reviewed like code.
@@ -77,12 +81,11 @@ schema_file = "schema.pbtxt"
 preparation = "{preparation}"
 {training}
 [data_gate]
-# Half of the mean share of pixels that are black or white; 0 switches a bound off.
-{data_gate}
+# Half of the mean share of black and of white pixels; 0 switches a bound off.
+{appearance}{data_gate}
 {evaluation}[robustness]
 # Bounds for a first model. Tighten them to what a good one reaches on corrupted images.
-sample_fraction = {sample_fraction}
-min_mean_accuracy = 0.4
+{sample_fraction}min_mean_accuracy = 0.4
 min_accuracy = 0.0
 max_mean_drop = 0.4
 max_drop = 0.9
@@ -126,21 +129,22 @@ def settings_text(proposal: Proposal, name: str, uri: str) -> str:
         uri=_quoted(uri),
         preparation=proposal.preparation,
         training=_assignments(_training(_total(proposal.sizes[TRAIN_SPLIT]))),
-        data_gate=_assignments(_data_gate(proposal)),
+        appearance=_assignments(_appearance(proposal)),
+        data_gate=_data_gate(proposal),
         evaluation=_evaluation_section(proposal),
-        sample_fraction=_up(min(1.0, _CORRUPTED_IMAGES / _total(proposal.sizes[TEST_SPLIT]))),
+        sample_fraction=_assignments(_sample_fraction(_total(proposal.sizes[TEST_SPLIT]))),
     )
 
 
 def _summary_features(proposal: Proposal, skew: float, drift: float) -> Iterator[str]:
     num_channels = max(proposal.contract.channels, int(proposal.survey.summaries["channels"].max()))
-    yield _feature("encoded_size", "type: INT", "presence { min_fraction: 1.0 min_count: 1 } shape {}")
+    yield _feature("encoded_size", "type: INT", _PRESENT)
     for name, values in proposal.survey.summaries.items():
         known = values[~np.isnan(values)]
         is_ink = name.startswith("ink_")
         if is_ink and (proposal.contract.channels > 1 or not known.size):
             continue
-        lines = ["value_count { min: 1 max: 1 }" if is_ink else "presence { min_fraction: 1.0 min_count: 1 } shape {}"]
+        lines = ["value_count { min: 1 max: 1 }" if is_ink else _PRESENT]
         least, most = known.min(), known.max()
         if name in ("height", "width", "channels"):
             # If all images have one size, another is a mistake.
@@ -148,10 +152,10 @@ def _summary_features(proposal: Proposal, skew: float, drift: float) -> Iterator
             low, high = (1, num_channels) if name == "channels" else (low, high)
             lines = ["type: INT", *lines, f"int_domain {{ min: {low:.0f} max: {high:.0f} }}"]
         else:
-            high = 255 if name.startswith("brightness") else 1
+            high = {"brightness_mean": 255, "brightness_deviation": 127.5}.get(name, 1)
             lines = ["type: FLOAT", *lines, f"float_domain {{ min: 0 max: {high} }}"]
-            # A value that few images do not share differs between samples by chance.
-            if np.ptp(np.quantile(known, (0.25, 0.75))) > 0:
+            # A value that most images share says little, and differs between samples by chance.
+            if name in _COMPARED and np.ptp(np.quantile(known, (0.25, 0.75))) > 0:
                 for comparator, threshold in (("skew", skew), ("drift", drift)):
                     lines.append(
                         f"{comparator}_comparator {{ jensen_shannon_divergence {{ threshold: {threshold} }} }}"
@@ -180,13 +184,18 @@ def _training(num_images: int) -> Mapping[str, float]:
     return {"epochs": epochs, "batch_size": batch_size, "patience": max(defaults.patience, epochs // 3)}
 
 
-def _data_gate(proposal: Proposal) -> Mapping[str, float]:
-    summaries, defaults = proposal.survey.summaries, DataLimits()
+def _appearance(proposal: Proposal) -> Mapping[str, float]:
+    summaries = proposal.survey.summaries
     background, saturated = (float(summaries[key].mean()) for key in ("background_share", "saturated_share"))
-    values: dict[str, float] = {
+    return {
         "min_background": _down(background / 2) if background >= _LEAST_BACKGROUND else 0,
         "min_saturated": _down(saturated / 2, 4) if saturated >= _LEAST_SATURATED else 0,
     }
+
+
+def _data_gate(proposal: Proposal) -> str:
+    """Returns the minimum numbers of images that are below the defaults."""
+    defaults, values = DataLimits(), {}
     for split in SPLITS:
         sizes = proposal.smoke_sizes[split].values()
         for key, limit, found in (
@@ -195,7 +204,15 @@ def _data_gate(proposal: Proposal) -> Mapping[str, float]:
         ):
             if found < limit:
                 values[key] = found
-    return values
+    comment = "# Half of the images of the smoke profile, where these are below the defaults.\n" if values else ""
+    return comment + _assignments(values)
+
+
+def _sample_fraction(num_images: int) -> Mapping[str, float]:
+    fraction = _CORRUPTED_IMAGES / num_images
+    if fraction <= RobustnessSettings().sample_fraction:
+        return {}
+    return {"sample_fraction": min(1.0, _up(fraction))}
 
 
 def _evaluation_section(proposal: Proposal) -> str:
@@ -207,15 +224,14 @@ def _evaluation_section(proposal: Proposal) -> str:
         num_images = _total(smoke_sizes)
         mistakes = min(num_images, max(_MIN_MISTAKES, math.ceil(_MISTAKES * num_images)))
         comments += [
-            f"# A model with {mistakes} mistakes on {num_images:,} test images passes. A bound of "
-            f"{defaults.min_accuracy}, the default, needs about",
-            f"# {needed:,} test images.",
+            f"# A model with {mistakes} mistakes on {num_images:,} test images passes. The default, "
+            f"{defaults.min_accuracy}, needs about {needed:,}."
         ]
         values = {
             "min_accuracy": _down(share_interval(num_images - mistakes, num_images)[0]),
             "max_log_loss": 0.5,
             "max_calibration_error": 0.15,
-            "max_accuracy_drop": _up(-paired_interval(0, mistakes, num_images)[0]),
+            "max_accuracy_drop": min(1.0, _up(-paired_interval(0, mistakes, num_images)[0])),
             "max_log_loss_rise": 0.25,
             "max_calibration_error_rise": 0.15,
         }
@@ -224,8 +240,8 @@ def _evaluation_section(proposal: Proposal) -> str:
         num_images = min(smoke_sizes.values())
         mistakes = min(num_images, max(_MIN_MISTAKES, math.ceil(_CLASS_MISTAKES * num_images)))
         comments += [
-            f"# The rarest class has {num_images} test images, and may have {mistakes} mistakes. "
-            f"{defaults.min_class_accuracy} needs about {needed:,} images of a class.",
+            f"# The rarest class has {num_images} test images, and may have {mistakes} mistakes. The default, "
+            f"{defaults.min_class_accuracy}, needs about {needed:,} of each."
         ]
         precision_counts = np.array([[0, 0], [0, 0], [0, 0]], np.float64)
         precision_counts[:, 1] = (0, mistakes, num_images - mistakes)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.example_gen.sources.detection import open_source, resolve_span
+from components.example_gen.sources.source import check_classes
 from components.example_gen.splits import Stratum
 from components.example_gen.summaries import summarize, without_alpha
 from components.features import MAX_PIXEL
@@ -61,15 +62,20 @@ def survey_data(uri: str) -> Survey:
         uri: The data; the newest span if it contains `{SPAN}`.
 
     Raises:
-        DataError: The data is missing, damaged or not in a supported format.
+        DataError: The data is missing, damaged or not in a supported format, or has fewer than two classes.
     """
     source = open_source(resolve_span(uri, None)[0])
     counts: Counter[Stratum] = Counter()
     parts: list[Mapping[str, NDArray[np.float64]]] = []
-    for share in source.shares():
-        records = share.records()
-        counts.update(record.stratum for record in records)
-        for pixels in _batches(image.pixels for image in share.images(range(len(records)))):
+    shares = source.shares()
+    for share in shares:
+        counts.update(record.stratum for record in share.records())
+    classes: dict[str, set[str]] = {}
+    for origin, label in counts:
+        classes.setdefault(origin, set()).add(label)
+    check_classes(uri, classes)
+    for share in shares:
+        for pixels in _batches(image.pixels for image in share.images(range(len(share.records())))):
             columns = summarize(_opaque(pixels), with_ink=True)
             parts.append({key: column.to_numpy(zero_copy_only=False) for key, column in columns.items()})
     return Survey(source.format, counts, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]})

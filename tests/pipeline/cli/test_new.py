@@ -139,7 +139,7 @@ def test_500_classes(digits: Digits) -> None:
     ("arguments", "message"),
     [
         (("mine", "--data", "empty"), "empty: found "),
-        (("mine", "--data", "one"), "The data has one class, 'cat'; expected at least two."),
+        (("mine", "--data", "one"), "one: found only the class 'cat', expected at least two classes"),
         (("mine", "--data", "none"), "none: found nothing at this path"),
         (("mine", "--data", "rare"), "Class 'dog' has 1 image(s), none for test; expected at least 7."),
         (("mine", "--data", "damaged"), "0.png: found "),

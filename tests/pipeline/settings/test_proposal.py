@@ -78,7 +78,7 @@ def test_the_order_of_the_classes(names: tuple[str, ...], expected: tuple[str, .
     [
         (28, 28, (28, 28)),
         (30, 50, (30, 50)),
-        ([60, 70, 80], [90, 100, 110], (72, 104)),
+        ([60, 70, 80], [90, 98, 110], (72, 96)),
         (1000, 500, (128, 64)),
         ([400, 420], 400, (128, 128)),
         (1, 1, (8, 8)),
@@ -121,7 +121,6 @@ def test_the_preparation(summaries: dict[str, Any], preparation: str, reason: st
 @pytest.mark.parametrize(
     ("counts", "classes", "message"),
     [
-        (alike("cat"), None, "^The data has one class, 'cat'; expected at least two.$"),
         ({"cat": 50, "dog": 1}, None, "^Class 'dog' has 1 image.s., none for test; expected at least 7.$"),
         (
             {("train", "cat"): 9, ("train", "dog"): 9, ("test", "cat"): 9},
@@ -151,7 +150,7 @@ def test_names_survive_both_files(tmp_path: Path, name: str) -> None:
 
 def test_the_schema_has_what_was_seen() -> None:
     data = survey(
-        alike("a", "b"), height=[20, 40], width=30, ink_top=[np.nan, 0.1, 0.2], saturated_share=[0, 0, 0, 0, 1]
+        alike("a", "b"), height=[20, 40], width=30, ink_top=[np.nan, 0.1, 0.2], brightness_mean=[9, 9, 9, 9, 1]
     )
     schema = parse_schema(schema_text(propose(data), "mine"), "schema")
     features = {feature.name: feature for feature in schema.feature}
@@ -161,9 +160,9 @@ def test_the_schema_has_what_was_seen() -> None:
     assert features["channels"].int_domain.max == 1
     # Not every image has ink.
     assert not features["ink_top"].HasField("presence")
-    assert features["background_share"].skew_comparator.jensen_shannon_divergence.threshold == pytest.approx(0.42)
-    # Few images differ from the others, so samples differ by chance.
-    assert not features["saturated_share"].HasField("skew_comparator")
+    assert features["background_share"].skew_comparator.jensen_shannon_divergence.threshold == 0.56
+    # Most images have the same value, so samples differ by chance.
+    assert not features["brightness_mean"].HasField("skew_comparator")
 
 
 def test_features_of_ink_are_not_of_color() -> None:
@@ -190,7 +189,7 @@ def test_a_model_with_a_few_mistakes_passes(tmp_path: Path, per_class: int, prof
     assert share_interval(num_images - mistakes, num_images)[0] >= bounds.min_accuracy
     assert share_interval(rarest - mistakes, rarest)[0] >= bounds.min_class_accuracy
     assert paired_interval(0, mistakes, num_images)[0] >= -bounds.max_accuracy_drop
-    assert paired_interval(0, mistakes, rarest)[0] >= -bounds.max_class_drop
+    assert bounds.max_class_drop == 1 or paired_interval(0, mistakes, rarest)[0] >= -bounds.max_class_drop
 
 
 def test_a_large_data_set_gets_the_default_bounds(tmp_path: Path) -> None:
@@ -208,7 +207,8 @@ def test_a_large_data_set_gets_the_default_bounds(tmp_path: Path) -> None:
 def test_the_file_says_how_many_images_the_default_needs(tmp_path: Path) -> None:
     write(propose(survey(alike("a", "b", "c", per_class=300))), tmp_path)
     text = (tmp_path / "digits.toml").read_text()
-    assert "# A model with 3 mistakes on 129 test images passes. A bound of 0.99, the default, needs about\n" in text
+    assert "# A model with 3 mistakes on 129 test images passes. The default, 0.99, needs about 1,900.\n" in text
+    assert "# The rarest class has 43 test images, and may have 5 mistakes. The default, 0.97, needs about" in text
 
 
 @pytest.mark.parametrize("profile", ["smoke", "default"])
@@ -218,7 +218,7 @@ def test_the_data_itself_passes_the_gate_of_the_data(tmp_path: Path, profile: st
     for split, sizes in proposal.sizes.items():
         assert sum(sizes.values()) >= limits.min_examples(split)
         assert min(sizes.values()) >= limits.min_class_examples(split)
-    assert (limits.min_background, limits.min_saturated) == (0.14, 0)
+    assert (limits.min_background, limits.min_saturated) == (pytest.approx(0.15, abs=0.01), 0)
 
 
 def test_few_images_get_more_epochs(tmp_path: Path) -> None:
