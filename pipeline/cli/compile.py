@@ -95,15 +95,17 @@ def _write(text: str, file: Path) -> None:
 
 
 def _print_summary(settings: "Settings", target: "CompileTarget", output: Path) -> None:
-    from pipeline.kubeflow.compile.parameters import parameters_of
+    from pipeline.kubeflow.compile.parameters import parameters_of, path_in_image
 
     click.echo(f"{output}: {settings.name}, profile {settings.profile}, image {settings.kubeflow.image}")
     click.echo("Parameters that each run can set:")
     parameters = parameters_of(settings, target)
     for parameter in parameters.values():
         click.echo(f"  {parameter.name}={parameter.default}")
-    if note := _data_note(settings, parameters["data_uri"].default):
-        click.echo(f"Note: {note}")
+    needed = {"data": parameters["data_uri"].default, "schema": path_in_image(str(settings.data.schema_file))}
+    for kind, uri in needed.items():
+        if note := _note(settings, kind, uri):
+            click.echo(f"Note: {note}")
     if not settings.kubeflow.signing_secret:
         click.echo("Note: versions will not be signed, so `digits` will not use them: docs/signatures.md.")
     if target == "kfp":
@@ -113,17 +115,17 @@ def _print_summary(settings: "Settings", target: "CompileTarget", output: Path) 
         click.echo(f"Next: google.cloud.aiplatform.{job}.submit()")
 
 
-def _data_note(settings: "Settings", uri: str) -> str | None:
-    """Returns what the user must do so that the pods can read the data, as far as it is known here."""
+def _note(settings: "Settings", kind: str, uri: str) -> str | None:
+    """Returns what the user must do so that the pods can read data or schema, as far as it is known here."""
     from pipeline.settings.settings import PROJECT_ROOT
 
     path, claim_folder = PurePosixPath(uri), settings.kubeflow.data_folder
     if "://" in uri or (settings.kubeflow.data_claim and path.is_relative_to(claim_folder)):
         return None
     if path.is_absolute():
-        return f"the pods need the data at {uri}: in the image, or in kubeflow.data_claim, mounted at {claim_folder}."
+        return f"the pods need the {kind} at {uri}: in the image, or in kubeflow.data_claim, mounted at {claim_folder}."
     # Folders named by span may be added later.
     fixed = PurePosixPath(*takewhile(lambda part: "{" not in part, path.parts))
     if path.parts[0] == "data" and (PROJECT_ROOT / fixed).exists():
         return None
-    return f"`make image` copies data/ of this project into the image, but {uri} does not exist."
+    return f"`make image` copies only data/ of this project into the image, but the {kind} is not there: {uri}."

@@ -1,6 +1,7 @@
 """`digits compile`: files, messages and exit codes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,11 +58,13 @@ def test_options_become_defaults_of_the_parameters(tmp_path: Path) -> None:
         (["--data", "/mnt/mine.npz", "--set", "kubeflow.data_claim=mine"], "in kubeflow.data_claim, mounted at /data."),
         (["--data", f"{PROJECT_ROOT}/data/mnist.npz"], None),
         (["--data", f"{PROJECT_ROOT}/data/{{SPAN}}/mnist.npz"], None),
-        (["--data", f"{PROJECT_ROOT}/data/nowhere.npz"], "but data/nowhere.npz does not exist."),
-        (["--data", f"{PROJECT_ROOT}/docs"], "but docs does not exist."),
+        (["--data", f"{PROJECT_ROOT}/data/nowhere.npz"], "but the data is not there: data/nowhere.npz."),
+        (["--data", f"{PROJECT_ROOT}/docs"], "but the data is not there: docs."),
+        (["--set", "data.schema_file=schema.pbtxt"], "in kubeflow.data_claim, mounted at /data."),
     ],
 )
-def test_a_note_about_data_that_pods_cannot_read(tmp_path: Path, arguments: list[str], note: str | None) -> None:
+def test_a_note_about_files_that_pods_cannot_read(tmp_path: Path, arguments: list[str], note: str | None) -> None:
+    shutil.copy(PROJECT_ROOT / "data" / "schema.pbtxt", tmp_path)
     fixed = ["--profile", "smoke", "--output", "pipeline.yaml", "--set", "kubeflow.signing_secret=key"]
     result = CliRunner().invoke(main, ["compile", *fixed, *arguments])
     assert result.exit_code == 0, result.output
