@@ -38,10 +38,18 @@ def decode_images(files: tf.Tensor, contract: Contract) -> tf.Tensor:
         pixels = _decode(file, longest_side)
         image = _luminance(pixels)[..., tf.newaxis] if contract.channels == 1 else _color(pixels)
         fits = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
-        fitted = tf.cond(fits, lambda: image, lambda: tf.image.resize_with_pad(image, *size, antialias=True))
+        fitted = tf.cond(fits, lambda: image, lambda: _fit(image, size))
         return tf.ensure_shape(tf.round(tf.clip_by_value(fitted, 0, MAX_PIXEL)), contract.image_shape)
 
     return tf.map_fn(decode, files, fn_output_signature=tf.TensorSpec(contract.image_shape))
+
+
+def _fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Resizes and pads an image float32[h,w,c]; `tf.image.resize_with_pad` would round down, even to no pixels."""
+    old_size = tf.cast(tf.shape(image)[:2], tf.float32)
+    new_size = tf.maximum(tf.round(old_size * tf.reduce_min(size / old_size)), 1)
+    resized = tf.image.resize(image, tf.cast(new_size, tf.int32), antialias=True)
+    return tf.image.resize_with_crop_or_pad(resized, *size)
 
 
 def decode_luminance(file: tf.Tensor) -> tf.Tensor:

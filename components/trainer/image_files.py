@@ -101,7 +101,7 @@ def check_sizes(files: tf.Tensor, sizes: tf.Tensor, name: str) -> tf.Tensor:
     refused = tf.reduce_min(tf.where(is_allowed, num_files, tf.range(num_files)))
     height, width = tf.unstack(tf.reduce_max(sizes[refused : refused + 1], axis=0))
     message = f"{name}[{{}}] is {{}} x {{}} pixels, but 1 x 1 to {_MEGAPIXELS} megapixels are allowed: resize it"
-    check_each = require(tf.reduce_all(is_allowed), message, refused, height, width)
+    check_each = require(tf.reduce_all(is_allowed), message, refused, width, height)
     num_within = tf.reduce_sum(tf.cast(tf.cumsum(num_pixels) <= MAX_PIXELS, tf.int32))
     message = f"the images up to {name}[{{}}] have more than {_MEGAPIXELS} megapixels: send fewer per request"
     with tf.control_dependencies([check_each]):

@@ -43,7 +43,7 @@ def transform(fit_transform: Callable[..., tft.TFTransformOutput]) -> tft.TFTran
 
 
 @pytest.fixture(scope="session")
-def make_examples() -> Callable[[int, int], tf.data.Dataset]:
+def make_standardized() -> Callable[[int, int], tf.data.Dataset]:
     """Makes standardized images that can be learned: label k has bright rows of pixels from height 2k + 4."""
 
     def make(num_images: int, seed: int) -> tf.data.Dataset:

@@ -41,7 +41,7 @@ def bars() -> tf.Tensor:
 
 def transforms(num_images: int, reach: float | np.ndarray = 1.0, **limits: float) -> np.ndarray:
     reaches = tf.constant(np.broadcast_to(np.float32(reach), num_images))
-    return affine_transforms(reaches, STILL.model_copy(update=limits), SEED).numpy()
+    return affine_transforms(reaches, (28, 28), STILL.model_copy(update=limits), SEED).numpy()
 
 
 def test_limits_of_zero_are_the_identity() -> None:
@@ -74,9 +74,22 @@ def test_images_move_by_their_transforms_onto_background() -> None:
     image = np.full((1, 28, 28, 1), -0.4, np.float32)
     image[0, 10, 20] = 1
     # Each point of the output comes from the point of the input two columns and one row further.
-    moved = move(tf.constant(image), tf.constant([[1, 0, 2, 0, 1, 1, 0, 0]], tf.float32)).numpy()
+    moved = move(tf.constant(image), tf.constant([[1, 0, 2, 0, 1, 1, 0, 0]], tf.float32), repeat_edge=False).numpy()
     assert np.argwhere(moved[0, ..., 0] == 1).tolist() == [[9, 18]]
     np.testing.assert_allclose(np.delete(moved.ravel(), 9 * 28 + 18), -0.4, atol=1e-5)
+
+
+def test_photos_repeat_their_edge() -> None:
+    image = np.arange(2 * 5 * 4 * 3, dtype=np.float32).reshape(2, 5, 4, 3)
+    moved = move(tf.constant(image), tf.constant([[1, 0, -2, 0, 1, 1, 0, 0]] * 2, tf.float32), repeat_edge=True).numpy()
+    expected = np.pad(image[:, 1:], [(0, 0), (0, 1), (2, 0), (0, 0)], mode="edge")[:, :, :4]
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+
+
+def test_shifts_grow_with_the_image() -> None:
+    settings = STILL.model_copy(update={"shift": 1.0})
+    small, large = (affine_transforms(tf.ones(50), size, settings, SEED).numpy() for size in ((28, 28), (56, 112)))
+    np.testing.assert_allclose(large[:, [2, 5]], small[:, [2, 5]] * [4, 2], rtol=1e-5)
 
 
 def test_strengths_of_zero_change_nothing(standardized: tf.Tensor) -> None:
@@ -94,7 +107,7 @@ def test_disturbed_images_move_further(standardized: tf.Tensor, monkeypatch: pyt
     shifted = augment(standardized, STILL.model_copy(update={"shift": 2.0}), SEED).numpy()
     assert shifted[:, :8].max() == shifted[:, :, :10].max() == pytest.approx(-0.4)
     assert shifted[:, 8:20, 10:18].max() > 2
-    monkeypatch.setattr(augmentation, "STAGES", ())
+    monkeypatch.setattr(augmentation, "STAGES", {"ink": ()})
     further = augment(standardized, STILL.model_copy(update={"shift": 2.0, "disturbed_share": 0.5}), SEED).numpy()
     outside = further[:, :8].max(axis=(1, 2, 3)) > 0
     assert 0.05 < outside.mean() < 0.4
@@ -123,23 +136,42 @@ def test_the_seed_determines_the_result_in_a_graph_and_eagerly(standardized: tf.
     assert not np.array_equal(first, augment(standardized, hyperparameters, SEED + 1))
 
 
-def test_each_stage_changes_half_of_the_images_with_one_disturbance_each(
-    standardized: tf.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_stage_changes_half_of_the_images_with_one_disturbance_each(standardized: tf.Tensor) -> None:
     stages = ((lambda part, _: part + 1, lambda part, _: part + 2), (lambda part, _: part + 10,))
-    monkeypatch.setattr(augmentation, "STAGES", stages)
     # Numbers in steps of 100 show that images keep their places.
     numbered = standardized + tf.reshape(tf.range(200.0) * 100, [200, 1, 1, 1])
-    added = (disturb(numbered, tf.range(200) < 160, SEED) - numbered).numpy().max(axis=(1, 2, 3)).round().astype(int)
+    changed = disturb(numbered, tf.range(200) < 160, stages, SEED)
+    added = (changed - numbered).numpy().max(axis=(1, 2, 3)).round().astype(int)
     assert (added[160:] == 0).all()
     assert {int(number): int((added[:160] == number).sum()) for number in np.unique(added[:160])} == pytest.approx(
         {0: 40, 1: 20, 2: 20, 10: 40, 11: 20, 12: 20}, abs=12
     )
 
 
-def test_every_disturbance_is_used_once() -> None:
-    used = [disturbance for stage in STAGES for disturbance in stage]
-    assert len(used) == len(set(used)) == 6
+@pytest.mark.parametrize(("preparation", "num_disturbances"), [("ink", 6), ("resize", 4)])
+def test_every_disturbance_is_used_once(preparation: str, num_disturbances: int) -> None:
+    used = [disturbance for stage in STAGES[preparation] for disturbance in stage]
+    assert len(used) == len(set(used)) == num_disturbances
+    assert (redraw in used, draw_strokes in used) == (preparation == "ink", preparation == "ink")
+
+
+def test_photos_of_any_size_are_augmented_in_all_channels() -> None:
+    photos = tf.constant(np.random.default_rng(0).normal(size=(60, 20, 32, 3)).astype(np.float32))
+    augmented = augment(photos, Hyperparameters(disturbed_share=1, preparation="resize"), SEED).numpy()
+    assert augmented.shape == photos.shape
+    assert np.isfinite(augmented).all()
+    assert (np.abs(augmented - photos).max(axis=(1, 2)) > 0.1).all()
+    assert augmented.min() >= tf.reduce_min(photos) - 1e-4
+    assert augmented.max() <= tf.reduce_max(photos) + 1e-4
+
+
+@pytest.mark.parametrize("disturbance", [redraw, blur, light_unevenly, roughen, paint_rectangle, draw_strokes])
+def test_disturbances_grow_with_the_image(bars: tf.Tensor, disturbance: Disturbance) -> None:
+    large = tf.repeat(tf.repeat(bars, 3, axis=1), 3, axis=2)
+    expected, found = (
+        np.abs(disturbance(images, SEED) - images).mean(axis=(1, 2, 3)).mean() for images in (bars, large)
+    )
+    assert found == pytest.approx(expected, rel=0.15)
 
 
 @pytest.mark.parametrize(

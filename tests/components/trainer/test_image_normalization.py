@@ -22,7 +22,9 @@ Normalize = Callable[[list[np.ndarray]], np.ndarray]
 @pytest.fixture(scope="module")
 def normalize() -> Normalize:
     """Passes gray images as PNGs through the graph."""
-    graph = tf.function(normalize_images, input_signature=[tf.TensorSpec([None], tf.string)])
+    graph = tf.function(
+        lambda files: normalize_images(files, 28, 28), input_signature=[tf.TensorSpec([None], tf.string)]
+    )
 
     def normalize_in_requests(images: list[np.ndarray]) -> np.ndarray:
         files = [png(image) for image in images]
@@ -234,4 +236,24 @@ def test_an_image_does_not_depend_on_the_others(normalize: Normalize, mnist: np.
 
 
 def test_an_empty_batch(normalize: Normalize) -> None:
-    assert normalize_images(tf.constant([], tf.string)).shape == (0, 28, 28)
+    assert normalize_images(tf.constant([], tf.string), 28, 28).shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("shape", [(28, 56), (56, 28), (64, 64), (14, 14)])
+def test_other_sizes_show_the_same_drawing(
+    normalize: Normalize, draw_ink: Callable[..., np.ndarray], shape: tuple[int, int]
+) -> None:
+    """The ink fits a box of 20/28 of the shorter side; its center of mass is the center of the image."""
+    page = on_paper(draw_ink(3, "a", (200, 160), (30, 20, 120), 12))
+    (expected,) = normalize([page])
+    (found,) = normalize_images(tf.constant([png(page)]), *shape).numpy()
+    assert found.shape == shape
+    scale = min(shape) / 28
+    for axis, length in enumerate(shape):
+        profile = found.sum(axis=1 - axis)
+        extent = np.ptp(np.flatnonzero(found.max(axis=1 - axis) > 64)) + 1
+        original = np.ptp(np.flatnonzero(expected.max(axis=1 - axis) > 64)) + 1
+        assert extent == pytest.approx(original * scale, abs=1.5)
+        assert np.average(np.arange(length) + 0.5, weights=profile) == pytest.approx(length / 2 + 0.5, abs=0.6)
+    assert (found > 128).sum() == pytest.approx((expected > 128).sum() * scale**2, rel=0.15)
+    assert (found == 255).any()

@@ -1,11 +1,14 @@
 import numpy as np
+import pytest
 
+from components.features import Contract
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.model import build_model, compile_model
+from tests.support.examples import DIGITS
 
 
 def test_the_model_maps_images_to_logits() -> None:
-    model = build_model(dropout=0.3)
+    model = build_model(DIGITS, dropout=0.3)
     assert (model.input_shape, model.output_shape) == ((None, 28, 28, 1), (None, 10))
     assert model.count_params() == 253_354
     logits = model(np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)).numpy()
@@ -13,8 +16,28 @@ def test_the_model_maps_images_to_logits() -> None:
     assert not np.allclose(logits.sum(axis=-1), 1)
 
 
+@pytest.mark.parametrize(
+    ("size", "num_params", "num_features"),
+    [
+        ((28, 28, 1), 245_283, 3 * 3 * 128),
+        ((28, 28, 3), 246_883, 3 * 3 * 128),
+        ((64, 64, 3), 539_747, 128),
+        ((128, 128, 3), 835_683, 128),
+        ((20, 32, 3), 243_811, 128),
+        ((1, 1, 1), 242_211, 128),
+    ],
+)
+def test_depth_follows_from_the_size(size: tuple[int, int, int], num_params: int, num_features: int) -> None:
+    model = build_model(Contract(("a", "b", "c"), *size), dropout=0.3)
+    assert (model.input_shape, model.output_shape) == ((None, *size), (None, 3))
+    assert model.get_layer("logits").input.shape == (None, num_features)
+    assert model.count_params() == num_params
+    images = np.random.default_rng(0).normal(size=(2, *size)).astype(np.float32)
+    assert np.isfinite(model(images)).all()
+
+
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
-    model = build_model(dropout=0.0)
+    model = build_model(DIGITS, dropout=0.0)
     compile_model(model, Hyperparameters(learning_rate=0.02), num_steps=100)
     schedule = model.optimizer._learning_rate
     rates = [float(schedule(step)) for step in range(101)]
@@ -23,7 +46,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
 
 
 def test_one_training_step_on_eight_images_changes_every_weight() -> None:
-    model = build_model(dropout=0.0)
+    model = build_model(DIGITS, dropout=0.0)
     compile_model(model, Hyperparameters(), num_steps=10)
     before = [weight.numpy().copy() for weight in model.trainable_weights]
     images = np.random.default_rng(0).normal(size=(8, 28, 28, 1)).astype(np.float32)

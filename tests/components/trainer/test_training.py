@@ -13,21 +13,23 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components.features import Contract, SchemaError
 from components.trainer.hyperparameters import Hyperparameters
-from components.trainer.training import ProgressLogger, predict_logits, run_fn, train_model
+from components.trainer.training import PreparationError, ProgressLogger, predict_logits, run_fn, train_model
+from tests.support.examples import DIGITS, make_examples, png, schema_text, serialize
 
 MakeExamples = Callable[[int, int], tf.data.Dataset]
 
 
-def write(examples: tf.data.Dataset, path: Path) -> str:
-    with tf.io.TFRecordWriter(str(path), options="GZIP") as writer:
-        for image, label in examples.as_numpy_iterator():
-            features = {
-                "image": tf.train.Feature(float_list=tf.train.FloatList(value=image.ravel())),
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    return str(path)
+def write(folder: Path, split: str, num_images: int) -> str:
+    """Writes digits that can be learned: class k has bright rows of pixels from height 2k + 4."""
+    records = []
+    for number in range(num_images):
+        image = np.random.default_rng(number).integers(0, 20, (28, 28), dtype=np.uint8)
+        image[2 * (number % 10) + 4 : 2 * (number % 10) + 6] += 180
+        records.append(serialize(image=png(image), label=str(number % 10).encode()))
+    make_examples(folder / split, DIGITS, {split: [records]})
+    return str(folder / split / f"Split-{split}" / "*")
 
 
 def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
@@ -36,20 +38,22 @@ def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 
 
 def test_run_fn_learns_logs_and_exports(
-    make_examples: MakeExamples, transform: tft.TFTransformOutput, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    transform: tft.TFTransformOutput, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="components")
     run_fn(
         FnArgs(
-            train_files=[write(make_examples(400, 0), tmp_path / "train.gz")],
-            eval_files=[write(make_examples(60, 1), tmp_path / "eval.gz")],
+            train_files=[write(tmp_path, "train", 400)],
+            eval_files=[write(tmp_path, "eval", 60)],
+            schema_path=str(tmp_path / "train" / "schema.pbtxt"),
             transform_output=transform._transform_output_dir,
             serving_model_dir=str(tmp_path / "model"),
             model_run_dir=str(tmp_path / "logs"),
             custom_config={"hyperparameters": Hyperparameters(epochs=3, batch_size=20).model_dump(mode="json")},
         )
     )
-    assert tf.saved_model.contains_saved_model(str(tmp_path / "model"))
+    signatures = tf.saved_model.load(str(tmp_path / "model")).signatures
+    assert signatures["examples"].structured_outputs["classes"].shape == [None, 10]
     assert list((tmp_path / "logs" / "validation").glob("events.*"))
     *progress, calibration = messages(caplog, logging.INFO)
     results = r"loss \d+\.\d{4}, accuracy [\d.]+ %; eval \d+\.\d{4}, [\d.]+ % \(\d+ s\)"
@@ -60,11 +64,37 @@ def test_run_fn_learns_logs_and_exports(
     assert messages(caplog, logging.DEBUG)[:2] == ["epoch 1/3, 10 %", "epoch 1/3, 20 %"]
 
 
+def run_fn_arguments(schema: Path, **hyperparameters: str) -> FnArgs:
+    return FnArgs(
+        train_files=["none"],
+        eval_files=["none"],
+        schema_path=str(schema),
+        custom_config={"hyperparameters": Hyperparameters(**hyperparameters).model_dump(mode="json")},
+    )
+
+
+def test_ink_in_color_is_refused_before_training(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.pbtxt"
+    schema.write_text(schema_text(Contract(("a", "b"), 64, 64, 3)))
+    message = (
+        "trainer.preparation is 'ink', which needs gray images, .* 3 channels: set trainer.preparation to 'resize'"
+    )
+    with pytest.raises(PreparationError, match=message):
+        run_fn(run_fn_arguments(schema))
+
+
+def test_a_schema_without_classes_is_refused_before_training(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.pbtxt"
+    schema.write_text('feature { name: "image" type: BYTES }')
+    with pytest.raises(SchemaError, match=r"schema\.pbtxt: expected a feature 'label'"):
+        run_fn(run_fn_arguments(schema))
+
+
 @pytest.mark.slow
-def test_training_learns_and_is_reproducible(make_examples: MakeExamples, tmp_path: Path) -> None:
+def test_training_learns_and_is_reproducible(make_standardized: MakeExamples, tmp_path: Path) -> None:
     hyperparameters = Hyperparameters(epochs=8, batch_size=20, seed=4)
-    train, evaluation = make_examples(400, 0), make_examples(100, 1)
-    models = [train_model(train, evaluation, hyperparameters, tmp_path / name) for name in ("first", "second")]
+    train, evaluation = make_standardized(400, 0), make_standardized(100, 1)
+    models = [train_model(train, evaluation, DIGITS, hyperparameters, tmp_path / name) for name in ("first", "second")]
     losses = models[0].history.history["loss"]
     assert losses[-1] < losses[0]
     logits, labels = predict_logits(models[0], evaluation)
@@ -74,11 +104,11 @@ def test_training_learns_and_is_reproducible(make_examples: MakeExamples, tmp_pa
     np.testing.assert_allclose(logits, predict_logits(models[1], evaluation)[0], atol=0.3)
 
 
-def test_training_stops_when_eval_no_longer_improves(make_examples: MakeExamples, tmp_path: Path) -> None:
+def test_training_stops_when_eval_no_longer_improves(make_standardized: MakeExamples, tmp_path: Path) -> None:
     hyperparameters = Hyperparameters(epochs=30, batch_size=20, patience=1, label_smoothing=0.0)
-    examples = make_examples(100, 0)
+    examples = make_standardized(100, 0)
     random_labels = examples.map(lambda image, label: (image, tf.constant(3, tf.int64) - label % 3))
-    model = train_model(examples, random_labels, hyperparameters, tmp_path)
+    model = train_model(examples, random_labels, DIGITS, hyperparameters, tmp_path)
     assert len(model.history.history["loss"]) < 30
 
 
@@ -94,6 +124,7 @@ def test_several_devices_share_the_work(tmp_path: Path) -> None:
         from pathlib import Path
         from components.trainer import training
         from components.trainer.hyperparameters import Hyperparameters
+        from tests.support.examples import DIGITS
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         labels = np.arange(80) % 10
         images = np.zeros((80, 28, 28, 1), np.float32)
@@ -101,7 +132,7 @@ def test_several_devices_share_the_work(tmp_path: Path) -> None:
             image[2 * label + 4 : 2 * label + 6] = 3
         examples = tf.data.Dataset.from_tensor_slices((images, labels))
         hyperparameters = Hyperparameters(epochs=2, batch_size=10)
-        model = training.train_model(examples, examples, hyperparameters, Path(sys.argv[1]), strategy)
+        model = training.train_model(examples, examples, DIGITS, hyperparameters, Path(sys.argv[1]), strategy)
         logits, _ = training.predict_logits(model, examples)
         print(json.dumps({"steps": int(model.optimizer.iterations.numpy()), "logits": logits.shape}))
     """
