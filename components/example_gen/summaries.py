@@ -26,14 +26,12 @@ def summarize(images: NDArray[np.uint8], *, with_ink: bool) -> dict[str, pa.Arra
     num_images, height, width, num_channels = images.shape
     luminance = _luminance(images)
     pixels = luminance.reshape(num_images, height * width)
-    mean = pixels.mean(axis=1)
-    deviations = pixels - mean[:, np.newaxis]
     columns = {
         "height": np.full(num_images, height),
         "width": np.full(num_images, width),
         "channels": np.where(_is_gray(images), 1, num_channels),
-        "brightness_mean": mean,
-        "brightness_deviation": np.sqrt(np.einsum("np,np->n", deviations, deviations) / pixels.shape[1]),
+        "brightness_mean": pixels.mean(axis=1, dtype=np.float64).astype(np.float32),
+        "brightness_deviation": pixels.std(axis=1),
         BACKGROUND_SHARE_KEY: (pixels == 0).mean(axis=1, dtype=np.float32),
         SATURATED_SHARE_KEY: (pixels == MAX_PIXEL).mean(axis=1, dtype=np.float32),
     }

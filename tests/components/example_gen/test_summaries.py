@@ -59,6 +59,16 @@ def test_equal_channels_are_gray() -> None:
     assert one_row(image.repeat(3, axis=2), with_ink=True) == one_row(image, with_ink=True)
 
 
+def test_sums_over_large_images_are_exact() -> None:
+    image = np.full((1999, 1999, 1), 255, np.uint8)
+    image[:1000] = 0
+    summaries = one_row(image)
+    share = 999 / 1999
+    assert summaries["brightness_mean"] == pytest.approx(255 * share, rel=1e-6)
+    assert summaries["brightness_deviation"] == pytest.approx(255 * (share * (1 - share)) ** 0.5, rel=1e-6)
+    assert summaries["saturated_share"] == pytest.approx(share, rel=1e-6)
+
+
 def test_types() -> None:
     summaries = summarize(gray([[0, 255]], [[0, 0]]), with_ink=True)
     whole_numbers = {name for name, values in summaries.items() if values.type == pa.int64()}
