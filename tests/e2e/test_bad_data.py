@@ -43,7 +43,7 @@ def test_bad_data_reaches_no_step_that_learns(inverted_run: Any) -> None:
 @pytest.mark.slow
 def test_a_person_is_told_what_is_wrong_with_the_data(inverted_run: Any) -> None:
     assert re.search(r"^Gates +refused by DataGate; nothing was pushed$", inverted_run.shown, re.MULTILINE)
-    row = r"^image +train, eval, test +share of zeros \(background\) +0\.0\d+ +≥ 0\.2500 +REFUSE"
+    row = r"^background_share +train, eval, test +share of zeros \(background\) +0\.0\d+ +≥ 0\.2500 +REFUSE"
     assert re.search(row, inverted_run.shown, re.MULTILINE), inverted_run.shown
     assert {refusal["metric"] for refusal in inverted_run.result["refusals"]} == {"share of zeros (background)"}
     assert "data_gate.min_background" in inverted_run.shown

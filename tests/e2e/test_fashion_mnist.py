@@ -63,7 +63,10 @@ def test_clothes_are_refused_as_a_new_span_of_the_digits(digits_run: Any, next_s
 
 def test_the_table_says_what_has_changed(digits_run: Any, next_span_run: Any) -> None:
     assert re.search(r"^Gates +refused by DataGate; nothing was pushed$", next_span_run.shown, re.MULTILINE)
-    row = r"^image +train +drift, Jensen-Shannon +0\.1\d+ +≤ 0\.0050 +REFUSE .* version (\d+), the last that passed$"
+    row = (
+        r"^background_share and 3 more +train +drift, Jensen-Shannon +0\.7\d+ +≤ 0\.0700 +REFUSE "
+        r".* version (\d+), the last that passed$"
+    )
     found = re.search(row, next_span_run.shown, re.MULTILINE)
     assert found, next_span_run.shown
     assert int(found[1]) == digits_run.result["version"]
