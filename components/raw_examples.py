@@ -1,7 +1,8 @@
 """Reads and writes raw tf.Examples, and finds the contract that travels with them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from components.features import IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, Contract, par
 from components.image_decoding import decode_images
 
 # Parsing one record at a time takes ten times as long.
-_BATCH_SIZE = 1024
+_BATCH_SIZE = 128
 
 
 def find_files(examples: Artifact, split: str) -> list[str]:
@@ -64,19 +65,40 @@ def read_images(
     Raises:
         LostExamplesError: A file is damaged.
     """
-    spec = {key: tf.io.FixedLenFeature([], tf.string) for key in (IMAGE_KEY, LABEL_KEY)}
-
-    def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = tf.io.parse_example(batch, spec)
-        return tf.cast(decode_images(features[IMAGE_KEY], contract), tf.uint8), features[LABEL_KEY]
-
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(max_images).batch(_BATCH_SIZE)
-    with damage_named({os.path.dirname(file) for file in files}):
-        batches = list(records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
+    batches = _read(files, max_images, lambda encoded: tf.cast(decode_images(encoded, contract), tf.uint8))
     no_images = np.empty((0, *contract.image_shape), np.uint8)
     images = np.concatenate([no_images, *(images for images, _ in batches)])
     labels = np.concatenate([np.empty(0, object), *(labels for _, labels in batches)])
     return images, labels
+
+
+def read_files(files: Sequence[str], max_images: int = -1) -> tuple[list[bytes], list[bytes]]:
+    """Reads encoded images, as they are in the data, and labels in the order of the files.
+
+    Args:
+        files: Gzipped TFRecords of raw tf.Examples.
+        max_images: Number of images to read; -1 reads all.
+
+    Raises:
+        LostExamplesError: A file is damaged.
+    """
+    batches = _read(files, max_images, tf.identity)
+    return [image for images, _ in batches for image in images], [label for _, labels in batches for label in labels]
+
+
+def _read(
+    files: Sequence[str], max_images: int, convert: Callable[[tf.Tensor], tf.Tensor]
+) -> list[tuple[NDArray[Any], NDArray[np.object_]]]:
+    """Returns batches of images, converted from string[n], and labels."""
+    spec = {key: tf.io.FixedLenFeature([], tf.string) for key in (IMAGE_KEY, LABEL_KEY)}
+
+    def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = tf.io.parse_example(batch, spec)
+        return convert(features[IMAGE_KEY]), features[LABEL_KEY]
+
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(max_images).batch(_BATCH_SIZE)
+    with damage_named({os.path.dirname(file) for file in files}):
+        return list(records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
 
 
 def encode_png(images: NDArray[np.uint8]) -> list[bytes]:

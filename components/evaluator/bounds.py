@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-from components.evaluator.intervals import (
+from components.intervals import (
     Interval,
     images_needed,
     no_change,

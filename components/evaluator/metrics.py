@@ -35,7 +35,7 @@ from components.evaluator.bounds import (
     Key,
     Kind,
 )
-from components.evaluator.intervals import (
+from components.intervals import (
     Interval,
     mean_interval,
     paired_interval,

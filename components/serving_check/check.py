@@ -12,17 +12,20 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from components.features import MAX_PIXEL
+from components.features import MAX_PIXEL, Contract
+from components.intervals import images_needed, perfect_share, share_interval
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import Answer, Plan, Report, run_probe
-from components.serving_check.requests import SIGNATURES, Kind
+from components.serving_check.requests import Kind, Sample, contract_signatures
 from components.verdict import Finding
 from registry.signatures import (
-    DIGIT_OUTPUT,
+    CLASSES_OUTPUT,
     EXAMPLES,
-    MAX_BATCH,
+    INPUTS,
+    LABEL_OUTPUT,
     NORMALIZED_IMAGE_OUTPUT,
     PROBABILITIES_OUTPUT,
+    SERVING_DEFAULT,
     Signature,
     TensorForm,
 )
@@ -51,12 +54,23 @@ class Export:
     signatures: Mapping[str, Signature]
 
 
-def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log_file: Path) -> list[Finding]:
+def check_export(
+    model_path: str,
+    contract: Contract,
+    sample: Sample,
+    labels: Sequence[bytes],
+    min_accuracy: float,
+    limits: ServingLimits,
+    log_file: Path,
+) -> list[Finding]:
     """Checks that TF Serving could load an export and that its outputs are right.
 
     Args:
         model_path: Folder of the SavedModel.
-        images: uint8[n,28,28], the images of the good request, 0 background to 255 ink.
+        contract: Classes, and size of the images.
+        sample: The images to send.
+        labels: Names of the classes of the files in the sample.
+        min_accuracy: Minimum accuracy on these files.
         limits: The requests and the limits of their answers.
         log_file: Where to write the output of the fresh process.
 
@@ -68,11 +82,11 @@ def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log
         export = read_export(model_path)
     except ExportError as error:
         return [Finding("SavedModel", _EXPORT_SLICE, passed=False, reason=str(error))]
-    findings = check_signatures(export.signatures)
+    findings = check_signatures(export.signatures, contract)
     plan = Plan(
         model_path, sorted(export.ops), [finding.slice for finding in findings if finding.passed], limits.huge_batch
     )
-    report = run_probe(plan, images, limits.timeout_s, log_file)
+    report = run_probe(plan, sample, limits.timeout_s, log_file)
     findings += check_process(report, len(plan.ops))
     # A process that failed has not sent all requests.
     if report.failure:
@@ -81,7 +95,8 @@ def check_export(model_path: str, images: np.ndarray, limits: ServingLimits, log
     if latencies:
         median = float(np.median(np.concatenate(latencies)))
         logger.info("session-based loader: %d signatures, median %.1f ms", len(latencies), median)
-    return findings + check_answers(report.answers, len(images), limits)
+    findings += check_answers(report.answers, contract, limits)
+    return findings + check_accuracy(report.answers, labels, min_accuracy)
 
 
 def read_export(model_path: str) -> Export:
@@ -109,14 +124,15 @@ def read_export(model_path: str) -> Export:
     signatures = {
         name: Signature(_forms(definition.inputs), _forms(definition.outputs))
         for name, definition in served[0].signature_def.items()
-        if name in SIGNATURES
+        if name in INPUTS
     }
     return Export(_graph_ops(saved_model), signatures)
 
 
-def check_signatures(signatures: Mapping[str, Signature]) -> list[Finding]:
-    """Compares the signatures of an export with the contract, one finding per required signature."""
-    breaches = {name: _breach(expected, signatures.get(name)) for name, expected in SIGNATURES.items()}
+def check_signatures(signatures: Mapping[str, Signature], contract: Contract) -> list[Finding]:
+    """Compares the signatures of an export with those of a contract, one finding per required signature."""
+    required = contract_signatures(contract)
+    breaches = {name: _breach(expected, signatures.get(name)) for name, expected in required.items()}
     return [Finding("signature", name, passed=not reason, reason=reason) for name, reason in breaches.items()]
 
 
@@ -150,28 +166,68 @@ def check_process(report: Report, num_ops: int) -> list[Finding]:
     return findings
 
 
-def check_answers(answers: Sequence[Answer], num_images: int, limits: ServingLimits) -> list[Finding]:
+def check_answers(answers: Sequence[Answer], contract: Contract, limits: ServingLimits) -> list[Finding]:
     """Checks the answers of a process that finished.
 
     Args:
         answers: The answers of each signature to all requests, or only an error to the good request.
-        num_images: Number of images in the good request.
+        contract: Classes, and size of the images.
         limits: The limits of the answers.
 
     Returns:
         A finding per signature and check, or only one for a signature that failed the good request.
     """
     reference = next((answer for answer in answers if (answer.signature, answer.kind) == (EXAMPLES, Kind.PYTHON)), None)
-    gated_digits = reference.outputs[DIGIT_OUTPUT] if reference and not _flaw(reference, num_images) else None
+    gated_labels = reference.outputs[LABEL_OUTPUT] if reference and not _flaw(reference, contract) else None
     findings: list[Finding] = []
     for good in (answer for answer in answers if answer.kind == Kind.GOOD):
-        reason = _flaw(good, num_images)
+        reason = _flaw(good, contract)
         if reason:
             findings.append(Finding(Kind.GOOD, good.signature, passed=False, reason=reason))
         else:
             others = [answer for answer in answers if answer.signature == good.signature]
-            findings += _check_signature(good, others, gated_digits, limits)
+            findings += _check_signature(good, others, gated_labels, contract.classes, limits)
     return findings
+
+
+def check_accuracy(answers: Sequence[Answer], labels: Sequence[bytes], min_accuracy: float) -> list[Finding]:
+    """Checks the accuracy on images as people send them: the whole 95 % confidence interval must meet the minimum.
+
+    Args:
+        answers: Those of the kind `SENT` count, in the order of the images; an error is a wrong answer.
+        labels: Names of the classes of the images.
+        min_accuracy: Minimum accuracy.
+
+    Returns:
+        One finding, or none if no images were sent.
+    """
+    sent = [answer for answer in answers if answer.kind == Kind.SENT]
+    if not sent:
+        return []
+    errors = [answer.error for answer in sent if answer.error]
+    found = np.concatenate(
+        [np.zeros(answer.num_images, "S") if answer.error else answer.outputs[LABEL_OUTPUT] for answer in sent]
+    )
+    hits, num_images = int(np.count_nonzero(found == np.array(labels, "S"))), len(labels)
+    interval, needed = share_interval(hits, num_images), images_needed(perfect_share, min_accuracy)
+    reason = ""
+    if interval[0] < min_accuracy and needed and num_images < needed:
+        reason = f"too few images: a model without mistakes needs {needed}"
+    elif interval[0] < min_accuracy:
+        reason = f"it may be as low as {interval[0]:.4f}; trainer.preparation must suit the images that people send"
+        if errors:
+            reason += f"; {len(errors)} images got an error, such as {errors[0]}"
+    finding = Finding(
+        "accuracy as people send images",
+        SERVING_DEFAULT,
+        not reason,
+        reason,
+        value=hits / num_images,
+        interval=interval,
+        lower_bound=min_accuracy,
+        setting="evaluation.min_accuracy - serving_check.max_accuracy_drop",
+    )
+    return [finding]
 
 
 def _graph_ops(saved_model: SavedModel) -> frozenset[str]:
@@ -210,19 +266,23 @@ def _breach(expected: Signature, found: Signature | None) -> str:
     return "; ".join(breaches)
 
 
-def _flaw(good: Answer, num_images: int) -> str:
+def _flaw(good: Answer, contract: Contract) -> str:
     """Returns why an answer to the good request cannot be compared with others; empty if it can."""
     if good.error:
         return good.error
-    for name, form in SIGNATURES[good.signature].outputs.items():
-        expected = [num_images if size is None else size for size in form.shape or ()]
+    for name, form in contract_signatures(contract)[good.signature].outputs.items():
+        expected = [good.num_images if size is None else size for size in form.shape or ()]
         if list(good.outputs[name].shape) != expected:
             return f"{name} has the shape {list(good.outputs[name].shape)}, expected {expected}"
     return ""
 
 
 def _check_signature(
-    good: Answer, answers: Sequence[Answer], gated_digits: np.ndarray | None, limits: ServingLimits
+    good: Answer,
+    answers: Sequence[Answer],
+    gated_labels: np.ndarray | None,
+    classes: Sequence[str],
+    limits: ServingLimits,
 ) -> Iterator[Finding]:
     signature, outputs = good.signature, good.outputs
     of_kind = {kind: [answer for answer in answers if answer.kind == kind] for kind in Kind}
@@ -237,15 +297,16 @@ def _check_signature(
             yield Finding(Kind.PYTHON, signature, passed=False, reason=reason)
         else:
             yield _check_equality(Kind.PYTHON, [good], python.outputs, tolerance)
-    if gated_digits is not None and DIGIT_OUTPUT in outputs:
-        yield _check_agreement(signature, outputs[DIGIT_OUTPUT], gated_digits, limits.min_agreement)
+    if gated_labels is not None and LABEL_OUTPUT in outputs:
+        yield _check_agreement(signature, outputs[LABEL_OUTPUT], gated_labels, limits.min_agreement)
     if PROBABILITIES_OUTPUT in outputs:
-        yield _check_probabilities(signature, outputs[PROBABILITIES_OUTPUT], tolerance)
+        yield _check_classes(signature, outputs[CLASSES_OUTPUT], classes)
+        yield _check_probabilities(signature, outputs[PROBABILITIES_OUTPUT], classes, tolerance)
     else:
         yield _check_pixels(signature, outputs[NORMALIZED_IMAGE_OUTPUT], tolerance)
     yield _check_equality(Kind.ALONE, [alone], _rows(outputs, 1), tolerance)
     yield _check_size(empty, _rows(outputs, 0), tolerance)
-    yield _check_size(huge, _rows(outputs, min(limits.huge_batch, MAX_BATCH[signature])), tolerance)
+    yield _check_size(huge, _rows(outputs, huge.num_images), tolerance)
     yield _check_malformed(signature, of_kind[Kind.MALFORMED])
     # The request is the single image again, so only a change after a malformed request is a flaw.
     expected = alone.outputs or _rows(outputs, 1)
@@ -272,20 +333,32 @@ def _check_size(answer: Answer, expected: Outputs, tolerance: float) -> Finding:
     )
 
 
-def _check_agreement(signature: str, digits: np.ndarray, gated_digits: np.ndarray, least: float) -> Finding:
-    share = float(np.mean(digits == gated_digits))
-    differing = np.count_nonzero(digits != gated_digits)
-    reason = "" if share >= least else f"{differing} of {len(digits)} digits differ from those of `{EXAMPLES}`"
-    return Finding("digits as by examples", signature, not reason, reason, value=share, lower_bound=least)
+def _check_agreement(signature: str, labels: np.ndarray, gated_labels: np.ndarray, least: float) -> Finding:
+    share = float(np.mean(labels == gated_labels))
+    differing = np.count_nonzero(labels != gated_labels)
+    reason = "" if share >= least else f"{differing} of {len(labels)} labels differ from those of `{EXAMPLES}`"
+    return Finding("labels as by examples", signature, not reason, reason, value=share, lower_bound=least)
 
 
-def _check_probabilities(signature: str, probabilities: np.ndarray, tolerance: float) -> Finding:
+def _check_classes(signature: str, found: np.ndarray, classes: Sequence[str]) -> Finding:
+    expected = np.broadcast_to([name.encode() for name in classes], found.shape)
+    wrong = np.argwhere(found != expected)
+    reason = ""
+    if wrong.size:
+        image, number = wrong[0]
+        reason = f"class {number} of image {image} is {_text(found[image, number])}, expected {classes[number]}"
+    return Finding("classes of the schema", signature, not reason, reason)
+
+
+def _check_probabilities(
+    signature: str, probabilities: np.ndarray, classes: Sequence[str], tolerance: float
+) -> Finding:
     excess = float(np.max(np.abs(probabilities.sum(axis=-1, dtype=np.float64) - 1)))
     outside = _first_outside(probabilities, 0, 1 + tolerance)
     reason = "" if excess <= tolerance else "they do not sum to 1"
     if outside:
-        image, digit = outside
-        reason = f"that of digit {digit} for image {image} is {probabilities[outside]:.6g}, expected 0 to 1"
+        image, number = outside
+        reason = f"that of class {classes[number]} for image {image} is {probabilities[outside]:.6g}, expected 0 to 1"
     metric = "sum of probabilities, less one"
     return Finding(metric, signature, not reason, reason, value=_finite(excess), upper_bound=tolerance)
 
@@ -294,7 +367,7 @@ def _check_pixels(signature: str, images: np.ndarray, tolerance: float) -> Findi
     outside = _first_outside(images, -tolerance, MAX_PIXEL + tolerance)
     reason = ""
     if outside:
-        image, row, column = outside
+        image, row, column, *_ = outside
         reason = f"pixel {row}, {column} of image {image} is {images[outside]:.6g}, expected 0 to {MAX_PIXEL}"
     largest = _finite(float(np.max(images)))
     return Finding("largest pixel", signature, not reason, reason, value=largest, upper_bound=MAX_PIXEL)
@@ -335,7 +408,7 @@ def _check_latency(answer: Answer, longest: float) -> Iterator[Finding]:
 
 
 def _compare(answer: Answer, expected: Outputs, tolerance: float) -> tuple[float, str]:
-    """Compares an answer with the expected one: numbers within the tolerance, digits and strings exactly.
+    """Compares an answer with the expected one: numbers within the tolerance, strings exactly.
 
     Returns:
         The largest difference of a number, infinite if the shapes differ or one of two numbers is NaN; and why the

@@ -13,10 +13,11 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import io_utils, path_utils
 
-from components.raw_examples import find_files, read_images
+from components.intervals import images_needed, perfect_share
+from components.raw_examples import find_contract, find_files, read_files, read_images
 from components.serving_check.check import check_export
 from components.serving_check.limits import ServingLimits
-from components.serving_check.requests import SIGNATURES, encode_images
+from components.serving_check.requests import Sample, encode_images, fitting_images
 from components.verdict import Verdict
 from components.verdict_artifact import VerdictArtifact, publish_verdict
 from registry.signatures import INPUTS, NORMALIZE, SERVING_DEFAULT
@@ -28,7 +29,10 @@ _ADVICE = "Fix what components/trainer/signatures.py exports, or set a wrong lim
 
 _NUM_SINGLE_WARM_UPS = 3
 _WARM_UP_BATCH_SIZE = 32
-_CANVAS_SCALE = 10
+_CANVAS_SIDE = 280
+
+_NUM_SENT = 2000
+"""Images that measure the accuracy as people send them; more if `min_accuracy` needs more."""
 
 
 @component
@@ -39,9 +43,13 @@ def ServingCheck(  # noqa: N802 (the name of the step)
     verdict: OutputArtifact[VerdictArtifact],
     split: Parameter[str],
     limits: Parameter[str],
+    min_accuracy: Parameter[float],
     model_name: Parameter[str],
 ) -> None:
     """Loads the export in a fresh process with the loader of TF Serving, and tests every signature.
+
+    It also measures the accuracy of `serving_default` on the image files of the data, as people send them: Evaluator
+    measures that of `examples`, and other images may need another preparation.
 
     TFX's InfraValidator needs Docker or Kubernetes, does not check the outputs, and sends no malformed requests.
 
@@ -54,23 +62,30 @@ def ServingCheck(  # noqa: N802 (the name of the step)
         verdict: The decision and its reasons.
         split: The split whose images are sent.
         limits: JSON of `ServingLimits`.
+        min_accuracy: Minimum accuracy on images as people send them.
         model_name: Name of the served model, for the warm-up requests.
 
     Raises:
         ValueError: The split has no examples.
+        SchemaError: The schema of the examples defines no contract.
     """
     serving_limits = ServingLimits.model_validate_json(limits)
     model_path = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-    images, _ = read_images(find_files(examples, split), serving_limits.num_requests)
+    files, contract = find_files(examples, split), find_contract(examples)
+    images, _ = read_images(files, contract, serving_limits.num_requests)
     if not len(images):
         raise ValueError(f"{examples.uri}: split {split!r} has no examples, expected at least one to send.")
-    findings = check_export(model_path, images, serving_limits, Path(verdict.uri, LOG_FILE))
+    needed = images_needed(perfect_share, min_accuracy) or 0
+    sent, labels = read_files(files, max(_NUM_SENT, needed))
+    sample = Sample(fitting_images(images), sent)
+    log_file = Path(verdict.uri, LOG_FILE)
+    findings = check_export(model_path, contract, sample, labels, min_accuracy, serving_limits, log_file)
     decision = Verdict("ServingCheck", tuple(findings), _ADVICE, enforced=serving_limits.enforced)
     publish_verdict(decision, verdict)
     if decision.passed:
         stamped_model = path_utils.stamped_model_path(blessing.uri)
         io_utils.copy_dir(model_path, stamped_model)
-        warm_up = warm_up_requests(images, model_name)
+        warm_up = warm_up_requests(sample.images, model_name)
         io_utils.write_tfrecord_file(path_utils.warmup_file_path(stamped_model), *warm_up)
         blessing.set_int_custom_property("has_model", 1)
     # File and property names are private in TFX's InfraValidator; every Pusher reads them.
@@ -85,13 +100,14 @@ def warm_up_requests(images: np.ndarray, model_name: str) -> Iterator[Prediction
     Format: https://www.tensorflow.org/tfx/serving/saved_model_warmup, at most 1000 records.
 
     Args:
-        images: uint8[n,28,28], at least one; repeated to fill the batch.
+        images: uint8[n,height,width,channels], at least one; repeated to fill the batch.
         model_name: Name of the served model.
     """
-    batch = np.resize(images, (_WARM_UP_BATCH_SIZE, *images.shape[1:]))
-    for signature in SIGNATURES:
-        inputs = _canvases(batch) if signature in (SERVING_DEFAULT, NORMALIZE) else encode_images(signature, batch)
-        for values in (*np.split(inputs[:_NUM_SINGLE_WARM_UPS], _NUM_SINGLE_WARM_UPS), inputs):
+    batch = fitting_images(np.resize(images, (_WARM_UP_BATCH_SIZE, *images.shape[1:])))
+    drawn = fitting_images(_canvases(batch)) if images.shape[-1] == 1 else batch
+    for signature in INPUTS:
+        inputs = encode_images(signature, drawn if signature in (SERVING_DEFAULT, NORMALIZE) else batch)
+        for values in (*np.split(inputs[:_NUM_SINGLE_WARM_UPS], len(inputs[:_NUM_SINGLE_WARM_UPS])), inputs):
             request = PredictRequest()
             request.model_spec.name = model_name
             request.model_spec.signature_name = signature
@@ -100,8 +116,7 @@ def warm_up_requests(images: np.ndarray, model_name: str) -> Iterator[Prediction
 
 
 def _canvases(images: np.ndarray) -> np.ndarray:
-    """Draws images as a canvas in a browser does: black on transparent PNGs of 280x280 pixels."""
-    alpha = images.repeat(_CANVAS_SCALE, axis=1).repeat(_CANVAS_SCALE, axis=2)
-    black = np.zeros_like(alpha)
-    canvases = np.stack([black, black, black, alpha], axis=-1)
-    return np.array([tf.io.encode_png(canvas).numpy() for canvas in canvases], dtype=object)
+    """Draws gray images as a canvas in a browser does: black on transparent, of about 280x280 pixels."""
+    scale = max(1, round(_CANVAS_SIDE / max(images.shape[1:3])))
+    alpha = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    return np.pad(alpha, ((0, 0), (0, 0), (0, 0), (3, 0)))

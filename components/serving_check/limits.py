@@ -21,7 +21,13 @@ class ServingLimits(BaseModel):
         1e-4, gt=0, le=0.01, description="Largest difference between a probability and that of the Python loader."
     )
     min_agreement: float = Field(
-        0.95, ge=0, le=1, description="Smallest share of images with the same digit as `examples`, the gated signature."
+        0.95, ge=0, le=1, description="Smallest share of images with the same label as `examples`, the gated signature."
+    )
+    max_accuracy_drop: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Largest drop of the accuracy on images as people send them from evaluation.min_accuracy.",
     )
     max_latency_ms: float = Field(
         250.0, gt=0, description="Longest time to classify one image, in milliseconds, at the 99th percentile."

@@ -1,8 +1,8 @@
 """Tests an export in a fresh process, because an export may crash or block the process that loads it.
 
-`run_probe` starts the process and exchanges files with it in one folder: a plan and images, then a report. The process
-imports only TensorFlow, because other libraries may register ops or hold variables that the export lacks. It writes
-each event at once, so the report shows its last activity even if it is killed.
+`run_probe` starts the process and exchanges files with it in one folder: a plan and a sample, then a report. The
+process imports only TensorFlow, because other libraries may register ops or hold variables that the export lacks. It
+writes each event at once, so the report shows its last activity even if it is killed.
 
     python -m components.serving_check.probe FOLDER
 """
@@ -25,14 +25,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
-from components.serving_check.requests import SIGNATURES, Kind, Request, build_requests
-from registry.signatures import INPUTS
+from components.serving_check.requests import Kind, Request, Sample, build_requests
+from registry.signatures import ANSWER_OUTPUTS, INPUTS, LABEL_OUTPUT, NORMALIZE, NORMALIZED_IMAGE_OUTPUT
 
 NUM_TIMED_REQUESTS = 100
 """Enough for a 99th percentile that does not depend on one delay of the machine."""
 
 _PLAN_FILE = "plan.json"
 _IMAGES_FILE = "images.npy"
+_SENT_FILE = "files.tfrecord"
 _EVENTS_FILE = "events.jsonl"
 
 _PYTHON_CALLBACKS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
@@ -61,7 +62,9 @@ class Answer:
     """The answer to the request of a signature, kind and name.
 
     Attributes:
-        outputs: Outputs of the contract by name, strings as bytes; empty after an error.
+        num_images: Number of images in the request.
+        outputs: Outputs of the contract by name, strings as bytes; empty after an error. Of images as people send them,
+            only the label.
         error: Class and message, such as `InvalidArgumentError: wrong shape`; empty without an error.
         milliseconds: Duration of each repetition.
     """
@@ -69,6 +72,7 @@ class Answer:
     signature: str
     kind: Kind
     name: str = ""
+    num_images: int = 0
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     error: str = ""
     milliseconds: Sequence[float] = ()
@@ -99,12 +103,12 @@ class Report:
     failure: str = ""
 
 
-def run_probe(plan: Plan, images: np.ndarray, timeout_s: float, log_file: Path) -> Report:
+def run_probe(plan: Plan, sample: Sample, timeout_s: float, log_file: Path) -> Report:
     """Tests an export in a fresh process.
 
     Args:
         plan: What to test.
-        images: uint8[n,28,28], the images of the good request.
+        sample: What to test it with.
         timeout_s: Seconds after which the process is killed.
         log_file: Where to write the output of the process.
 
@@ -112,7 +116,7 @@ def run_probe(plan: Plan, images: np.ndarray, timeout_s: float, log_file: Path) 
         What the process found; `failure` is not empty if it crashed or was killed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        write_plan(plan, images, Path(folder))
+        write_plan(plan, sample, Path(folder))
         # -P: do not import a package `components` of the working directory.
         failure = _run([sys.executable, "-P", "-m", __name__, folder], timeout_s, log_file)
         report = read_report(Path(folder))
@@ -120,10 +124,13 @@ def run_probe(plan: Plan, images: np.ndarray, timeout_s: float, log_file: Path) 
     return replace(report, failure=failure or ("" if report.ended else "it ended before it was done"))
 
 
-def write_plan(plan: Plan, images: np.ndarray, folder: Path) -> None:
-    """Writes a plan and the images of its good request for `probe`."""
+def write_plan(plan: Plan, sample: Sample, folder: Path) -> None:
+    """Writes a plan and a sample for `probe`."""
     (folder / _PLAN_FILE).write_text(json.dumps(asdict(plan)), encoding="utf-8")
-    np.save(folder / _IMAGES_FILE, images)
+    np.save(folder / _IMAGES_FILE, sample.images)
+    with tf.io.TFRecordWriter(str(folder / _SENT_FILE)) as writer:
+        for file in sample.files:
+            writer.write(file)
 
 
 def read_report(folder: Path) -> Report:
@@ -150,13 +157,14 @@ def probe(folder: Path) -> None:
         folder: Where `write_plan` wrote, and where to write the report.
     """
     plan = Plan(**json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8")))
-    images = np.load(folder / _IMAGES_FILE)
+    files = tf.data.TFRecordDataset(str(folder / _SENT_FILE)).as_numpy_iterator()
+    sample = Sample(np.load(folder / _IMAGES_FILE), list(files))
     report = _ReportWriter(folder)
     foreign = foreign_ops(plan.ops)
     report.write(foreign_ops=foreign)
     if not foreign:
         # Encoding needs eager execution, which a session ends.
-        requests = [list(build_requests(signature, images, plan.huge_batch)) for signature in plan.signatures]
+        requests = [list(build_requests(signature, sample, plan.huge_batch)) for signature in plan.signatures]
         answered = _probe_session(plan.model_path, requests, report)
         if answered:
             _probe_python(plan.model_path, answered, report)
@@ -211,6 +219,11 @@ def _probe_signature(ask: Ask, requests: Iterable[Request], report: _ReportWrite
     for request in requests:
         report.write(doing=f"{request.kind} {request.name}".strip(), doing_on=request.signature)
         answer = _send(ask, request)
+        if request.kind == Kind.SENT and answer.error:
+            # A request may exceed a limit because of a single image.
+            for value in np.split(request.values, len(request.values)):
+                report.write_answer(_send(ask, replace(request, values=value)))
+            continue
         report.write_answer(answer)
         if request.kind == Kind.GOOD and answer.error:
             return False
@@ -228,7 +241,7 @@ def _session_ask(session: tf.compat.v1.Session, meta_graph: Any, signature: str)
 
     def ask(values: np.ndarray) -> dict[str, np.ndarray]:
         outputs = dict(zip(names, make_fetch()(values), strict=True))
-        return {name: outputs[name] for name in SIGNATURES[signature].outputs}
+        return {name: outputs[name] for name in _outputs(signature)}
 
     return ask
 
@@ -250,12 +263,17 @@ def _probe_python(model_path: str, good_requests: Iterable[Request], report: _Re
 def _python_ask(function: Any, signature: str) -> Ask:
     def ask(values: np.ndarray) -> dict[str, np.ndarray]:
         outputs = function(**{INPUTS[signature]: tf.constant(values)})
-        return {name: outputs[name].numpy() for name in SIGNATURES[signature].outputs}
+        return {name: outputs[name].numpy() for name in _outputs(signature)}
 
     return ask
 
 
+def _outputs(signature: str) -> Sequence[str]:
+    return (NORMALIZED_IMAGE_OUTPUT,) if signature == NORMALIZE else ANSWER_OUTPUTS
+
+
 def _send(ask: Ask, request: Request) -> Answer:
+    answer = Answer(request.signature, request.kind, request.name, num_images=len(request.values))
     milliseconds = []
     outputs: dict[str, np.ndarray] = {}
     try:
@@ -264,11 +282,13 @@ def _send(ask: Ask, request: Request) -> Answer:
             outputs = ask(request.values)
             milliseconds.append(1000 * (time.perf_counter() - start))
     except Exception as error:
-        return Answer(request.signature, request.kind, request.name, error=_describe(error))
+        return replace(answer, error=_describe(error))
+    if request.kind == Kind.SENT:
+        outputs = {LABEL_OUTPUT: outputs[LABEL_OUTPUT]}
     arrays = {name: np.asarray(values) for name, values in outputs.items()}
     # Arrays of objects would need pickle.
     plain = {name: values.astype("S") if values.dtype == object else values for name, values in arrays.items()}
-    return Answer(request.signature, request.kind, request.name, plain, milliseconds=milliseconds)
+    return replace(answer, outputs=plain, milliseconds=milliseconds)
 
 
 def _describe(error: Exception) -> str:
@@ -300,7 +320,7 @@ def _run(command: list[str], timeout_s: float, log_file: Path) -> str:
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            return f"it was killed after {timeout_s:g} s"
+            return f"it was killed after {timeout_s:g} s, serving_check.timeout_s"
     if code == 0:
         return ""
     cause = f"exited with code {code}" if code > 0 else f"was ended by signal {-code} ({signal.strsignal(-code)})"

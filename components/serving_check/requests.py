@@ -2,17 +2,24 @@
 
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import tensorflow as tf
 
-from components.features import IMAGE_HEIGHT, IMAGE_KEY, IMAGE_WIDTH, NUM_CLASSES
-from registry.signatures import EXAMPLES, MAX_BATCH, PIXELS, required_signatures
+from components.features import IMAGE_KEY, Contract
+from components.trainer.image_files import MAX_PIXELS
+from components.trainer.request_limits import MAX_EXAMPLES_BYTES
+from registry.signatures import EXAMPLES, MAX_BATCH, PIXELS, SERVING_DEFAULT, Signature, required_signatures
 
-SIGNATURES = required_signatures(IMAGE_HEIGHT, IMAGE_WIDTH, NUM_CLASSES)
+_SENT_BATCH = 32
+
+_LEAST_SIDE = 32
+"""Smaller images count as this large for `MAX_PIXELS`."""
+_MOST_NUMBERS = 2**27
+"""Numbers in the largest request, half a gigabyte."""
 
 
 class Kind(StrEnum):
@@ -26,6 +33,7 @@ class Kind(StrEnum):
     AFTERWARDS = "good request after a malformed one"
     LATENCY = "latency"
     PYTHON = "same as in Python"
+    SENT = "images as people send them"
 
 
 @dataclass(frozen=True)
@@ -45,67 +53,102 @@ class Request:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Sample:
+    """The images to test an export with.
+
+    Attributes:
+        images: Those of the good request, as the network sees them, uint8[n,height,width,channels].
+        files: Encoded images, as they are in the data.
+    """
+
+    images: np.ndarray
+    files: Sequence[bytes] = ()
+
+
+def contract_signatures(contract: Contract) -> dict[str, Signature]:
+    """Returns the signatures that an export must have."""
+    return required_signatures(*contract.image_shape, len(contract.classes))
+
+
+def fitting_images(images: np.ndarray) -> np.ndarray:
+    """Returns as many images uint8[n,height,width,channels] as a request may contain, at least one."""
+    within = images[: _most_images(images)]
+    num_bytes = np.cumsum([len(example) for example in encode_images(EXAMPLES, within)])
+    return within[: max(1, np.count_nonzero(num_bytes <= MAX_EXAMPLES_BYTES))]
+
+
+def _most_images(images: np.ndarray) -> int:
+    height, width = images.shape[1:3]
+    return max(1, MAX_PIXELS // (max(height, _LEAST_SIDE) * max(width, _LEAST_SIDE)))
+
+
 def encode_images(signature: str, images: np.ndarray) -> np.ndarray:
     """Converts images to the input of a signature.
 
     Args:
         signature: Name of the signature.
-        images: uint8[n,28,28], 0 background to 255 ink.
+        images: uint8[n,height,width,channels].
 
     Returns:
-        PNG bytes object[n], pixels float32[n,28,28] or serialized raw tf.Examples object[n].
+        PNG bytes object[n], pixels float32[n,height,width] or [n,height,width,3], or serialized raw tf.Examples
+        object[n].
     """
     if signature == PIXELS:
-        return images.astype(np.float32)
-    if signature == EXAMPLES:
-        return _strings([_example({IMAGE_KEY: image}) for image in images])
-    return _strings([tf.io.encode_png(image[..., np.newaxis]).numpy() for image in images])
+        return (images[..., 0] if images.shape[-1] == 1 else images).astype(np.float32)
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    return _strings([_example(file) for file in files] if signature == EXAMPLES else files)
 
 
-def build_requests(signature: str, images: np.ndarray, huge_batch: int) -> Iterator[Request]:
+def build_requests(signature: str, sample: Sample, huge_batch: int) -> Iterator[Request]:
     """Builds the requests to a signature, the good one first: if it fails, the others show nothing.
 
     Args:
         signature: Name of the signature.
-        images: uint8[n,28,28], at least one.
-        huge_batch: Number of images in the huge request; the limit of the signature if that is lower.
+        sample: At least one image.
+        huge_batch: Number of images in the huge request; what the signature allows if that is less.
     """
-    good = encode_images(signature, images)
+    good = encode_images(signature, sample.images)
     alone = good[:1]
     yield Request(signature, Kind.GOOD, good)
     yield Request(signature, Kind.ALONE, alone)
     yield Request(signature, Kind.EMPTY, good[:0])
     most = MAX_BATCH[signature]
-    yield Request(signature, Kind.HUGE, np.resize(good, (min(huge_batch, most), *good.shape[1:])))
-    too_many = {f"{most + 1} images": np.resize(good, (most + 1, *good.shape[1:]))}
-    for name, values in {**_malformed(signature, images[:1]), **too_many}.items():
+    allowed = [huge_batch, most, _most_images(sample.images)]
+    if signature == EXAMPLES:
+        allowed.append(MAX_EXAMPLES_BYTES // max(map(len, good)))
+    yield Request(signature, Kind.HUGE, np.resize(good, (min(allowed), *good.shape[1:])))
+    malformed = _malformed(signature, sample.images[:1])
+    if (most + 1) * alone.size <= _MOST_NUMBERS:
+        malformed[f"{most + 1} images"] = np.resize(good, (most + 1, *good.shape[1:]))
+    for name, values in malformed.items():
         yield Request(signature, Kind.MALFORMED, values, name)
         yield Request(signature, Kind.AFTERWARDS, alone, name)
     yield Request(signature, Kind.LATENCY, alone)
+    if signature == SERVING_DEFAULT:
+        for start in range(0, len(sample.files), _SENT_BATCH):
+            yield Request(signature, Kind.SENT, _strings(sample.files[start : start + _SENT_BATCH]))
 
 
 def _malformed(signature: str, image: np.ndarray) -> dict[str, np.ndarray]:
     good = encode_images(signature, image)
-    extra_dimension = {"an extra dimension": good[np.newaxis]}
+    height, width = image.shape[1:3]
     if signature == PIXELS:
         not_a_number = good.copy()
-        not_a_number[:, 14, 14] = np.nan
-        return {"27 rows": good[:, :-1], "27 columns": good[:, :, :-1], "a NaN pixel": not_a_number, **extra_dimension}
-    if signature == EXAMPLES:
-        # TensorFlow's message quotes what it cannot parse. Python cannot decode the quotation of a whole image.
-        short_example = _example({IMAGE_KEY: np.zeros(3, np.uint8)})
-        return {
-            "a truncated tf.Example": _strings([short_example[:-1]]),
-            "a tf.Example without image": _strings([_example({})]),
-            "a tf.Example of 27 rows": _strings([_example({IMAGE_KEY: image[0, :-1]})]),
-            **extra_dimension,
-        }
-    return {
-        "a text file": _strings([b"three, or maybe a seven\n"]),
-        "a truncated PNG": _strings([good[0][: len(good[0]) // 2]]),
-        "a PNG of 30000 x 30000 pixels": _strings([_with_size_in_header(good[0], 30_000)]),
-        **extra_dimension,
+        not_a_number[:, height // 2, width // 2] = np.nan
+        malformed = {f"{height - 1} rows": good[:, :-1], f"{width - 1} columns": good[:, :, :-1]}
+        return {**malformed, "a NaN pixel": not_a_number, "an extra dimension": good[np.newaxis]}
+    [png] = encode_images(SERVING_DEFAULT, image)
+    files = {
+        "a text file": b"three, or maybe a seven\n",
+        "a truncated PNG": png[: len(png) // 2],
+        "a PNG of 30000 x 30000 pixels": _with_size_in_header(png, 30_000),
     }
+    if signature == EXAMPLES:
+        files = {f"a tf.Example of {name}": _example(file) for name, file in files.items()}
+        # TensorFlow's message quotes what it cannot parse. Python cannot decode the quotation of an image.
+        files |= {"a truncated tf.Example": _example(b"image")[:-1], "a tf.Example without image": _example(None)}
+    return {**{name: _strings([file]) for name, file in files.items()}, "an extra dimension": good[np.newaxis]}
 
 
 def _with_size_in_header(png: bytes, side: int) -> bytes:
@@ -113,11 +156,9 @@ def _with_size_in_header(png: bytes, side: int) -> bytes:
     return png[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
 
 
-def _example(features: Mapping[str, np.ndarray]) -> bytes:
-    lists = {
-        key: tf.train.Feature(int64_list=tf.train.Int64List(value=values.ravel())) for key, values in features.items()
-    }
-    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString(deterministic=True)
+def _example(image: bytes | None) -> bytes:
+    features = {} if image is None else {IMAGE_KEY: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def _strings(values: Sequence[bytes]) -> np.ndarray:

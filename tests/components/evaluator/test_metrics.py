@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from components.evaluator.bounds import Key, Kind, Measurement, measurements
-from components.evaluator.intervals import (
+from components.intervals import (
     Interval,
     mean_interval,
     paired_interval,

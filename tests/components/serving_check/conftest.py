@@ -13,7 +13,9 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import Plan, Report, probe, read_report, write_plan
+from components.serving_check.requests import Sample
 from tests.components.serving_check.tiny_model import TinyModel, save
+from tests.support.examples import png
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +44,12 @@ def edit_export(tmp_path: Path) -> Callable[[Path, Callable[[MetaGraphDef], None
 
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
-    """Noise that is normalized as MNIST is: it fills a box of 20x20 pixels, its center of mass in the middle."""
-    images = np.zeros((8, 28, 28), np.uint8)
-    images[:, 4:24, 4:24] = np.random.default_rng(0).integers(100, 256, (8, 20, 20), dtype=np.uint8)
+    """Noise that is normalized as MNIST is: it fills a box of 20x20 pixels, its center of mass in the middle.
+
+    uint8[8,28,28,1].
+    """
+    images = np.zeros((8, 28, 28, 1), np.uint8)
+    images[:, 4:24, 4:24] = np.random.default_rng(0).integers(100, 256, (8, 20, 20, 1), dtype=np.uint8)
     # The middle is that of a pixel, half a pixel further than that of the box.
     images[:, 18:23, 18:23] = 255
     return images
@@ -56,12 +61,17 @@ def limits() -> ServingLimits:
     return ServingLimits(num_requests=8, huge_batch=24, max_latency_ms=60_000)
 
 
+@pytest.fixture(scope="session")
+def sample(images: np.ndarray) -> Sample:
+    return Sample(images, [png(image) for image in images])
+
+
 @pytest.fixture
-def probe_here(tmp_path: Path) -> Callable[[Plan, np.ndarray], Report]:
+def probe_here(tmp_path: Path) -> Callable[[Plan, Sample], Report]:
     """Runs the probe in this process."""
 
-    def run(plan: Plan, images: np.ndarray) -> Report:
-        write_plan(plan, images, tmp_path)
+    def run(plan: Plan, sample: Sample) -> Report:
+        write_plan(plan, sample, tmp_path)
         probe(tmp_path)
         return read_report(tmp_path)
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,23 @@ from components.serving_check.probe import (
     read_report,
     run_probe,
 )
-from components.serving_check.requests import SIGNATURES, Kind, build_requests
-from registry.signatures import ANSWER_OUTPUTS
+from components.serving_check.requests import Kind, Sample, build_requests
+from registry.signatures import ANSWER_OUTPUTS, INPUTS
 from tests.components.serving_check.tiny_model import TinyModel
+from tests.support.examples import SHAPES
 
-Probe = Callable[[Plan, np.ndarray], Report]
+Probe = Callable[[Plan, Sample], Report]
+SIGNATURES = tuple(INPUTS)
 
 
 def plan(export: Path, *signatures: str, ops: tuple[str, ...] = ("MatMul",)) -> Plan:
     return Plan(str(export), ops, signatures, huge_batch=24)
 
 
-def test_every_request_is_answered(probe_here: Probe, good_export: Path, images: np.ndarray) -> None:
-    report = probe_here(plan(good_export, *SIGNATURES), images)
+def test_every_request_is_answered(probe_here: Probe, good_export: Path, sample: Sample) -> None:
+    report = probe_here(plan(good_export, *SIGNATURES), sample)
     assert (report.foreign_ops, report.load_error, report.python_load_error, report.ended) == ([], "", "", True)
-    sent = [request for name in SIGNATURES for request in build_requests(name, images, 24)]
+    sent = [request for name in SIGNATURES for request in build_requests(name, sample, 24)]
     expected = [(request.signature, request.kind, request.name) for request in sent]
     expected += [(name, Kind.PYTHON, "") for name in SIGNATURES]
     assert [(answer.signature, answer.kind, answer.name) for answer in report.answers] == expected
@@ -44,51 +47,70 @@ def test_every_request_is_answered(probe_here: Probe, good_export: Path, images:
         "InvalidArgumentError: Shape of tensor _arg_pixels_image_0_0 [1,27,28] is not compatible with expected shape "
         "[?,28,28]"
     )
-    served = tf.saved_model.load(str(good_export)).signatures["pixels"](image=tf.constant(images, tf.float32))
+    served = tf.saved_model.load(str(good_export)).signatures["pixels"](
+        image=tf.constant(sample.images[..., 0], tf.float32)
+    )
     for kind in (Kind.GOOD, Kind.PYTHON):
         outputs = by_key["pixels", kind, ""].outputs
         np.testing.assert_allclose(outputs["probabilities"], served["probabilities"], atol=1e-6)
         assert outputs["status"].tolist() == served["status"].numpy().tolist()
-        np.testing.assert_array_equal(by_key["normalize", kind, ""].outputs["image"], images)
+        np.testing.assert_array_equal(by_key["normalize", kind, ""].outputs["image"], sample.images[..., 0])
+    sent = by_key["serving_default", Kind.SENT, ""]
+    assert (list(sent.outputs), sent.num_images) == (["label"], 8)
+    assert sent.outputs["label"].tolist() == served["label"].numpy().tolist()
 
 
 def test_only_the_outputs_of_the_contract_are_reported(
-    probe_here: Probe, save_export: Callable[[Any], Path], images: np.ndarray
+    probe_here: Probe, save_export: Callable[[Any], Path], sample: Sample
 ) -> None:
     class Talkative(TinyModel):
         def answer(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
             return {**super().answer(pixels), "noise": tf.random.uniform([3])}
 
-    answers = probe_here(plan(save_export(Talkative()), "pixels"), images).answers
+    answers = probe_here(plan(save_export(Talkative()), "pixels"), sample).answers
     assert {frozenset(answer.outputs) for answer in answers if not answer.error} == {frozenset(ANSWER_OUTPUTS)}
 
 
-def test_a_foreign_op_ends_the_test_before_loading(probe_here: Probe, images: np.ndarray) -> None:
-    report = probe_here(plan(Path("no such folder"), ops=("Abs", "DecodeDigits")), images)
+def test_only_a_file_that_is_refused_gets_an_error(probe_here: Probe, good_export: Path, sample: Sample) -> None:
+    files = [*sample.files[:2], b"a text file", *sample.files[2:3]]
+    answers = probe_here(plan(good_export, "serving_default"), replace(sample, files=files)).answers
+    sent = [(answer.num_images, bool(answer.error)) for answer in answers if answer.kind == Kind.SENT]
+    assert sent == [(1, False), (1, False), (1, True), (1, False)]
+
+
+def test_color_images_are_tested(probe_here: Probe, save_export: Callable[[Any], Path]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, *SHAPES.image_shape), dtype=np.uint8)
+    answers = probe_here(plan(save_export(TinyModel(SHAPES)), *SIGNATURES), Sample(images)).answers
+    assert {answer.signature for answer in answers if answer.kind == Kind.PYTHON} == set(SIGNATURES)
+    assert [answer.name for answer in answers if bool(answer.error) != (answer.kind == Kind.MALFORMED)] == []
+
+
+def test_a_foreign_op_ends_the_test_before_loading(probe_here: Probe, sample: Sample) -> None:
+    report = probe_here(plan(Path("no such folder"), ops=("Abs", "DecodeDigits")), sample)
     assert (report.foreign_ops, report.load_error, report.ended) == (["DecodeDigits"], None, True)
 
 
-def test_a_load_error_is_reported(probe_here: Probe, images: np.ndarray, tmp_path: Path) -> None:
-    report = probe_here(plan(tmp_path), images)
+def test_a_load_error_is_reported(probe_here: Probe, sample: Sample, tmp_path: Path) -> None:
+    report = probe_here(plan(tmp_path), sample)
     assert report.load_error is not None
     assert report.load_error.startswith("OSError: SavedModel file does not exist at")
     assert report.doing == "session-based loader"
 
 
 def test_a_signature_that_fails_the_good_request_is_not_tested_further(
-    probe_here: Probe, good_export: Path, edit_export: Any, images: np.ndarray
+    probe_here: Probe, good_export: Path, edit_export: Any, sample: Sample
 ) -> None:
     def edit(graph: MetaGraphDef) -> None:
-        graph.signature_def["pixels"].outputs["digit"].name = "no_such_tensor:0"
+        graph.signature_def["pixels"].outputs["label"].name = "no_such_tensor:0"
 
     broken = edit_export(good_export, edit)
-    answers = probe_here(plan(broken, "serving_default", "pixels", "examples"), images).answers
+    answers = probe_here(plan(broken, "serving_default", "pixels", "examples"), sample).answers
     (answer,) = (answer for answer in answers if answer.signature == "pixels")
     assert answer.kind == Kind.GOOD
     assert answer.error.startswith("InvalidArgumentError: ")
     assert "no_such_tensor" in answer.error
     assert [answer.signature for answer in answers if answer.kind == Kind.PYTHON] == ["serving_default", "examples"]
-    assert probe_here(plan(broken, "pixels"), images).python_load_error is None
+    assert probe_here(plan(broken, "pixels"), sample).python_load_error is None
 
 
 def test_foreign_ops_are_unknown_or_call_python() -> None:
@@ -103,30 +125,30 @@ def test_an_incomplete_report_is_read(tmp_path: Path) -> None:
 
 
 def test_the_process_does_not_import_from_the_working_directory(
-    good_export: Path, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    good_export: Path, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "components").mkdir()
     (tmp_path / "components" / "__init__.py").write_text("raise ImportError('not ours')")
     monkeypatch.chdir(tmp_path)
-    report = run_probe(plan(good_export, "pixels"), images, 120, tmp_path / "log")
+    report = run_probe(plan(good_export, "pixels"), sample, 120, tmp_path / "log")
     assert (report.failure, report.ended) == ("", True)
 
 
 def test_an_export_that_ends_the_process_without_an_error(
-    save_export: Callable[[Any], Path], images: np.ndarray, tmp_path: Path
+    save_export: Callable[[Any], Path], sample: Sample, tmp_path: Path
 ) -> None:
     class Ending(TinyModel):
         def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
             with tf.control_dependencies([tf.raw_ops.Abort(exit_without_error=True)]):
                 return super().classify_pixels(tf.identity(image))
 
-    report = run_probe(plan(save_export(Ending()), "pixels"), images, 120, tmp_path / "log")
+    report = run_probe(plan(save_export(Ending()), "pixels"), sample, 120, tmp_path / "log")
     assert report.failure == "it ended before it was done"
     assert (report.doing, report.doing_on) == ("good request", "pixels")
 
 
 def test_an_export_that_kills_only_the_python_loader(
-    save_export: Callable[[Any], Path], edit_export: Any, images: np.ndarray, tmp_path: Path
+    save_export: Callable[[Any], Path], edit_export: Any, sample: Sample, tmp_path: Path
 ) -> None:
     class Ink(tf.saved_model.experimental.TrackableResource):
         def _create_resource(self) -> tf.Tensor:
@@ -146,7 +168,7 @@ def test_an_export_that_kills_only_the_python_loader(
         del graph.signature_def["__saved_model_init_op"]
         graph.collection_def.clear()
 
-    report = run_probe(plan(edit_export(save_export(Deadly()), edit), "pixels"), images, 120, tmp_path / "log")
+    report = run_probe(plan(edit_export(save_export(Deadly()), edit), "pixels"), sample, 120, tmp_path / "log")
     assert report.failure == "it was ended by signal 6 (Aborted): Abort_op intentional failure; no ink"
     assert (report.doing, report.doing_on) == ("Python loader", "")
     assert Kind.LATENCY in {answer.kind for answer in report.answers}

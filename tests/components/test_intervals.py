@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from components.evaluator.intervals import (
+from components.intervals import (
     Interval,
     images_needed,
     mean_interval,
