@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from components.data_gate.limits import DataLimits
-from components.intervals import images_needed, paired_interval, precision_change_interval, share_interval
 from components.features import EVAL_SPLIT, SPLITS, TEST_SPLIT, TRAIN_SPLIT
+from components.intervals import images_needed, paired_interval, precision_change_interval, share_interval
 from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 from pipeline.settings.proposal import Proposal
