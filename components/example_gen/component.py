@@ -4,15 +4,16 @@ from typing import ClassVar
 
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
-from tfx.types import Channel
+from tfx.types import BaseChannel, Channel
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.types.standard_artifacts import Examples
+from tfx.types.standard_artifacts import Examples, Schema
 
 from components.example_gen.executor import (
     EVAL_FRACTION_KEY,
     EXAMPLES_KEY,
+    MAX_IMAGES_KEY,
     NUM_SHARDS_KEY,
-    SAMPLE_FRACTION_KEY,
+    SCHEMA_KEY,
     SEED_KEY,
     TEST_FRACTION_KEY,
     Executor,
@@ -30,22 +31,23 @@ class MnistExampleGenSpec(ComponentSpec):
         FINGERPRINT_KEY: ExecutionParameter(type=str),
         EVAL_FRACTION_KEY: ExecutionParameter(type=float),
         TEST_FRACTION_KEY: ExecutionParameter(type=float),
-        SAMPLE_FRACTION_KEY: ExecutionParameter(type=float),
+        MAX_IMAGES_KEY: ExecutionParameter(type=int),
         SEED_KEY: ExecutionParameter(type=int),
         NUM_SHARDS_KEY: ExecutionParameter(type=int),
     }
-    INPUTS: ClassVar[dict[str, ChannelParameter]] = {}
+    INPUTS: ClassVar[dict[str, ChannelParameter]] = {SCHEMA_KEY: ChannelParameter(type=Schema)}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {EXAMPLES_KEY: ChannelParameter(type=Examples)}
 
 
 class MnistExampleGen(BaseBeamComponent):
-    """Ingests npz, IDX, image folders or CSV and writes raw tf.Examples in the splits train, eval and test.
+    """Ingests labeled images in any supported format and writes raw tf.Examples in the splits train, eval and test.
 
-    Of these, TFX's own ExampleGens only read CSV, and they split by a hash of the record, which neither stratifies nor
-    keeps MNIST's test set apart. These splits are stratified by label and depend only on the data and the seed.
+    TFX's own ExampleGens read no images, and they split by a hash of the record, which neither stratifies nor keeps the
+    test set of the data apart. These splits are stratified by label and depend only on the data and the seed.
 
-    The output `examples` has gzipped TFRecords of `image` int64[784], 0 background to 255 ink, and `label` int64[1], 0
-    to 9. Its property `span` and its custom properties `uri` and `fingerprint` identify the data.
+    The output `examples` has gzipped TFRecords of `image`, an encoded image, `label`, the name of its class, and
+    features that summarize the image, and the schema. Its property `span` and its custom properties `uri` and
+    `fingerprint` identify the data.
     """
 
     SPEC_CLASS = MnistExampleGenSpec
@@ -55,9 +57,10 @@ class MnistExampleGen(BaseBeamComponent):
         self,
         data: DataVersion,
         *,
+        schema: BaseChannel,
         eval_fraction: float,
         test_fraction: float,
-        sample_fraction: float,
+        max_images: int,
         seed: int,
         num_shards: int,
     ) -> None:
@@ -66,21 +69,23 @@ class MnistExampleGen(BaseBeamComponent):
         Args:
             data: The data and its fingerprint, which is part of the cache key. If the fingerprint is empty, the step
                 finds the data when it runs, the newest span for -1.
-            eval_fraction: Fraction of the training images that become eval.
-            test_fraction: Fraction of all images that become test, if the data has no test set of its own.
-            sample_fraction: Fraction of all images that are used.
+            schema: The schema, which defines the data contract.
+            eval_fraction: Fraction of the training images that become eval, if the data has no validation set.
+            test_fraction: Fraction of all images that become test, if the data has no test set.
+            max_images: Number of images to use, the same fraction of each class; 0 uses all.
             seed: Seed of the order of the records.
             num_shards: Files per split.
         """
         super().__init__(
             MnistExampleGenSpec(
                 **{
+                    SCHEMA_KEY: schema,
                     URI_KEY: data.uri,
                     SPAN_KEY: data.span,
                     FINGERPRINT_KEY: data.fingerprint,
                     EVAL_FRACTION_KEY: eval_fraction,
                     TEST_FRACTION_KEY: test_fraction,
-                    SAMPLE_FRACTION_KEY: sample_fraction,
+                    MAX_IMAGES_KEY: max_images,
                     SEED_KEY: seed,
                     NUM_SHARDS_KEY: num_shards,
                     EXAMPLES_KEY: Channel(type=Examples),

@@ -2,11 +2,16 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 import tensorflow as tf
+from numpy.typing import NDArray
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto.example_gen_pb2 import PayloadFormat
@@ -14,7 +19,7 @@ from tfx.types import Artifact, artifact_utils
 
 from components.example_counts import count_records, write_counts
 from components.example_gen.sources.detection import DataVersion, find_data, open_source
-from components.example_gen.sources.source import Record
+from components.example_gen.sources.source import Image, Record, Share, check_classes
 from components.example_gen.splits import (
     Bounds,
     SplitFractions,
@@ -24,17 +29,34 @@ from components.example_gen.splits import (
     split_bounds,
     split_sizes,
 )
-from components.features import FINGERPRINT_KEY, IMAGE_KEY, LABEL_KEY, SPAN_KEY, SPLITS, URI_KEY
+from components.example_gen.summaries import summarize
+from components.features import (
+    FINGERPRINT_KEY,
+    IMAGE_KEY,
+    LABEL_KEY,
+    MAX_PIXEL,
+    SCHEMA_FILE,
+    SPAN_KEY,
+    SPLITS,
+    URI_KEY,
+    parse_schema,
+    read_contract,
+)
+from components.raw_examples import encode_png, serialize_examples
 
+SCHEMA_KEY = "schema"
 EXAMPLES_KEY = "examples"
 EVAL_FRACTION_KEY = "eval_fraction"
 TEST_FRACTION_KEY = "test_fraction"
-SAMPLE_FRACTION_KEY = "sample_fraction"
+MAX_IMAGES_KEY = "max_images"
 SEED_KEY = "seed"
 NUM_SHARDS_KEY = "num_shards"
 
 # Stands for the newest span if the step finds the data when it runs.
 _NEWEST_SPAN = -1
+
+_BATCH_SIZE = 256
+_MAX_WAITING_BYTES = 32 * 2**20
 
 _log = logging.getLogger(__name__)
 
@@ -63,27 +85,27 @@ class Executor(BaseBeamExecutor):
             # Kubeflow Pipelines has no driver that finds the data before the step.
             data = find_data(data.uri, None if data.span == _NEWEST_SPAN else data.span)
             _log.info("reading %s, span %d, fingerprint %s", data.uri, data.span, data.fingerprint)
+        schema_file = os.path.join(artifact_utils.get_single_uri(input_dict[SCHEMA_KEY]), SCHEMA_FILE)
+        with tf.io.gfile.GFile(schema_file) as file:
+            contract = read_contract(parse_schema(file.read(), schema_file), schema_file)
         shares = open_source(data.uri).shares()
-        fractions = SplitFractions(
-            eval=exec_properties[EVAL_FRACTION_KEY],
-            test=exec_properties[TEST_FRACTION_KEY],
-            sample=exec_properties[SAMPLE_FRACTION_KEY],
+        fractions = SplitFractions(eval=exec_properties[EVAL_FRACTION_KEY], test=exec_properties[TEST_FRACTION_KEY])
+        sizes, assignment = _assign(
+            shares, fractions, exec_properties[MAX_IMAGES_KEY], exec_properties[SEED_KEY], data.uri
         )
         num_shards = exec_properties[NUM_SHARDS_KEY]
         with self._make_beam_pipeline() as pipeline:
-            records = (
+            _ = (
                 pipeline
                 | "Shares" >> beam.Create(shares, reshuffle=True)
-                | "Read" >> beam.FlatMap(lambda share: share())
-            )
-            shards, sizes = _split(records, fractions, exec_properties[SEED_KEY], num_shards)
-            _ = (
-                shards
+                | "Read" >> beam.FlatMap(read_share, assignment, num_shards, with_ink=contract.channels == 1)
+                | "Shards" >> beam.GroupByKey()
                 | "Write" >> beam.Map(write_shard, examples.uri, num_shards)
                 | "Written" >> beam.combiners.ToDict()
-                | "Verify" >> beam.Map(verify_counts, beam.pvalue.AsSingleton(sizes))
+                | "Verify" >> beam.Map(verify_counts, sizes)
                 | "Record" >> beam.Map(write_counts, examples.uri)
             )
+        tf.io.gfile.copy(schema_file, os.path.join(examples.uri, SCHEMA_FILE), overwrite=True)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples.span = data.span
         examples.set_string_custom_property(URI_KEY, data.uri)
@@ -91,43 +113,69 @@ class Executor(BaseBeamExecutor):
         examples_utils.set_payload_format(examples, PayloadFormat.FORMAT_TF_EXAMPLE)
 
 
-def _split(
-    records: beam.PCollection, fractions: SplitFractions, seed: int, num_shards: int
-) -> tuple[beam.PCollection, beam.PCollection]:
-    """Returns the shards as ((split, number), [(order, tf.Example), ...]), and the sizes of the splits per stratum."""
-    ordered = records | "Order" >> beam.Map(lambda record: (record_order(seed, record.key), record))
-    strata = ordered | "Stratum" >> beam.MapTuple(lambda order, record: (record.stratum, order))
-    sizes = (
-        strata
-        | "Count" >> beam.combiners.Count.PerKey()
-        | "Counts" >> beam.combiners.ToDict()
-        | "Sizes" >> beam.Map(split_sizes, fractions)
-    )
-    bounds = (
-        strata | "Orders" >> beam.GroupByKey() | "Bounds" >> beam.Map(_stratum_bounds, beam.pvalue.AsSingleton(sizes))
-    )
-    shards = (
-        ordered
-        | "Assign" >> beam.FlatMap(_assign, beam.pvalue.AsDict(bounds), num_shards)
-        | "Shards" >> beam.GroupByKey()
-    )
-    return shards, sizes
+@dataclass(frozen=True)
+class Assignment:
+    """The split of each record.
 
+    Attributes:
+        seed: Seed of the order of the records.
+        bounds: Bounds of the splits in each stratum.
+    """
 
-def _stratum_bounds(
-    stratum_orders: tuple[Stratum, Iterable[int]], sizes: Mapping[Stratum, Mapping[str, int]]
-) -> tuple[Stratum, Bounds]:
-    stratum, orders = stratum_orders
-    return stratum, split_bounds(orders, sizes[stratum])
+    seed: int
+    bounds: Mapping[Stratum, Bounds]
+
+    def find(self, record: Record) -> tuple[str, int] | None:
+        """Returns the split and the order of a record, or None if it is not in the sample."""
+        order = record_order(self.seed, record.key)
+        split = assign_split(order, self.bounds[record.stratum])
+        return (split, order) if split else None
 
 
 def _assign(
-    ordered_record: tuple[int, Record], bounds: Mapping[Stratum, Bounds], num_shards: int
+    shares: Iterable[Share], fractions: SplitFractions, max_images: int, seed: int, where: str
+) -> tuple[Mapping[Stratum, Mapping[str, int]], Assignment]:
+    """Returns the sizes of the splits per stratum, and the assignment; reads no images."""
+    orders: dict[Stratum, list[int]] = defaultdict(list)
+    for share in shares:
+        for record in share.records():
+            orders[record.stratum].append(record_order(seed, record.key))
+    classes: dict[str, set[str]] = defaultdict(set)
+    for origin, label in orders:
+        classes[origin].add(label)
+    check_classes(where, classes)
+    sizes = split_sizes({stratum: len(found) for stratum, found in orders.items()}, fractions, max_images)
+    return sizes, Assignment(seed, {stratum: split_bounds(found, sizes[stratum]) for stratum, found in orders.items()})
+
+
+def read_share(
+    share: Share, assignment: Assignment, num_shards: int, *, with_ink: bool
 ) -> Iterator[tuple[ShardKey, tuple[int, bytes]]]:
-    order, record = ordered_record
-    split = assign_split(order, bounds[record.stratum])
-    if split is not None:
-        yield (split, order % num_shards), (order, encode_example(record))
+    """Reads the images of a share that are in the sample.
+
+    Args:
+        share: The records.
+        assignment: Their splits.
+        num_shards: Files per split.
+        with_ink: Whether the data contract has gray images: alpha is drawn on black, else on white, and the ink is
+            measured.
+
+    Yields:
+        The shard, the order and the serialized tf.Example of each record.
+
+    Raises:
+        DataError: An image is missing, damaged or not supported.
+    """
+    records = share.records()
+    found = {number: assignment.find(record) for number, record in enumerate(records)}
+    places = {number: place for number, place in found.items() if place}
+    if not places:
+        return
+    for batch in _batches(zip(places, share.images(list(places)), strict=True)):
+        images, labels = [image for _, image in batch], [records[number].label for number, _ in batch]
+        for (number, _), example in zip(batch, encode_examples(images, labels, with_ink=with_ink), strict=True):
+            split, order = places[number]
+            yield (split, order % num_shards), (order, example)
 
 
 def write_shard(
@@ -168,11 +216,44 @@ def verify_counts(written: Mapping[str, int], sizes: Mapping[Stratum, Mapping[st
     return written
 
 
-def encode_example(record: Record) -> bytes:
-    """Serializes a record as a raw tf.Example: `image` int64[784] and `label` int64[1]."""
-    int64_features = {IMAGE_KEY: list(record.image), LABEL_KEY: [record.label]}
-    features = {
-        key: tf.train.Feature(int64_list=tf.train.Int64List(value=values)) for key, values in int64_features.items()
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
+def encode_examples(images: Sequence[Image], labels: Sequence[str], *, with_ink: bool) -> list[bytes]:
+    """Serializes images of the same shape, and their classes, as raw tf.Examples; docs/data.md lists the features."""
+    pixels = _without_alpha(np.stack([image.pixels for image in images]), background=0 if with_ink else MAX_PIXEL)
+    are_new = [image.encoded is None for image in images]
+    new = iter(encode_png(pixels[are_new]))
+    encoded = [image.encoded if image.encoded is not None else next(new) for image in images]
+    return serialize_examples(
+        {
+            IMAGE_KEY: pa.array(encoded, pa.binary()),
+            LABEL_KEY: pa.array([label.encode() for label in labels], pa.binary()),
+            "encoded_size": pa.array([len(file) for file in encoded], pa.int64()),
+            **summarize(pixels, with_ink=with_ink),
+        }
+    )
+
+
+def _without_alpha(pixels: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
+    """Draws images uint8[n,h,w,c] with alpha, two or four channels, on a background."""
+    if pixels.shape[-1] in (1, 3):
+        return pixels
+    alpha = pixels[..., -1:] / np.float32(MAX_PIXEL)
+    return np.rint(background + (pixels[..., :-1] - np.float32(background)) * alpha).astype(np.uint8)
+
+
+def _batches(images: Iterable[tuple[int, Image]]) -> Iterator[list[tuple[int, Image]]]:
+    """Groups numbered images by shape, and limits the memory that waiting groups take."""
+    waiting: dict[tuple[int, ...], list[tuple[int, Image]]] = defaultdict(list)
+    num_bytes = 0
+    for number, image in images:
+        pixels = image.pixels
+        batch = waiting[pixels.shape]
+        batch.append((number, image))
+        num_bytes += pixels.nbytes
+        if len(batch) == _BATCH_SIZE:
+            yield waiting.pop(pixels.shape)
+            num_bytes -= _BATCH_SIZE * pixels.nbytes
+        elif num_bytes > _MAX_WAITING_BYTES:
+            yield from waiting.values()
+            waiting.clear()
+            num_bytes = 0
+    yield from waiting.values()

@@ -1,5 +1,7 @@
 """The `digits verify-data` command."""
 
+from collections.abc import Sequence
+
 import click
 
 from pipeline.cli.options import json_option, print_json, print_table
@@ -13,17 +15,46 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
     """Read and check all data at URI; report its contents or the first error."""
     from components.example_gen.sources.detection import open_source, resolve_span
     from components.example_gen.sources.source import fingerprint, verify
-    from components.features import NUM_CLASSES
 
     found_uri, found_span = resolve_span(uri, span)
     source = open_source(found_uri)
-    summary, sha256 = verify(source), fingerprint(source)
+    summary, sha256 = verify(source, found_uri), fingerprint(source)
+    sizes = sorted(summary.sizes.items())
+    counts = {origin: {name: found[name] for name in summary.classes} for origin, found in summary.counts.items()}
     if as_json:
-        identity = {"uri": found_uri, "span": found_span, "format": source.format, "files": source.files}
-        print_json({**identity, "fingerprint": sha256, **vars(summary)})
+        print_json(
+            {
+                "uri": found_uri,
+                "span": found_span,
+                "format": source.format,
+                "files": source.files,
+                "fingerprint": sha256,
+                "counts": counts,
+                "sizes": [{"height": height, "width": width, "images": count} for (height, width), count in sizes],
+                "num_color": summary.num_color,
+                "min_pixel": summary.min_pixel,
+                "max_pixel": summary.max_pixel,
+            }
+        )
         return
+    num_images = sum(summary.sizes.values())
     click.echo(f"{found_uri}: {source.format}, {len(source.files)} file(s), nothing wrong")
+    click.echo(f"{num_images} images, {_describe_sizes(sizes)}, {_describe_color(summary.num_color, num_images)}")
     click.echo(f"pixels {summary.min_pixel} to {summary.max_pixel}, SHA-256 {sha256}\n")
-    parts = summary.counts.values()
-    rows = [(str(digit), *(str(counts[digit]) for counts in parts)) for digit in range(NUM_CLASSES)]
-    print_table(("digit", *summary.counts), [*rows, ("all", *(str(sum(counts)) for counts in parts))])
+    rows = [(name, *(str(of_origin[name]) for of_origin in counts.values())) for name in summary.classes]
+    total = ("all", *(str(sum(of_origin.values())) for of_origin in counts.values()))
+    print_table(("class", *counts), [*rows, total])
+
+
+def _describe_sizes(sizes: Sequence[tuple[tuple[int, int], int]]) -> str:
+    (height, width), _ = sizes[0]
+    if len(sizes) == 1:
+        return f"{height} x {width} pixels (height x width)"
+    heights, widths = zip(*(size for size, _ in sizes), strict=True)
+    return f"{len(sizes)} sizes from {min(heights)} to {max(heights)} high and {min(widths)} to {max(widths)} wide"
+
+
+def _describe_color(num_color: int, num_images: int) -> str:
+    if num_color in (0, num_images):
+        return "color" if num_color else "gray"
+    return f"{num_color} in color and {num_images - num_color} gray"

@@ -10,15 +10,25 @@ from functools import partial
 
 from components.example_gen.sources.errors import DataError, listed, quoted
 from components.example_gen.sources.idx import MAGICS, PARTS, idx_data_sets, idx_source, sibling_names
-from components.example_gen.sources.image_folder import CLASS_NAMES, ORIGINS, image_folder_source
+from components.example_gen.sources.image_folder import image_folder_source, is_image
 from components.example_gen.sources.kaggle_csv import HEAD, csv_source
 from components.example_gen.sources.npz import npz_source
+from components.example_gen.sources.parquet import MAGIC, parquet_source
 from components.example_gen.sources.source import Source, fingerprint
-from components.example_gen.sources.storage import Entry, decompressed, exists, full_uri, is_folder, list_folder
+from components.example_gen.sources.storage import (
+    Entry,
+    decompressed,
+    exists,
+    full_uri,
+    is_folder,
+    list_folder,
+    list_tree,
+)
 
 _LAYOUTS = (
     "an npz file (mnist.npz), a folder of four IDX files (train-images-idx3-ubyte[.gz] and so on) or one of them, "
-    "a folder of class folders 0 to 9 with images, or a CSV file or a folder with train.csv"
+    "a folder with a folder of images for each class, a CSV file or a folder with train.csv, "
+    "or a Parquet file or a folder of them"
 )
 _FIX = "pass the path or URI of one of these"
 
@@ -130,6 +140,8 @@ def _open_file(uri: str) -> Source:
             found, expected = "an IDX file with an unknown name", "a name such as train-images-idx3-ubyte[.gz]"
             raise DataError(uri, found, expected, "rename it")
         return idx_source(folder, *data_sets.popitem())
+    if head.startswith(MAGIC) or name.endswith(".parquet"):
+        return parquet_source([uri])
     if HEAD.match(head) or name.endswith((".csv", ".csv.gz")):
         return csv_source(uri)
     raise DataError(uri, f"a file that starts {quoted(head[:16])}", _LAYOUTS, _FIX)
@@ -143,8 +155,15 @@ def _open_folder(uri: str) -> Source:
     complete = {prefix: parts for prefix, parts in data_sets.items() if len(parts) == len(PARTS)}
     for prefix, parts in (complete or data_sets).items():
         layouts[f"IDX files {prefix}*"] = partial(idx_source, uri, prefix, parts)
-    if any(entry.is_folder and entry.name in (*CLASS_NAMES, *ORIGINS) for entry in entries):
+    # A folder of images may be large: its first file decides.
+    below = (file for entry in entries if entry.is_folder for file in list_tree(entry.uri))
+    first = next((file for file in below if is_image(file) or _is_parquet(file)), None)
+    if first and is_image(first):
         layouts["folders of images"] = partial(image_folder_source, uri, entries)
+    if parquet_files := [
+        file.uri for file in (list_tree(uri) if first and _is_parquet(first) else files) if _is_parquet(file)
+    ]:
+        layouts["Parquet files"] = partial(parquet_source, parquet_files)
     if train := _csv_file(uri, "train", files):
         layouts["train.csv"] = partial(csv_source, train, _csv_file(uri, "test", files))
     if not layouts:
@@ -153,6 +172,10 @@ def _open_folder(uri: str) -> Source:
         raise DataError(uri, " and ".join(layouts), "one data set", "keep each in its own folder")
     (open_layout,) = layouts.values()
     return open_layout()
+
+
+def _is_parquet(entry: Entry) -> bool:
+    return not entry.is_folder and entry.name.endswith(".parquet")
 
 
 def _csv_file(folder: str, stem: str, files: list[Entry]) -> str | None:

@@ -6,6 +6,7 @@ Format and file names: http://yann.lecun.com/exdb/mnist/, "FILE FORMATS FOR THE 
 """
 
 import gzip
+import math
 import os
 import re
 import struct
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from components.example_gen.sources.errors import DataError, corrupt
 from components.example_gen.sources.source import TEST, TRAIN, Array, ArraySource, check_image_size
 from components.example_gen.sources.storage import Entry, decompressed, read_exactly
-from components.features import IMAGE_HEIGHT, IMAGE_SIZE, IMAGE_WIDTH
 
 # Type and number of dimensions, the first four bytes: images and labels are of type uint8.
 _MAGICS = {"images": 0x00000803, "labels": 0x00000801}
@@ -45,44 +45,45 @@ class IdxArray(Array):
     def __str__(self) -> str:
         return self.uri
 
-    def count(self) -> int:
+    def shape(self) -> tuple[int, ...]:
         """See the base class."""
-        with self._opened() as (stream, count):
+        with self._opened() as (stream, shape):
             # The size of gzipped content is unknown until a share reads it to the end.
             if not isinstance(stream, gzip.GzipFile):
-                expected = stream.tell() + count * self._record_size
+                expected = stream.tell() + math.prod(shape)
                 size = stream.seek(0, os.SEEK_END)
                 if size != expected:
                     raise corrupt(self.uri, f"{size} bytes", f"{expected}, as its header says")
-        return count
+        return shape
 
     def read(self, start: int, stop: int) -> NDArray[np.integer]:
         """See the base class."""
-        with self._opened() as (stream, count):
-            stream.seek(start * self._record_size, os.SEEK_CUR)
-            records = np.frombuffer(read_exactly(stream, (stop - start) * self._record_size, self.uri), np.uint8)
+        with self._opened() as (stream, (count, *record_shape)):
+            record_size = math.prod(record_shape)
+            stream.seek(start * record_size, os.SEEK_CUR)
+            records = np.frombuffer(read_exactly(stream, (stop - start) * record_size, self.uri), np.uint8)
             # Reading to the end also makes gzip verify the checksum.
             if stop == count and stream.read(1):
                 raise corrupt(self.uri, "bytes after the last record", f"{count} records, as its header says")
-        return records.reshape(-1, IMAGE_WIDTH, IMAGE_HEIGHT).swapaxes(1, 2) if self.is_transposed else records
-
-    @property
-    def _record_size(self) -> int:
-        return IMAGE_SIZE if self.content == "images" else 1
+        if self.is_transposed:
+            height, width, channels = record_shape
+            return records.reshape(-1, width, height, channels).swapaxes(1, 2)
+        return records.reshape(-1, *record_shape)
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[IO[bytes], int]]:
+    def _opened(self) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
         with decompressed(self.uri) as stream:
             expected = _MAGICS[self.content]
             num_dimensions = expected & 0xFF
             header = read_exactly(stream, 4 + 4 * num_dimensions, self.uri)
-            magic, count, *size = struct.unpack(f">{1 + num_dimensions}I", header)
+            magic, *shape = struct.unpack(f">{1 + num_dimensions}I", header)
             if magic != expected:
                 wanted = f"0x{expected:08x}, IDX {self.content} of type uint8"
                 raise corrupt(self.uri, f"magic number 0x{magic:08x}", wanted)
-            if size:
-                check_image_size(self.uri, *size)
-            yield stream, count
+            if self.content == "images":
+                check_image_size(self.uri, *shape[1:])
+                shape.append(1)
+            yield stream, tuple(shape)
 
 
 def idx_data_sets(entries: Iterable[Entry]) -> dict[str, Parts]:

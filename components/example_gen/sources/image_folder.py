@@ -1,144 +1,146 @@
-"""Reads images from one folder per class, the layout of mnist_png and of most exports of labeled images.
+"""Reads images from one folder per class, the layout of most exports of labeled images.
 
 Layout: https://docs.pytorch.org/vision/stable/generated/torchvision.datasets.ImageFolder.html; the folder names
 `training` and `testing` are those of https://github.com/myleott/mnist_png.
 """
 
-import io
-import posixpath
-import struct
-from collections.abc import Iterator
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from PIL import Image
-
-from components.example_gen.sources.errors import DataError, listed, quoted
+from components.example_gen.sources.errors import DataError, listed
+from components.example_gen.sources.image_files import SUFFIXES, decode_image
 from components.example_gen.sources.source import (
     ALL,
+    EVAL,
+    ORIGINS,
     RECORDS_PER_SHARE,
     TEST,
     TRAIN,
+    Image,
     Record,
     Share,
     Source,
-    check_image_size,
+    check_classes,
     ranges,
 )
-from components.example_gen.sources.storage import Entry, in_parallel, list_folder, opened, plain_path
-from components.features import NUM_CLASSES
+from components.example_gen.sources.storage import Entry, in_parallel, list_folder, list_tree, opened, plain_path
 
-CLASS_NAMES = tuple(str(label) for label in range(NUM_CLASSES))
-ORIGINS = {"train": TRAIN, "training": TRAIN, "test": TEST, "testing": TEST}
-
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-_FORMATS = ("PNG", "JPEG")
-_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
-
-# Pillow silently reduces 16-bit color to 8 bits; this byte of a PNG file has the depth
-# (https://www.w3.org/TR/png-3/#11IHDR).
-_PNG_DEPTH_OFFSET = 24
-
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# Files can be large, and decoding one takes time.
+_MAX_FILES_PER_SHARE = 512
 
 
 @dataclass(frozen=True)
 class ImageFolderSource(Source):
-    """PNG or JPEG images of 28 x 28 pixels in folders named 0 to 9.
+    """Images in one folder per class; `contents` has the records of the files."""
 
-    `origins` has the origin of each file; keys of records are paths relative to `folder`.
-    """
-
-    origins: tuple[str, ...]
-    folder: str
+    contents: tuple[Record, ...]
 
     def shares(self, records_per_share: int = RECORDS_PER_SHARE) -> list[Share]:
         """See the base class."""
         return [
-            partial(_read_images, self.files[start:stop], self.origins[start:stop], self.folder)
-            for start, stop in ranges(len(self.files), records_per_share)
+            _FileShare(self.files[start:stop], self.contents[start:stop])
+            for start, stop in ranges(len(self.files), min(records_per_share, _MAX_FILES_PER_SHARE))
         ]
 
 
-def _read_images(files: tuple[str, ...], origins: tuple[str, ...], folder: str) -> Iterator[Record]:
-    for uri, origin, content in zip(files, origins, in_parallel(_read_file, files), strict=True):
-        label = int(posixpath.basename(posixpath.dirname(uri)))
-        key = plain_path(uri).removeprefix(f"{plain_path(folder)}/")
-        yield Record(origin, key, _pixels(content, uri), label)
+@dataclass(frozen=True)
+class _FileShare(Share):
+    files: tuple[str, ...]
+    contents: tuple[Record, ...]
+
+    def records(self) -> Sequence[Record]:
+        return self.contents
+
+    def images(self, numbers: Sequence[int]) -> Iterator[Image]:
+        files = [self.files[number] for number in numbers]
+        for uri, content in zip(files, in_parallel(_read_file, files), strict=True):
+            yield decode_image(content, uri)
 
 
-def image_folder_source(folder: str, entries: list[Entry]) -> ImageFolderSource:
+def image_folder_source(folder: str, entries: Sequence[Entry]) -> ImageFolderSource:
     """Makes the source of a folder of images.
 
     Args:
         folder: Full URI of the folder.
-        entries: Its content: the class folders, or one folder for training and one for testing that have them.
+        entries: Its content: the class folders, or folders for training, validation and testing that have them.
 
     Raises:
-        DataError: A class folder is missing, empty or misnamed, or has other files than images.
+        DataError: A class folder is empty or only in the test set, there are other files than images, or links to
+            files outside.
     """
+    sets = [(ALL, folder, entries)]
     folders = [entry for entry in entries if entry.is_folder]
-    sets = [entry for entry in folders if entry.name in ORIGINS]
-    if sets:
-        if sorted(ORIGINS.get(entry.name, "") for entry in folders) != [TEST, TRAIN]:
-            expected = "one folder train (or training) and one folder test (or testing)"
-            found = f"the folders {listed([entry.name for entry in folders])}"
-            raise DataError(folder, found, expected, "rename, add or remove folders")
-        files = {ORIGINS[entry.name]: _class_files(entry.uri, list_folder(entry.uri)) for entry in sets}
-        train, test = files[TRAIN], files[TEST]
-        return ImageFolderSource("image folder", (*train, *test), (TRAIN,) * len(train) + (TEST,) * len(test), folder)
-    everything = _class_files(folder, entries)
-    return ImageFolderSource("image folder", tuple(everything), (ALL,) * len(everything), folder)
+    if any(entry.name.lower() in ORIGINS for entry in folders):
+        origins = [ORIGINS.get(entry.name.lower(), "") for entry in folders]
+        if TRAIN not in origins or "" in origins or len(set(origins)) < len(origins):
+            expected = "one folder train and at most one each of val and test"
+            fix = "rename, add or remove folders; if these are classes, move all into a folder train"
+            raise DataError(folder, f"the folders {listed([entry.name for entry in folders])}", expected, fix)
+        _check_links(folders, folder)
+        by_origin = dict(zip(origins, (entry.uri for entry in folders), strict=True))
+        found = (origin for origin in (TRAIN, EVAL, TEST) if origin in by_origin)
+        sets = [(origin, by_origin[origin], list_folder(by_origin[origin])) for origin in found]
+    contents = [
+        (entry.uri, Record(origin, _relative(entry.uri, folder), label))
+        for origin, uri, content in sets
+        for label, entry in _class_files(uri, content, folder)
+    ]
+    classes: dict[str, set[str]] = {}
+    for _, record in contents:
+        classes.setdefault(record.origin, set()).add(record.label)
+    check_classes(folder, classes)
+    files, records = zip(*contents, strict=True)
+    return ImageFolderSource("image folder", files, records)
 
 
-def _class_files(folder: str, entries: list[Entry]) -> list[str]:
-    expected = f"class folders {CLASS_NAMES[0]} to {CLASS_NAMES[-1]} only"
+def is_image(entry: Entry) -> bool:
+    """Returns whether a file has the name of an image."""
+    return not entry.is_folder and entry.name.lower().endswith(SUFFIXES)
+
+
+def _class_files(folder: str, entries: Iterable[Entry], root: str) -> Iterator[tuple[str, Entry]]:
+    """Yields the class and the file of each image in class folders and their subfolders."""
+    _check_links(entries, root)
     for entry in entries:
-        if entry.is_folder and entry.name not in CLASS_NAMES:
-            raise DataError(entry.uri, f"a folder named {entry.name!r}", expected, "rename or remove it")
-        if not entry.is_folder and entry.name.lower().endswith(_SUFFIXES):
+        if is_image(entry):
             raise DataError(entry.uri, "an image outside the class folders", "it in one of them", "move or remove it")
-    folders = {entry.name: entry.uri for entry in entries if entry.is_folder}
-    for name in CLASS_NAMES:
-        if name not in folders:
-            raise DataError(f"{folder}/{name}", "no such class folder", expected, "add it with images of that class")
-    return [uri for name in CLASS_NAMES for uri in _image_files(folders[name])]
+    class_folders = [entry for entry in entries if entry.is_folder]
+    if not class_folders:
+        raise DataError(folder, "no class folder", "one folder per class", "add them, or remove the folder")
+    labels: set[str] = set()
+    for class_folder in class_folders:
+        # File systems encode letters with accents differently.
+        label = unicodedata.normalize("NFC", class_folder.name)
+        if label in labels:
+            raise DataError(class_folder.uri, f"another folder of class {label!r}", "one", "merge them")
+        labels.add(label)
+        files = list(list_tree(class_folder.uri))
+        _check_links(files, root)
+        if not files:
+            fix = "add images of that class, or remove the folder"
+            raise DataError(class_folder.uri, "an empty class folder", "at least one image", fix)
+        for file in files:
+            if not is_image(file):
+                expected = f"only images ({', '.join(SUFFIXES)})"
+                raise DataError(file.uri, "a file that is not an image", expected, "remove or convert it")
+            yield label, file
 
 
-def _image_files(folder: str) -> list[str]:
-    entries = list_folder(folder)
-    if not entries:
-        raise DataError(folder, "an empty class folder", "at least one image", "add images of that class")
-    for entry in entries:
-        if entry.is_folder or not entry.name.lower().endswith(_SUFFIXES):
-            kind = "a folder" if entry.is_folder else "a file that is not a PNG or JPEG image"
-            raise DataError(entry.uri, kind, f"only images ({', '.join(_SUFFIXES)})", "remove or convert it")
-    return [entry.uri for entry in entries]
+def _check_links(entries: Iterable[Entry], root: str) -> None:
+    """Refuses symbolic links to places that are not part of the data, and to folders, which may form a circle."""
+    for entry in (entry for entry in entries if entry.link_target):
+        inside = f"{os.path.realpath(plain_path(root))}/"
+        if entry.is_folder or not str(entry.link_target).startswith(inside):
+            found, fix = f"a symbolic link to {entry.link_target}", "replace it with a copy"
+            raise DataError(entry.uri, found, f"files and folders in {root}", fix)
+
+
+def _relative(uri: str, folder: str) -> str:
+    return plain_path(uri).removeprefix(f"{plain_path(folder)}/")
 
 
 def _read_file(uri: str) -> bytes:
     with opened(uri) as file:
         return file.read()
-
-
-def _pixels(content: bytes, uri: str) -> bytes:
-    try:
-        # Only verify() checks the checksums of a PNG file, and it leaves the image unusable.
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            image.verify()
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            check_image_size(uri, image.height, image.width)
-            is_deep = image.format == "PNG" and content[_PNG_DEPTH_OFFSET] > 8
-            if is_deep or image.mode not in _MODES:
-                found = f"mode {image.mode}{' of 16 bits' if is_deep else ''}"
-                raise DataError(uri, found, "8-bit grayscale, palette, RGB or RGBA", "convert it to 8-bit grayscale")
-            # Luma (ITU-R 601-2) over black, which is the background of the digits.
-            background = Image.new("RGBA", image.size, "black")
-            return Image.alpha_composite(background, image.convert("RGBA")).convert("L").tobytes()
-    except DataError:
-        raise
-    except _DAMAGE as error:
-        # Pillow's "cannot identify" names a Python object instead of the file.
-        reason = quoted(content[:8]) if "cannot identify" in str(error) else str(error)
-        found = f"an image that cannot be read ({reason})"
-        raise DataError(uri, found, "an intact PNG or JPEG file", "write it again or remove it") from error

@@ -4,14 +4,15 @@ Columns: https://www.kaggle.com/competitions/digit-recognizer/data (label, pixel
 https://www.kaggle.com/datasets/oddrationale/mnist-in-csv (label, 1x1 to 28x28).
 """
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from components.example_gen.sources.errors import DataError, quoted
@@ -20,25 +21,28 @@ from components.example_gen.sources.source import (
     RECORDS_PER_SHARE,
     TEST,
     TRAIN,
+    Image,
     Record,
     Share,
     Source,
+    check_image_size,
     numbered_records,
     ranges,
 )
 from components.example_gen.sources.storage import decompressed, read_exactly
-from components.features import IMAGE_HEIGHT, IMAGE_SIZE, IMAGE_WIDTH, MAX_PIXEL
+from components.features import MAX_PIXEL
 
 _LABEL = "label"
-_PIXELS = (
-    [f"pixel{index}" for index in range(IMAGE_SIZE)],
-    [f"pixel{index}" for index in range(1, IMAGE_SIZE + 1)],
-    [f"{row}x{column}" for row in range(1, IMAGE_HEIGHT + 1) for column in range(1, IMAGE_WIDTH + 1)],
+_EXPECTED_HEADER = (
+    "the header label,pixel0,... (or pixel1,..., or 1x1,...) with a column for each pixel of a square image, "
+    "such as pixel0 to pixel783 for 28 x 28"
 )
-_EXPECTED_HEADER = "the header label,pixel0,...,pixel783 (or pixel1 to pixel784, or 1x1 to 28x28)"
 
-# The longest header has 10 kilobytes; a file of one endless line is not worth reading to its end.
-_MAX_HEADER_SIZE = 2**16
+# A file of one endless line is not worth reading to its end; this is enough for 256 x 256 pixels.
+_MAX_HEADER_SIZE = 2**20
+
+# Pyarrow takes 8 bytes for a label and 1 for a pixel; the text of a cell has up to 4.
+_CELLS_PER_SHARE = 16 * 2**20
 
 HEAD = re.compile(rb'(\xef\xbb\xbf)?"?label"?[,;\t]')
 """The first bytes of a file with labels."""
@@ -51,7 +55,7 @@ class _Header(NamedTuple):
 
 @dataclass(frozen=True)
 class CsvSource(Source):
-    """CSV files with a label and 784 pixels in each row; `origins` has the origin of each file."""
+    """CSV files with a label and the pixels of a square image in each row; `origins` has the origin of each file."""
 
     origins: tuple[str, ...]
 
@@ -64,32 +68,53 @@ class CsvSource(Source):
                 if _LABEL not in header.columns:
                     raise DataError(uri, "no column label", _EXPECTED_HEADER, "provide a file that has labels")
                 offsets = _row_offsets(stream)
+            side = math.isqrt(len(header.columns))
+            check_image_size(uri, side, side)
             if len(offsets) == 1:
                 raise DataError(uri, "no rows", "at least one row after the header", "provide data")
-            for start, stop in ranges(len(offsets) - 1, records_per_share):
+            num_records = max(1, min(records_per_share, _CELLS_PER_SHARE // len(header.columns)))
+            for start, stop in ranges(len(offsets) - 1, num_records):
                 size = offsets[stop] - offsets[start]
-                shares.append(partial(_read_rows, uri, origin, header, start, offsets[start], size))
+                shares.append(_RowShare(uri, origin, header, start, offsets[start], size))
         return shares
 
 
-def _read_rows(uri: str, origin: str, header: _Header, start: int, offset: int, num_bytes: int) -> Iterator[Record]:
-    with decompressed(uri) as stream:
-        stream.seek(offset)
-        text = read_exactly(stream, num_bytes, uri)
-    try:
-        table = csv.read_csv(
-            pa.BufferReader(text),
-            csv.ReadOptions(column_names=header.columns, use_threads=False),
-            csv.ParseOptions(delimiter=header.delimiter, ignore_empty_lines=False),
-            csv.ConvertOptions(column_types=dict.fromkeys(header.columns, pa.uint8()), null_values=[]),
-        )
-    except pa.ArrowInvalid as error:
-        raise _wrong_cell(text, header, uri, start) or DataError(
-            f"{uri}, row {start + 1} and following", f"text that cannot be parsed ({error})", "CSV"
-        ) from error
-    labels, *pixels = (column.to_numpy() for column in table.columns)
-    images = np.stack(pixels, axis=1).tobytes()
-    yield from numbered_records(origin, start, images, labels, lambda index: f"{uri}, row {index + 1}, column {_LABEL}")
+@dataclass(frozen=True)
+class _RowShare(Share):
+    uri: str
+    origin: str
+    header: _Header
+    start: int
+    offset: int
+    num_bytes: int
+
+    def records(self) -> Sequence[Record]:
+        (labels,) = self._read([_LABEL])
+        return numbered_records(self.origin, self.start, labels)
+
+    def images(self, numbers: Sequence[int]) -> Iterator[Image]:
+        pixels = self._read(self.header.columns[1:])
+        side = math.isqrt(len(pixels))
+        images = np.stack(pixels, axis=1).reshape(-1, side, side, 1)
+        return (Image(None, images[number]) for number in numbers)
+
+    def _read(self, columns: Sequence[str]) -> list[NDArray[Any]]:
+        with decompressed(self.uri) as stream:
+            stream.seek(self.offset)
+            text = read_exactly(stream, self.num_bytes, self.uri)
+        types = {**dict.fromkeys(self.header.columns, pa.uint8()), _LABEL: pa.int64()}
+        try:
+            table = csv.read_csv(
+                pa.BufferReader(text),
+                csv.ReadOptions(column_names=self.header.columns, use_threads=False),
+                csv.ParseOptions(delimiter=self.header.delimiter, ignore_empty_lines=False),
+                csv.ConvertOptions(column_types=types, null_values=[], include_columns=columns),
+            )
+        except pa.ArrowInvalid as error:
+            raise _wrong_cell(text, self.header, self.uri, self.start) or DataError(
+                f"{self.uri}, row {self.start + 1} and following", f"text that cannot be parsed ({error})", "CSV"
+            ) from error
+        return [column.to_numpy() for column in table.columns]
 
 
 def _wrong_cell(text: bytes, header: _Header, uri: str, start: int) -> DataError | None:
@@ -102,9 +127,11 @@ def _wrong_cell(text: bytes, header: _Header, uri: str, start: int) -> DataError
             expected = f"{len(header.columns)} columns as in the header"
             return DataError(where, found, expected, "complete or remove the row")
         for column, cell in zip(header.columns, cells, strict=True):
-            match = re.fullmatch('"?0*([0-9]{1,3})"?', cell.strip())
-            if not match or int(match[1]) > MAX_PIXEL:
-                found, expected = quoted(cell) if cell else "an empty cell", f"a whole number from 0 to {MAX_PIXEL}"
+            is_label = column == _LABEL
+            match = re.fullmatch('"?(-?)0*([0-9]{1,18})"?', cell.strip())
+            if not match or (not is_label and (match[1] or int(match[2]) > MAX_PIXEL)):
+                expected = "a whole number" if is_label else f"a whole number from 0 to {MAX_PIXEL}"
+                found = quoted(cell) if cell else "an empty cell"
                 return DataError(f"{where}, column {column}", found, expected, "correct the cell or remove the row")
     return None
 
@@ -129,14 +156,24 @@ def csv_source(train: str, test: str | None = None) -> CsvSource:
 def _read_header(stream: IO[bytes], uri: str) -> _Header:
     header = stream.readline(_MAX_HEADER_SIZE)
     if not header:
-        raise DataError(uri, "an empty file", _EXPECTED_HEADER, "provide rows of a label and 784 pixels")
+        raise DataError(uri, "an empty file", _EXPECTED_HEADER, "provide rows of a label and pixels")
     line = header.decode("utf-8-sig", "replace").rstrip("\r\n")
     delimiter = next((delimiter for delimiter in ",;\t" if delimiter in line), ",")
     columns = [column.removeprefix('"').removesuffix('"') for column in line.split(delimiter)]
-    if columns not in _PIXELS and columns not in [[_LABEL, *pixels] for pixels in _PIXELS]:
+    if columns[columns[0] == _LABEL :] not in _pixel_columns(math.isqrt(len(columns))):
         found = f"{len(columns)} columns whose names start {quoted(','.join(columns[:4]))}"
         raise DataError(uri, found, _EXPECTED_HEADER, "add or correct the header")
     return _Header(tuple(columns), delimiter)
+
+
+def _pixel_columns(side: int) -> list[list[str]]:
+    """Returns the possible names of the pixels of a square image."""
+    num_pixels, numbers = side**2, range(1, side + 1)
+    return [
+        [f"pixel{index}" for index in range(num_pixels)],
+        [f"pixel{index}" for index in range(1, num_pixels + 1)],
+        [f"{row}x{column}" for row in numbers for column in numbers],
+    ]
 
 
 def _row_offsets(stream: IO[bytes]) -> list[int]:

@@ -36,7 +36,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFErro
 
 @dataclass(frozen=True)
 class NpzArray(Array):
-    """One array: uint8[n,28,28] if its key is `x_train` or `x_test`, integers [n] if it is `y_train` or `y_test`."""
+    """One array: images uint8[n,h,w] or [n,h,w,c] if its key is `x_train` or `x_test`, else labels, integers [n]."""
 
     uri: str
     key: str
@@ -44,24 +44,25 @@ class NpzArray(Array):
     def __str__(self) -> str:
         return f"{self.uri}, {self.key}"
 
-    def count(self) -> int:
+    def shape(self) -> tuple[int, ...]:
         """See the base class."""
-        is_images = self.key.startswith("x_")
         with self._opened() as member:
-            if len(member.shape) != (3 if is_images else 1):
-                raise self._unusable(f"shape {member.shape}", "[n,28,28]" if is_images else "[n]")
-            if is_images:
-                check_image_size(str(self), *member.shape[1:])
-            expected = "uint8 from 0 to 255" if is_images else "an integer dtype"
+            shape = (*member.shape, 1) if self._has_images and len(member.shape) == 3 else member.shape
+            if len(shape) != (4 if self._has_images else 1) or (self._has_images and shape[3] not in (1, 3)):
+                expected = "[n,height,width] or [n,height,width,3]" if self._has_images else "[n]"
+                raise self._unusable(f"shape {member.shape}", expected)
+            if self._has_images:
+                check_image_size(str(self), *shape[1:3])
+            expected = "uint8 from 0 to 255" if self._has_images else "an integer dtype"
             if member.dtype.kind == "f":
                 self._check_nan(member, expected)
-            if not (member.dtype == np.uint8 if is_images else member.dtype.kind in "iu"):
+            if not (member.dtype == np.uint8 if self._has_images else member.dtype.kind in "iu"):
                 raise self._unusable(f"dtype {member.dtype}", expected)
             size = math.prod(member.shape) * member.dtype.itemsize
             if member.size != size:
                 found = f"{member.size} bytes after the header"
                 raise corrupt(str(self), found, f"{size} by its shape {member.shape}")
-        return member.shape[0]
+        return shape
 
     def read(self, start: int, stop: int) -> NDArray[np.integer]:
         """See the base class."""
@@ -69,11 +70,17 @@ class NpzArray(Array):
             # zipfile verifies the checksum of an array only if all of it is read, without seeking.
             for first, end in ranges(start, _RECORDS_PER_BLOCK):
                 self._read_next(member, end - first)
-            return self._read_next(member, stop - start)
+            records = self._read_next(member, stop - start)
+            return records.reshape(*records.shape[:3], -1) if self._has_images else records
+
+    @property
+    def _has_images(self) -> bool:
+        return self.key.startswith("x_")
 
     def _read_next(self, member: "_Member", num_records: int) -> NDArray[Any]:
         size = num_records * math.prod(member.shape[1:]) * member.dtype.itemsize
-        return np.frombuffer(read_exactly(member.stream, size, str(self)), member.dtype)
+        records = np.frombuffer(read_exactly(member.stream, size, str(self)), member.dtype)
+        return records.reshape(num_records, *member.shape[1:])
 
     def _check_nan(self, member: "_Member", expected: str) -> None:
         for start, stop in ranges(member.shape[0], _RECORDS_PER_BLOCK):

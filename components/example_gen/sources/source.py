@@ -1,54 +1,95 @@
 """The interface of all formats and the checks that they share, so that the pipeline reads any of them the same way."""
 
 import hashlib
+import math
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.errors import DataError, listed
 from components.example_gen.sources.storage import in_parallel, opened, plain_path
-from components.features import IMAGE_HEIGHT, IMAGE_SIZE, IMAGE_WIDTH, MAX_PIXEL, NUM_CLASSES
+from components.features import MAX_PIXEL
 
-# Origins of records: the two sets of a source with its own test set, and the only set of any other source.
+# Origins of records: the sets of a source that has several, and the only set of any other source.
 TRAIN = "train"
+EVAL = "eval"
 TEST = "test"
 ALL = "all"
 
-# 6 MB of pixels: small against a worker's memory, large against the cost of opening a file.
+ORIGINS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation"), EVAL),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+"""Origins by the names that folders and files have for them."""
+
 RECORDS_PER_SHARE = 8192
+
+# Small against a worker's memory, large against the cost of opening a file.
+_PIXELS_PER_SHARE = 64 * 2**20
+
+MAX_PIXELS = 16_000_000
+"""Pixels of the largest image, 16 megapixels, as in requests to a model."""
+_MIN_SIDE = 2
 
 _BLOCK_SIZE = 2**20
 
 
 class Record(NamedTuple):
-    """A labeled image.
+    """What identifies a labeled image.
 
     Attributes:
-        origin: `TRAIN` or `TEST` if the source has its own test set, else `ALL`.
+        origin: `TRAIN`, `EVAL` or `TEST` if the source has several sets, else `ALL`.
         key: Identifies the record in its source: origin and index ("train/000123"), or the relative path of its file.
-        image: uint8[28,28] in row-major order as 784 bytes, 0 background to 255 ink.
-        label: The class, 0 to 9.
+        label: Name of the class.
     """
 
     origin: str
     key: str
-    image: bytes
-    label: int
+    label: str
 
     @property
-    def stratum(self) -> tuple[str, int]:
+    def stratum(self) -> tuple[str, str]:
         """Origin and label."""
         return self.origin, self.label
 
 
-Share = Callable[[], Iterator[Record]]
-"""Reads the records that one worker reads, in a fixed order; small, picklable, and raises DataError."""
+class Image(NamedTuple):
+    """The image of a record.
+
+    Attributes:
+        encoded: The file, PNG or JPEG without alpha that TensorFlow decodes to `pixels`; None if there is none.
+        pixels: uint8[h,w,c]: gray, gray and alpha, RGB, or RGB and alpha.
+    """
+
+    encoded: bytes | None
+    pixels: NDArray[np.uint8]
+
+
+class Share(ABC):
+    """The records that one worker reads; small and picklable."""
+
+    @abstractmethod
+    def records(self) -> Sequence[Record]:
+        """Returns all records in a fixed order, without reading their images.
+
+        Raises:
+            DataError: A label is missing or not valid.
+        """
+
+    @abstractmethod
+    def images(self, numbers: Sequence[int]) -> Iterator[Image]:
+        """Reads the images of the records with these indices, which ascend.
+
+        Raises:
+            DataError: An image is missing, damaged or not supported.
+        """
 
 
 @dataclass(frozen=True)
@@ -79,12 +120,12 @@ class Array(ABC):
     """The images or the labels of one origin; as text, their place."""
 
     @abstractmethod
-    def count(self) -> int:
-        """Validates header and size, and returns the number of records."""
+    def shape(self) -> tuple[int, ...]:
+        """Validates header and size, and returns the shape: images [n,h,w,c] or labels [n]."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> NDArray[np.integer]:
-        """Returns a range of records: images uint8[n,28,28] or labels [n]."""
+        """Returns a range of records: images uint8[n,h,w,c] or labels [n]."""
 
 
 @dataclass(frozen=True)
@@ -101,26 +142,33 @@ class ArraySource(Source):
         """See the base class."""
         shares: list[Share] = []
         for origin, images, labels in self.arrays:
-            num_images, num_labels = images.count(), labels.count()
+            (num_images, *image_shape), (num_labels,) = images.shape(), labels.shape()
             if num_images < 1:
                 raise DataError(str(images), "no images", "at least one", "provide data")
             if num_images != num_labels:
                 found = f"{num_labels} labels for the {num_images} images of {images}"
                 fix = "use images and labels of the same data set"
                 raise DataError(str(labels), found, "one label per image", fix)
-            for start, stop in ranges(num_images, records_per_share):
-                shares.append(partial(_read_arrays, origin, images, labels, start, stop))
+            num_records = max(1, min(records_per_share, _PIXELS_PER_SHARE // math.prod(image_shape)))
+            for start, stop in ranges(num_images, num_records):
+                shares.append(_ArrayShare(origin, images, labels, start, stop))
         return shares
 
 
-def _read_arrays(origin: str, images: Array, labels: Array, start: int, stop: int) -> Iterator[Record]:
-    yield from numbered_records(
-        origin,
-        start,
-        images.read(start, stop).tobytes(),
-        labels.read(start, stop),
-        lambda index: f"{labels}, {numbered(index)}",
-    )
+@dataclass(frozen=True)
+class _ArrayShare(Share):
+    origin: str
+    array: Array
+    labels: Array
+    start: int
+    stop: int
+
+    def records(self) -> Sequence[Record]:
+        return numbered_records(self.origin, self.start, self.labels.read(self.start, self.stop))
+
+    def images(self, numbers: Sequence[int]) -> Iterator[Image]:
+        pixels = self.array.read(self.start, self.stop).astype(np.uint8, copy=False)
+        return (Image(None, pixels[number]) for number in numbers)
 
 
 def ranges(num_records: int, records_per_share: int) -> list[tuple[int, int]]:
@@ -130,33 +178,37 @@ def ranges(num_records: int, records_per_share: int) -> list[tuple[int, int]]:
 
 
 def check_image_size(where: str, height: int, width: int) -> None:
-    """Raises a DataError unless images have 28 x 28 pixels."""
-    if (height, width) != (IMAGE_HEIGHT, IMAGE_WIDTH):
-        expected = f"{IMAGE_HEIGHT} x {IMAGE_WIDTH}"
-        raise DataError(where, f"{height} x {width} pixels (height x width)", expected, f"resize to {expected}")
+    """Raises a DataError if an image is too small or too large to be used."""
+    if min(height, width) < _MIN_SIDE or height * width > MAX_PIXELS:
+        expected = f"{_MIN_SIDE} x {_MIN_SIDE} pixels to {MAX_PIXELS // 10**6} megapixels"
+        raise DataError(where, f"{height} x {width} pixels (height x width)", expected, "resize or remove it")
 
 
-def numbered_records(
-    origin: str, start: int, images: bytes, labels: NDArray[np.integer], where: Callable[[int], str]
-) -> Iterator[Record]:
-    """Makes records whose key is their index.
-
-    Args:
-        origin: Origin of all records.
-        start: Index of the first record.
-        images: uint8[n,28,28] as bytes.
-        labels: Integers [n].
-        where: Returns the place of the label of the record at an index.
+def check_classes(where: str, classes: Mapping[str, Iterable[str]]) -> None:
+    """Checks the names of the classes, by origin.
 
     Raises:
-        DataError: A label is not from 0 to 9.
+        DataError: Names differ only by case, training has fewer than two classes, or another set has more.
     """
-    for offset in np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))[:1]:
-        expected = f"a class from 0 to {NUM_CLASSES - 1}"
-        raise DataError(where(start + int(offset)), f"label {labels[offset]}", expected, "correct or remove the record")
-    for offset, label in enumerate(labels.tolist()):
-        image = images[offset * IMAGE_SIZE : (offset + 1) * IMAGE_SIZE]
-        yield Record(origin, f"{origin}/{start + offset:06d}", image, label)
+    by_lower_case: dict[str, str] = {}
+    for name in sorted({name for names in classes.values() for name in names}):
+        other = by_lower_case.setdefault(name.casefold(), name)
+        if other != name:
+            found = f"classes that differ only by case ({other!r} and {name!r})"
+            raise DataError(where, found, "different names", "rename one, or merge them")
+    trained = set(classes.get(TRAIN, classes.get(ALL, ())))
+    for origin, names in classes.items():
+        if unknown := sorted(set(names) - trained):
+            found = f"class {listed(unknown)} in {origin} only"
+            raise DataError(where, found, f"a class of {TRAIN}", f"add images to {TRAIN}, or remove the class")
+    if len(trained) < 2:
+        fix = "add images of another class; in a folder of images, each subfolder is a class"
+        raise DataError(where, f"only the class {listed(sorted(trained))}", "at least two classes", fix)
+
+
+def numbered_records(origin: str, start: int, labels: NDArray[np.integer]) -> list[Record]:
+    """Makes records with consecutive indices as keys, and integers [n] as labels."""
+    return [Record(origin, f"{origin}/{index:06d}", str(label)) for index, label in enumerate(labels.tolist(), start)]
 
 
 def numbered(index: int) -> str:
@@ -187,33 +239,55 @@ def _digest(uri: str) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Summary:
     """The content of a source.
 
     Attributes:
-        counts: The number of records of each of the ten classes, by origin.
-        min_pixel: Smallest pixel value, 0 to 255.
-        max_pixel: Largest pixel value, 0 to 255.
+        counts: The number of records by origin and class.
+        sizes: The number of images by height and width.
+        num_color: The number of images that are not gray.
+        min_pixel: Smallest value of a pixel, 0 to 255.
+        max_pixel: Largest value of a pixel, 0 to 255.
     """
 
-    counts: dict[str, list[int]]
-    min_pixel: int
-    max_pixel: int
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    num_color: int = 0
+    min_pixel: int = MAX_PIXEL
+    max_pixel: int = 0
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of all classes, numbers in numerical order before other names."""
+        names = {name for counts in self.counts.values() for name in counts}
+        return sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+
+    def add(self, record: Record, image: Image) -> None:
+        """Adds one image."""
+        pixels = image.pixels
+        self.counts.setdefault(record.origin, Counter())[record.label] += 1
+        self.sizes[pixels.shape[0], pixels.shape[1]] += 1
+        if pixels.shape[2] > 2:
+            self.num_color += bool((pixels[..., 1:3] != pixels[..., :1]).any())
+        self.min_pixel = min(self.min_pixel, int(pixels.min()))
+        self.max_pixel = max(self.max_pixel, int(pixels.max()))
 
 
-def verify(source: Source) -> Summary:
+def verify(source: Source, where: str) -> Summary:
     """Reads and checks every record, so that a user sees damage before a run does.
+
+    Args:
+        source: The data.
+        where: Its URI, for messages.
 
     Raises:
         DataError: The first record or file that cannot be used.
     """
-    counts: dict[str, list[int]] = {}
-    min_pixel, max_pixel = MAX_PIXEL, 0
+    summary = Summary()
     for share in source.shares():
-        records = list(share())
-        for record in records:
-            counts.setdefault(record.origin, [0] * NUM_CLASSES)[record.label] += 1
-        pixels = np.frombuffer(b"".join(record.image for record in records), np.uint8)
-        min_pixel, max_pixel = min(min_pixel, int(pixels.min())), max(max_pixel, int(pixels.max()))
-    return Summary(counts, min_pixel, max_pixel)
+        records = share.records()
+        for record, image in zip(records, share.images(range(len(records))), strict=True):
+            summary.add(record, image)
+    check_classes(where, summary.counts)
+    return summary

@@ -1,8 +1,9 @@
 """Access to files through fsspec, with every failure of a file system as a DataError."""
 
 import gzip
+import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, TypeVar, cast
@@ -23,16 +24,18 @@ _DRIVERS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "google"}
 
 # Threads mostly wait for an object store, so there may be more of them than processors.
 _NUM_THREADS = 16
+_MAX_WAITING = 64
 
 _Result = TypeVar("_Result")
 
 
 class Entry(NamedTuple):
-    """A file or folder in a folder: its name, its full URI, and its kind."""
+    """A file or folder in a folder: its name, its full URI, its kind, and where it leads if it is a symbolic link."""
 
     name: str
     uri: str
     is_folder: bool
+    link_target: str | None = None
 
 
 def full_uri(uri: str) -> str:
@@ -98,6 +101,15 @@ def list_folder(uri: str) -> list[Entry]:
     return sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
 
 
+def list_tree(folder: str) -> Iterator[Entry]:
+    """Yields the files in a folder and its subfolders, in the order of their paths, and symbolic links to folders."""
+    for entry in list_folder(folder):
+        if entry.is_folder and not entry.link_target:
+            yield from list_tree(entry.uri)
+        else:
+            yield entry
+
+
 @contextmanager
 def opened(uri: str) -> Iterator[IO[bytes]]:
     """Opens a file for reading; failures while it is open are DataErrors as well."""
@@ -138,10 +150,12 @@ def read_exactly(stream: IO[bytes], num_bytes: int, where: str) -> bytes:
     return data
 
 
-def in_parallel(function: Callable[[str], _Result], uris: Iterable[str]) -> Iterator[_Result]:
+def in_parallel(function: Callable[[str], _Result], uris: Sequence[str]) -> Iterator[_Result]:
     """Reads files in threads; yields the results, and raises errors, in order."""
     with ThreadPoolExecutor(_NUM_THREADS) as executor:
-        yield from executor.map(function, uris)
+        # Limits the results that wait in memory.
+        for start in range(0, len(uris), _MAX_WAITING):
+            yield from executor.map(function, uris[start : start + _MAX_WAITING])
 
 
 def _locate(uri: str) -> tuple[Any, str]:
@@ -163,4 +177,5 @@ def _entry(file_system: Any, info: dict[str, Any]) -> Entry:
     # The local file system lists a link as neither file nor folder.
     leads_to_folder = info["type"] == "other" and file_system.isdir(path)
     uri = str(file_system.unstrip_protocol(path))
-    return Entry(plain_path(uri).rpartition("/")[2], uri, info["type"] == "directory" or leads_to_folder)
+    link_target = os.path.realpath(path) if info.get("islink") else None
+    return Entry(plain_path(uri).rpartition("/")[2], uri, info["type"] == "directory" or leads_to_folder, link_target)

@@ -1,5 +1,6 @@
 import pytest
-from tfx.types.standard_artifacts import Examples
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Examples, Schema
 
 from components.example_gen.component import MnistExampleGen
 from components.example_gen.executor import Executor
@@ -10,9 +11,10 @@ from components.example_gen.sources.detection import DataVersion
 def example_gen() -> MnistExampleGen:
     return MnistExampleGen(
         DataVersion(uri="data/span-7/mnist.npz", span=7, fingerprint="of-the-data"),
+        schema=Channel(type=Schema),
         eval_fraction=0.25,
         test_fraction=0.2,
-        sample_fraction=0.5,
+        max_images=500,
         seed=11,
         num_shards=3,
     )
@@ -25,13 +27,13 @@ def test_exec_properties_are_all_that_the_cache_may_depend_on(example_gen: Mnist
         "fingerprint": "of-the-data",
         "eval_fraction": 0.25,
         "test_fraction": 0.2,
-        "sample_fraction": 0.5,
+        "max_images": 500,
         "seed": 11,
         "num_shards": 3,
     }
 
 
-def test_its_only_output_are_examples(example_gen: MnistExampleGen) -> None:
+def test_it_turns_a_schema_into_examples(example_gen: MnistExampleGen) -> None:
     assert {key: channel.type for key, channel in example_gen.outputs.items()} == {"examples": Examples}
-    assert example_gen.inputs == {}
+    assert {key: channel.type for key, channel in example_gen.inputs.items()} == {"schema": Schema}
     assert example_gen.executor_spec.executor_class is Executor

@@ -9,9 +9,21 @@ import pytest
 
 from components.example_gen.sources.detection import find_data, open_source, resolve_span
 from components.example_gen.sources.errors import DataError
-from tests.support.image_data import RECORDS, csv_text, read_all, refuse, write_csv, write_idx, write_images, write_npz
+from tests.support.image_data import (
+    RECORDS,
+    csv_text,
+    read_all,
+    refuse,
+    write_csv,
+    write_idx,
+    write_images,
+    write_npz,
+    write_parquet,
+)
 
-LAYOUTS = r"expected an npz file .*, a folder of four IDX files .*, a folder of class folders 0 to 9 .*, or a CSV file"
+LAYOUTS = (
+    r"expected an npz file .*, a folder of four IDX files .*, a folder with a folder of images .*or a Parquet file"
+)
 
 
 def test_detects_a_file_by_content(tmp_path: Path) -> None:
@@ -27,7 +39,7 @@ def test_files_have_full_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("memory_uris")
-@pytest.mark.parametrize("write", [write_npz, write_idx, write_images, write_csv])
+@pytest.mark.parametrize("write", [write_npz, write_idx, write_images, write_csv, write_parquet])
 def test_reads_other_file_systems(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     path = write(tmp_path / write.__name__)
     memory = fsspec.filesystem("memory")
@@ -82,12 +94,17 @@ def test_refuses_two_layouts_in_one_folder(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "both")
     (folder / "train.csv").touch()
     refuse(folder, r"both: found IDX files \* and folders of images and train.csv, expected one data set")
+    write_parquet(folder)
+    refuse(
+        folder, r"both: found IDX files \* and folders of images and Parquet files and train.csv, expected one data set"
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
         ("mnist.npz", b"damaged", "a damaged zip archive"),
+        ("train.parquet", b"damaged", "a damaged Parquet file"),
         ("train.csv.gz", b"damaged", "1 columns whose names start"),
         ("train-images-idx3-ubyte.gz", b"\x1f\x8b\xff damaged", "corrupt gzip data"),
     ],

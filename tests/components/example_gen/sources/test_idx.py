@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from components.example_gen.sources.detection import open_source
-from tests.support.image_data import RECORDS, read_all, refuse, write_idx
+from tests.support.image_data import RECORDS, read_all, read_images, refuse, write_idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+LETTERS = np.array([0, 9, 10, 25, 61, 200, 255], np.uint8)
 NAMES = (IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", LABELS)
 
 
@@ -43,8 +44,19 @@ def test_one_file_selects_its_data_set(tmp_path: Path) -> None:
 def test_transposes_emnist(tmp_path: Path) -> None:
     records = read_all(write_idx(tmp_path, prefix="emnist-digits-", test="test", suffix=".gz"), 5)
     assert records == [
-        record._replace(image=np.frombuffer(record.image, np.uint8).reshape(28, 28).T.tobytes()) for record in RECORDS
+        record._replace(pixels=np.frombuffer(record.pixels, np.uint8).reshape(28, 28).T.tobytes()) for record in RECORDS
     ]
+
+
+@pytest.mark.parametrize("prefix", ["", "emnist-letters-"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_reads_any_size_and_any_number_of_classes(tmp_path: Path, prefix: str, suffix: str) -> None:
+    images = np.arange(7 * 2 * 5, dtype=np.uint8).reshape(7, 2, 5)
+    stored = images.swapaxes(1, 2) if prefix else images
+    folder = write_idx(tmp_path, prefix, "test", suffix=suffix, x_test=stored.reshape(7, 2, 5), y_test=LETTERS)
+    read = read_images(folder, 3)[12:]
+    assert [record.label for record, _ in read] == ["0", "9", "10", "25", "61", "200", "255"]
+    np.testing.assert_array_equal([image.pixels for _, image in read], images[..., np.newaxis])
 
 
 @pytest.mark.parametrize(("prefix", "test"), [("", "t10k"), ("emnist-digits-", "test")])
@@ -77,7 +89,8 @@ NUM_BYTES = 16 + 12 * 784
             for magic in (0x801, 0xD03, 0x0308_0000)
         ),
         (LABELS, lambda _: header(0x803, 7, 28, 28) + bytes(7 * 784), "magic number 0x00000803, .*IDX labels"),
-        (IMAGES, lambda _: header(0x803, 12, 28, 27) + bytes(12 * 28 * 27), "28 x 27 pixels .*, expected 28 x 28"),
+        (IMAGES, lambda _: header(0x803, 12, 28, 1) + bytes(12 * 28), "28 x 1 pixels .*, expected 2 x 2 pixels to 16"),
+        (IMAGES, lambda _: header(0x803, 1, 20_000, 20_000), "20000 x 20000 pixels .*; resize or remove"),
         (LABELS, lambda _: header(0x801, 6) + bytes(6), "6 labels for the 7 images of .*t10k-images-idx3-ubyte"),
         (IMAGES, lambda _: header(0x803, 0, 28, 28), "no images"),
         (IMAGES, lambda data: data[:-1], f"{NUM_BYTES - 1} bytes, expected {NUM_BYTES}, as its header says; download"),
@@ -87,17 +100,12 @@ NUM_BYTES = 16 + 12 * 784
             (IMAGES, lambda data, kept=kept: data[:kept], f"only {kept} of 16 bytes, .*a complete file")
             for kept in (0, 3, 10)
         ),
-        (
-            LABELS,
-            lambda data: data[:-2] + b"\x1a\0",
-            r"label 26, expected a class from 0 to 9",
-        ),
     ],
 )
 def test_refuses_unusable_files(tmp_path: Path, name: str, change: Callable[[bytes], bytes], message: str) -> None:
     path = write_idx(tmp_path / "idx") / name
     path.write_bytes(change(path.read_bytes()))
-    refuse(path.parent, rf"{name}(, record 5 \(counted from 0\))?: found {message}")
+    refuse(path.parent, f"{name}: found {message}")
 
 
 def packed(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

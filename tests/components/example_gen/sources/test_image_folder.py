@@ -1,116 +1,150 @@
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from components.example_gen.sources.detection import open_source
 from tests.support.image_data import ARRAYS, encode_image, read_all, refuse, write_images
+
+IMAGE = encode_image(ARRAYS["x_train"][0])
+
+
+def write_tree(folder: Path, *files: str) -> Path:
+    """Writes the same image to each file."""
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(IMAGE)
+    return folder
 
 
 def test_reads_class_folders(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images")
     records = read_all(folder)
     order = [0, 10, 1, 11, 2, 3, 4, 5, 6, 7, 8, 9]
-    assert [record.image for record in records] == [ARRAYS["x_train"][index].tobytes() for index in order]
-    assert [record.label for record in records] == [0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [record.pixels for record in records] == [ARRAYS["x_train"][index].tobytes() for index in order]
+    assert [record.label for record in records] == list("001123456789")
     assert [record.key for record in records[:3]] == ["0/00.png", "0/10.png", "1/01.png"]
     assert {record.origin for record in records} == {"all"}
     assert read_all(folder, 5) == records
-    assert [len(list(share())) for share in open_source(str(folder)).shares(5)] == [5, 5, 2]
+    assert [len(share.records()) for share in open_source(str(folder)).shares(5)] == [5, 5, 2]
 
 
-@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("training", "testing")])
-def test_reads_folders_for_training_and_testing(tmp_path: Path, train: str, test: str) -> None:
-    folder = write_images(tmp_path / "images" / train).parent
-    write_images(tmp_path / "images" / test)
-    (folder / "README.md").write_text("Digits")
-    records = read_all(folder, 5)
-    assert [(record.origin, record.key) for record in records[::12]] == [
-        ("train", f"{train}/0/00.png"),
-        ("test", f"{test}/0/00.png"),
-    ]
-    assert [record.origin for record in records] == ["train"] * 12 + ["test"] * 12
-
-
-def test_accepts_links_and_suffixes_of_any_case_and_ignores_hidden_files(tmp_path: Path) -> None:
+def test_passes_files_on_and_reads_only_those_that_are_wanted(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images")
-    (folder / "0" / "00.png").rename(folder / "0" / "00.PNG")
-    (folder / "0" / ".DS_Store").touch()
-    (folder / ".git").mkdir()
-    shutil.move(folder / "9", tmp_path / "elsewhere")
-    (folder / "9").symlink_to(tmp_path / "elsewhere")
-    assert [record.key for record in read_all(folder)][::11] == ["0/00.PNG", "9/09.png"]
+    (share,) = open_source(str(folder)).shares()
+    (folder / "0" / "00.png").write_bytes(b"damaged")
+    images = list(share.images([1, 11]))
+    assert [image.encoded for image in images] == [(folder / name).read_bytes() for name in ("0/10.png", "9/09.png")]
+    np.testing.assert_array_equal(images[1].pixels, ARRAYS["x_train"][9][..., np.newaxis])
 
 
-def palette_image(transparent: bool) -> Image.Image:
-    image = Image.new("P", (28, 28), 1)
-    image.putpalette([0, 0, 0, 255, 255, 255])
-    if transparent:
-        image.info["transparency"] = 1
-    return image
+def test_reads_folders_with_any_names_and_their_subfolders(tmp_path: Path) -> None:
+    folder = write_tree(
+        tmp_path / "my data", "Zwei Wörter/a b.png", "Zwei Wörter/day 1/pm/ü#1.png", "猫/100%.jpg", "x.y/1.png"
+    )
+    assert [record[:3] for record in read_all(folder)] == [
+        ("all", "Zwei Wörter/a b.png", "Zwei Wörter"),
+        ("all", "Zwei Wörter/day 1/pm/ü#1.png", "Zwei Wörter"),
+        ("all", "x.y/1.png", "x.y"),
+        ("all", "猫/100%.jpg", "猫"),
+    ]
+
+
+def test_names_with_accents_do_not_depend_on_the_file_system(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path, "cafe\N{COMBINING ACUTE ACCENT}/1.png", "tea/1.png")
+    assert [record.label for record in read_all(folder)] == ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "tea"]
+    write_tree(tmp_path, "caf\N{LATIN SMALL LETTER E WITH ACUTE}/1.png")
+    refuse(folder, "caf.*: found another folder of class 'caf.*', expected one; merge them")
 
 
 @pytest.mark.parametrize(
-    ("image", "options", "value"),
+    ("names", "origins"),
     [
-        (Image.new("L", (28, 28), 200), {"kind": "JPEG"}, 200),
-        (Image.new("RGB", (28, 28), (100, 100, 100)), {}, 100),
-        (Image.new("RGB", (28, 28), (255, 0, 0)), {}, 76),
-        (Image.new("RGBA", (28, 28), (255, 255, 255, 51)), {}, 51),
-        (Image.new("LA", (28, 28), (255, 0)), {}, 0),
-        (Image.new("1", (28, 28), 1), {}, 255),
-        (palette_image(transparent=False), {}, 255),
-        (palette_image(transparent=True), {}, 0),
-        (Image.new("RGB", (28, 28), (255, 255, 255)), {"transparency": (255, 255, 255)}, 0),
-        (Image.new("L", (28, 28), 255), {"transparency": 255}, 0),
+        (("train", "test"), ("train", "test")),
+        (("testing", "training"), ("train", "test")),
+        (("Train", "Val", "Test"), ("train", "eval", "test")),
+        (("train", "valid"), ("train", "eval")),
+        (("train", "validation", "test"), ("train", "eval", "test")),
+        (("train",), ("train",)),
     ],
 )
-def test_converts_colors_to_luma_over_black(
-    tmp_path: Path, image: Image.Image, options: dict[str, Any], value: int
+def test_reads_folders_for_training_validation_and_testing(
+    tmp_path: Path, names: tuple[str, ...], origins: tuple[str, ...]
 ) -> None:
-    folder = write_images(tmp_path / "images")
-    (folder / "0" / "00.png").write_bytes(encode_image(image, **options))
-    assert read_all(folder)[0].image == bytes([value]) * 784
+    for name in names:
+        write_tree(tmp_path / name, "a/1.png", "b/day/2.png")
+    (tmp_path / "README.md").write_text("Letters")
+    records = read_all(tmp_path)
+    assert [record.origin for record in records] == [origin for origin in origins for _ in range(2)]
+    assert [record.label for record in records] == ["a", "b"] * len(origins)
+    assert {record.key for record in records} == {
+        f"{name}/{file}" for name in names for file in ("a/1.png", "b/day/2.png")
+    }
 
 
-def test_keeps_every_gray_value(tmp_path: Path) -> None:
-    folder = write_images(tmp_path / "images")
-    pixels = (np.arange(784) % 256).astype(np.uint8).reshape(28, 28)
-    for name, image in (("00", Image.fromarray(pixels)), ("10", Image.fromarray(pixels).convert("RGB"))):
-        (folder / "0" / f"{name}.png").write_bytes(encode_image(image))
-    assert [record.image for record in read_all(folder)[:2]] == [pixels.tobytes()] * 2
+def test_accepts_suffixes_of_any_case_links_inside_and_a_link_to_the_data(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "images", "a/1.PNG", "b/1.JPeG", "b/.DS_Store", ".git/config")
+    (folder / "a" / "2.png").symlink_to("../b/1.JPeG")
+    (tmp_path / "link").symlink_to(folder)
+    for data in (folder, tmp_path / "link"):
+        assert [record.key for record in read_all(data)] == ["a/1.PNG", "a/2.png", "b/1.JPeG"]
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "message"),
+    [
+        (
+            "a/2.png",
+            "../../outside/secret/1.png",
+            r"images/a/2.png: found a symbolic link to .*/outside/secret/1.png, exp",
+        ),
+        (
+            "a/2.png",
+            "/etc/passwd",
+            r"images/a/2.png: found a symbolic link to /etc/passwd, expected files and folders in",
+        ),
+        ("a/2.png", "nowhere/else.png", r"images/a/nowhere/else.png|images/a/2.png: found nothing at this path"),
+        (
+            "c",
+            "../outside/secret",
+            r"images/c: found a symbolic link to .*/outside/secret, expected files and folders in",
+        ),
+        ("a/loop", "..", r"images/a/loop: found a symbolic link to .*/images, expected files and folders in"),
+    ],
+)
+def test_refuses_links_that_lead_out_of_the_data(tmp_path: Path, link: str, target: str, message: str) -> None:
+    write_tree(tmp_path / "outside", "secret/1.png")
+    folder = write_tree(tmp_path / "images", "a/1.png", "b/1.png")
+    (folder / link).symlink_to(target)
+    refuse(folder, message)
+
+
+def test_refuses_a_link_to_a_folder_for_training(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "images", "train/a/1.png", "train/b/1.png")
+    (folder / "test").symlink_to("train")
+    refuse(folder, "images/test: found a symbolic link to .*/images/train")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda folder: shutil.rmtree(folder / "7"),
-            "/7: found no such class folder, expected class folders",
-        ),
         (lambda folder: (folder / "3" / "03.png").rename(folder / "3" / ".03.png"), "/3: found an empty class folder"),
-        *(
-            (
-                lambda folder, name=name: (folder / name).mkdir(),
-                f"/{name}: found a folder named '{name}'",
-            )
-            for name in ("a", "10", "00")
-        ),
+        (lambda folder: (folder / "empty").mkdir(), "/empty: found an empty class folder, expected at least one image"),
         *(
             (
                 lambda folder, name=name: (folder / "4" / name).touch(),
-                rf"/4/{name}: found a file that is not a PNG or JPEG image, expected only images \(.png, .jpg, .jpeg\)",
+                rf"/4/{name}: found a file that is not an image, expected only images \(.png, .*; remove or convert",
             )
-            for name in ("labels.csv", "digit.bmp")
+            for name in ("labels.csv", "digit.pdf")
         ),
-        (lambda folder: (folder / "4" / "more.png").mkdir(), "/4/more.png: found a folder, expected only images"),
         (lambda folder: (folder / "digit.png").touch(), "/digit.png: found an image outside the class folders"),
+        (
+            lambda folder: write_tree(folder, "a/1.png", "A/1.png"),
+            r": found classes that differ only by case \('A' and 'a'",
+        ),
     ],
 )
 def test_refuses_other_content(tmp_path: Path, change: Callable[[Path], object], message: str) -> None:
@@ -119,55 +153,45 @@ def test_refuses_other_content(tmp_path: Path, change: Callable[[Path], object],
     refuse(folder, f"images{message}")
 
 
-def test_refuses_a_missing_class_of_the_test_set(tmp_path: Path) -> None:
-    folder = write_images(tmp_path / "images/train").parent
-    shutil.rmtree(write_images(tmp_path / "images/test") / "0")
-    refuse(folder, "images/test/0: found no such class folder")
-
-
-@pytest.mark.parametrize("others", [(), ("0",), ("test", "testing"), ("validation", "test")])
-def test_refuses_other_folders_beside_train(tmp_path: Path, others: tuple[str, ...]) -> None:
-    folder = write_images(tmp_path / "images/train").parent
-    for other in others:
-        (folder / other).mkdir()
-    found = ", ".join(f"'{name}'" for name in sorted(["train", *others]))
-    refuse(folder, rf"images: found the folders {found}, expected one folder train \(or training\) and one folder test")
-
-
-def png_of_16_bit_color() -> bytes:
-    """Encodes what Pillow cannot write, and reads as 8-bit RGB."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">2I5B", 28, 28, 16, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(28 * (1 + 28 * 6)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
-BLANK = np.zeros((28, 28), np.uint8)
-
-
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("files", "message"),
     [
-        (encode_image(np.zeros((28, 32), np.uint8)), r"28 x 32 pixels \(height x width\), expected 28 x 28; resize"),
-        (encode_image(np.zeros((28, 28), np.uint16)), "mode .* of 16 bits, expected 8-bit grayscale, palette, RGB"),
-        (png_of_16_bit_color(), "mode RGB of 16 bits, expected 8-bit"),
-        (encode_image(Image.new("CMYK", (28, 28)), "JPEG"), "mode CMYK, expected 8-bit"),
+        (
+            ("only/1.png", "only/2.png"),
+            ": found only the class 'only', expected at least two .* each subfolder is a class",
+        ),
+        (("letters/a/1.png", "letters/b/1.png"), ": found only the class 'letters', expected at least two classes"),
+        (("train/1.png",), "/train/1.png: found an image outside the class folders, expected it in one of them"),
+        (
+            ("train/a/1.png", "train/b/1.png", "test/c/1.png"),
+            ": found class 'c' in test only, expected a class of train",
+        ),
+        (("train/a/1.png", "train/b/1.png", "val/A/1.png"), ": found classes that differ only by case"),
+        (
+            ("train/a/1.png", "train/b/1.png", "test/.keep"),
+            "/test: found no class folder, expected one folder per class",
+        ),
         *(
             (
-                encode_image(BLANK)[:kept],
-                "an image that cannot be read .*, expected an intact PNG or JPEG",
+                ("train/a/1.png", "train/b/1.png", *others),
+                f": found the folders {found}, expected one folder train and at most one each of val and test; rename",
             )
-            for kept in (0, 20, 60, -20)
+            for others, found in (
+                (("0/1.png",), "'0', 'train'"),
+                (("test/a/1.png", "testing/a/1.png"), "'test', 'testing', 'train'"),
+                (("val/a/1.png", "valid/a/1.png"), "'train', 'val', 'valid'"),
+                (("holdout/a/1.png", "test/a/1.png"), "'holdout', 'test', 'train'"),
+            )
         ),
-        (encode_image(BLANK, "JPEG")[:-40], "an image that cannot be read .*[Tt]runcated"),
-        (encode_image(BLANK, compress_level=0).replace(bytes(9), bytes(8) + b"\1"), "an image .*broken PNG file"),
-        *((encode_image(BLANK, kind), r"an image that cannot be read \(b'") for kind in ("BMP", "TIFF")),
+        (("test/a/1.png", "test/b/1.png"), ": found the folders 'test', expected one folder train"),
     ],
 )
-def test_refuses_unusable_images(tmp_path: Path, content: bytes, message: str) -> None:
-    folder = write_images(tmp_path / "images")
-    (folder / "1" / "11.png").write_bytes(content)
-    refuse(folder, f"images/1/11.png: found {message}")
+def test_refuses_other_layouts(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    refuse(write_tree(tmp_path / "images", *files), f"images{message}")
+
+
+def test_reads_five_hundred_classes(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path, *(f"class {number}/1.png" for number in range(500)))
+    assert len({record.label for record in read_all(folder)}) == 500
+    shutil.rmtree(folder / "class 7")
+    assert len(read_all(folder)) == 499

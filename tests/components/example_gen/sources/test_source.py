@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from components.example_gen.sources.detection import open_source
 from components.example_gen.sources.errors import DataError
-from components.example_gen.sources.source import fingerprint, verify
+from components.example_gen.sources.source import Summary, check_classes, fingerprint, verify
 from tests.support.image_data import RECORDS, read_all, write_csv, write_idx, write_images, write_npz
 
 
@@ -31,7 +32,7 @@ def test_every_format_and_share_size_returns_the_same_records(
     source = open_source(str(data))
     assert source.format == format_name
     assert read_all(data, records_per_share) == RECORDS
-    sizes = [len(list(share())) for share in source.shares(records_per_share)]
+    sizes = [len(share.records()) for share in source.shares(records_per_share)]
     assert max(sizes) == min(records_per_share, 12)
 
 
@@ -70,11 +71,52 @@ def test_fingerprint_requires_every_file(tmp_path: Path) -> None:
 def test_verify_summarizes_every_record(tmp_path: Path) -> None:
     images = np.full((12, 28, 28), 9, np.uint8)
     images[3, 4, 5] = 7
-    tests = np.full((7, 28, 28), 8, np.uint8)
+    tests = np.full((7, 20, 30, 3), 8, np.uint8)
+    tests[-2, 0, 0, 1] = 9
     tests[-1, -1, -1] = 201
-    summary = verify(open_source(str(write_npz(tmp_path, x_train=images, x_test=tests))))
-    assert summary.counts == {"train": [2, 2, 1, 1, 1, 1, 1, 1, 1, 1], "test": [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]}
-    assert (summary.min_pixel, summary.max_pixel) == (7, 201)
+    path = write_npz(tmp_path, x_train=images, x_test=tests, y_test=[2, 9, 3, 3, 3, 3, 3])
+    summary = verify(open_source(str(path)), str(path))
+    train = {"0": 2, "1": 2, **dict.fromkeys("23456789", 1)}
+    assert summary.counts == {"train": train, "test": {"2": 1, "9": 1, "3": 5}}
+    assert summary.sizes == {(28, 28): 12, (20, 30): 7}
+    assert (summary.num_color, summary.min_pixel, summary.max_pixel) == (1, 7, 201)
+
+
+def test_classes_are_in_numerical_order() -> None:
+    names = ["b", "10", "Zwei Wörter", "9", "²"]
+    assert Summary({"all": Counter(names)}).classes == ["9", "10", "Zwei Wörter", "b", "²"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (
+            {"train": ["cat", "dog"], "test": ["Cat"]},
+            r"found classes that differ only by case \('Cat' and 'cat'\), expected different names; rename one",
+        ),
+        ({"all": ["straße", "STRASSE"]}, "found classes that differ only by case"),
+        (
+            {"train": "ab", "test": "abc"},
+            "found class 'c' in test only, expected a class of train; add images to train",
+        ),
+        ({"train": "ab", "test": "a", "eval": "dac"}, "found class 'c', 'd' in eval only, expected a class of train"),
+        ({"all": "a"}, "found only the class 'a', expected at least two classes; add images of another class"),
+        ({"train": "a", "test": "a"}, "found only the class 'a'"),
+    ],
+)
+def test_refuses_classes_that_nothing_can_be_learned_from(classes: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(DataError, match=f"^my-data: {message}"):
+        check_classes("my-data", classes)
+
+
+def test_accepts_classes_without_test_images() -> None:
+    check_classes("my-data", {"train": ["Zwei Wörter", "b"], "test": ["b"]})
+
+
+def test_verify_checks_the_classes(tmp_path: Path) -> None:
+    path = write_npz(tmp_path, y_train=np.zeros(12, np.uint8))
+    with pytest.raises(DataError, match=r"mnist.npz: found class '1', '2', '3', '4', '5', '6' in test only"):
+        verify(open_source(str(path)), str(path))
 
 
 def test_verify_finds_damage_in_the_last_file(tmp_path: Path) -> None:
@@ -82,4 +124,4 @@ def test_verify_finds_damage_in_the_last_file(tmp_path: Path) -> None:
     path = folder / "t10k-labels-idx1-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte.gz: found gzip data that ends too early"):
-        verify(open_source(str(folder)))
+        verify(open_source(str(folder)), str(folder))
