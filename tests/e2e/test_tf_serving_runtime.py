@@ -14,7 +14,9 @@ from components.serving_check import probe
 from components.serving_check.check import check_answers, check_process, read_export
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import Answer, Plan, Report, read_report, write_plan
-from components.serving_check.requests import SIGNATURES
+from components.serving_check.requests import Sample
+from registry.signatures import INPUTS
+from tests.support.examples import DIGITS, png
 
 PROJECT_ROOT = Path(__file__).parents[2]
 RUNTIME = PROJECT_ROOT / ".tf-serving-runtime" / "bin" / "python"
@@ -37,8 +39,8 @@ def test_the_environment_has_the_tensorflow_of_tf_serving() -> None:
 
 def test_every_signature_passes_the_serving_check(reports: dict[str, Report], plan: Plan) -> None:
     report = reports["tf-serving"]
-    assert {answer.signature for answer in report.answers} == set(SIGNATURES)
-    findings = check_process(report, len(plan.ops)) + check_answers(report.answers, NUM_IMAGES, ServingLimits())
+    assert {answer.signature for answer in report.answers} == set(INPUTS)
+    findings = check_process(report, len(plan.ops)) + check_answers(report.answers, DIGITS, ServingLimits())
     assert [finding for finding in findings if not finding.passed] == []
 
 
@@ -63,18 +65,19 @@ def test_malicious_requests_get_the_same_answers(plan: Plan) -> None:
 @pytest.fixture(scope="module")
 def plan(first_run: Any) -> Plan:
     model = first_run.result["model"]
-    return Plan(model, sorted(read_export(model).ops), list(SIGNATURES), ServingLimits().huge_batch)
+    return Plan(model, sorted(read_export(model).ops), list(INPUTS), ServingLimits().huge_batch)
 
 
 @pytest.fixture(scope="module")
 def reports(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Report]:
     """The reports of both runtimes on the same requests."""
     with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
-        images = arrays["x_test"][:NUM_IMAGES]
+        images = arrays["x_test"][:NUM_IMAGES, ..., np.newaxis]
+    sample = Sample(images, [png(image) for image in images])
     reports = {}
     for name, python in (("tf-serving", str(RUNTIME)), ("trained", sys.executable)):
         folder = tmp_path_factory.mktemp(name)
-        write_plan(plan, images, folder)
+        write_plan(plan, sample, folder)
         reports[name] = _report(python, folder)
     return reports
 
