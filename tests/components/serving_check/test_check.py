@@ -12,9 +12,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from components.features import Contract
+from components.image_decoding import decode_images
 from components.serving_check import check
 from components.serving_check.check import (
     ExportError,
+    check_accuracy,
     check_answers,
     check_export,
     check_process,
@@ -23,18 +26,21 @@ from components.serving_check.check import (
 )
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import Answer, Report
-from components.serving_check.requests import SIGNATURES, Kind
+from components.serving_check.requests import Kind, Sample, contract_signatures
+from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.model import build_model
 from components.trainer.signatures import ServingModel, export_model
 from components.verdict import Finding
 from registry.signatures import Signature, TensorForm
 from tests.components.serving_check.tiny_model import TinyModel, save
+from tests.support.examples import DIGITS, SHAPES
 
 EditExport = Callable[[Path, Callable[[MetaGraphDef], None]], Path]
-Check = Callable[[Path], list[Finding]]
+Check = Callable[..., list[Finding]]
 Save = Callable[[tf.Module], Path]
 Outputs = dict[str, Any]
 
+SIGNATURES = contract_signatures(DIGITS)
 PIXELS = SIGNATURES["pixels"]
 
 
@@ -60,8 +66,8 @@ def refused(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
             "the input 'image' is missing, expected float32[n,28,28]; it also requires the input 'images'",
         ),
         (
-            replace(PIXELS, outputs={**PIXELS.outputs, "digit": TensorForm("int32", (None,))}),
-            "the output 'digit' is int32[n], expected int64[n]",
+            replace(PIXELS, outputs={**PIXELS.outputs, "label": TensorForm("int64", (None,))}),
+            "the output 'label' is int64[n], expected string[n]",
         ),
         (
             replace(PIXELS, outputs={**PIXELS.outputs, "probabilities": TensorForm("float32", (None, 9))}),
@@ -75,7 +81,7 @@ def refused(findings: Iterable[Finding]) -> list[tuple[str, str, str]]:
 )
 def test_signatures_that_keep_or_break_the_contract(found: Signature | None, reason: str) -> None:
     others = {name: signature for name, signature in SIGNATURES.items() if name != "pixels"}
-    findings = check_signatures({**others, "pixels": found} if found else others)
+    findings = check_signatures({**others, "pixels": found} if found else others, DIGITS)
     assert [finding.slice for finding in findings] == list(SIGNATURES)
     assert refused(findings) == ([("signature", "pixels", reason)] if reason else [])
 
@@ -87,14 +93,14 @@ def test_the_description_of_an_export(good_export: Path, edit_export: EditExport
     assert not any(name.startswith("__inference") for name in export.ops)
 
     def edit(graph: MetaGraphDef) -> None:
-        graph.signature_def["pixels"].outputs["digit"].tensor_shape.Clear()
-        graph.signature_def["pixels"].outputs["digit"].tensor_shape.unknown_rank = True
+        graph.signature_def["pixels"].outputs["label"].tensor_shape.Clear()
+        graph.signature_def["pixels"].outputs["label"].tensor_shape.unknown_rank = True
         graph.graph_def.library.function.add().signature.name = "scale"
         # A call of the function, in the form of an op.
         graph.graph_def.node.add(op="scale")
 
     edited = read_export(str(edit_export(good_export, edit)))
-    assert edited.signatures["pixels"].outputs["digit"] == TensorForm("int64", None)
+    assert edited.signatures["pixels"].outputs["label"] == TensorForm("string", None)
     assert edited.ops == export.ops
 
 
@@ -169,32 +175,34 @@ def test_a_process_that_fails_is_refused(report: Report, metric: str, slice_name
 # What the signatures answer.
 
 LIMITS = ServingLimits(huge_batch=9, max_latency_ms=10, min_agreement=0.75)
-DIGITS = np.array([3, 1, 4, 1])
+NUMBERS = np.array([3, 1, 4, 1])
 
 
-def outputs(digits: Any) -> Outputs:
-    probabilities = np.full((len(digits), 10), 0.01, np.float32)
-    probabilities[np.arange(len(digits)), digits] = 0.91
+def outputs(numbers: Any) -> Outputs:
+    """Returns answers with these digits."""
+    probabilities = np.full((len(numbers), 10), 0.01, np.float32)
+    probabilities[np.arange(len(numbers)), numbers] = 0.91
     return {
         "probabilities": probabilities,
-        "digit": np.array(digits),
+        "classes": np.tile(np.array([DIGITS.classes], "S"), (len(numbers), 1)),
+        "label": np.array([str(number) for number in numbers], "S"),
         "confidence": probabilities.max(axis=-1, initial=0),
-        "status": np.array([b"ok"] * len(digits), "S"),
+        "status": np.array([b"ok"] * len(numbers), "S"),
     }
 
 
 def pixel_answers(changes: dict[Kind, Outputs | str]) -> list[Answer]:
     """Good answers of the signature `pixels`; `changes` replaces outputs of a kind, or makes them an error."""
     made = [
-        Answer("pixels", Kind.GOOD, "", outputs(DIGITS)),
-        Answer("pixels", Kind.ALONE, "", outputs(DIGITS[:1])),
-        Answer("pixels", Kind.EMPTY, "", outputs(DIGITS[:0])),
-        Answer("pixels", Kind.HUGE, "", outputs(np.resize(DIGITS, 9))),
-        Answer("pixels", Kind.MALFORMED, "27 rows", error="InvalidArgumentError: wrong shape"),
-        Answer("pixels", Kind.AFTERWARDS, "27 rows", outputs(DIGITS[:1])),
-        Answer("pixels", Kind.LATENCY, "", outputs(DIGITS[:1]), milliseconds=(1.0,) * 98 + (9.0, 9.0)),
-        Answer("pixels", Kind.PYTHON, "", outputs(DIGITS)),
-        Answer("examples", Kind.PYTHON, "", outputs(DIGITS)),
+        Answer("pixels", Kind.GOOD, "", 4, outputs(NUMBERS)),
+        Answer("pixels", Kind.ALONE, "", 1, outputs(NUMBERS[:1])),
+        Answer("pixels", Kind.EMPTY, "", 0, outputs(NUMBERS[:0])),
+        Answer("pixels", Kind.HUGE, "", 9, outputs(np.resize(NUMBERS, 9))),
+        Answer("pixels", Kind.MALFORMED, "27 rows", 1, error="InvalidArgumentError: wrong shape"),
+        Answer("pixels", Kind.AFTERWARDS, "27 rows", 1, outputs(NUMBERS[:1])),
+        Answer("pixels", Kind.LATENCY, "", 1, outputs(NUMBERS[:1]), milliseconds=(1.0,) * 98 + (9.0, 9.0)),
+        Answer("pixels", Kind.PYTHON, "", 4, outputs(NUMBERS)),
+        Answer("examples", Kind.PYTHON, "", 4, outputs(NUMBERS)),
     ]
     for kind, change in changes.items():
         changed: dict[str, Any] = (
@@ -205,7 +213,7 @@ def pixel_answers(changes: dict[Kind, Outputs | str]) -> list[Answer]:
 
 
 def check_pixels(changes: dict[Kind, Outputs | str]) -> list[Finding]:
-    return check_answers(pixel_answers(changes), len(DIGITS), LIMITS)
+    return check_answers(pixel_answers(changes), DIGITS, LIMITS)
 
 
 def test_good_answers_pass_and_every_check_is_listed() -> None:
@@ -215,7 +223,8 @@ def test_good_answers_pass_and_every_check_is_listed() -> None:
     assert {finding.metric: (finding.value, finding.bound) for finding in findings} == {
         "same as in Python": (0, "≤ 0.0001"),
         "sum of probabilities, less one": (pytest.approx(0, abs=1e-6), "≤ 0.0001"),
-        "digits as by examples": (1, "≥ 0.7500"),
+        "labels as by examples": (1, "≥ 0.7500"),
+        "classes of the schema": (None, ""),
         "one image alone": (0, "≤ 0.0001"),
         "empty batch": ("0 answers", "0 answers"),
         "huge batch": ("9 answers", "9 answers"),
@@ -226,10 +235,11 @@ def test_good_answers_pass_and_every_check_is_listed() -> None:
     }
 
 
-def changed(name: str, place: Any, value: Any, digits: Any = DIGITS) -> Outputs:
-    values = outputs(digits)[name].astype("S9" if name == "status" else None)
+def changed(name: str, place: Any, value: Any, numbers: Any = NUMBERS) -> Outputs:
+    values = outputs(numbers)[name]
+    values = values.astype("S9") if values.dtype.kind == "S" else values
     values[place] = value
-    return {**outputs(digits), name: values}
+    return {**outputs(numbers), name: values}
 
 
 @pytest.mark.parametrize(
@@ -237,23 +247,23 @@ def changed(name: str, place: Any, value: Any, digits: Any = DIGITS) -> Outputs:
     [
         ({Kind.GOOD: "InternalError: no paper"}, "good request", None, "InternalError: no paper"),
         (
-            {Kind.GOOD: outputs(DIGITS[:1])},
+            {Kind.GOOD: outputs(NUMBERS[:1])},
             "good request",
             None,
-            "probabilities has the shape [1, 10], expected [4, 10]",
+            "label has the shape [1], expected [4]",
         ),
         (
-            {Kind.GOOD: {**outputs(DIGITS), "digit": DIGITS[:, np.newaxis]}},
+            {Kind.GOOD: {**outputs(NUMBERS), "label": outputs(NUMBERS)["label"][:, np.newaxis]}},
             "good request",
             None,
-            "digit has the shape [4, 1], expected [4]",
+            "label has the shape [4, 1], expected [4]",
         ),
         ({Kind.ALONE: "InternalError: no paper"}, "one image alone", "not finite", "InternalError: no paper"),
         (
             {Kind.ALONE: outputs([1]), Kind.AFTERWARDS: outputs([1])},
             "one image alone",
             pytest.approx(0.9),
-            "digit of image 0 is 1, expected 3",
+            "label of image 0 is 1, expected 3",
         ),
         (
             {Kind.AFTERWARDS: changed("status", 0, b"blank", [3])},
@@ -274,16 +284,16 @@ def changed(name: str, place: Any, value: Any, digits: Any = DIGITS) -> Outputs:
             "InternalError: no paper",
         ),
         ({Kind.EMPTY: "InternalError: no paper"}, "empty batch", "an error", "InternalError: no paper"),
-        ({Kind.EMPTY: outputs([3])}, "empty batch", "1 answers", "confidence has the shape [1], expected [0]"),
+        ({Kind.EMPTY: outputs([3])}, "empty batch", "1 answers", "classes has the shape [1, 10], expected [0, 10]"),
         (
-            {Kind.HUGE: outputs(np.resize(DIGITS, 8))},
+            {Kind.HUGE: outputs(np.resize(NUMBERS, 8))},
             "huge batch",
             "8 answers",
-            "confidence has the shape [8], expected [9]",
+            "classes has the shape [8, 10], expected [9, 10]",
         ),
-        ({Kind.HUGE: outputs(np.arange(9))}, "huge batch", "9 answers", "digit of image 0 is 0, expected 3"),
+        ({Kind.HUGE: outputs(np.arange(9))}, "huge batch", "9 answers", "label of image 0 is 0, expected 3"),
         (
-            {Kind.MALFORMED: outputs(DIGITS)},
+            {Kind.MALFORMED: outputs(NUMBERS)},
             "malformed request",
             "0 refused",
             "27 rows got an answer, expected an error",
@@ -305,13 +315,19 @@ def changed(name: str, place: Any, value: Any, digits: Any = DIGITS) -> Outputs:
             {Kind.GOOD: changed("probabilities", (0, slice(2)), [-0.1, 0.12])},
             "sum of probabilities, less one",
             pytest.approx(0, abs=1e-6),
-            "that of digit 0 for image 0 is -0.1, expected 0 to 1",
+            "that of class 0 for image 0 is -0.1, expected 0 to 1",
         ),
         (
             {Kind.GOOD: changed("probabilities", (slice(None), 5), np.nan)},
             "sum of probabilities, less one",
             "not finite",
-            "that of digit 5 for image 0 is nan, expected 0 to 1",
+            "that of class 5 for image 0 is nan, expected 0 to 1",
+        ),
+        (
+            {Kind.GOOD: changed("classes", (1, 2), b"b")},
+            "classes of the schema",
+            None,
+            "class 2 of image 1 is b, expected 2",
         ),
         (
             {Kind.GOOD: changed("probabilities", (0, 3), 0.5)},
@@ -337,53 +353,52 @@ def test_a_slow_answer_is_refused() -> None:
         replace(answer, milliseconds=(1.0,) * 98 + (11.0, 11.0)) if answer.kind == Kind.LATENCY else answer
         for answer in pixel_answers({})
     ]
-    assert refused(check_answers(slow, len(DIGITS), LIMITS)) == [
-        ("p99 latency, ms", "pixels", "one image takes too long")
-    ]
+    assert refused(check_answers(slow, DIGITS, LIMITS)) == [("p99 latency, ms", "pixels", "one image takes too long")]
 
 
 @pytest.mark.parametrize(
     ("gated", "reason"),
     [
         (outputs([3, 1, 4, 0]), ""),
-        (outputs([3, 1, 0, 0]), "2 of 4 digits differ from those of `examples`"),
-        # Without digits of the gated signature there is nothing to compare with.
+        (outputs([3, 1, 0, 0]), "2 of 4 labels differ from those of `examples`"),
+        # Without labels of the gated signature there is nothing to compare with.
         (outputs([3]), None),
         ("InternalError: no paper", None),
     ],
 )
-def test_digits_are_compared_with_those_of_the_gated_signature(gated: Outputs | str, reason: str | None) -> None:
+def test_labels_are_compared_with_those_of_the_gated_signature(gated: Outputs | str, reason: str | None) -> None:
     change: dict[str, Any] = {"error": gated} if isinstance(gated, str) else {"outputs": gated}
     *others, examples = pixel_answers({})
-    findings = check_answers([*others, replace(examples, **change)], len(DIGITS), LIMITS)
-    reasons = [finding.reason for finding in findings if finding.metric == "digits as by examples"]
+    findings = check_answers([*others, replace(examples, **change)], DIGITS, LIMITS)
+    reasons = [finding.reason for finding in findings if finding.metric == "labels as by examples"]
     assert reasons == ([] if reason is None else [reason])
     assert len(refused(findings)) == bool(reason)
 
 
 def test_answers_that_cannot_be_compared_with_python() -> None:
     *others, _, gated = pixel_answers({})
-    findings = check_answers([*others, gated], len(DIGITS), LIMITS)
+    findings = check_answers([*others, gated], DIGITS, LIMITS)
     assert refused(findings) == []
     assert "same as in Python" not in {finding.metric for finding in findings}
     failing = Answer("pixels", Kind.PYTHON, error="InternalError: no ink")
-    assert refused(check_answers([*others, failing, gated], len(DIGITS), LIMITS)) == [
+    assert refused(check_answers([*others, failing, gated], DIGITS, LIMITS)) == [
         ("same as in Python", "pixels", "the Python loader fails: InternalError: no ink")
     ]
 
 
 def check_normalized(images: np.ndarray, in_python: np.ndarray) -> list[Finding]:
     def answer(kind: Kind, num_images: int) -> Answer:
-        return Answer("normalize", kind, "", {"image": np.resize(images, (num_images, 28, 28))}, milliseconds=(1.0,))
+        outputs = {"image": np.resize(images, (num_images, 28, 28))}
+        return Answer("normalize", kind, "", num_images, outputs, milliseconds=(1.0,))
 
     answers = [
         *(answer(Kind.GOOD, len(images)), answer(Kind.ALONE, 1), answer(Kind.EMPTY, 0), answer(Kind.HUGE, 9)),
-        Answer("normalize", Kind.MALFORMED, "a text file", error="InvalidArgumentError: no image"),
+        Answer("normalize", Kind.MALFORMED, "a text file", 1, error="InvalidArgumentError: no image"),
         *(answer(Kind.AFTERWARDS, 1), answer(Kind.LATENCY, 1)),
-        Answer("normalize", Kind.PYTHON, "", {"image": in_python}),
-        Answer("examples", Kind.PYTHON, "", outputs(np.zeros(len(images), int))),
+        Answer("normalize", Kind.PYTHON, "", len(images), {"image": in_python}),
+        Answer("examples", Kind.PYTHON, "", len(images), outputs(np.zeros(len(images), int))),
     ]
-    return check_answers(answers, len(images), LIMITS)
+    return check_answers(answers, DIGITS, LIMITS)
 
 
 def test_normalized_images_are_compared_in_units_of_full_ink() -> None:
@@ -393,7 +408,7 @@ def test_normalized_images_are_compared_in_units_of_full_ink() -> None:
     bounds = {finding.metric: (finding.value, finding.bound) for finding in findings}
     assert bounds["same as in Python"] == (pytest.approx(0.02, abs=1e-3), "≤ 0.0255")
     assert bounds["largest pixel"] == (200, "≤ 255")
-    assert "digits as by examples" not in bounds
+    assert "labels as by examples" not in bounds
     assert refused(check_normalized(images, images + 0.05)) == [
         ("same as in Python", "normalize", "image of image 0 is 200, expected 200.05")
     ]
@@ -407,20 +422,85 @@ def test_a_pixel_out_of_range_is_refused(pixel: float, text: str) -> None:
     assert refused(check_normalized(images, images)) == [("largest pixel", "normalize", reason)]
 
 
+def sent(*answers: list[str] | int) -> list[Answer]:
+    """Returns answers with these labels, or errors for a number of images."""
+    return [
+        Answer("serving_default", Kind.SENT, "", answer, error="InvalidArgumentError: too large")
+        if isinstance(answer, int)
+        else Answer(
+            "serving_default", Kind.SENT, "", len(answer), {"label": np.array([label.encode() for label in answer])}
+        )
+        for answer in answers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels", "value", "reason"),
+    [
+        pytest.param(sent(["A"] * 60, ["ß"] * 40), [*["A"] * 60, *["ß"] * 40], 1.0, "", id="right"),
+        pytest.param(sent(["A"] * 90, ["A"] * 10), [*["A"] * 98, "ß", ""], 0.98, "", id="whole interval"),
+        pytest.param(
+            sent(["A"] * 95, [""] * 5),
+            ["A"] * 100,
+            0.95,
+            "it may be as low as 0.8882; trainer.preparation must suit the images that people send",
+            id="too many mistakes",
+        ),
+        pytest.param(
+            sent(["A"] * 94, 1, ["A"] * 4, 1),
+            ["A"] * 100,
+            0.98,
+            "",
+            id="an error is a mistake",
+        ),
+        pytest.param(
+            sent(["A"] * 90, *[1] * 10),
+            ["A"] * 100,
+            0.9,
+            "it may be as low as 0.8256; trainer.preparation must suit the images that people send; 10 images got an "
+            "error, such as InvalidArgumentError: too large",
+            id="too many errors",
+        ),
+        pytest.param(
+            sent(["A"] * 30), ["A"] * 30, 1.0, "too few images: a model without mistakes needs 35", id="too few images"
+        ),
+    ],
+)
+def test_the_accuracy_on_images_as_people_send_them(
+    answers: list[Answer], labels: list[str], value: float, reason: str
+) -> None:
+    [finding] = check_accuracy(answers, [label.encode() for label in labels], min_accuracy=0.9)
+    assert (finding.metric, finding.slice) == ("accuracy as people send images", "serving_default")
+    assert (finding.passed, finding.reason) == (not reason, reason)
+    assert (finding.value, finding.lower_bound) == (value, 0.9)
+    assert finding.setting == "evaluation.min_accuracy - serving_check.max_accuracy_drop"
+
+
+def test_a_signature_that_fails_has_no_accuracy() -> None:
+    assert check_accuracy(pixel_answers({}), [b"A"], min_accuracy=0.9) == []
+
+
 # Whole exports: each is refused for its flaw and nothing else.
 
 
 @pytest.fixture
-def check_afresh(images: np.ndarray, limits: ServingLimits, tmp_path: Path) -> Check:
-    """Checks an export as the step does."""
-    return lambda export: check_export(str(export), images, limits, tmp_path / "log")
+def check_sample(sample: Sample, limits: ServingLimits, tmp_path: Path) -> Callable[..., list[Finding]]:
+    """Checks an export as the step does; what is said of the files does not matter."""
+
+    def check_with(export: Path, contract: Contract = DIGITS, sample: Sample = sample, **changes: Any) -> list[Finding]:
+        labels = [b"3"] * len(sample.files)
+        return check_export(
+            str(export), contract, sample, labels, 0.0, limits.model_copy(update=changes), tmp_path / "log"
+        )
+
+    return check_with
 
 
 @pytest.fixture
-def check_here(check_afresh: Check, probe_here: Any, monkeypatch: pytest.MonkeyPatch) -> Check:
+def check_here(check_sample: Check, probe_here: Any, monkeypatch: pytest.MonkeyPatch) -> Check:
     """Checks an export without a fresh process, for flaws that do not need one."""
-    monkeypatch.setattr(check, "run_probe", lambda plan, images, _timeout_s, _log_file: probe_here(plan, images))
-    return check_afresh
+    monkeypatch.setattr(check, "run_probe", lambda plan, sample, _timeout_s, _log_file: probe_here(plan, sample))
+    return check_sample
 
 
 @pytest.fixture
@@ -429,36 +509,34 @@ def serving_model() -> ServingModel:
 
     class Standardization(tf.Module):
         def __call__(self, features: Outputs) -> Outputs:
-            return {"image": tf.cast(features["image"], tf.float32) / 255}
+            return {"image": decode_images(features["image"], DIGITS) / 255}
 
         def transform_features_layer(self) -> "Standardization":
             return self
 
-        def raw_feature_spec(self) -> dict[str, Any]:
-            return {"image": tf.io.FixedLenFeature([28, 28, 1], tf.int64)}
-
     keras.utils.set_random_seed(1)
-    return ServingModel(build_model(dropout=0.0), Standardization(), temperature=0.5, low_confidence=0.99)
+    hyperparameters = Hyperparameters(low_confidence=0.99)
+    return ServingModel(build_model(DIGITS, dropout=0.0), Standardization(), DIGITS, 0.5, hyperparameters)
 
 
 def test_an_export_of_the_trainer_passes(
-    serving_model: ServingModel, check_afresh: Check, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    serving_model: ServingModel, check_sample: Check, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     export_model(serving_model, str(tmp_path / "model"))
     with caplog.at_level(logging.INFO, logger="components"):
-        findings = check_afresh(tmp_path / "model")
+        findings = check_sample(tmp_path / "model")
     assert refused(findings) == []
-    # Ops and two loaders, eleven of each signature that returns digits, ten of the other.
-    assert len({(finding.metric, finding.slice) for finding in findings}) == len(findings) == 3 + 3 * 11 + 10
+    # Ops and two loaders, twelve of each signature that returns labels, ten of the other, and the accuracy.
+    assert len({(finding.metric, finding.slice) for finding in findings}) == len(findings) == 3 + 3 * 12 + 10 + 1
     assert "session-based loader: 4 signatures, median " in caplog.text
 
 
 @pytest.mark.slow
 def test_an_export_that_only_the_python_loader_can_load(
-    serving_model: ServingModel, check_afresh: Check, tmp_path: Path
+    serving_model: ServingModel, check_sample: Check, tmp_path: Path
 ) -> None:
     # keras-team/keras#20096: saved in this way, a Keras 3 model has its variables for Python only.
-    refusals = refused(check_afresh(save(serving_model, tmp_path / "model")))
+    refusals = refused(check_sample(save(serving_model, tmp_path / "model")))
     assert [refusal[:2] for refusal in refusals] == [
         ("good request", name) for name in ("serving_default", "pixels", "examples")
     ]
@@ -469,13 +547,13 @@ def test_an_export_that_only_the_python_loader_can_load(
         assert variable in variables
 
 
-def test_a_custom_op(good_export: Path, check_afresh: Check, edit_export: EditExport) -> None:
+def test_a_custom_op(good_export: Path, check_sample: Check, edit_export: EditExport) -> None:
     def edit(graph: MetaGraphDef) -> None:
         functions = graph.graph_def.library.function
         next(node for function in functions for node in function.node_def if node.op == "Softmax").op = "FancySoftmax"
 
     reason = "TF Serving does not have FancySoftmax"
-    assert refused(check_afresh(edit_export(good_export, edit))) == [("core ops", "export", reason)]
+    assert refused(check_sample(edit_export(good_export, edit))) == [("core ops", "export", reason)]
 
 
 def failing(model: TinyModel, image: tf.Tensor) -> Outputs:
@@ -487,10 +565,14 @@ def without_status(model: TinyModel, examples: tf.Tensor) -> Outputs:
     return {name: values for name, values in TinyModel.classify_examples(model, examples).items() if name != "status"}
 
 
-def reversed_digits(model: TinyModel, image_bytes: tf.Tensor) -> Outputs:
+def always_three(model: TinyModel, image_bytes: tf.Tensor) -> Outputs:
     answers = TinyModel.classify_image_bytes(model, image_bytes)
-    probabilities = tf.reverse(answers["probabilities"], [-1])
-    return {**answers, "probabilities": probabilities, "digit": tf.argmax(probabilities, axis=-1)}
+    return {**answers, "label": tf.fill(tf.shape(answers["label"]), "3")}
+
+
+def sorted_classes(model: TinyModel, pixels: tf.Tensor) -> Outputs:
+    answers = TinyModel.answer(model, pixels)
+    return {**answers, "classes": tf.reverse(answers["classes"], [-1])}
 
 
 def normalized_over_the_batch(model: TinyModel, pixels: tf.Tensor) -> tf.Tensor:
@@ -512,7 +594,8 @@ def without_empty_batches(model: TinyModel, pixels: tf.Tensor) -> Outputs:
     [
         ("classify_pixels", failing, "good request", ["pixels"]),
         ("classify_examples", without_status, "signature", ["examples"]),
-        ("classify_image_bytes", reversed_digits, "digits as by examples", ["serving_default"]),
+        ("classify_image_bytes", always_three, "labels as by examples", ["serving_default"]),
+        ("answer", sorted_classes, "classes of the schema", ["serving_default", "pixels", "examples"]),
         ("logits", normalized_over_the_batch, "one image alone", ["serving_default", "pixels", "examples"]),
         ("classify_pixels", resized, "malformed request", ["pixels"]),
         ("answer", without_empty_batches, "empty batch", ["serving_default", "pixels", "examples"]),
@@ -529,25 +612,44 @@ def test_signatures_with_wrong_outputs(
     assert timed == [name for name in SIGNATURES if name not in left_out]
 
 
-def test_an_export_that_hangs(save_export: Save, images: np.ndarray, tmp_path: Path) -> None:
+def test_a_color_export_passes(save_export: Save, check_here: Check) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, *SHAPES.image_shape), dtype=np.uint8)
+    findings = check_here(save_export(TinyModel(SHAPES)), SHAPES, Sample(images))
+    assert refused(findings) == []
+    assert [finding for finding in findings if finding.metric == "largest pixel"]
+
+
+def test_an_export_of_another_contract_is_refused(good_export: Path, check_here: Check, sample: Sample) -> None:
+    contract = replace(DIGITS, classes=("0", "1"), width=32)
+    reasons = {name: reason for _, name, reason in refused(check_here(good_export, contract))}
+    assert "the input 'image' is float32[n,28,28], expected float32[n,28,32]" in reasons["pixels"]
+    assert "the output 'probabilities' is float32[n,10], expected float32[n,2]" in reasons["examples"]
+
+
+def test_images_as_people_send_them_are_sent(good_export: Path, check_here: Check, sample: Sample) -> None:
+    [finding] = [each for each in check_here(good_export) if each.metric == "accuracy as people send images"]
+    labels = tf.saved_model.load(str(good_export)).signatures["serving_default"](image_bytes=tf.constant(sample.files))
+    assert finding.value == np.mean(labels["label"].numpy() == b"3")
+
+
+def test_an_export_that_hangs(save_export: Save, check_sample: Check) -> None:
     class Endless(TinyModel):
         def answer(self, pixels: tf.Tensor) -> Outputs:
             forever = tf.while_loop(lambda step: step >= 0, lambda step: (step + 1) % 7, [0])
             return super().answer(pixels + tf.cast(forever[0], tf.float32))
 
-    limits = ServingLimits(num_requests=8, huge_batch=20, timeout_s=12)
-    ((metric, _, reason),) = refused(check_export(str(save_export(Endless())), images, limits, tmp_path / "log"))
+    ((metric, _, reason),) = refused(check_sample(save_export(Endless()), timeout_s=12))
     assert metric == "fresh process"
-    assert reason.startswith("it was killed after 12 s; it was busy with: ")
+    assert reason.startswith("it was killed after 12 s, serving_check.timeout_s; it was busy with: ")
 
 
-def test_an_export_that_kills_its_process(save_export: Save, check_afresh: Check) -> None:
+def test_an_export_that_kills_its_process(save_export: Save, check_sample: Check) -> None:
     class Deadly(TinyModel):
         def classify_pixels(self, image: tf.Tensor) -> Outputs:
             with tf.control_dependencies([tf.raw_ops.Abort(error_msg="no ink")]):
                 return super().classify_pixels(tf.identity(image))
 
-    assert refused(check_afresh(save_export(Deadly()))) == [
+    assert refused(check_sample(save_export(Deadly()))) == [
         (
             "fresh process",
             "pixels",
@@ -556,8 +658,8 @@ def test_an_export_that_kills_its_process(save_export: Save, check_afresh: Check
     ]
 
 
-def test_a_folder_without_an_export(check_afresh: Check, tmp_path: Path) -> None:
-    assert refused(check_afresh(tmp_path)) == [("SavedModel", "export", f"there is no {tmp_path}/saved_model.pb")]
+def test_a_folder_without_an_export(check_sample: Check, tmp_path: Path) -> None:
+    assert refused(check_sample(tmp_path)) == [("SavedModel", "export", f"there is no {tmp_path}/saved_model.pb")]
 
 
 def test_an_export_without_its_variables(good_export: Path, check_here: Check, tmp_path: Path) -> None:
