@@ -42,7 +42,7 @@ class Finding:
 
     Attributes:
         metric: The metric or rule, such as `accuracy`.
-        slice: The slice or split, such as `digit 7`.
+        slice: The slice or split, such as `class 7`.
         reason: Why the rule is not met, without a full stop.
         interval: Ends of the 95 % confidence interval of `value`.
         expected: The requirement in words, if it is not a number.

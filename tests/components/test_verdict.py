@@ -9,7 +9,7 @@ from components.verdict import DamagedVerdictError, Finding, Verdict, read_verdi
 PASSED = Finding(
     "accuracy", "all", passed=True, value=0.9956, interval=(0.994, 0.997), lower_bound=0.99, baseline=0.9951
 )
-REFUSED = Finding("recall", "digit 7", passed=False, reason="it may be as low as 0.9512", value=0.97, lower_bound=0.98)
+REFUSED = Finding("recall", "class 7", passed=False, reason="it may be as low as 0.9512", value=0.97, lower_bound=0.98)
 SHAPE = Finding("schema", "train", passed=False, reason="27 columns", expected="28x28", feature="image")
 
 
@@ -27,11 +27,13 @@ def test_a_verdict_passes_if_it_has_findings_and_all_pass(findings: tuple[Findin
 
 
 def test_slices_that_fail_for_one_reason_are_one_refusal_with_the_lowest_value() -> None:
-    small = [replace(REFUSED, slice=f"digit {digit}", value=0.9 - digit / 10, reason="too few") for digit in range(5)]
+    small = [
+        replace(REFUSED, slice=f"class {number}", value=0.9 - number / 10, reason="too few") for number in range(5)
+    ]
     [refusal, other] = make_verdict(*small, REFUSED, replace(PASSED, reason="too few")).refusals
-    assert (refusal.slice, refusal.value) == ("digit 4 and 4 more", 0.5)
+    assert (refusal.slice, refusal.value) == ("class 4 and 4 more", 0.5)
     assert other == REFUSED
-    assert make_verdict(*small[:2]).refusals[0].slice == "digit 0, digit 1"
+    assert make_verdict(*small[:2]).refusals[0].slice == "class 0, class 1"
 
 
 def test_features_that_fail_for_one_reason_are_one_refusal_with_the_worst_value() -> None:
@@ -71,7 +73,7 @@ def test_a_verdict_is_written_as_a_table(tmp_path: Path) -> None:
         "metric     slice     value    95 % interval      bound      baseline   decision   reason",
         "─" * 108,
         "accuracy   all       0.9956   0.9940 to 0.9970   ≥ 0.9900   0.9951     pass",
-        "recall     digit 7   0.9700                      ≥ 0.9800              REFUSE     it may be as low as 0.9512",
+        "recall     class 7   0.9700                      ≥ 0.9800              REFUSE     it may be as low as 0.9512",
     ]
 
 

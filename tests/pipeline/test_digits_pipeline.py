@@ -92,7 +92,7 @@ def test_metrics_loaded_by_name_are_part_of_the_fingerprint() -> None:
     upstream = grimp.build_graph("components").find_upstream_modules("components.evaluator.executor")
     loaded = {
         metric.module
-        for config in (evaluation.eval_config(), evaluation.robustness_eval_config())
+        for config in (evaluation.eval_config(["0", "1"]), evaluation.robustness_eval_config(["0", "1"]))
         for spec in config.metrics_specs
         for metric in spec.metrics
         if metric.module
