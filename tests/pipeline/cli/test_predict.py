@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -16,6 +17,7 @@ from registry import signatures as contract
 from registry.provenance import Origin
 from registry.publishing import publish as registry_publish
 from registry.signing import prepare_private_key
+from serving.client.bulk import Summary
 
 Publish = Callable[..., None]
 
@@ -207,15 +209,27 @@ def test_libraries_do_not_write_to_the_terminal(publish: Publish) -> None:
     assert (process.returncode, process.stdout) == (1, "images/a.png  7   32.5 %  unsure\n")
     assert len(process.stderr.splitlines()) == 1
     assert process.stderr.startswith("Error: cut.png: ")
-    # With the variable, rich shows the progress although there is no terminal.
-    command += ["--output", "results.csv"]
-    process = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**environment, "FORCE_COLOR": "1"}
-    )
-    assert process.stdout == "results.csv: 2 rows, 1 without an answer\n"
-    assert "2 predicted" in process.stderr
-    assert "tensorflow" not in process.stderr
-    assert "deprecated" not in process.stderr
+
+
+def test_the_progress_does_not_show_what_libraries_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    streams = sys.stdout, sys.stderr
+
+    def predict_to_csv(*_: Any, on_progress: Callable[[int], None], **__: Any) -> Summary:
+        on_progress(2)
+        # What they log goes to these streams.
+        assert (sys.stdout, sys.stderr) == streams
+        return Summary(2, 0)
+
+    monkeypatch.setattr("serving.client.bulk.predict_to_csv", predict_to_csv)
+    # rich shows the progress although there is no terminal.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    arguments = ["predict", "images/a.png", "--url", "http://localhost:9", "--output", "results.csv"]
+    main(arguments, standalone_mode=False)
+    output = capfd.readouterr()
+    assert output.out == "results.csv: 2 rows, 0 without an answer\n"
+    assert "2 predicted" in output.err
 
 
 def test_a_model_without_normalized_images(publish: Publish) -> None:
