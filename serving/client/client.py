@@ -21,8 +21,8 @@ from registry.signatures import (
     STATUS_OUTPUT,
 )
 
-MAX_BATCH_BYTES = 8 * 1024**2
-"""Far below the limits of servers, but large enough to make the overhead of a request negligible."""
+MAX_BATCH_BYTES = 4 * 1024**2
+"""The limit of the model on tf.Examples; large enough to make the overhead of a request negligible."""
 
 
 class ClientError(ExpectedError):
@@ -242,10 +242,11 @@ def _batches(inputs: Iterable[Input], batch_size: int) -> Iterator[list[Input]]:
 
 
 def _outcomes(contents: Sequence[bytes], predict: Predict) -> Sequence[Answer | str]:
-    """Returns an answer or an error for each input; sends the inputs of a rejected batch one by one."""
+    """Returns an answer or an error for each input; sends the halves of a rejected batch."""
     try:
         return predict(contents)
     except RejectedInputError as error:
         if len(contents) == 1:
             return [next(iter(str(error).strip().splitlines()), "the model refuses it without a reason")]
-    return [outcome for content in contents for outcome in _outcomes([content], predict)]
+    middle = len(contents) // 2
+    return [*_outcomes(contents[:middle], predict), *_outcomes(contents[middle:], predict)]

@@ -125,7 +125,7 @@ def test_only_the_wrong_inputs_of_a_batch_fail() -> None:
         (False, "this is an x"),
         (True, ""),
     ]
-    assert model.requests == [[b"a", b"x", b"b"], [b"a"], [b"x"], [b"b"]]
+    assert model.requests == [[b"a", b"x", b"b"], [b"a"], [b"x", b"b"], [b"x"], [b"b"]]
 
 
 def test_inputs_are_read_as_they_are_sent() -> None:
