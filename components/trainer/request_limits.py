@@ -2,10 +2,13 @@
 
 import tensorflow as tf
 
+from components.features import IMAGE_KEY
 from registry.signatures import EXAMPLES, INPUTS, MAX_BATCH
 
-MAX_EXAMPLES_BYTES = 4 * 1024**2
-"""Maximum number of bytes of all tf.Examples of a request; a raw one has about 1 KB."""
+MAX_EXAMPLES_BYTES = 16 * 1024**2
+"""Maximum number of bytes of all tf.Examples of a request, enough for any photo of 16 megapixels."""
+MAX_IMAGE_NAMES = 20_000
+"""How often the name of the image may occur in a request; it also occurs in the metadata of photos."""
 
 
 def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Tensor:
@@ -39,8 +42,12 @@ def check_batch(signature: str, values: tf.Tensor) -> tf.Tensor:
 
 
 def check_examples(examples: tf.Tensor) -> tf.Tensor:
-    """Returns tf.Examples, string[n], if they are not too long: the parser logs every flaw in them."""
+    """Returns tf.Examples, string[n], if they are not too long: the parser logs each image that it does not expect."""
     num_bytes = tf.reduce_sum(tf.strings.length(examples))
     message = f"{INPUTS[EXAMPLES]} has {{}} bytes, but at most {MAX_EXAMPLES_BYTES} are allowed: send fewer per request"
     with tf.control_dependencies([require(num_bytes <= MAX_EXAMPLES_BYTES, message, num_bytes)]):
+        pieces = tf.strings.split(examples, IMAGE_KEY, maxsplit=MAX_IMAGE_NAMES + 1)
+    is_allowed = tf.size(pieces.values) - tf.size(examples) <= MAX_IMAGE_NAMES
+    message = f"{INPUTS[EXAMPLES]} has more than {MAX_IMAGE_NAMES} times {IMAGE_KEY!r}: send one image per tf.Example"
+    with tf.control_dependencies([require(is_allowed, message)]):
         return tf.identity(examples)

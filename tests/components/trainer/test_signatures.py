@@ -11,10 +11,10 @@ from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.model import build_model
-from components.trainer.request_limits import MAX_EXAMPLES_BYTES
+from components.trainer.request_limits import MAX_EXAMPLES_BYTES, MAX_IMAGE_NAMES
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
 from registry.signatures import ANSWER_OUTPUTS, INPUTS, MAX_BATCH
-from tests.support.examples import DIGITS
+from tests.support.examples import DIGITS, png, serialize
 
 
 @pytest.fixture(scope="module")
@@ -225,12 +225,39 @@ def test_the_largest_requests_are_answered(model_directory: Path, requests: dict
 
 def test_long_examples_are_refused(serving_model: ServingModel, requests: dict[str, Any]) -> None:
     example = requests["examples"][0]
-    note = tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(MAX_EXAMPLES_BYTES - len(example) - 50)]))
-    long = example + tf.train.Example(features=tf.train.Features(feature={"note": note})).SerializeToString()
+    long = example + serialize(note=bytes(MAX_EXAMPLES_BYTES - len(example) - 50))
     assert serving_model.classify_examples(tf.constant([long]))["label"].shape == [1]
-    message = f"examples has {len(long + example)} bytes, but at most 4194304 are allowed: send fewer per request"
+    message = f"examples has {len(long + example)} bytes, but at most 16777216 are allowed: send fewer per request"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         serving_model.classify_examples(tf.constant([long, example]))
+
+
+def test_an_example_with_many_images_is_refused(serving_model: ServingModel, requests: dict[str, Any]) -> None:
+    good, copy = requests["examples"][0], serialize(image=b"")
+    for num_copies in (0, 1, 10):
+        answer = serving_model.classify_examples(tf.constant([copy * num_copies + good]))
+        np.testing.assert_array_equal(
+            answer["probabilities"], serving_model.classify_examples(tf.constant([good]))["probabilities"]
+        )
+    message = "examples has more than 20000 times 'image': send one image per tf.Example"
+    for examples in ([copy * MAX_IMAGE_NAMES + good], [good, copy * 12_000 + good, copy * 12_000 + good]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            serving_model.classify_examples(tf.constant(examples))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (b"no image", r"examples\[1\] is not a PNG, JPEG, GIF or BMP file"),
+        (png(np.zeros((4100, 4000), np.uint8)), r"examples\[1\] is 4000 x 4100 pixels, but 1 x 1 to 16 megapixels"),
+    ],
+)
+def test_images_of_examples_are_limited(
+    model_directory: Path, requests: dict[str, Any], image: bytes, message: str
+) -> None:
+    signature = tf.saved_model.load(str(model_directory)).signatures["examples"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signature(examples=tf.constant([requests["examples"][0], serialize(image=image)]))
 
 
 def test_the_pixels_of_all_images_of_a_request_are_limited(model_directory: Path) -> None:

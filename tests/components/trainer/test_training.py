@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from components.features import Contract, SchemaError
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.training import PreparationError, ProgressLogger, predict_logits, run_fn, train_model
+from registry.signatures import INPUTS, NORMALIZE
 from tests.support.examples import DIGITS, make_examples, png, schema_text, serialize
 
+ANSWERING = {name: key for name, key in INPUTS.items() if name != NORMALIZE}
 MakeExamples = Callable[[int, int], tf.data.Dataset]
 
 
@@ -62,6 +65,66 @@ def test_run_fn_learns_logs_and_exports(
     assert len(progress) == 3
     assert calibration.startswith("calibrated on eval: temperature ")
     assert messages(caplog, logging.DEBUG)[:2] == ["epoch 1/3, 10 %", "epoch 1/3, 20 %"]
+
+
+SHAPES = Contract(("circle", "rotes Quadrat", "triangle"), 64, 64, 3)
+
+
+def photo(number: int, height: int = 64, width: int = 64) -> np.ndarray:
+    """A noisy photo; each class has a color of its own."""
+    image = np.random.default_rng(number).integers(0, 60, (height, width, 3), dtype=np.uint8)
+    image[height // 4 : -height // 4, width // 4 : -width // 4, number % 3] += 180
+    return image
+
+
+def test_color_images_from_examples_to_answers(
+    fit_transform: Callable[..., tft.TFTransformOutput],
+    make_requests: Callable[[np.ndarray], dict[str, Any]],
+    session_answers: Callable[[Path, dict[str, Any]], dict[str, np.ndarray]],
+    tmp_path: Path,
+) -> None:
+    shards = [
+        [serialize(image=png(photo(number, *size)), label=SHAPES.classes[number % 3].encode()) for number in range(60)]
+        for size in ((64, 64), (100, 70))
+    ]
+    make_examples(tmp_path / "examples", SHAPES, {"train": shards, "eval": [shards[0][:30]]})
+    settings = Hyperparameters(epochs=1, batch_size=10, preparation="resize", low_confidence=0.0)
+    run_fn(
+        FnArgs(
+            train_files=[str(tmp_path / "examples" / "Split-train" / "*")],
+            eval_files=[str(tmp_path / "examples" / "Split-eval" / "*")],
+            schema_path=str(tmp_path / "examples" / "schema.pbtxt"),
+            transform_output=fit_transform(SHAPES, np.stack([photo(n) for n in range(6)]))._transform_output_dir,
+            serving_model_dir=str(tmp_path / "model"),
+            model_run_dir=str(tmp_path / "logs"),
+            custom_config={"hyperparameters": settings.model_dump(mode="json")},
+        )
+    )
+    signatures = tf.saved_model.load(str(tmp_path / "model")).signatures
+
+    # A black photo is answered, too: only drawings can be blank.
+    photos = np.stack([*(photo(number) for number in range(60, 69)), np.zeros((64, 64, 3), np.uint8)])
+    requests = make_requests(photos)
+    answers = {name: signatures[name](**{key: tf.constant(requests[name])}) for name, key in ANSWERING.items()}
+    for name, probabilities in session_answers(tmp_path / "model", requests).items():
+        np.testing.assert_allclose(probabilities, answers["pixels"]["probabilities"], atol=1e-5)
+        np.testing.assert_allclose(answers[name]["probabilities"], answers["pixels"]["probabilities"], atol=1e-5)
+    answer = answers["serving_default"]
+    names = [name.encode() for name in SHAPES.classes]
+    assert answer["classes"].numpy().tolist() == [names] * 10
+    assert answer["label"].numpy().tolist() == [names[k] for k in answer["probabilities"].numpy().argmax(axis=1)]
+    assert answer["status"].numpy().tolist() == [b"ok"] * 10
+
+    other_sizes = tf.constant([png(photo(number, 300, 200)) for number in range(3)] + [requests["serving_default"][0]])
+    seen = signatures["normalize"](image_bytes=other_sizes)["image"]
+    assert seen.shape == (4, 64, 64, 3)
+    np.testing.assert_array_equal(seen[3], photos[0])
+    np.testing.assert_array_equal(seen[:3, :, :10], 0)
+    examples = tf.constant([serialize(image=file) for file in other_sizes.numpy()])
+    for answer in (signatures["pixels"](image=seen), signatures["examples"](examples=examples)):
+        np.testing.assert_allclose(
+            answer["probabilities"], signatures["serving_default"](image_bytes=other_sizes)["probabilities"], atol=1e-5
+        )
 
 
 def run_fn_arguments(schema: Path, **hyperparameters: str) -> FnArgs:
