@@ -20,14 +20,14 @@ from pipeline.settings.settings import PROJECT_ROOT, load_settings
 DATA = DataVersion("data/mnist.npz", span=4, fingerprint="abc")
 
 UPSTREAM = {
-    "MnistExampleGen": set(),
+    "MnistExampleGen": {"ImportSchemaGen"},
     "ImportSchemaGen": set(),
     "StatisticsGen": {"MnistExampleGen", "ImportSchemaGen"},
     "ExampleValidator": {"StatisticsGen", "ImportSchemaGen"},
     "DataGate": {"StatisticsGen", "ImportSchemaGen", "ExampleValidator"},
     "Transform": {"MnistExampleGen", "ImportSchemaGen", "DataGate"},
-    "Trainer": {"Transform", "DataGate"},
-    "BaselineModel": {"Trainer", "DataGate"},
+    "Trainer": {"MnistExampleGen", "ImportSchemaGen", "Transform", "DataGate"},
+    "BaselineModel": {"MnistExampleGen", "Trainer", "DataGate"},
     "Evaluator": {"MnistExampleGen", "ImportSchemaGen", "Trainer", "BaselineModel", "DataGate"},
     "CorruptedExampleGen": {"MnistExampleGen", "DataGate"},
     "RobustnessEvaluator": {"CorruptedExampleGen", "Trainer", "BaselineModel", "DataGate"},
