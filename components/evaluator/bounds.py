@@ -219,7 +219,8 @@ def _mean(parts: Sequence[Measurement | None]) -> Measurement | None:
     if not known or len(known) < len(parts):
         return None
     low, high = (sum(part.interval[end] for part in known) / len(known) for end in (0, 1))
-    return Measurement(sum(part.value for part in known) / len(known), (low, high))
+    num_images = [part.num_images for part in known if part.num_images is not None]
+    return Measurement(sum(part.value for part in known) / len(known), (low, high), min(num_images, default=None))
 
 
 def _finding(
@@ -237,7 +238,9 @@ def _finding(
     if measured is None:
         reason = missing
     elif not finite:
-        reason = "not a number: no image shows this class or is assigned to it"
+        # Without images of a class, its recall is not a number.
+        too_few = _too_few_images(metric, measured, lower) if lower is not None and metric.endswith(RECALL) else ""
+        reason = too_few or "not a number: no image shows this class or is assigned to it"
     elif not certain:
         reason = "no confidence interval: too few images"
     elif lower is not None and measured.interval[0] < lower:

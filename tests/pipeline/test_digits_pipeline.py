@@ -135,7 +135,7 @@ def test_an_edited_schema_changes_its_step(nodes: dict[str, Any], tmp_path: Path
     [
         ({"data": {"seed": 1}}, {"MnistExampleGen", "Pusher"}),
         ({"trainer": {"epochs": 1}}, {"Trainer", "Pusher"}),
-        ({"evaluation": {"min_accuracy": 0.5}}, {"Evaluator", "Pusher"}),
+        ({"evaluation": {"min_accuracy": 0.5}}, {"Evaluator", "ServingCheck", "Pusher"}),
         ({"data_gate": {"min_saturated": 0.1}}, {"DataGate", "Pusher"}),
         ({"robustness": {"min_accuracy": 0.5}}, {"RobustnessEvaluator", "Pusher"}),
         ({"robustness": {"sample_fraction": 0.5}}, {"CorruptedExampleGen", "Pusher"}),

@@ -114,6 +114,15 @@ def test_a_refusal_for_too_few_images_says_how_many_are_needed(num_images: int, 
     assert only(measured, accuracy_bound()).reason == reason
 
 
+def test_a_class_without_images_and_a_mean_of_slices_need_images_too() -> None:
+    nothing = {Key("recall", class_id=class_id): Measurement(NAN, (NAN, NAN), 0) for class_id in range(3)}
+    findings = check_bounds(nothing, [accuracy_bound(metric="recall", extent="each class")], CLASSES)
+    parts = {Key("accuracy", name): Measurement(1.0, (0.9, 1.0), 40) for name in ("fog", "shear")}
+    mean = check_bounds(parts, [accuracy_bound(extent="mean of slices", slices=("fog", "shear"))], CLASSES)
+    reasons = {finding.reason for finding in [*findings, *mean]}
+    assert reasons == {"too few images: a model without mistakes needs 381"}
+
+
 def with_baseline(
     change: tuple[float, float], metric: str = "accuracy", pairs: tuple[int, int] | None = None
 ) -> dict[Key, Measurement]:
