@@ -11,7 +11,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from numpy.typing import NDArray
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.proto.example_gen_pb2 import PayloadFormat
@@ -29,7 +28,7 @@ from components.example_gen.splits import (
     split_bounds,
     split_sizes,
 )
-from components.example_gen.summaries import summarize
+from components.example_gen.summaries import summarize, without_alpha
 from components.features import (
     FINGERPRINT_KEY,
     IMAGE_KEY,
@@ -218,7 +217,7 @@ def verify_counts(written: Mapping[str, int], sizes: Mapping[Stratum, Mapping[st
 
 def encode_examples(images: Sequence[Image], labels: Sequence[str], *, with_ink: bool) -> list[bytes]:
     """Serializes images of the same shape, and their classes, as raw tf.Examples; docs/data.md lists the features."""
-    pixels = _without_alpha(np.stack([image.pixels for image in images]), background=0 if with_ink else MAX_PIXEL)
+    pixels = without_alpha(np.stack([image.pixels for image in images]), background=0 if with_ink else MAX_PIXEL)
     are_new = [image.encoded is None for image in images]
     new = iter(encode_png(pixels[are_new]))
     encoded = [image.encoded if image.encoded is not None else next(new) for image in images]
@@ -230,14 +229,6 @@ def encode_examples(images: Sequence[Image], labels: Sequence[str], *, with_ink:
             **summarize(pixels, with_ink=with_ink),
         }
     )
-
-
-def _without_alpha(pixels: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
-    """Draws images uint8[n,h,w,c] with alpha, two or four channels, on a background."""
-    if pixels.shape[-1] in (1, 3):
-        return pixels
-    alpha = pixels[..., -1:] / np.float32(MAX_PIXEL)
-    return np.rint(background + (pixels[..., :-1] - np.float32(background)) * alpha).astype(np.uint8)
 
 
 def _batches(images: Iterable[tuple[int, Image]]) -> Iterator[list[tuple[int, Image]]]:

@@ -1,5 +1,6 @@
 """The `digits verify-data` command."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import click
@@ -14,13 +15,16 @@ from pipeline.cli.options import json_option, print_json, print_table
 def verify_data(uri: str, span: int | None, as_json: bool) -> None:
     """Read and check all data at URI; report its contents or the first error."""
     from components.example_gen.sources.detection import open_source, resolve_span
-    from components.example_gen.sources.source import fingerprint, verify
+    from components.example_gen.sources.source import fingerprint
+    from pipeline.settings.survey import survey_data
 
     found_uri, found_span = resolve_span(uri, span)
     source = open_source(found_uri)
-    summary, sha256 = verify(source, found_uri), fingerprint(source)
-    sizes = sorted(summary.sizes.items())
-    counts = {origin: {name: found[name] for name in summary.classes} for origin, found in summary.counts.items()}
+    survey, sha256 = survey_data(found_uri), fingerprint(source)
+    origins = dict.fromkeys(origin for origin, _ in survey.counts)
+    counts = {origin: {name: survey.counts.get((origin, name), 0) for name in survey.classes} for origin in origins}
+    sizes = sorted(Counter(map(tuple, survey.sizes.tolist())).items())
+    num_color = int((survey.summaries["channels"] > 1).sum())
     if as_json:
         print_json(
             {
@@ -31,22 +35,20 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
                 "fingerprint": sha256,
                 "counts": counts,
                 "sizes": [{"height": height, "width": width, "images": count} for (height, width), count in sizes],
-                "num_color": summary.num_color,
-                "min_pixel": summary.min_pixel,
-                "max_pixel": summary.max_pixel,
+                "num_color": num_color,
             }
         )
         return
-    num_images = sum(summary.sizes.values())
+    described = f"{_describe_sizes(sizes)}, {_describe_color(num_color, survey.num_images)}"
     click.echo(f"{found_uri}: {source.format}, {len(source.files)} file(s), nothing wrong")
-    click.echo(f"{num_images} images, {_describe_sizes(sizes)}, {_describe_color(summary.num_color, num_images)}")
-    click.echo(f"pixels {summary.min_pixel} to {summary.max_pixel}, SHA-256 {sha256}\n")
-    rows = [(name, *(str(of_origin[name]) for of_origin in counts.values())) for name in summary.classes]
+    click.echo(f"{survey.num_images} images, {described}")
+    click.echo(f"SHA-256 {sha256}\n")
+    rows = [(name, *(str(of_origin[name]) for of_origin in counts.values())) for name in survey.classes]
     total = ("all", *(str(sum(of_origin.values())) for of_origin in counts.values()))
     print_table(("class", *counts), [*rows, total])
 
 
-def _describe_sizes(sizes: Sequence[tuple[tuple[int, int], int]]) -> str:
+def _describe_sizes(sizes: Sequence[tuple[tuple[int, ...], int]]) -> str:
     (height, width), _ = sizes[0]
     if len(sizes) == 1:
         return f"{height} x {width} pixels (height x width)"

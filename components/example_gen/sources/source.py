@@ -4,9 +4,8 @@ import hashlib
 import math
 import posixpath
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from components.example_gen.sources.errors import DataError, listed
 from components.example_gen.sources.storage import in_parallel, opened, plain_path
-from components.features import MAX_PIXEL
 
 # Origins of records: the sets of a source that has several, and the only set of any other source.
 TRAIN = "train"
@@ -237,57 +235,3 @@ def _digest(uri: str) -> tuple[int, str]:
             digest.update(block)
             size += len(block)
     return size, digest.hexdigest()
-
-
-@dataclass
-class Summary:
-    """The content of a source.
-
-    Attributes:
-        counts: The number of records by origin and class.
-        sizes: The number of images by height and width.
-        num_color: The number of images that are not gray.
-        min_pixel: Smallest value of a pixel, 0 to 255.
-        max_pixel: Largest value of a pixel, 0 to 255.
-    """
-
-    counts: dict[str, Counter[str]] = field(default_factory=dict)
-    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    num_color: int = 0
-    min_pixel: int = MAX_PIXEL
-    max_pixel: int = 0
-
-    @property
-    def classes(self) -> list[str]:
-        """The names of all classes, numbers in numerical order before other names."""
-        names = {name for counts in self.counts.values() for name in counts}
-        return sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
-
-    def add(self, record: Record, image: Image) -> None:
-        """Adds one image."""
-        pixels = image.pixels
-        self.counts.setdefault(record.origin, Counter())[record.label] += 1
-        self.sizes[pixels.shape[0], pixels.shape[1]] += 1
-        if pixels.shape[2] > 2:
-            self.num_color += bool((pixels[..., 1:3] != pixels[..., :1]).any())
-        self.min_pixel = min(self.min_pixel, int(pixels.min()))
-        self.max_pixel = max(self.max_pixel, int(pixels.max()))
-
-
-def verify(source: Source, where: str) -> Summary:
-    """Reads and checks every record, so that a user sees damage before a run does.
-
-    Args:
-        source: The data.
-        where: Its URI, for messages.
-
-    Raises:
-        DataError: The first record or file that cannot be used.
-    """
-    summary = Summary()
-    for share in source.shares():
-        records = share.records()
-        for record, image in zip(records, share.images(range(len(records))), strict=True):
-            summary.add(record, image)
-    check_classes(where, summary.counts)
-    return summary

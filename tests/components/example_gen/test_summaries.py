@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.example_gen.summaries import summarize
+from components.example_gen.summaries import summarize, without_alpha
 
 INK = ("ink_top", "ink_left", "ink_bottom", "ink_right", "ink_center_y", "ink_center_x")
 
@@ -78,3 +78,21 @@ def test_types() -> None:
 
 def test_no_images() -> None:
     assert {len(values) for values in summarize(np.empty((0, 4, 3, 3), np.uint8), with_ink=True).values()} == {0}
+
+
+@pytest.mark.parametrize(
+    ("pixel", "on_black", "on_white"),
+    [
+        ([7], [7], [7]),
+        ([7, 8, 9], [7, 8, 9], [7, 8, 9]),
+        ([100, 255], [100], [100]),
+        ([100, 0], [0], [255]),
+        ([255, 0, 100, 51], [51, 0, 20], [255, 204, 224]),
+    ],
+)
+def test_draws_alpha_on_a_background(pixel: list[int], on_black: list[int], on_white: list[int]) -> None:
+    images = np.tile(np.array(pixel, np.uint8), (2, 3, 4, 1))
+    for background, expected in ((0, on_black), (255, on_white)):
+        result = without_alpha(images, background=background)
+        np.testing.assert_array_equal(result, np.tile(np.array(expected, np.uint8), (2, 3, 4, 1)))
+        assert result.dtype == np.uint8

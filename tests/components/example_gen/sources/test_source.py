@@ -1,4 +1,3 @@
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from components.example_gen.sources.detection import open_source
 from components.example_gen.sources.errors import DataError
-from components.example_gen.sources.source import Summary, check_classes, fingerprint, verify
+from components.example_gen.sources.source import check_classes, fingerprint
 from tests.support.image_data import RECORDS, read_all, write_csv, write_idx, write_images, write_npz
 
 
@@ -68,25 +67,6 @@ def test_fingerprint_requires_every_file(tmp_path: Path) -> None:
         fingerprint(source)
 
 
-def test_verify_summarizes_every_record(tmp_path: Path) -> None:
-    images = np.full((12, 28, 28), 9, np.uint8)
-    images[3, 4, 5] = 7
-    tests = np.full((7, 20, 30, 3), 8, np.uint8)
-    tests[-2, 0, 0, 1] = 9
-    tests[-1, -1, -1] = 201
-    path = write_npz(tmp_path, x_train=images, x_test=tests, y_test=[2, 9, 3, 3, 3, 3, 3])
-    summary = verify(open_source(str(path)), str(path))
-    train = {"0": 2, "1": 2, **dict.fromkeys("23456789", 1)}
-    assert summary.counts == {"train": train, "test": {"2": 1, "9": 1, "3": 5}}
-    assert summary.sizes == {(28, 28): 12, (20, 30): 7}
-    assert (summary.num_color, summary.min_pixel, summary.max_pixel) == (1, 7, 201)
-
-
-def test_classes_are_in_numerical_order() -> None:
-    names = ["b", "10", "Zwei Wörter", "9", "²"]
-    assert Summary({"all": Counter(names)}).classes == ["9", "10", "Zwei Wörter", "b", "²"]
-
-
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
@@ -111,17 +91,3 @@ def test_refuses_classes_that_nothing_can_be_learned_from(classes: dict[str, lis
 
 def test_accepts_classes_without_test_images() -> None:
     check_classes("my-data", {"train": ["Zwei Wörter", "b"], "test": ["b"]})
-
-
-def test_verify_checks_the_classes(tmp_path: Path) -> None:
-    path = write_npz(tmp_path, y_train=np.zeros(12, np.uint8))
-    with pytest.raises(DataError, match=r"mnist.npz: found class '1', '2', '3', '4', '5', '6' in test only"):
-        verify(open_source(str(path)), str(path))
-
-
-def test_verify_finds_damage_in_the_last_file(tmp_path: Path) -> None:
-    folder = write_idx(tmp_path / "idx", suffix=".gz")
-    path = folder / "t10k-labels-idx1-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte.gz: found gzip data that ends too early"):
-        verify(open_source(str(folder)), str(folder))
