@@ -32,7 +32,7 @@ _WARM_UP_BATCH_SIZE = 32
 _CANVAS_SIDE = 280
 
 _NUM_SENT = 2000
-"""Images that measure the accuracy as people send them; more if `min_accuracy` needs more."""
+"""Images that measure the accuracy as people send them; more if the minimum accuracy needs more."""
 
 
 @component
@@ -62,7 +62,8 @@ def ServingCheck(  # noqa: N802 (the name of the step)
         verdict: The decision and its reasons.
         split: The split whose images are sent.
         limits: JSON of `ServingLimits`.
-        min_accuracy: Minimum accuracy on images as people send them.
+        min_accuracy: Minimum accuracy of the gated signature; on images as people send them, it may be
+            `max_accuracy_drop` lower.
         model_name: Name of the served model, for the warm-up requests.
 
     Raises:
@@ -75,11 +76,12 @@ def ServingCheck(  # noqa: N802 (the name of the step)
     images, _ = read_images(files, contract, serving_limits.num_requests)
     if not len(images):
         raise ValueError(f"{examples.uri}: split {split!r} has no examples, expected at least one to send.")
-    needed = images_needed(perfect_share, min_accuracy) or 0
+    least = max(min_accuracy - serving_limits.max_accuracy_drop, 0.0)
+    needed = images_needed(perfect_share, least) or 0
     sent, labels = read_files(files, max(_NUM_SENT, needed))
     sample = Sample(fitting_images(images), sent)
     log_file = Path(verdict.uri, LOG_FILE)
-    findings = check_export(model_path, contract, sample, labels, min_accuracy, serving_limits, log_file)
+    findings = check_export(model_path, contract, sample, labels, least, serving_limits, log_file)
     decision = Verdict("ServingCheck", tuple(findings), _ADVICE, enforced=serving_limits.enforced)
     publish_verdict(decision, verdict)
     if decision.passed:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.settings.settings import PROJECT_ROOT, Settings, load_settings
@@ -37,17 +37,15 @@ class PipelineParameter:
         name: Its name.
         type: Its type in the pipeline spec of KFP, such as `STRING`, `NUMBER_INTEGER` or `NUMBER_DOUBLE`.
         setting: The setting that it stands for, such as `trainer.epochs`; empty if it was read from a compiled file.
-        step: Id of the step that gets its value. The image goes into the containers of all steps.
-        paths: Where the value goes: an execution property of the step and, if it is JSON, the keys below it, joined by
-            dots.
+        targets: By id of the step that gets its value, where the value goes: execution properties of the step and, if
+            they are JSON, the keys below them, joined by dots. The image goes into the containers of all steps.
         default: Its value in runs that do not set it; None if it has no default.
     """
 
     name: str
     type: str
     setting: str = ""
-    step: str = ""
-    paths: tuple[str, ...] = ()
+    targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     default: Any = None
 
     @property
@@ -101,20 +99,26 @@ _ROBUSTNESS_BOUNDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_OTHER_TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "evaluation.min_accuracy": {"ServingCheck": ("min_accuracy",)},
+}
+
+
 def _thresholds(
     section: str, step: str, bounds: Mapping[str, tuple[str, ...]], prefix: str = ""
 ) -> Iterator[PipelineParameter]:
     for key, paths in bounds.items():
-        properties = tuple(f"bounds.{path}" for path in paths)
-        yield PipelineParameter(f"{prefix}{key}", "NUMBER_DOUBLE", f"{section}.{key}", step, properties)
+        setting = f"{section}.{key}"
+        targets = {step: tuple(f"bounds.{path}" for path in paths), **_OTHER_TARGETS.get(setting, {})}
+        yield PipelineParameter(f"{prefix}{key}", "NUMBER_DOUBLE", setting, targets)
 
 
 PARAMETERS: tuple[PipelineParameter, ...] = (
-    PipelineParameter("data_uri", "STRING", "data.uri", "MnistExampleGen", ("uri",)),
-    PipelineParameter("data_span", "NUMBER_INTEGER", "data.span", "MnistExampleGen", ("span",)),
+    PipelineParameter("data_uri", "STRING", "data.uri", {"MnistExampleGen": ("uri",)}),
+    PipelineParameter("data_span", "NUMBER_INTEGER", "data.span", {"MnistExampleGen": ("span",)}),
     PipelineParameter(IMAGE_PARAMETER, "STRING", "kubeflow.image"),
     PipelineParameter(
-        "epochs", "NUMBER_INTEGER", "trainer.epochs", "Trainer", ("custom_config.hyperparameters.epochs",)
+        "epochs", "NUMBER_INTEGER", "trainer.epochs", {"Trainer": ("custom_config.hyperparameters.epochs",)}
     ),
     *_thresholds("evaluation", "Evaluator", _EVALUATION_BOUNDS),
     *_thresholds("robustness", "RobustnessEvaluator", _ROBUSTNESS_BOUNDS, "robustness_"),

@@ -91,10 +91,10 @@ def add_parameters(spec: Spec, parameters: Iterable[PipelineParameter]) -> None:
                 _add_input(spec, step, parameter)
                 container(spec, step)["image"] = IMAGE_PLACEHOLDER
         else:
-            _add_input(spec, parameter.step, parameter)
-            overrides = (f"--override={path}={parameter.name}" for path in parameter.paths)
-            add_arguments(spec, [parameter.step], *overrides)
-            if parameter.step != _DATA_STEP:
+            for step, paths in parameter.targets.items():
+                _add_input(spec, step, parameter)
+                add_arguments(spec, [step], *(f"--override={path}={parameter.name}" for path in paths))
+            if _DATA_STEP not in parameter.targets:
                 # Pusher writes the settings of the model into its provenance.
                 _add_input(spec, PUSHER, parameter)
                 add_arguments(spec, [PUSHER], f"--override=settings.{parameter.setting}={parameter.name}")

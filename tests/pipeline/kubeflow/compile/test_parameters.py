@@ -84,7 +84,7 @@ def test_a_value_of_a_run_has_the_effect_of_the_setting(compiled_spec: dict[str,
         assert overridden(compiled_spec, step, defaults) == constants(compiled_spec, step)
         if constants(compiled_spec, step) != constants(as_settings, step):
             concerned.add(step)
-    assert concerned == {"MnistExampleGen", "Trainer", "Evaluator", "RobustnessEvaluator", "Pusher"}
+    assert concerned == {"MnistExampleGen", "Trainer", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher"}
 
 
 def test_every_threshold_is_a_parameter() -> None:
