@@ -162,7 +162,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             examples=example_gen.outputs["examples"],
             split=TEST_SPLIT,
             limits=settings.serving_check.model_dump_json(),
-            min_accuracy=settings.evaluation.min_accuracy,
+            evaluation_min_accuracy=settings.evaluation.min_accuracy,
             model_name=settings.name,
         )
         infra_validators = _infra_validators(settings, trainer.outputs["model"], example_gen.outputs["examples"])

@@ -43,7 +43,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
     verdict: OutputArtifact[VerdictArtifact],
     split: Parameter[str],
     limits: Parameter[str],
-    min_accuracy: Parameter[float],
+    evaluation_min_accuracy: Parameter[float],
     model_name: Parameter[str],
 ) -> None:
     """Loads the export in a fresh process with the loader of TF Serving, and tests every signature.
@@ -62,7 +62,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
         verdict: The decision and its reasons.
         split: The split whose images are sent.
         limits: JSON of `ServingLimits`.
-        min_accuracy: Minimum accuracy of the gated signature; on images as people send them, it may be
+        evaluation_min_accuracy: Minimum accuracy of the gated signature; on images as people send them, it may be
             `max_accuracy_drop` lower.
         model_name: Name of the served model, for the warm-up requests.
 
@@ -76,7 +76,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
     images, _ = read_images(files, contract, serving_limits.num_requests)
     if not len(images):
         raise ValueError(f"{examples.uri}: split {split!r} has no examples, expected at least one to send.")
-    least = max(min_accuracy - serving_limits.max_accuracy_drop, 0.0)
+    least = max(evaluation_min_accuracy - serving_limits.max_accuracy_drop, 0.0)
     needed = images_needed(perfect_share, least) or 0
     sent, labels = read_files(files, max(_NUM_SENT, needed))
     sample = Sample(fitting_images(images), sent)

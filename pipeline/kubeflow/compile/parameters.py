@@ -100,7 +100,7 @@ _ROBUSTNESS_BOUNDS: Mapping[str, tuple[str, ...]] = {
 
 
 _OTHER_TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "evaluation.min_accuracy": {"ServingCheck": ("min_accuracy",)},
+    "evaluation.min_accuracy": {"ServingCheck": ("evaluation_min_accuracy",)},
 }
 
 

@@ -30,7 +30,7 @@ def test_contract() -> None:
         examples=examples,
         split="test",
         limits=limits.model_dump_json(),
-        min_accuracy=0.98,
+        evaluation_min_accuracy=0.98,
         model_name="digits",
     )
     assert step.inputs == {"model": model, "examples": examples}
@@ -39,7 +39,7 @@ def test_contract() -> None:
         "verdict": VerdictArtifact,
     }
     assert json.loads(step.exec_properties.pop("limits"))["huge_batch"] == 7
-    assert step.exec_properties == {"split": "test", "min_accuracy": 0.98, "model_name": "digits"}
+    assert step.exec_properties == {"split": "test", "evaluation_min_accuracy": 0.98, "model_name": "digits"}
 
 
 def examples_of(folder: Path, images: np.ndarray) -> Examples:
@@ -65,7 +65,7 @@ def run(images: np.ndarray, limits: ServingLimits, tmp_path: Path) -> Run:
             verdict=verdict,
             split="test",
             limits=limits.model_dump_json(),
-            min_accuracy=0.0,
+            evaluation_min_accuracy=0.0,
             model_name="digits",
         )
         return blessing, verdict
@@ -123,7 +123,7 @@ def test_a_split_without_examples_is_an_error(images: np.ndarray, limits: Servin
             verdict=VerdictArtifact(),
             split="test",
             limits=limits.model_dump_json(),
-            min_accuracy=0.0,
+            evaluation_min_accuracy=0.0,
             model_name="digits",
         )
 
