@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from pipeline.cli.options import json_option, print_json, print_table
+from pipeline.cli.options import json_option, print_json, print_table, quiet_libraries
 
 
 @click.command("verify-data")
@@ -14,13 +14,15 @@ from pipeline.cli.options import json_option, print_json, print_table
 @json_option
 def verify_data(uri: str, span: int | None, as_json: bool) -> None:
     """Read and check all data at URI; report its contents or the first error."""
-    from components.example_gen.sources.detection import open_source, resolve_span
-    from components.example_gen.sources.source import fingerprint
-    from pipeline.settings.survey import survey_data
+    # TensorFlow reports its start, and what is wrong with an image.
+    with quiet_libraries():
+        from components.example_gen.sources.detection import open_source, resolve_span
+        from components.example_gen.sources.source import fingerprint
+        from pipeline.settings.survey import survey_data
 
-    found_uri, found_span = resolve_span(uri, span)
-    source = open_source(found_uri)
-    survey, sha256 = survey_data(found_uri), fingerprint(source)
+        found_uri, found_span = resolve_span(uri, span)
+        source = open_source(found_uri)
+        survey, sha256 = survey_data(found_uri), fingerprint(source)
     origins = dict.fromkeys(origin for origin, _ in survey.counts)
     counts = {origin: {name: survey.counts.get((origin, name), 0) for name in survey.classes} for origin in origins}
     sizes = sorted(Counter(map(tuple, survey.sizes.tolist())).items())
