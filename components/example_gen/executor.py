@@ -139,10 +139,7 @@ def _assign(
     for share in shares:
         for record in share.records():
             orders[record.stratum].append(record_order(seed, record.key))
-    classes: dict[str, set[str]] = defaultdict(set)
-    for origin, label in orders:
-        classes[origin].add(label)
-    check_classes(where, classes)
+    check_classes(where, orders)
     sizes = split_sizes({stratum: len(found) for stratum, found in orders.items()}, fractions, max_images)
     return sizes, Assignment(seed, {stratum: split_bounds(found, sizes[stratum]) for stratum, found in orders.items()})
 

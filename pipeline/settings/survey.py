@@ -70,10 +70,7 @@ def survey_data(uri: str) -> Survey:
     shares = source.shares()
     for share in shares:
         counts.update(record.stratum for record in share.records())
-    classes: dict[str, set[str]] = {}
-    for origin, label in counts:
-        classes.setdefault(origin, set()).add(label)
-    check_classes(uri, classes)
+    check_classes(uri, counts)
     for share in shares:
         for pixels in _batches(image.pixels for image in share.images(range(len(share.records())))):
             columns = summarize(_opaque(pixels), with_ink=True)

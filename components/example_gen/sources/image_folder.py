@@ -87,10 +87,7 @@ def image_folder_source(folder: str, entries: Sequence[Entry]) -> ImageFolderSou
         for origin, uri, content in sets
         for label, entry in _class_files(uri, content, folder)
     ]
-    classes: dict[str, set[str]] = {}
-    for _, record in contents:
-        classes.setdefault(record.origin, set()).add(record.label)
-    check_classes(folder, classes)
+    check_classes(folder, {record.stratum for _, record in contents})
     files, records = zip(*contents, strict=True)
     return ImageFolderSource("image folder", files, records)
 

@@ -4,7 +4,7 @@ import hashlib
 import math
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -182,21 +182,22 @@ def check_image_size(where: str, height: int, width: int) -> None:
         raise DataError(where, f"{height} x {width} pixels (height x width)", expected, "resize or remove it")
 
 
-def check_classes(where: str, classes: Mapping[str, Iterable[str]]) -> None:
-    """Checks the names of the classes, by origin.
+def check_classes(where: str, strata: Iterable[tuple[str, str]]) -> None:
+    """Checks the names of the classes in all pairs of an origin and a label.
 
     Raises:
         DataError: Names differ only by case, training has fewer than two classes, or another set has more.
     """
     by_lower_case: dict[str, str] = {}
-    for name in sorted({name for names in classes.values() for name in names}):
+    pairs = sorted(set(strata), key=lambda stratum: stratum[::-1])
+    for _, name in pairs:
         other = by_lower_case.setdefault(name.casefold(), name)
         if other != name:
             found = f"classes that differ only by case ({other!r} and {name!r})"
             raise DataError(where, found, "different names", "rename one, or merge them")
-    trained = set(classes.get(TRAIN, classes.get(ALL, ())))
-    for origin, names in classes.items():
-        if unknown := sorted(set(names) - trained):
+    trained = {name for origin, name in pairs if origin in (TRAIN, ALL)}
+    for origin in (EVAL, TEST):
+        if unknown := [name for of, name in pairs if of == origin and name not in trained]:
             found = f"class {listed(unknown)} in {origin} only"
             raise DataError(where, found, f"a class of {TRAIN}", f"add images to {TRAIN}, or remove the class")
     if len(trained) < 2:

@@ -86,8 +86,8 @@ def test_fingerprint_requires_every_file(tmp_path: Path) -> None:
 )
 def test_refuses_classes_that_nothing_can_be_learned_from(classes: dict[str, list[str]], message: str) -> None:
     with pytest.raises(DataError, match=f"^my-data: {message}"):
-        check_classes("my-data", classes)
+        check_classes("my-data", [(origin, name) for origin, names in classes.items() for name in names])
 
 
 def test_accepts_classes_without_test_images() -> None:
-    check_classes("my-data", {"train": ["Zwei Wörter", "b"], "test": ["b"]})
+    check_classes("my-data", [("train", "Zwei Wörter"), ("train", "b"), ("test", "b")])
