@@ -85,14 +85,13 @@ def corrupt_file(
         The corruption, the number of the file, and the number of records that can be read from the copy.
     """
     number, path = file
-    images, labels = read_images([path], contract)
     # The first records are a random sample: MnistExampleGen shuffles them.
-    sample = slice(math.ceil(sample_fraction * len(images)))
+    images, labels = read_images([path], contract, math.ceil(sample_fraction * count_records(path)))
     for name in CORRUPTIONS:
         # A generator for each corruption and file, so that the result does not depend on the order of the work.
         generator = np.random.default_rng([seed, int.from_bytes(name.encode(), "big"), number])
         copy = os.path.join(directory, _copy_name(name, number, num_files))
-        _write_examples(copy, corrupt(name, images[sample], generator), labels[sample], name)
+        _write_examples(copy, corrupt(name, images, generator), labels, name)
         yield name, number, count_records(copy)
 
 
