@@ -13,6 +13,7 @@ from components.serving_check.requests import (
     encode_images,
     fitting_images,
 )
+from components.trainer.request_limits import MAX_EXAMPLES_BYTES
 from registry.signatures import INPUTS, MAX_BATCH
 from tests.support.examples import DIGITS, SHAPES
 
@@ -71,18 +72,20 @@ def test_malformed_requests(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_requests_for_large_images_stay_within_the_limits_of_a_request() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (40, 256, 256, 3), dtype=np.uint8)
-    # A megabyte is 5 such images; 16 megapixels are 244.
+    # 16 megapixels are 244 images. Noise has almost 0.2 MB each, so that fewer fit into tf.Examples.
+    noise = np.random.default_rng(0).integers(0, 256, (100, 256, 256, 3), dtype=np.uint8)
     images = fitting_images(noise)
-    assert len(images) == 21
-    for signature, most in {"pixels": 244, "serving_default": 244, "examples": 21}.items():
-        requests = build_requests(signature, Sample(images), huge_batch=2048)
-        assert {request.kind: len(request.values) for request in requests}[Kind.HUGE] == most
-    blank = np.zeros((300, 256, 256, 3), np.uint8)
-    assert len(fitting_images(blank)) == 244
+    sizes = [len(example) for example in encode_images("examples", noise[: len(images) + 1])]
+    assert sum(sizes[:-1]) <= MAX_EXAMPLES_BYTES < sum(sizes)
+    requests = {
+        name: list(build_requests(name, Sample(images[:2]), huge_batch=2048))
+        for name in ("pixels", "serving_default", "examples")
+    }
+    huge = {name: len(request.values) for name in requests for request in requests[name] if request.kind == Kind.HUGE}
+    assert huge == {"pixels": 244, "serving_default": 244, "examples": len(images)}
+    assert len(fitting_images(np.zeros((300, 256, 256, 3), np.uint8))) == 244
     # Half a gigabyte has no place for 2,049 images.
-    names = [request.name for request in build_requests("pixels", Sample(images), huge_batch=2048)]
-    assert "2049 images" not in names
+    assert "2049 images" not in {request.name for request in requests["pixels"]}
 
 
 def test_the_signatures_are_those_of_the_contract() -> None:
