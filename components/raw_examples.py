@@ -2,6 +2,8 @@
 
 import functools
 import os
+import struct
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +21,9 @@ from components.image_decoding import decode_images
 # Parsing one record at a time takes ten times as long.
 _BATCH_SIZE = 128
 
-# More takes longer, and saves nothing on digits.
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOR_TYPES = {1: 0, 3: 2}
+# More takes longer, and saves little on small images.
 _COMPRESSION = 3
 
 
@@ -113,14 +117,27 @@ def _read(
 
 
 def encode_png(images: NDArray[np.uint8]) -> list[bytes]:
-    """Encodes images uint8[n,height,width,channels] as PNG, which is lossless."""
-    return list(_encode_png(images).numpy())
+    """Encodes images as PNG (https://www.w3.org/TR/png-3/), which is lossless.
+
+    TensorFlow and Pillow try five filters for each row, which takes three times as long for small images.
+
+    Args:
+        images: uint8[n,height,width,channels], one or three channels.
+
+    Returns:
+        One file per image.
+    """
+    num_images, height, width, channels = images.shape
+    # The first byte of a row is its filter, 0 for none.
+    rows = np.zeros((num_images, height, 1 + width * channels), np.uint8)
+    rows[..., 1:] = images.reshape(num_images, height, width * channels)
+    header = _png_chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, _PNG_COLOR_TYPES[channels], 0, 0, 0))
+    start, end = _PNG_SIGNATURE + header, _png_chunk(b"IEND", b"")
+    return [start + _png_chunk(b"IDAT", zlib.compress(image, _COMPRESSION)) + end for image in rows]
 
 
-# One op at a time would take three times as long.
-@tf.function(input_signature=[tf.TensorSpec([None, None, None, None], tf.uint8)])
-def _encode_png(images: tf.Tensor) -> tf.Tensor:
-    return tf.map_fn(lambda image: tf.io.encode_png(image, _COMPRESSION), images, fn_output_signature=tf.string)
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def serialize_examples(columns: Mapping[str, pa.Array]) -> list[bytes]:

@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -146,7 +147,7 @@ def _assign(
 
 def read_share(
     share: Share, assignment: Assignment, num_shards: int, *, with_ink: bool
-) -> Iterator[tuple[ShardKey, tuple[int, bytes]]]:
+) -> Iterator[tuple[ShardKey, list[tuple[int, bytes]]]]:
     """Reads the images of a share that are in the sample.
 
     Args:
@@ -157,7 +158,7 @@ def read_share(
             measured.
 
     Yields:
-        The shard, the order and the serialized tf.Example of each record.
+        Parts of the shards: orders and serialized tf.Examples.
 
     Raises:
         DataError: An image is missing, damaged or not supported.
@@ -169,15 +170,18 @@ def read_share(
         return
     for batch in _batches(zip(places, share.images(list(places)), strict=True)):
         images, labels = [image for _, image in batch], [records[number].label for number, _ in batch]
+        # Beam takes long for many small elements.
+        parts: dict[ShardKey, list[tuple[int, bytes]]] = defaultdict(list)
         for (number, _), example in zip(batch, encode_examples(images, labels, with_ink=with_ink), strict=True):
             split, order = places[number]
-            yield (split, order % num_shards), (order, example)
+            parts[split, order % num_shards].append((order, example))
+        yield from parts.items()
 
 
 def write_shard(
-    shard: tuple[ShardKey, Iterable[tuple[int, bytes]]], directory: str, num_shards: int
+    shard: tuple[ShardKey, Iterable[Iterable[tuple[int, bytes]]]], directory: str, num_shards: int
 ) -> tuple[str, int]:
-    """Writes one shard, of orders and serialized tf.Examples, in that order: shuffled, and reproducible.
+    """Writes one shard from its parts, sorted by the orders of the records: shuffled, and reproducible.
 
     Returns:
         Its path in the directory, and the number of records that can be read from it.
@@ -185,12 +189,12 @@ def write_shard(
     Raises:
         LostExamplesError: The written file is damaged.
     """
-    (split, number), ordered_examples = shard
+    (split, number), parts = shard
     path = f"Split-{split}/data_tfrecord-{number:05d}-of-{num_shards:05d}.gz"
     file = os.path.join(directory, path)
     tf.io.gfile.makedirs(os.path.dirname(file))
     with tf.io.TFRecordWriter(file, options="GZIP") as writer:
-        for _, example in sorted(ordered_examples):
+        for _, example in sorted(chain.from_iterable(parts)):
             writer.write(example)
     return path, count_records(file)
 

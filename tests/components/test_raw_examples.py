@@ -1,9 +1,11 @@
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tfx.types.standard_artifacts import Examples
 
 from components.features import Contract
@@ -62,3 +64,14 @@ def test_a_feature_can_be_missing_everywhere() -> None:
     example = tf.train.Example.FromString(content)
     assert example.features.feature["ink_top"].WhichOneof("kind") is None
     assert example.features.feature["label"].bytes_list.value == [b"A"]
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28, 1), (2, 5, 7, 3), (1, 1, 300, 1), (0, 4, 4, 3)])
+def test_png_is_lossless(shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    files = encode_png(images)
+    assert len(files) == len(images)
+    for file, image in zip(files, images, strict=True):
+        np.testing.assert_array_equal(tf.io.decode_png(file), image)
+        with Image.open(io.BytesIO(file)) as opened:
+            opened.verify()

@@ -260,7 +260,7 @@ def test_lost_records_are_noticed() -> None:
 
 
 def test_writes_a_shard_in_the_order_of_its_records(tmp_path: Path) -> None:
-    result = write_shard((("eval", 2), [(9, b"last"), (1, b"first")]), str(tmp_path), 4)
-    assert result == ("Split-eval/data_tfrecord-00002-of-00004.gz", 2)
+    result = write_shard((("eval", 2), [[(9, b"last"), (1, b"first")], [(4, b"middle")]]), str(tmp_path), 4)
+    assert result == ("Split-eval/data_tfrecord-00002-of-00004.gz", 3)
     assert [path.name for path in (tmp_path / "Split-eval").iterdir()] == ["data_tfrecord-00002-of-00004.gz"]
-    assert records(tmp_path, "eval") == [b"first", b"last"]
+    assert records(tmp_path, "eval") == [b"first", b"middle", b"last"]
