@@ -17,8 +17,15 @@ def test_no_augmentation_covers_every_kind() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("epochs", 0), ("learning_rate", 0), ("dropout", 1), ("zoom", 1), ("disturbed_share", 1.1)],
+    [
+        ("epochs", 0),
+        ("learning_rate", 0),
+        ("dropout", 1),
+        ("zoom", 1),
+        ("disturbed_share", 1.1),
+        ("preparation", "photo"),
+    ],
 )
-def test_values_out_of_range_are_errors(field: str, value: float) -> None:
+def test_values_out_of_range_are_errors(field: str, value: float | str) -> None:
     with pytest.raises(ValidationError, match=field):
         Hyperparameters(**{field: value})

@@ -77,6 +77,7 @@ def photo(number: int, height: int = 64, width: int = 64) -> np.ndarray:
     return image
 
 
+@pytest.mark.slow
 def test_color_images_from_examples_to_answers(
     fit_transform: Callable[..., tft.TFTransformOutput],
     make_requests: Callable[[np.ndarray], dict[str, Any]],
