@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     help="Output of `digits compile`, instead of compiling.",
 )
 @image_option
-@click.option("--data", metavar="URI", help="npz, IDX, image folder or CSV, as the pods see it.  [default: MNIST]")
+@click.option(
+    "--data", metavar="URI", help="Image folders, npz, IDX, CSV or Parquet, as the pods see it.  [default: MNIST]"
+)
 @profile_option
 @config_option
 @set_option

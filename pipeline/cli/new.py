@@ -54,7 +54,9 @@ def _parse_size(context: click.Context, parameter: click.Parameter, text: str | 
 
 @click.command()
 @click.argument("name", callback=_parse_name)
-@click.option("--data", "uri", metavar="URI", required=True, help="Image folders, npz, IDX or CSV; may contain {SPAN}.")
+@click.option(
+    "--data", "uri", metavar="URI", required=True, help="Image folders, npz, IDX, CSV or Parquet; may contain {SPAN}."
+)
 @click.option(
     "--classes",
     metavar="A,B,...",

@@ -20,7 +20,7 @@ EXIT_FAILURE = 1
 EXIT_REFUSED = 3
 
 data_option = click.option(
-    "--data", metavar="URI", help="npz, IDX, image folder or CSV; may contain {SPAN}.  [default: MNIST]"
+    "--data", metavar="URI", help="Image folders, npz, IDX, CSV or Parquet; may contain {SPAN}.  [default: MNIST]"
 )
 image_option = click.option("--image", metavar="REF", help="Image for all steps; same as --set kubeflow.image=REF.")
 workspace_option = click.option(

@@ -87,7 +87,7 @@ class DataSettings(Section):
     uri: str = Field(
         str(PROJECT_ROOT / "data" / "mnist.npz"),
         min_length=1,
-        description="npz, IDX, image folder or CSV; local, s3://, gs:// or http(s)://; may contain {SPAN}.",
+        description="Image folders, npz, IDX, CSV or Parquet; local, s3://, gs:// or http(s)://; may contain {SPAN}.",
     )
     span: int | None = Field(None, ge=0, description="Span to read if the URI contains {SPAN}; default: the newest.")
     # The path is part of the cache key: a file must always have the same one.
