@@ -157,5 +157,8 @@ def _opened(uri: str) -> Iterator[parquet.ParquetFile]:
     with opened(uri) as file:
         try:
             yield parquet.ParquetFile(file)
-        except (pa.ArrowInvalid, pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
+            # Only errors of the storage have a number.
+            if getattr(error, "errno", None):
+                raise
             raise corrupt(uri, f"a damaged Parquet file ({error})", "an intact one") from error
