@@ -1,11 +1,15 @@
 import json
 import shutil
+import struct
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from pipeline.cli.main import main
 from tests.support.image_data import encode_image, write_idx, write_npz
@@ -107,3 +111,60 @@ def test_reports_the_first_error_in_one_line(data: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {data}: found ")
     assert len(result.stderr.splitlines()) == 1
+
+
+PNG = encode_image(np.zeros((8, 8), np.uint8))
+JPEG = encode_image(np.zeros((8, 8, 3), np.uint8), "JPEG")
+HUGE_HEADER = PNG[12:16] + struct.pack(">2I", 20_000, 20_000) + PNG[24:29]
+HUGE = PNG[:12] + HUGE_HEADER + struct.pack(">I", zlib.crc32(HUGE_HEADER)) + PNG[33:]
+
+
+def write_tree(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Writes two good classes and further files."""
+    for name, content in {"cat/1.png": PNG, "dog/1.png": PNG, **files}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"Cat/1.png": PNG}, ": found classes that differ only by case ('Cat' and 'cat')"),
+        ({"empty/.keep": b""}, "/empty: found an empty class folder"),
+        ({"cat/2.png": encode_image(np.zeros((1, 1), np.uint8))}, "/cat/2.png: found 1 x 1 pixels"),
+        ({"cat/2.png": HUGE}, "/cat/2.png: found a huge image"),
+        ({"cat/2.jpg": JPEG, "dog/2.jpg": JPEG[:-5]}, "/dog/2.jpg: found a damaged or truncated JPEG file"),
+        ({"cat/2.svg": b"<svg/>"}, "/cat/2.svg: found a file that is not an image"),
+        ({"cat/2.png": b"<svg/>"}, "/cat/2.png: found no readable image"),
+    ],
+)
+def test_bad_images_are_named_in_one_line(tmp_path: Path, files: Mapping[str, bytes], message: str) -> None:
+    folder = write_tree(tmp_path / "my images", files)
+    result = verify_data(folder)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {folder}{message}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_empty_folder_and_a_link_out_of_the_data_are_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert verify_data(tmp_path / "empty").stderr.startswith(f"Error: {tmp_path}/empty: found a folder with nothing")
+    folder = write_tree(tmp_path / "linked", {})
+    (folder / "cat" / "2.png").symlink_to("/etc/hostname")
+    assert verify_data(folder).stderr.startswith(f"Error: {folder}/cat/2.png: found a symbolic link to /etc/hostname")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"cat/2.jpg": encode_image(Image.new("CMYK", (8, 8)), "JPEG")},
+        {"猫 und Kätzchen/eins zwei.png": PNG},
+        {f"{number}/1.png": PNG for number in range(500)},
+    ],
+)
+def test_unusual_images_are_nothing_wrong(tmp_path: Path, files: Mapping[str, bytes]) -> None:
+    result = verify_data(write_tree(tmp_path / "my images", files))
+    assert result.exit_code == 0
+    assert f"image folder, {len(files) + 2} file(s), nothing wrong" in result.output
