@@ -14,7 +14,7 @@ from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 from pipeline.settings.proposal import Proposal
 
 # Training on few images takes more epochs for the same number of steps.
-_MIN_STEPS = 800
+_MIN_STEPS = 600
 _FEW_IMAGES = 1_000
 
 # With this accuracy, a model passes the default bounds on a test set that is large enough for them.

@@ -14,7 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 LETTERS = tuple(string.ascii_uppercase)
 SHAPES = ("circle", "square", "triangle")
 
-_CORNERS = {"square": 4, "triangle": 3}
+_NUM_CORNERS = {"square": 4, "triangle": 3}
+# In degrees; a triangle points up.
+_FIRST_CORNERS = {"square": 45, "triangle": -90}
 
 
 def draw_letter(letter: str, random: np.random.Generator) -> Image.Image:
@@ -33,18 +35,20 @@ def draw_letter(letter: str, random: np.random.Generator) -> Image.Image:
 
 
 def draw_shape(shape: str, random: np.random.Generator) -> Image.Image:
-    """Draws a shape of a random color, size and rotation on a background of another color, 64 x 64 pixels."""
-    background, color = _two_colors(random)
-    image = Image.new("RGB", (64, 64), background)
-    radius = random.uniform(12, 26)
+    """Draws a shape of a random bright color, size and slant, at a random place on a dark color, 64 x 64 pixels."""
+    background, color = random.integers(0, 90, 3), random.integers(0, 256, 3)
+    color[random.integers(3)] = 255
+    image = Image.new("RGB", (64, 64), tuple(background.tolist()))
+    radius = random.uniform(14, 28)
     x, y = random.uniform(radius, 64 - radius, 2)
-    draw = ImageDraw.Draw(image)
     if shape == "circle":
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+        draw = ImageDraw.Draw(image)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tuple(color.tolist()))
     else:
-        start, corners = random.uniform(0, 2 * math.pi), _CORNERS[shape]
-        angles = [start + 2 * math.pi * corner / corners for corner in range(corners)]
-        draw.polygon([(x + radius * math.cos(angle), y + radius * math.sin(angle)) for angle in angles], fill=color)
+        start = math.radians(random.uniform(-20, 20) + _FIRST_CORNERS[shape])
+        angles = np.linspace(start, start + 2 * math.pi, _NUM_CORNERS[shape], endpoint=False)
+        corners = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
+        ImageDraw.Draw(image).polygon(corners.ravel().tolist(), fill=tuple(color.tolist()))
     return image
 
 
@@ -67,14 +71,6 @@ def write_shapes(folder: Path, per_class: int = 300) -> Path:
             suffix = "png" if index % 3 else "jpg"
             draw_shape(shape, random).save(folder / shape / f"{index:03d}.{suffix}", quality=90)
     return folder
-
-
-def _two_colors(random: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns two colors of which one channel at least differs clearly."""
-    while True:
-        colors = random.integers(0, 256, (2, 3))
-        if np.abs(colors[0] - colors[1]).max() > 96:
-            return tuple(colors[0].tolist()), tuple(colors[1].tolist())
 
 
 @click.command()
