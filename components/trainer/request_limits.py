@@ -5,8 +5,8 @@ import tensorflow as tf
 from components.features import IMAGE_KEY
 from registry.signatures import EXAMPLES, INPUTS, MAX_BATCH
 
-MAX_EXAMPLES_BYTES = 16 * 1024**2
-"""Maximum number of bytes of all tf.Examples of a request, enough for any photo of 16 megapixels."""
+MAX_EXAMPLES_BYTES = 64 * 1024**2
+"""Maximum number of bytes of all tf.Examples of a request, enough for any image of 16 megapixels."""
 MAX_IMAGE_NAMES = 20_000
 """How often the name of the image may occur in a request; it also occurs in the metadata of photos."""
 

@@ -227,7 +227,7 @@ def test_long_examples_are_refused(serving_model: ServingModel, requests: dict[s
     example = requests["examples"][0]
     long = example + serialize(note=bytes(MAX_EXAMPLES_BYTES - len(example) - 50))
     assert serving_model.classify_examples(tf.constant([long]))["label"].shape == [1]
-    message = f"examples has {len(long + example)} bytes, but at most 16777216 are allowed: send fewer per request"
+    message = f"examples has {len(long + example)} bytes, but at most 67108864 are allowed: send fewer per request"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         serving_model.classify_examples(tf.constant([long, example]))
 
