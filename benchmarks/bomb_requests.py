@@ -26,8 +26,9 @@ Bomb = tuple[str, str, np.ndarray]
 """Name, signature and its input."""
 
 _SIDE = 4000
-# The graph refuses tf.Examples of more than 4 MiB.
+# The graph refuses tf.Examples of more than 4 MiB; an image takes up to 32 bytes more in one.
 _MAX_IN_EXAMPLES = 4_000_000
+_EXAMPLE_OVERHEAD = 32
 _GRAY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6
 _CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _RGBA: 4}
 _NUM_MARKERS = 30_000
@@ -37,7 +38,7 @@ def make_bombs() -> Iterator[Bomb]:
     """Yields requests of up to `MAX_BYTES`, the same each time."""
     for name, files in (*_pngs(), *_jpegs(), *_gifs(), *_bmps(), *_others()):
         yield name, "serving_default", np.array(files, object)
-        if sum(map(len, files)) < _MAX_IN_EXAMPLES:
+        if sum(len(file) + _EXAMPLE_OVERHEAD for file in files) < _MAX_IN_EXAMPLES:
             yield f"examples, {name}", "examples", np.array([_example(image=file) for file in files], object)
     yield from _records()
 
