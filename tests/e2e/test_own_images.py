@@ -21,6 +21,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 
 from tests.support.own_images import LETTERS, SHAPES, write_letters, write_shapes
 from tests.support.serve_process import ServeProcess, digits_serve
+from tests.support.web_page import Page, running_browser
 
 PROJECT_ROOT = Path(__file__).parents[2]
 CLASSES = {"letters": LETTERS, "shapes": SHAPES}
@@ -120,6 +121,21 @@ def test_grpc(example: Example, server: ServeProcess) -> None:
     labels = [label.decode() for label in answer.outputs["label"].string_val]
     right = [found == label for found, label in zip(labels, images, strict=True)]
     assert sum(right) > 0.9 * len(images) - 1
+
+
+def test_the_page_in_a_browser(example: Example, server: ServeProcess) -> None:
+    images = dict(list(example.images.items())[:5])
+    with running_browser() as browser:
+        page = Page(browser, server.address("Web page"))
+        right = []
+        for label, image in images.items():
+            page.open(f"?model={example.name}-smoke")
+            page.wait_for_model()
+            page.element("picture").send_keys(str(image))
+            right.append(f" “{label}”." in page.last_answer())
+        assert page.text("others") == {"letters": "and 16 more classes", "shapes": ""}[example.name]
+        assert page.console_errors() == []
+    assert sum(right) >= len(right) - 1
 
 
 def test_the_pipeline_compiles_for_kubeflow(example: Example) -> None:
