@@ -18,14 +18,12 @@ def inverted_run(run_digits: Any, tmp_path_factory: pytest.TempPathFactory) -> A
     """The very first run of a workspace, on dark digits on light paper."""
     folder = tmp_path_factory.mktemp("inverted")
     with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
-        data: dict[str, Any] = dict(arrays)
-    for part in ("x_train", "x_test"):
-        data[part] = 255 - data[part][:3000]
-    for part in ("y_train", "y_test"):
-        data[part] = data[part][:3000]
+        sizes = {"train": 3000, "test": 1000}
+        data = {f"{key}_{part}": arrays[f"{key}_{part}"][:size] for part, size in sizes.items() for key in "xy"}
+    for part in sizes:
+        data[f"x_{part}"] = 255 - data[f"x_{part}"]
     np.savez_compressed(folder / "inverted.npz", **data)
-    arguments = ("--data", str(folder / "inverted.npz"))
-    return run_digits(folder / "workspace", *arguments)
+    return run_digits(folder / "workspace", "--data", str(folder / "inverted.npz"))
 
 
 @pytest.mark.slow
