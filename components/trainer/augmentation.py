@@ -120,7 +120,7 @@ def move(images: tf.Tensor, transforms: tf.Tensor, *, repeat_edge: bool) -> tf.T
     Args:
         images: float32[n,height,width,channels]; at least one pixel of the batch is background.
         transforms: float32[n,8], from `affine_transforms`.
-        repeat_edge: Whether the outside of an image is like its edge; by default it is background.
+        repeat_edge: Whether the outside of an image is like its edge, otherwise background.
 
     Returns:
         float32[n,height,width,channels], interpolated bilinearly.
