@@ -23,7 +23,7 @@ from components.data_gate.component import DataGate
 from components.evaluator.component import GatedEvaluator
 from components.example_gen.component import MnistExampleGen
 from components.example_gen.sources.detection import DataVersion
-from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT, parse_schema, read_contract
+from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
 from components.preprocessing import CONTRACT_KEY
 from components.pusher import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
@@ -32,7 +32,7 @@ from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprint
-from pipeline.settings.settings import DataSettings, Settings
+from pipeline.settings.settings import DataSettings, Settings, load_contract
 from registry.signatures import EXAMPLES
 from registry.signing import TrustPolicy, read_public_key
 
@@ -71,11 +71,12 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
     code = {step: code_fingerprint(module) for step, module in _CODE.items()}
     max_images = settings.data.max_images
     sample_advice = f" data.max_images={max_images} limits the data." if max_images else ""
-    schema = settings.data.schema_file.read_text(encoding="utf-8")
-    contract = read_contract(parse_schema(schema, str(settings.data.schema_file)), str(settings.data.schema_file))
+    contract = load_contract(settings)
     schema_gen = ImportSchemaGen(schema_file=str(settings.data.schema_file))
     # Without it, the cache depends only on the name of the file.
-    schema_gen.exec_properties["schema_fingerprint"] = hashlib.sha256(schema.encode()).hexdigest()
+    schema_gen.exec_properties["schema_fingerprint"] = hashlib.sha256(
+        settings.data.schema_file.read_bytes()
+    ).hexdigest()
     example_gen = MnistExampleGen(
         data,
         schema=schema_gen.outputs["schema"],
@@ -162,7 +163,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             examples=example_gen.outputs["examples"],
             split=TEST_SPLIT,
             limits=settings.serving_check.model_dump_json(),
-            evaluation_min_accuracy=settings.evaluation.min_accuracy,
+            evaluation_min_accuracy=settings.evaluation.min_accuracy if settings.evaluation.enforced else 0.0,
             model_name=settings.name,
         )
         infra_validators = _infra_validators(settings, trainer.outputs["model"], example_gen.outputs["examples"])
