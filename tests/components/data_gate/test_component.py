@@ -162,7 +162,9 @@ def test_good_data_passes(judge: Callable[..., Verdict], artifact: VerdictArtifa
     assert artifact.get_int_custom_property("passed") == 1
     values = {(finding.metric, finding.slice): finding.value for finding in verdict.findings}
     distances = {
-        finding.value for finding in verdict.findings if "Jensen" in finding.metric and "skew" in finding.metric
+        float(finding.value or 0)
+        for finding in verdict.findings
+        if "Jensen" in finding.metric and "skew" in finding.metric
     }
     assert values["examples", "train"] == 1500
     assert values["examples of the rarest class", "eval"] == 30
@@ -178,7 +180,9 @@ def test_good_data_passes_next_to_similar_earlier_data(
     push(17, good_statistics["eval"])
     verdict = judge({})
     assert verdict.passed
-    drift = {finding.feature: finding.value for finding in verdict.findings if finding.metric.startswith("drift")}
+    drift = {
+        finding.feature: float(finding.value or 0) for finding in verdict.findings if finding.metric.startswith("drift")
+    }
     assert drift["label"] == 0
     assert all(0 < drift[feature] < 0.05 for feature in ALL)
 
