@@ -132,8 +132,15 @@ def parameters_of(settings: Settings, target: CompileTarget = "kfp") -> dict[str
     Their defaults are the values of the settings; an unset `data.span` becomes -1, the newest. Vertex AI gets no
     parameter for the image: only KFP's driver can set the image at run time.
     """
+    # Without Evaluator's bounds, ServingCheck has no minimum accuracy.
+    unused = set() if settings.evaluation.enforced else {"ServingCheck"}
+
+    def adapted(parameter: PipelineParameter) -> PipelineParameter:
+        targets = {step: paths for step, paths in parameter.targets.items() if step not in unused}
+        return replace(parameter, targets=targets, default=_value(settings, parameter.setting))
+
     return {
-        parameter.name: replace(parameter, default=_value(settings, parameter.setting))
+        parameter.name: adapted(parameter)
         for parameter in PARAMETERS
         if target == "kfp" or parameter.name != IMAGE_PARAMETER
     }

@@ -87,6 +87,12 @@ def test_a_value_of_a_run_has_the_effect_of_the_setting(compiled_spec: dict[str,
     assert concerned == {"MnistExampleGen", "Trainer", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher"}
 
 
+@pytest.mark.parametrize(("enforced", "steps"), [(True, {"Evaluator", "ServingCheck"}), (False, {"Evaluator"})])
+def test_serving_check_has_a_minimum_accuracy_if_evaluator_is_enforced(enforced: bool, steps: set[str]) -> None:
+    parameters = parameters_of(load_settings({"evaluation": {"enforced": enforced}}, file=NO_FILE))
+    assert set(parameters["min_accuracy"].targets) == steps
+
+
 def test_every_threshold_is_a_parameter() -> None:
     thresholds = {
         f"{section}.{key}"
