@@ -15,8 +15,7 @@ LETTERS = tuple(string.ascii_uppercase)
 SHAPES = ("circle", "square", "triangle")
 
 _NUM_CORNERS = {"square": 4, "triangle": 3}
-# In degrees; a triangle points up.
-_FIRST_CORNERS = {"square": 45, "triangle": -90}
+_MIN_CONTRAST = 80
 
 
 def draw_letter(letter: str, random: np.random.Generator) -> Image.Image:
@@ -35,9 +34,10 @@ def draw_letter(letter: str, random: np.random.Generator) -> Image.Image:
 
 
 def draw_shape(shape: str, random: np.random.Generator) -> Image.Image:
-    """Draws a shape of a random bright color, size and slant, at a random place on a dark color, 64 x 64 pixels."""
-    background, color = random.integers(0, 90, 3), random.integers(0, 256, 3)
-    color[random.integers(3)] = 255
+    """Draws a shape of a random color, size and rotation at a random place on another color, 64 x 64 pixels."""
+    background = color = random.integers(0, 256, 3)
+    while np.abs(background - color).max() < _MIN_CONTRAST:
+        color = random.integers(0, 256, 3)
     image = Image.new("RGB", (64, 64), tuple(background.tolist()))
     radius = random.uniform(14, 28)
     x, y = random.uniform(radius, 64 - radius, 2)
@@ -45,7 +45,7 @@ def draw_shape(shape: str, random: np.random.Generator) -> Image.Image:
         draw = ImageDraw.Draw(image)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=tuple(color.tolist()))
     else:
-        start = math.radians(random.uniform(-20, 20) + _FIRST_CORNERS[shape])
+        start = random.uniform(0, 2 * math.pi)
         angles = np.linspace(start, start + 2 * math.pi, _NUM_CORNERS[shape], endpoint=False)
         corners = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
         ImageDraw.Draw(image).polygon(corners.ravel().tolist(), fill=tuple(color.tolist()))
