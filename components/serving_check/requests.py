@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from components.features import IMAGE_KEY, Contract
 from components.trainer.image_files import MAX_PIXELS
-from components.trainer.request_limits import MAX_EXAMPLES_BYTES
 from registry.signatures import EXAMPLES, MAX_BATCH, PIXELS, SERVING_DEFAULT, Signature, required_signatures
 
 _SENT_BATCH = 32
@@ -73,9 +72,7 @@ def contract_signatures(contract: Contract) -> dict[str, Signature]:
 
 def fitting_images(images: np.ndarray) -> np.ndarray:
     """Returns as many images uint8[n,height,width,channels] as a request may contain, at least one."""
-    within = images[: _most_images(images)]
-    num_bytes = np.cumsum([len(example) for example in encode_images(EXAMPLES, within)])
-    return within[: max(1, np.count_nonzero(num_bytes <= MAX_EXAMPLES_BYTES))]
+    return images[: _most_images(images)]
 
 
 def _most_images(images: np.ndarray) -> int:
@@ -114,10 +111,8 @@ def build_requests(signature: str, sample: Sample, huge_batch: int) -> Iterator[
     yield Request(signature, Kind.ALONE, alone)
     yield Request(signature, Kind.EMPTY, good[:0])
     most = MAX_BATCH[signature]
-    allowed = [huge_batch, most, _most_images(sample.images)]
-    if signature == EXAMPLES:
-        allowed.append(MAX_EXAMPLES_BYTES // max(map(len, good)))
-    yield Request(signature, Kind.HUGE, np.resize(good, (min(allowed), *good.shape[1:])))
+    allowed = min(huge_batch, most, _most_images(sample.images))
+    yield Request(signature, Kind.HUGE, np.resize(good, (allowed, *good.shape[1:])))
     malformed = _malformed(signature, sample.images[:1])
     if (most + 1) * alone.size <= _MOST_NUMBERS:
         malformed[f"{most + 1} images"] = np.resize(good, (most + 1, *good.shape[1:]))

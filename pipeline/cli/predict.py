@@ -124,6 +124,8 @@ def _client_opener(
 ) -> "Callable[[], Client]":
     """Returns a picklable function that opens a client; imports what it needs, which may be TensorFlow."""
     name = model or settings.name
+    if url is None and grpc_address is None and model is None:
+        name = _pushed_model(settings)
     if url is not None:
         from serving.client.rest_client import RestClient
 
@@ -142,6 +144,18 @@ def _client_opener(
     from serving.client.local_client import LocalClient
 
     return partial(LocalClient, found.directory)
+
+
+def _pushed_model(settings: "Settings") -> str:
+    """Returns the name of the model, or of that of the smoke profile if only this profile has pushed a version."""
+    from pipeline.settings.settings import SMOKE_SUFFIX
+    from registry.versions import list_versions
+
+    smoke_name = f"{settings.name}{SMOKE_SUFFIX}"
+    if list_versions(settings.serving_directory) or not list_versions(settings.serving_root / smoke_name):
+        return settings.name
+    click.echo(f"{settings.name} has no version yet; using {smoke_name}, pushed by the smoke profile.", err=True)
+    return smoke_name
 
 
 def _predict_to_terminal(

@@ -66,7 +66,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-_SMOKE_SUFFIX = "-smoke"
+SMOKE_SUFFIX = "-smoke"
+"""What the smoke profile adds to the name of a model."""
 
 _RENAMED: Mapping[str, str] = {
     "data.sample_fraction": "data.max_images",
@@ -236,7 +237,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
         profile = values.get("profile", "default")
         defaults = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
         if profile == "smoke" and "name" not in given:
-            values["name"] = f"{from_file.get('name', DEFAULT_NAME)}{_SMOKE_SUFFIX}"
+            values["name"] = f"{from_file.get('name', DEFAULT_NAME)}{SMOKE_SUFFIX}"
         return Settings(**_merge(defaults, values))
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(error))) from error

@@ -89,7 +89,7 @@ def test_the_commands_of_the_page_answer_with_class_names(example: Example) -> N
 def test_the_command_line_knows_most_images(example: Example) -> None:
     images = [str(image) for label in CLASSES[example.name] for image in _some(example, label)]
     output = example.folder / f"{example.name}.csv"
-    digits(example.folder, f"predict --model {example.name}-smoke --output {output} {shlex.join(images)}")
+    digits(example.folder, f"predict --config {example.name}/digits.toml --output {output} {shlex.join(images)}")
     with output.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     right = [row["label"] == Path(row["source"]).parent.name for row in rows]

@@ -58,4 +58,4 @@ def test_options_override_assignments(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     assert (settings.workspace, settings.profile, settings.data.uri) == (tmp_path / "given", "smoke", "given")
     assert settings.trainer.seed == 3
-    assert settings.name == "others"
+    assert settings.name == "others-smoke"

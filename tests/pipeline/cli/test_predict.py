@@ -247,10 +247,19 @@ def test_no_version_has_been_pushed(tmp_path: Path, publish: Publish) -> None:
     )
     result = predict("images/a.png")
     assert (result.exit_code, result.stderr) == (1, f"{nothing}.\n")
+    publish(17, name="letters")
+    result = predict("images/a.png")
+    assert (result.exit_code, result.stderr) == (1, f"{nothing}, or use another model: `--model letters`.\n")
+    assert predict("images/a.png", "--model", "letters").exit_code == 0
+
+
+def test_the_model_of_the_smoke_profile_takes_the_place_of_one_that_was_never_pushed(publish: Publish) -> None:
     publish(17, name="digits-smoke")
     result = predict("images/a.png")
-    assert (result.exit_code, result.stderr) == (1, f"{nothing}, or use another model: `--model digits-smoke`.\n")
-    assert predict("images/a.png", "--model", "digits-smoke").exit_code == 0
+    note = "digits has no version yet; using digits-smoke, pushed by the smoke profile.\n"
+    assert (result.exit_code, result.stderr) == (0, note)
+    publish(18)
+    assert predict("images/a.png").stderr == ""
 
 
 def test_a_missing_version(publish: Publish) -> None:
