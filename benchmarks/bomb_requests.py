@@ -26,7 +26,7 @@ Bomb = tuple[str, str, np.ndarray]
 """Name, signature and its input."""
 
 _SIDE = 4000
-# The graph refuses tf.Examples of more than 4 MiB; an image takes up to 32 bytes more in one.
+# Only smaller image bombs are also sent in tf.Examples, where an image takes up to 32 bytes more.
 _MAX_IN_EXAMPLES = 4_000_000
 _EXAMPLE_OVERHEAD = 32
 _GRAY, _RGB, _PALETTE, _RGBA = 0, 2, 3, 6

@@ -5,7 +5,7 @@ import tensorflow as tf
 from components.features import MAX_PIXEL, Contract
 
 LONGEST_SIDE = 256
-"""Longest side in pixels of an image whose luminance is decoded: ten times that of the digit in the end."""
+"""Longest side in pixels of decoded luminance: more than ten times that of the ink in a normalized MNIST image."""
 
 # ITU-R BT.601 luma. The weights add up to one, so that gray does not change.
 _LUMA_WEIGHTS = (0.299, 0.587, 0.114)

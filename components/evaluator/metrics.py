@@ -48,7 +48,7 @@ _SMALLEST_PROBABILITY = 1e-7
 """As Keras's `epsilon`: a wrong prediction with probability 1 has a finite loss."""
 
 _NO_CLASS = -1
-"""Index of a label that is no class; no prediction is equal to it."""
+"""Index of a label that is not a class; no prediction equals it."""
 
 Array = NDArray[np.float64]
 Results = dict[Key, float | BoundedValue]
@@ -72,7 +72,7 @@ class _Combiner(beam.CombineFn):
 
         Args:
             sums: The array.
-            label: Index of the class; -1 if the label is no class.
+            label: Index of the class; -1 if the label is not a class.
             probabilities: Those of candidate and baseline, float64[2,classes].
         """
         raise NotImplementedError

@@ -164,12 +164,12 @@ def disturb(images: tf.Tensor, disturbed: tf.Tensor, stages: Stages, seed: tf.Te
 
 
 def redraw(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws digits with a thicker or thinner pen, or only their outlines: outside, inside or both."""
+    """Draws strokes with a thicker or thinner pen, or only their outlines: outside, inside or both."""
     choice_seed, gain_seed = _split_seed(seed, 2)
     wide, narrow = _box(images, 3, 3), _box(images, 2, 2)
     thicker = tf.nn.max_pool2d(images, wide, 1, "SAME")
     without_rim = -tf.nn.max_pool2d(-images, wide, 1, "SAME")
-    # Two by two pixels: with three most digits would vanish.
+    # Two by two pixels: with three, most of MNIST's strokes would vanish.
     thinner = -tf.nn.max_pool2d(-images, narrow, 1, "SAME")
     drawn = tf.stack([thicker, thinner, thicker - images, images - without_rim, thicker - without_rim], axis=1)
     choice = tf.random.stateless_uniform([tf.shape(images)[0]], choice_seed, maxval=drawn.shape[1], dtype=tf.int32)
@@ -215,7 +215,7 @@ def paint_rectangle(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     between_rows = (rows - top) * (rows - bottom) <= 0
     between_columns = (columns - left) * (columns - right) <= 0
     inside = (between_rows & between_columns)[..., tf.newaxis]
-    # Behind a large one nothing of the digit would be left.
+    # A large one would hide the whole drawing.
     large = tf.reduce_mean(tf.cast(inside, tf.float32), axis=[1, 2, 3], keepdims=True) > _LARGE_RECTANGLE
     inverted = large | (_per_image(images, kind_seed) < _INVERTED_SHARE)
     return tf.where(inside, tf.where(inverted, 1 - images, _per_image(images, gray_seed)), images)

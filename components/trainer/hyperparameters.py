@@ -39,8 +39,8 @@ class Hyperparameters(BaseModel):
     )
     preparation: Literal["ink", "resize"] = Field(
         "ink",
-        description="How the model prepares images that it is sent: `ink` for digits and letters of any size, position "
-        "and polarity, as MNIST was made (gray only); `resize` for all others. Augmentation suits either.",
+        description="Preparation of images in requests, and augmentation to match: `ink` if the data looks like MNIST "
+        "(gray; light strokes on black, scaled and centered), `resize` for everything else.",
     )
     low_confidence: float = Field(
         0.5, ge=0, le=1, description="Predictions with a lower confidence have the status `low_confidence`."

@@ -8,7 +8,7 @@ from registry.signatures import EXAMPLES, INPUTS, MAX_BATCH
 MAX_EXAMPLES_BYTES = 64 * 1024**2
 """Maximum number of bytes of all tf.Examples of a request, enough for any image of 16 megapixels."""
 MAX_IMAGE_NAMES = 20_000
-"""How often the name of the image may occur in a request; it also occurs in the metadata of photos."""
+"""Maximum number of occurrences of the name `image` in a request; it also occurs in the metadata of photos."""
 
 
 def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Tensor:
@@ -48,6 +48,6 @@ def check_examples(examples: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([require(num_bytes <= MAX_EXAMPLES_BYTES, message, num_bytes)]):
         pieces = tf.strings.split(examples, IMAGE_KEY, maxsplit=MAX_IMAGE_NAMES + 1)
     is_allowed = tf.size(pieces.values) - tf.size(examples) <= MAX_IMAGE_NAMES
-    message = f"{INPUTS[EXAMPLES]} has more than {MAX_IMAGE_NAMES} times {IMAGE_KEY!r}: send one image per tf.Example"
+    message = f"{INPUTS[EXAMPLES]} has {IMAGE_KEY!r} more than {MAX_IMAGE_NAMES} times: send one image per tf.Example"
     with tf.control_dependencies([require(is_allowed, message)]):
         return tf.identity(examples)

@@ -120,13 +120,13 @@ RUN = Run(
 DATA_PASSED = Verdict("DataGate", (Finding("examples", "train", passed=True),), advice="")
 FINDINGS = (
     Finding("accuracy", "all", passed=True, value=0.9913),
-    *(Finding("recall", f"digit {digit}", passed=True, value=value) for digit, value in ((0, 0.995), (8, 0.975))),
+    *(Finding("recall", f"class {name}", passed=True, value=value) for name, value in ((0, 0.995), (8, 0.975))),
 )
 PASSED = Verdict("Evaluator", FINDINGS, advice="")
-WEAK = Finding("precision", "digit 8", passed=False, value=0.9, lower_bound=0.97, reason="it is low")
+WEAK = Finding("precision", "class 8", passed=False, value=0.9, lower_bound=0.97, reason="it is low")
 REFUSED = Verdict("Evaluator", (*FINDINGS, WEAK), advice="Train longer.")
 MODEL = Path("workspace/serving/digits/17")
-ACCURACY_LINE = "Test accuracy  99.13 % (lowest: digit 8, 97.50 %)"
+ACCURACY_LINE = "Test accuracy  99.13 % (lowest: class 8, 97.50 %)"
 
 
 def test_each_step_that_ended_has_a_line(display: RunDisplay, output: io.StringIO) -> None:
@@ -224,7 +224,7 @@ def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17, r
                 "Evaluator",
                 "metric      slice     value    bound      decision   reason",
                 "─" * 62,
-                "precision   digit 8   0.9000   ≥ 0.9700   REFUSE     it is low",
+                "precision   class 8   0.9000   ≥ 0.9700   REFUSE     it is low",
                 "Train longer.",
                 "All findings: artifacts/Evaluator/verdict.txt",
             ],
