@@ -191,7 +191,7 @@ def check_answers(answers: Sequence[Answer], contract: Contract, limits: Serving
 
 
 def check_accuracy(answers: Sequence[Answer], labels: Sequence[bytes], min_accuracy: float) -> list[Finding]:
-    """Checks the accuracy on images as people send them: the whole 95 % confidence interval must meet the minimum.
+    """Checks the accuracy on image files: the whole 95 % confidence interval must meet the minimum.
 
     Args:
         answers: Those of the kind `SENT` count, in the order of the images; an error is a wrong answer.
@@ -214,11 +214,11 @@ def check_accuracy(answers: Sequence[Answer], labels: Sequence[bytes], min_accur
     if interval[0] < min_accuracy and needed and num_images < needed:
         reason = f"too few images: a model without mistakes needs {needed}"
     elif interval[0] < min_accuracy:
-        reason = f"it may be as low as {interval[0]:.4f}; trainer.preparation must suit the images that people send"
+        reason = f"it may be as low as {interval[0]:.4f}; check that trainer.preparation suits the images"
         if errors:
             reason += f"; {len(errors)} images got an error, such as {errors[0]}"
     finding = Finding(
-        "accuracy as people send images",
+        "accuracy on image files",
         SERVING_DEFAULT,
         not reason,
         reason,

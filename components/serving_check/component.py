@@ -32,7 +32,7 @@ _WARM_UP_BATCH_SIZE = 32
 _CANVAS_SIDE = 280
 
 _NUM_SENT = 2000
-"""Images that measure the accuracy as people send them; more if the minimum accuracy needs more."""
+"""Image files to measure the accuracy on; more if the minimum accuracy needs more."""
 
 
 @component
@@ -48,8 +48,8 @@ def ServingCheck(  # noqa: N802 (the name of the step)
 ) -> None:
     """Loads the export in a fresh process with the loader of TF Serving, and tests every signature.
 
-    It also measures the accuracy of `serving_default` on the image files of the data, as people send them: Evaluator
-    measures that of `examples`, and other images may need another preparation.
+    It also measures the accuracy of `serving_default` on the image files of the data, as clients send them. Evaluator
+    measures that of `examples`, which prepares images differently.
 
     TFX's InfraValidator needs Docker or Kubernetes, does not check the outputs, and sends no malformed requests.
 
@@ -62,7 +62,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
         verdict: The decision and its reasons.
         split: The split whose images are sent.
         limits: JSON of `ServingLimits`.
-        evaluation_min_accuracy: Minimum accuracy of the gated signature; on images as people send them, it may be
+        evaluation_min_accuracy: Minimum accuracy of the gated signature; on image files, it may be
             `max_accuracy_drop` lower.
         model_name: Name of the served model, for the warm-up requests.
 

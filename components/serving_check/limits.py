@@ -27,7 +27,7 @@ class ServingLimits(BaseModel):
         0.01,
         ge=0,
         le=1,
-        description="Largest drop of the accuracy on images as people send them from evaluation.min_accuracy.",
+        description="How far the accuracy on image files may be below evaluation.min_accuracy.",
     )
     max_latency_ms: float = Field(
         250.0, gt=0, description="Longest time to classify one image, in milliseconds, at the 99th percentile."

@@ -63,8 +63,8 @@ class Answer:
 
     Attributes:
         num_images: Number of images in the request.
-        outputs: Outputs of the contract by name, strings as bytes; empty after an error. Of images as people send them,
-            only the label.
+        outputs: Outputs of the contract by name, strings as bytes; empty after an error. Of image files, only the
+            label.
         error: Class and message, such as `InvalidArgumentError: wrong shape`; empty without an error.
         milliseconds: Duration of each repetition.
     """

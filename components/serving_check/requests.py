@@ -32,7 +32,7 @@ class Kind(StrEnum):
     AFTERWARDS = "good request after a malformed one"
     LATENCY = "latency"
     PYTHON = "same as in Python"
-    SENT = "images as people send them"
+    SENT = "image files"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Sample:
 
     Attributes:
         images: Those of the good request, as the network sees them, uint8[n,height,width,channels].
-        files: Encoded images, as they are in the data.
+        files: Encoded images, unchanged from the data.
     """
 
     images: np.ndarray

@@ -126,7 +126,7 @@ def test_refused_model_is_not_pushed_and_has_all_verdicts(
     assert pushed_model.properties["pushed"] == 0
     assert not cluster.store.path(pushed_model.uri).exists()
     assert verdicts["DataGate"].passed
-    assert {finding.metric for finding in verdicts["ServingCheck"].refusals} == {"accuracy as people send images"}
+    assert {finding.metric for finding in verdicts["ServingCheck"].refusals} == {"accuracy on image files"}
     [refusal] = [
         finding
         for finding in verdicts["Evaluator"].findings

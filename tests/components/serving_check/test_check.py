@@ -443,7 +443,7 @@ def sent(*answers: list[str] | int) -> list[Answer]:
             sent(["A"] * 95, [""] * 5),
             ["A"] * 100,
             0.95,
-            "it may be as low as 0.8882; trainer.preparation must suit the images that people send",
+            "it may be as low as 0.8882; check that trainer.preparation suits the images",
             id="too many mistakes",
         ),
         pytest.param(
@@ -457,7 +457,7 @@ def sent(*answers: list[str] | int) -> list[Answer]:
             sent(["A"] * 90, *[1] * 10),
             ["A"] * 100,
             0.9,
-            "it may be as low as 0.8256; trainer.preparation must suit the images that people send; 10 images got an "
+            "it may be as low as 0.8256; check that trainer.preparation suits the images; 10 images got an "
             "error, such as InvalidArgumentError: too large",
             id="too many errors",
         ),
@@ -466,11 +466,9 @@ def sent(*answers: list[str] | int) -> list[Answer]:
         ),
     ],
 )
-def test_the_accuracy_on_images_as_people_send_them(
-    answers: list[Answer], labels: list[str], value: float, reason: str
-) -> None:
+def test_the_accuracy_on_image_files(answers: list[Answer], labels: list[str], value: float, reason: str) -> None:
     [finding] = check_accuracy(answers, [label.encode() for label in labels], min_accuracy=0.9)
-    assert (finding.metric, finding.slice) == ("accuracy as people send images", "serving_default")
+    assert (finding.metric, finding.slice) == ("accuracy on image files", "serving_default")
     assert (finding.passed, finding.reason) == (not reason, reason)
     assert (finding.value, finding.lower_bound) == (value, 0.9)
     assert finding.setting == "evaluation.min_accuracy - serving_check.max_accuracy_drop"
@@ -626,8 +624,8 @@ def test_an_export_of_another_contract_is_refused(good_export: Path, check_here:
     assert "the output 'probabilities' is float32[n,10], expected float32[n,2]" in reasons["examples"]
 
 
-def test_images_as_people_send_them_are_sent(good_export: Path, check_here: Check, sample: Sample) -> None:
-    [finding] = [each for each in check_here(good_export) if each.metric == "accuracy as people send images"]
+def test_image_files_of_the_data_are_sent(good_export: Path, check_here: Check, sample: Sample) -> None:
+    [finding] = [each for each in check_here(good_export) if each.metric == "accuracy on image files"]
     labels = tf.saved_model.load(str(good_export)).signatures["serving_default"](image_bytes=tf.constant(sample.files))
     assert finding.value == np.mean(labels["label"].numpy() == b"3")
 

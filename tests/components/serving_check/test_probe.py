@@ -55,9 +55,9 @@ def test_every_request_is_answered(probe_here: Probe, good_export: Path, sample:
         np.testing.assert_allclose(outputs["probabilities"], served["probabilities"], atol=1e-6)
         assert outputs["status"].tolist() == served["status"].numpy().tolist()
         np.testing.assert_array_equal(by_key["normalize", kind, ""].outputs["image"], sample.images[..., 0])
-    by_people = by_key["serving_default", Kind.SENT, ""]
-    assert (list(by_people.outputs), by_people.num_images) == (["label"], 8)
-    assert by_people.outputs["label"].tolist() == served["label"].numpy().tolist()
+    image_files = by_key["serving_default", Kind.SENT, ""]
+    assert (list(image_files.outputs), image_files.num_images) == (["label"], 8)
+    assert image_files.outputs["label"].tolist() == served["label"].numpy().tolist()
 
 
 def test_only_the_outputs_of_the_contract_are_reported(
