@@ -83,5 +83,5 @@ def _find_baseline(
     of_version, of_candidate = baseline_contract(version.directory), find_contract(examples)
     if of_version == of_candidate:
         return version, ""
-    what = "classes or image size differ" if of_version else "it has no schema"
+    what = "its classes or image size differ" if of_version else "it has no schema"
     return None, f"version {version.number} is not the baseline: {what}"

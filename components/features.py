@@ -79,14 +79,14 @@ def read_contract(schema: Schema, where: str) -> Contract:
     classes = tuple(features[LABEL_KEY].string_domain.value)
     if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
         raise SchemaError(
-            f"{where}: feature {LABEL_KEY!r}: expected a string_domain with the different names of at least two "
-            f"classes, found {list(classes)}; {_EXAMPLE}."
+            f"{where}: feature {LABEL_KEY!r}: expected a string_domain with at least two distinct class "
+            f"names, found {list(classes)}; {_EXAMPLE}."
         )
     size = _read_size(features[IMAGE_KEY])
     if set(size) != {"height", "width", "channels"} or size["channels"] not in (1, 3):
         raise SchemaError(
             f"{where}: feature {IMAGE_KEY!r}: expected an annotation with the tags 'height: H', 'width: W' and "
-            f"'channels: C', C 1 or 3, found {list(features[IMAGE_KEY].annotation.tag)}; {_EXAMPLE}."
+            f"'channels: C' (C is 1 or 3), found {list(features[IMAGE_KEY].annotation.tag)}; {_EXAMPLE}."
         )
     return Contract(classes, **size)
 

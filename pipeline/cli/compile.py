@@ -128,4 +128,4 @@ def _note(settings: "Settings", kind: str, uri: str) -> str | None:
     fixed = PurePosixPath(*takewhile(lambda part: "{" not in part, path.parts))
     if path.parts[0] == "data" and (PROJECT_ROOT / fixed).exists():
         return None
-    return f"`make image` copies only data/ of this project into the image, but the {kind} is not there: {uri}."
+    return f"`make image` copies only data/ of this project into the image; move the {kind} there: {uri}."

@@ -35,7 +35,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="digit-classifier")
 def main() -> None:
-    """Train, gate and push a digit classifier.
+    """Train, gate and push an image classifier.
 
     Settings come from these sources, lowest priority first: defaults, profile, TOML file, environment
     (DIGITS_SECTION__KEY), command line. Exit codes: 0 pushed or unchanged, 1 failure, 2 invalid usage or configuration,

@@ -1,4 +1,4 @@
-"""The `digits new` command: the settings and the schema of a model of your own images."""
+"""The `digits new` command: the settings and the schema of a model for your own images."""
 
 import os
 import re
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pipeline.settings.proposal import Proposal
     from pipeline.settings.settings import Settings
 
-# Six characters less than a model's name may have, for the suffix of the smoke profile.
+# Six characters fewer than a model's name may have, for the suffix of the smoke profile.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,43}")
 _SIZE = re.compile(r"([1-9][0-9]{0,3})(?:x([1-9][0-9]{0,3}))?")
 _LIMITS = (8, 1024)
-# Of a class, in the smoke profile.
+# Of each class, in the smoke profile.
 _MIN_TEST_IMAGES = 3
 
 
@@ -28,7 +28,7 @@ def _parse_name(context: click.Context, parameter: click.Parameter, name: str) -
         expected = "up to 44 lower-case letters, digits and hyphens, such as street-signs"
         raise click.BadParameter(f"{name!r}: expected {expected}.")
     if os.path.lexists(name):
-        raise click.BadParameter(f"{Path(name).absolute()} exists; choose another name, or remove it.")
+        raise click.BadParameter(f"{Path(name).absolute()} already exists; choose another name, or remove it.")
     return name
 
 
@@ -37,7 +37,7 @@ def _parse_classes(context: click.Context, parameter: click.Parameter, text: str
         return None
     names = tuple(name.strip() for name in text.split(","))
     if "" in names or len(set(names)) < len(names):
-        raise click.BadParameter(f"{text!r}: expected different names, separated by commas.")
+        raise click.BadParameter(f"{text!r}: expected distinct class names, separated by commas.")
     return names
 
 
@@ -67,14 +67,14 @@ def _parse_size(context: click.Context, parameter: click.Parameter, text: str | 
     "--size",
     metavar="N|HxW",
     callback=_parse_size,
-    help="Size in which the network sees the images.  [default: that of the images, up to 128]",
+    help="Size in which the network sees the images.  [default: that of the images, at most 128]",
 )
 @click.option("--color/--gray", default=None, help="[default: color if any image is in color]")
 def new(name: str, uri: str, classes: tuple[str, ...] | None, size: tuple[int, int] | None, color: bool | None) -> None:
-    """Write the settings and the schema of a model of your own images.
+    """Write the settings and the schema of a model for your own images.
 
-    Reads all images at URI, and writes NAME/digits.toml and NAME/schema.pbtxt with what fits them: classes, image size,
-    bounds for the number of images. NAME is the name of the model and must not exist. docs/own-images.md has examples.
+    Reads all images at URI, and writes NAME/digits.toml and NAME/schema.pbtxt to fit them: classes, image size, and
+    bounds for the number of images. NAME is the name of the model and of a new folder. docs/own-images.md has examples.
     """
     # TensorFlow reports its start.
     with quiet_libraries():
@@ -123,12 +123,12 @@ def _show(proposal: "Proposal", settings: "Settings", uri: str) -> None:
         click.echo(f"  {choice.subject:<12} {choice.value} ({choice.reason})")
     splits = ", ".join(f"{sum(sizes.values()):,} {split}" for split, sizes in proposal.sizes.items())
     click.echo(f"  {'splits':<12} {splits}")
-    minimums = f"{bounds.min_accuracy:g}, of each class {bounds.min_class_accuracy:g}"
-    click.echo(f"  {'gates':<12} accuracy at least {minimums} (what so many test images can prove)")
+    minimums = f"{bounds.min_accuracy:g}, {bounds.min_class_accuracy:g} for each class"
+    click.echo(f"  {'gates':<12} accuracy at least {minimums} (as much as the test images can prove)")
     rarest, rarest_in_smoke = (min(sizes["test"].values()) for sizes in (proposal.sizes, proposal.smoke_sizes))
     if rarest_in_smoke < min(rarest, _MIN_TEST_IMAGES):
         few = f"uses {sum(sum(sizes.values()) for sizes in proposal.smoke_sizes.values()):,} images"
-        click.echo(f"  The smoke profile {few}, which are too few for this many classes: set data.max_images.")
+        click.echo(f"  The smoke profile {few}, which are too few for this many classes: add --set data.max_images=N.")
     click.echo(f"Wrote {name}/digits.toml and {name}/schema.pbtxt. Next:")
     for command in (
         f"verify-data {shlex.quote(uri)}",

@@ -55,7 +55,7 @@ def _describe_sizes(sizes: Sequence[tuple[tuple[int, ...], int]]) -> str:
     if len(sizes) == 1:
         return f"{height} x {width} pixels (height x width)"
     heights, widths = zip(*(size for size, _ in sizes), strict=True)
-    return f"{len(sizes)} sizes from {min(heights)} to {max(heights)} high and {min(widths)} to {max(widths)} wide"
+    return f"{len(sizes)} sizes, {min(heights)} to {max(heights)} pixels high and {min(widths)} to {max(widths)} wide"
 
 
 def _describe_color(num_color: int, num_images: int) -> str:

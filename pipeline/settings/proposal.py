@@ -51,7 +51,7 @@ class Proposal:
         survey: What the data contains.
         contract: Classes, size and channels.
         preparation: How images in requests are prepared: `trainer.preparation`.
-        choices: The choices, for people.
+        choices: What was chosen, and why, to print.
     """
 
     survey: Survey
@@ -131,7 +131,8 @@ def _checked_classes(survey: Survey, classes: tuple[str, ...] | None) -> tuple[s
     if unknown:
         raise ProposalError(f"--classes: the data also has images of {listed(unknown)}; add these classes.")
     if without_images:
-        raise ProposalError(f"--classes: the data has no images of {listed(without_images)}.")
+        fix = "leave these classes out, or add images"
+        raise ProposalError(f"--classes: the data has no images of {listed(without_images)}; {fix}.")
     if len(set(classes)) < len(classes):
         raise ProposalError(f"--classes: expected each class once, found {','.join(classes)}.")
     return classes
@@ -150,8 +151,8 @@ def _describe_sizes(survey: Survey) -> str:
     (height, width), (most_height, most_width) = survey.sizes.min(axis=0), survey.sizes.max(axis=0)
     smallest, largest = f"{height} x {width}", f"{most_height} x {most_width}"
     if smallest == largest:
-        return f"all images have {smallest}"
-    return f"the median of the images, {smallest} to {largest}, at most {_MAX_SIDE}"
+        return f"all images are {smallest}"
+    return f"the median size of the images, {smallest} to {largest}, at most {_MAX_SIDE} per side"
 
 
 def _obstacle_to_ink(survey: Survey, contract: Contract) -> str:
@@ -187,6 +188,6 @@ def _split_sizes(survey: Survey, contract: Contract, max_images: int) -> Sizes:
 def _too_few_images(survey: Survey, label: str, split: str) -> str:
     found = {origin: num_images for (origin, of), num_images in survey.counts.items() if of == label}
     if "all" in found:
-        least = math.ceil(1 / DataSettings().test_fraction)
-        return f"Class {label!r} has {found['all']} image(s), none for {split}; expected at least {least}."
+        fix = f"add images, at least {math.ceil(1 / DataSettings().test_fraction)} in all"
+        return f"Class {label!r} has {found['all']} image(s), which leaves none for {split}; {fix}."
     return f"Class {label!r} has no images in {split}; add some, or remove the class."

@@ -39,7 +39,7 @@ _LEAST_BACKGROUND, _LEAST_SATURATED = 0.1, 0.002
 _PRESENT = "presence { min_fraction: 1.0 min_count: 1 }\n  shape {}"
 
 _SCHEMA = """\
-# The schema of the raw examples of {name}, written by `digits new` from {num_images:,} images. Reviewed like code.
+# The schema of the raw examples of {name}, written by `digits new` from {num_images:,} images.
 # The comparators limit the distance of eval and test from train (skew), and of train from the last data that passed
 # (drift).
 feature {{
@@ -77,11 +77,11 @@ uri = {uri}
 schema_file = "schema.pbtxt"
 
 [trainer]
-# Preparation of images in requests: `ink` as MNIST's authors prepared digits, `resize` as in training.
+# Preparation of images in requests: `ink` as for MNIST's digits, `resize` as in training.
 preparation = "{preparation}"
 {training}
 [data_gate]
-# Half of the mean share of black and of white pixels; 0 switches a bound off.
+# Half the mean shares of black and of white pixels; 0 switches a bound off.
 {appearance}{data_gate}
 {evaluation}[robustness]
 # Bounds for a first model. Tighten them to what a good one reaches on corrupted images.
@@ -212,7 +212,7 @@ def _data_gate(proposal: Proposal) -> str:
         ):
             if found < limit:
                 values[key] = found
-    comment = "# Half of the images of the smoke profile, where these are below the defaults.\n" if values else ""
+    comment = "# Half the images of the smoke profile, where this is below the defaults.\n" if values else ""
     return comment + _assignments(values)
 
 

@@ -22,7 +22,7 @@ from registry.signatures import (
 )
 
 MAX_BATCH_BYTES = 4 * 1024**2
-"""The limit of the model on tf.Examples; large enough to make the overhead of a request negligible."""
+"""Maximum size of the inputs in a request, unless a single one is larger; makes its overhead negligible."""
 
 
 class ClientError(ExpectedError):
@@ -194,8 +194,8 @@ def _check_shapes(outputs: Mapping[str, np.ndarray], num_inputs: int) -> None:
     if found != expected:
         shapes = ", ".join(f"{name}{list(shape)}" for name, shape in found.items()) or "none of its outputs"
         raise ClientError(
-            f"this model is not an image classifier of `digits run`: for {num_inputs} input(s) it returned {shapes}, "
-            f"expected {num_inputs} each of {', '.join(ANSWER_OUTPUTS)}."
+            f"this model is not an image classifier from `digits run`: for {num_inputs} input(s) it returned "
+            f"{shapes}, expected {num_inputs} each of {', '.join(ANSWER_OUTPUTS)}."
         )
 
 

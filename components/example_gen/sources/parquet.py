@@ -148,7 +148,7 @@ def _check_columns(uri: str, schema: pa.Schema) -> tuple[str, tuple[str, ...]]:
         names = metadata.get("info", {}).get("features", {}).get(_LABEL, {}).get("names") or ()
         return image_column, tuple(map(str, names))
     except (ValueError, AttributeError, TypeError) as error:
-        found = f"metadata of Hugging Face that cannot be read ({error})"
+        found = f"Hugging Face metadata that cannot be read ({error})"
         raise DataError(uri, found, "JSON with the names of the classes", _FIX) from error
 
 

@@ -58,8 +58,8 @@ def test_options_become_defaults_of_the_parameters(tmp_path: Path) -> None:
         (["--data", "/mnt/mine.npz", "--set", "kubeflow.data_claim=mine"], "in kubeflow.data_claim, mounted at /data."),
         (["--data", f"{PROJECT_ROOT}/data/mnist.npz"], None),
         (["--data", f"{PROJECT_ROOT}/data/{{SPAN}}/mnist.npz"], None),
-        (["--data", f"{PROJECT_ROOT}/data/nowhere.npz"], "but the data is not there: data/nowhere.npz."),
-        (["--data", f"{PROJECT_ROOT}/docs"], "but the data is not there: docs."),
+        (["--data", f"{PROJECT_ROOT}/data/nowhere.npz"], "into the image; move the data there: data/nowhere.npz."),
+        (["--data", f"{PROJECT_ROOT}/docs"], "into the image; move the data there: docs."),
         (["--set", "data.schema_file=schema.pbtxt"], "in kubeflow.data_claim, mounted at /data."),
     ],
 )

@@ -72,7 +72,7 @@ def test_says_what_the_images_are(tmp_path: Path, color: int, described: str) ->
     result = verify_data(write_shapes(tmp_path / "my shapes", color))
     assert result.exit_code == 0
     assert "my shapes: image folder, 8 file(s), nothing wrong\n" in result.output
-    assert f"\n8 images, 4 sizes from 20 to 23 high and 27 to 30 wide, {described}\n" in result.output
+    assert f"\n8 images, 4 sizes, 20 to 23 pixels high and 27 to 30 wide, {described}\n" in result.output
     assert [line.split() for line in result.output.splitlines()[-3:]] == [
         ["Zwei", "Wörter", "4"],
         ["kreis", "4"],

@@ -121,7 +121,11 @@ def test_the_preparation(summaries: dict[str, Any], preparation: str, reason: st
 @pytest.mark.parametrize(
     ("counts", "classes", "message"),
     [
-        ({"cat": 50, "dog": 1}, None, "^Class 'dog' has 1 image.s., none for test; expected at least 7.$"),
+        (
+            {"cat": 50, "dog": 1},
+            None,
+            "^Class 'dog' has 1 image.s., which leaves none for test; add images, at least 7 in all.$",
+        ),
         (
             {("train", "cat"): 9, ("train", "dog"): 9, ("test", "cat"): 9},
             None,
@@ -132,7 +136,11 @@ def test_the_preparation(summaries: dict[str, Any], preparation: str, reason: st
             ("cat", "dog"),
             "^--classes: the data also has images of dgo; add these classes.$",
         ),
-        (alike("cat", "dog"), ("cat", "cow", "dog"), "^--classes: the data has no images of cow.$"),
+        (
+            alike("cat", "dog"),
+            ("cat", "cow", "dog"),
+            "^--classes: the data has no images of cow; leave these classes out, or add images.$",
+        ),
     ],
 )
 def test_data_that_allows_no_model(counts: dict[Any, int], classes: tuple[str, ...] | None, message: str) -> None:

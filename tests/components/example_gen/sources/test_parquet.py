@@ -117,7 +117,7 @@ FILES = [{"bytes": encode_image(np.zeros((9, 9), np.uint8)), "path": None}] * 12
         (lambda table: table.slice(0, 0), ": found no rows, expected at least one"),
         (
             lambda table: table.replace_schema_metadata({"huggingface": "{"}),
-            ": found metadata of Hugging Face that cannot be read",
+            ": found Hugging Face metadata that cannot be read",
         ),
         *(
             (
