@@ -96,7 +96,9 @@ def test_the_cache_key_depends_on_the_model_not_on_its_version(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        pytest.param(schema_text(replace(DIGITS, classes=("0", "1"))), "its classes or image size differ", id="classes"),
+        pytest.param(
+            schema_text(replace(DIGITS, classes=("0", "1"))), "its classes or image size differ", id="classes"
+        ),
         pytest.param(schema_text(replace(DIGITS, width=32)), "its classes or image size differ", id="size"),
         pytest.param(schema_text(replace(DIGITS, channels=3)), "its classes or image size differ", id="channels"),
         pytest.param("", "it has no schema", id="earlier release"),
