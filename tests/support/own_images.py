@@ -1,4 +1,4 @@
-"""Draws data sets such as people bring: letters in gray and shapes in color, in one folder per class.
+"""Draws data sets like those that users bring: gray letters and color shapes, in one folder per class.
 
 `python -m tests.support.own_images FOLDER` draws both for the examples of docs/own-images.md.
 """
