@@ -112,7 +112,7 @@ DataGate.DRIVER_CLASS = Driver
 
 
 def _without(features: Set[str | None], distances: Iterable[Finding]) -> list[Finding]:
-    """Leaves out refusals of features that are refused by themselves, which have the same cause."""
+    """Leaves out refusals of features that a rule of their own refuses, too: the cause is the same."""
     return [finding for finding in distances if finding.passed or finding.feature not in features]
 
 
