@@ -91,14 +91,25 @@ def exists(uri: str) -> bool:
 
 
 def list_folder(uri: str) -> list[Entry]:
-    """Lists the files and folders in a folder by name, except hidden ones."""
+    """Lists the files and folders in a folder by name, except hidden ones.
+
+    Raises:
+        DataError: The folder cannot be read, or a name is not UTF-8.
+    """
     with access(uri) as (file_system, path):
         # fsspec caches listings for the life of the process, which would hide new files of an object store.
         file_system.invalidate_cache(path)
         found = [info for info in file_system.ls(path, detail=True) if info["name"].rstrip("/") != path.rstrip("/")]
     entries = [_entry(file_system, info) for info in found]
     # Index pages of web servers link to sorted versions of themselves ("?C=N;O=D").
-    return sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
+    entries = sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
+    for entry in entries:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            where = entry.uri.encode(errors="backslashreplace").decode()
+            raise DataError(where, "a name that is not UTF-8", "a name in UTF-8", "rename it") from error
+    return entries
 
 
 def list_tree(folder: str) -> Iterator[Entry]:

@@ -142,6 +142,11 @@ def test_refuses_a_link_to_a_folder_for_training(tmp_path: Path) -> None:
         ),
         (lambda folder: (folder / "digit.png").touch(), "/digit.png: found an image outside the class folders"),
         (
+            lambda folder: write_tree(folder, "4/caf\udce9.png"),
+            r"/4/caf\\udce9.png: found a name that is not UTF-8, expected a name in UTF-8; rename it",
+        ),
+        (lambda folder: write_tree(folder, "caf\udce9/1.png"), r"/caf\\udce9: found a name that is not UTF-8"),
+        (
             lambda folder: write_tree(folder, "a/1.png", "A/1.png"),
             r": found classes that differ only by case \('A' and 'a'",
         ),
