@@ -205,9 +205,7 @@ def check_accuracy(answers: Sequence[Answer], labels: Sequence[bytes], min_accur
     if not sent:
         return []
     errors = [answer.error for answer in sent if answer.error]
-    found = np.concatenate(
-        [np.zeros(answer.num_images, "S") if answer.error else answer.outputs[LABEL_OUTPUT] for answer in sent]
-    )
+    found = np.concatenate([_labels(answer) for answer in sent])
     hits, num_images = int(np.count_nonzero(found == np.array(labels, "S"))), len(labels)
     interval, needed = share_interval(hits, num_images), images_needed(perfect_share, min_accuracy)
     reason = ""
@@ -228,6 +226,14 @@ def check_accuracy(answers: Sequence[Answer], labels: Sequence[bytes], min_accur
         setting="evaluation.min_accuracy - serving_check.max_accuracy_drop",
     )
     return [finding]
+
+
+def _labels(answer: Answer) -> np.ndarray:
+    """Returns one label per image; empty ones after an error, or if there are more or fewer than images."""
+    labels = answer.outputs.get(LABEL_OUTPUT)
+    if labels is not None and labels.shape == (answer.num_images,):
+        return labels
+    return np.zeros(answer.num_images, "S")
 
 
 def _graph_ops(saved_model: SavedModel) -> frozenset[str]:

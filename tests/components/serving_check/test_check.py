@@ -474,6 +474,13 @@ def test_the_accuracy_on_image_files(answers: list[Answer], labels: list[str], v
     assert finding.setting == "evaluation.min_accuracy - serving_check.max_accuracy_drop"
 
 
+def test_labels_of_other_images_are_mistakes() -> None:
+    for labels in (np.array([b"A"]), np.array(b"A")):
+        answers = [*sent(["A"] * 90), Answer("serving_default", Kind.SENT, "", 10, {"label": labels})]
+        [finding] = check_accuracy(answers, [b"A"] * 100, min_accuracy=0.9)
+        assert (finding.passed, finding.value) == (False, 0.9)
+
+
 def test_a_signature_that_fails_has_no_accuracy() -> None:
     assert check_accuracy(pixel_answers({}), [b"A"], min_accuracy=0.9) == []
 
