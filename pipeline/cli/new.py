@@ -12,6 +12,7 @@ import click
 from pipeline.cli.options import quiet_libraries
 
 if TYPE_CHECKING:
+    from pipeline.settings.gates import EvaluationSettings
     from pipeline.settings.proposal import Proposal
     from pipeline.settings.settings import Settings
 
@@ -87,7 +88,7 @@ def new(name: str, uri: str, classes: tuple[str, ...] | None, size: tuple[int, i
         survey = survey_data(uri)
     proposal = propose(survey, classes=classes, size=size, channels=channels)
     settings = _write(name, settings_text(proposal, name, _seen_from_a_folder(uri)), schema_text(proposal, name))
-    _show(proposal, settings, uri)
+    _show(name, proposal, settings.evaluation, uri)
 
 
 def _seen_from_a_folder(uri: str) -> str:
@@ -115,8 +116,8 @@ def _write(name: str, settings: str, schema: str) -> "Settings":
     return loaded
 
 
-def _show(proposal: "Proposal", settings: "Settings", uri: str) -> None:
-    name, survey, bounds = settings.name, proposal.survey, settings.evaluation
+def _show(name: str, proposal: "Proposal", bounds: "EvaluationSettings", uri: str) -> None:
+    survey = proposal.survey
     config = f"--config {name}/digits.toml"
     click.echo(f"{uri}: {survey.format}, {survey.num_images:,} images")
     for choice in proposal.choices:

@@ -42,7 +42,8 @@ class Survey:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes: numbers in the order of their values, other names in alphabetical order."""
         names = {label for _, label in self.counts}
-        return tuple(sorted(names, key=int) if all(map(str.isdecimal, names)) else sorted(names))
+        by_value = all(map(str.isdecimal, names))
+        return tuple(sorted(names, key=lambda name: (int(name) if by_value else 0, name)))
 
     @property
     def sizes(self) -> NDArray[np.int64]:

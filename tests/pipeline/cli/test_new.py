@@ -127,6 +127,14 @@ def test_names_with_spaces_and_letters_of_any_alphabet(digits: Digits) -> None:
     assert "  digits verify-data 'städte am fluss'\n" in result.output
 
 
+def test_numbers_are_in_the_order_of_their_values(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITS_NAME", "other")
+    write_folders(Path("images"), "10", "9", "1", "01", "001")
+    result = digits("new", "mine", "--data", "images")
+    assert "5: 001, 01, 1, 9, 10 (in numerical order)" in result.output
+    assert "Wrote mine/digits.toml and mine/schema.pbtxt." in result.output
+
+
 def test_500_classes(digits: Digits) -> None:
     write_folders(Path("images"), *(f"{number:03d}" for number in range(500)), per_class=14, size=(8, 8))
     result = digits("new", "many", "--data", "images")
