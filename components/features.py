@@ -15,6 +15,8 @@ BACKGROUND_SHARE_KEY = "background_share"
 SATURATED_SHARE_KEY = "saturated_share"
 
 MAX_PIXEL = 255
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 luma of red, green and blue. The weights add up to one, so that gray does not change."""
 
 TRAIN_SPLIT = "train"
 EVAL_SPLIT = "eval"

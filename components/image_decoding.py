@@ -2,13 +2,11 @@
 
 import tensorflow as tf
 
-from components.features import MAX_PIXEL, Contract
+from components.features import LUMA_WEIGHTS, MAX_PIXEL, Contract
 
 LONGEST_SIDE = 256
 """Longest side in pixels of decoded luminance: more than ten times that of the ink in a normalized MNIST image."""
 
-# ITU-R BT.601 luma. The weights add up to one, so that gray does not change.
-_LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 _WHITE = 255.0
 
 # Resizing averages over at least two pixels of a reduced image.
@@ -94,7 +92,7 @@ def _decode(file: tf.Tensor, longest_side: int) -> tf.Tensor:
 def _luminance(pixels: tf.Tensor) -> tf.Tensor:
     luminance = tf.cond(
         _has_color(pixels),
-        lambda: tf.tensordot(pixels[..., :3], tf.constant(_LUMA_WEIGHTS), axes=1)[..., tf.newaxis],
+        lambda: tf.tensordot(pixels[..., :3], tf.constant(LUMA_WEIGHTS), axes=1)[..., tf.newaxis],
         lambda: pixels[..., :1],
     )
     return _on_paper(luminance, pixels)[..., 0]

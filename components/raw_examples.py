@@ -45,14 +45,14 @@ def find_files(examples: Artifact, split: str) -> list[str]:
     return files
 
 
-def find_contract(examples: Artifact) -> Contract:
-    """Reads the contract of raw examples from the schema in their artifact.
+def find_contract(artifact: Artifact) -> Contract:
+    """Reads the contract from the schema in the artifact of ImportSchemaGen or of raw examples.
 
     Raises:
         SchemaError: The schema defines no contract.
         tf.errors.NotFoundError: There is no schema.
     """
-    file = os.path.join(examples.uri, SCHEMA_FILE)
+    file = os.path.join(artifact.uri, SCHEMA_FILE)
     with tf.io.gfile.GFile(file) as content:
         return read_contract(parse_schema(content.read(), file), file)
 

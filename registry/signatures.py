@@ -31,6 +31,9 @@ INPUTS: Mapping[str, str] = {
 MAX_BATCH: Mapping[str, int] = {SERVING_DEFAULT: 256, PIXELS: 2048, EXAMPLES: 2048, NORMALIZE: 256}
 """Maximum number of images in a request to each signature; one core classifies them in less than a second."""
 
+MAX_PIXELS = 16_000_000
+"""Pixels of the largest image, and of all images of a request: 16 megapixels."""
+
 NORMALIZED_IMAGE_OUTPUT = "image"
 
 LABEL_OUTPUT = "label"

@@ -21,7 +21,7 @@ from tfx.types import Artifact, artifact_utils
 
 from components.example_counts import count_records, write_counts
 from components.example_gen.sources.detection import DataVersion, find_data, open_source
-from components.example_gen.sources.source import Image, Record, Share, check_classes
+from components.example_gen.sources.source import Image, Record, Share, batch_by_shape, check_classes
 from components.example_gen.splits import (
     Bounds,
     SplitFractions,
@@ -41,10 +41,8 @@ from components.features import (
     SPAN_KEY,
     SPLITS,
     URI_KEY,
-    parse_schema,
-    read_contract,
 )
-from components.raw_examples import encode_png, serialize_examples
+from components.raw_examples import encode_png, find_contract, serialize_examples
 
 SCHEMA_KEY = "schema"
 EXAMPLES_KEY = "examples"
@@ -56,9 +54,6 @@ NUM_SHARDS_KEY = "num_shards"
 
 # Stands for the newest span if the step finds the data when it runs.
 _NEWEST_SPAN = -1
-
-_BATCH_SIZE = 256
-_MAX_WAITING_BYTES = 32 * 2**20
 
 _log = logging.getLogger(__name__)
 
@@ -87,9 +82,8 @@ class Executor(BaseBeamExecutor):
             # Kubeflow Pipelines has no driver that finds the data before the step.
             data = find_data(data.uri, None if data.span == _NEWEST_SPAN else data.span)
             _log.info("reading %s, span %d, fingerprint %s", data.uri, data.span, data.fingerprint)
-        schema_file = os.path.join(artifact_utils.get_single_uri(input_dict[SCHEMA_KEY]), SCHEMA_FILE)
-        with tf.io.gfile.GFile(schema_file) as file:
-            contract = read_contract(parse_schema(file.read(), schema_file), schema_file)
+        schema = artifact_utils.get_single_instance(input_dict[SCHEMA_KEY])
+        contract = find_contract(schema)
         shares = open_source(data.uri).shares()
         fractions = SplitFractions(eval=exec_properties[EVAL_FRACTION_KEY], test=exec_properties[TEST_FRACTION_KEY])
         sizes, assignment = _assign(
@@ -107,7 +101,8 @@ class Executor(BaseBeamExecutor):
                 | "Verify" >> beam.Map(verify_counts, sizes)
                 | "Record" >> beam.Map(write_counts, examples.uri)
             )
-        tf.io.gfile.copy(schema_file, os.path.join(examples.uri, SCHEMA_FILE), overwrite=True)
+        schema_files = (os.path.join(artifact.uri, SCHEMA_FILE) for artifact in (schema, examples))
+        tf.io.gfile.copy(*schema_files, overwrite=True)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples.span = data.span
         examples.set_string_custom_property(URI_KEY, data.uri)
@@ -171,7 +166,7 @@ def read_share(
     places = {number: place for number, place in found.items() if place}
     if not places:
         return
-    for batch in _batches(zip(places, share.images(list(places)), strict=True)):
+    for batch in batch_by_shape(zip(places, share.images(list(places)), strict=True)):
         images, labels = [image for _, image in batch], [records[number].label for number, _ in batch]
         # Beam takes long for many small elements.
         parts: dict[ShardKey, list[tuple[int, bytes]]] = defaultdict(list)
@@ -233,22 +228,3 @@ def encode_examples(images: Sequence[Image], labels: Sequence[str], *, with_ink:
             **summarize(pixels, with_ink=with_ink),
         }
     )
-
-
-def _batches(images: Iterable[tuple[int, Image]]) -> Iterator[list[tuple[int, Image]]]:
-    """Groups numbered images by shape, and limits the memory that waiting groups take."""
-    waiting: dict[tuple[int, ...], list[tuple[int, Image]]] = defaultdict(list)
-    num_bytes = 0
-    for number, image in images:
-        pixels = image.pixels
-        batch = waiting[pixels.shape]
-        batch.append((number, image))
-        num_bytes += pixels.nbytes
-        if len(batch) == _BATCH_SIZE:
-            yield waiting.pop(pixels.shape)
-            num_bytes -= _BATCH_SIZE * pixels.nbytes
-        elif num_bytes > _MAX_WAITING_BYTES:
-            yield from waiting.values()
-            waiting.clear()
-            num_bytes = 0
-    yield from waiting.values()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter, gaussian_filter1d
 
-from components.features import MAX_PIXEL
+from components.features import LUMA_WEIGHTS, MAX_PIXEL
 from components.robustness.image_processing import REFERENCE_SIDE, draw_lines, find_edges, plasma_fractals, windows
 
 CORRUPTION_KEY = "corruption"
@@ -61,8 +61,6 @@ DROP_THRESHOLD = 0.65
 RIM_SIGMA = 1.5
 OPAQUE = 0.8
 MUD = 63 / 255
-# ITU-R BT.601 luma.
-LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 # Lines begin, and dotted ones end, in one of the first `LINE_ROWS` rows. Dots and gaps have the same width in columns.
 LINE_ROWS = 27
 DOT_WIDTH = 2
@@ -212,7 +210,7 @@ def zigzag(images: UnitImages, generator: np.random.Generator) -> NDArray[np.flo
 
 def canny_edges(images: UnitImages, _: np.random.Generator) -> NDArray[np.floating]:
     """Keeps nothing but the edges, white on black."""
-    luminance = images[..., 0] if images.shape[-1] == 1 else images @ LUMA_WEIGHTS
+    luminance = images[..., 0] if images.shape[-1] == 1 else images @ np.array(LUMA_WEIGHTS, np.float32)
     edges = find_edges(luminance, _pixel(images))[..., np.newaxis]
     return np.broadcast_to(edges, images.shape).astype(np.float32)
 

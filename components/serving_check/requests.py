@@ -10,8 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import IMAGE_KEY, Contract
-from components.trainer.image_files import MAX_PIXELS
-from registry.signatures import EXAMPLES, MAX_BATCH, PIXELS, SERVING_DEFAULT, Signature, required_signatures
+from registry.signatures import EXAMPLES, MAX_BATCH, MAX_PIXELS, PIXELS, SERVING_DEFAULT, Signature, required_signatures
 
 _SENT_BATCH = 32
 

@@ -8,10 +8,8 @@ import tensorflow as tf
 
 from components.trainer.png_files import only_pixels, png_sizes
 from components.trainer.request_limits import require
-from registry.signatures import INPUTS
+from registry.signatures import INPUTS, MAX_PIXELS
 
-MAX_PIXELS = 16_000_000
-"""Pixels of the largest image, and of all images of a request: 16 megapixels."""
 MAX_SCANS = 24
 """Scans of a JPEG and its thumbnails; a progressive image has about 10, any other 1."""
 

@@ -15,15 +15,10 @@ from components.trainer.datasets import evaluation_batches, read_examples, train
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
-from registry.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
 _UPDATES_PER_EPOCH = 10
-
-
-class PreparationError(UsageError):
-    """The preparation of images does not suit the data."""
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -35,16 +30,11 @@ def run_fn(fn_args: FnArgs) -> None:
             `custom_config["hyperparameters"]` the fields of `Hyperparameters`.
 
     Raises:
-        PreparationError: The images are in color, and the preparation is `ink`.
+        SchemaError: The schema defines no contract.
     """
     hyperparameters = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
     with tf.io.gfile.GFile(fn_args.schema_path) as file:
         contract = read_contract(parse_schema(file.read(), fn_args.schema_path), fn_args.schema_path)
-    if hyperparameters.preparation == "ink" and contract.channels != 1:
-        raise PreparationError(
-            f"trainer.preparation is 'ink', which needs gray images, but the schema has {contract.channels} channels: "
-            "set trainer.preparation to 'resize'."
-        )
     transform = tft.TFTransformOutput(fn_args.transform_output)
     train = read_examples(fn_args.train_files, transform)
     evaluation = read_examples(fn_args.eval_files, transform)

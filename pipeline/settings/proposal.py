@@ -131,10 +131,6 @@ def _checked_classes(survey: Survey, classes: tuple[str, ...] | None) -> tuple[s
     if unknown:
         raise ProposalError(f"--classes: the data also has images of {listed(unknown)}; add these classes.")
     if without_images:
-        fix = "leave these classes out, or add images"
-        raise ProposalError(f"--classes: the data has no images of {listed(without_images)}; {fix}.")
-    if len(set(classes)) < len(classes):
-        raise ProposalError(f"--classes: expected each class once, found {','.join(classes)}.")
     return classes
 
 

@@ -1,22 +1,17 @@
 """Looks at all images of a data set, so that `digits new` can choose settings that fit them."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.example_gen.sources.detection import open_source, resolve_span
-from components.example_gen.sources.source import check_classes
+from components.example_gen.sources.source import batch_by_shape, check_classes
 from components.example_gen.splits import Stratum
 from components.example_gen.summaries import summarize, without_alpha
 from components.features import MAX_PIXEL
-
-# Summarizing one small image at a time takes many times as long.
-_MAX_BATCH, _MAX_BATCH_BYTES = 256, 2**23
 
 
 @dataclass(frozen=True)
@@ -73,18 +68,10 @@ def survey_data(uri: str) -> Survey:
         counts.update(record.stratum for record in share.records())
     check_classes(uri, counts)
     for share in shares:
-        for pixels in _batches(image.pixels for image in share.images(range(len(share.records())))):
-            columns = summarize(_opaque(pixels), with_ink=True)
+        for batch in batch_by_shape(enumerate(share.images(range(len(share.records()))))):
+            columns = summarize(_opaque(np.stack([image.pixels for _, image in batch])), with_ink=True)
             parts.append({key: column.to_numpy(zero_copy_only=False) for key, column in columns.items()})
     return Survey(source.format, counts, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
-
-
-def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Stacks consecutive images of the same shape."""
-    for shape, same in groupby(images, key=lambda pixels: pixels.shape):
-        size = max(1, min(_MAX_BATCH, _MAX_BATCH_BYTES // math.prod(shape)))
-        while batch := list(islice(same, size)):
-            yield np.stack(batch)
 
 
 def _opaque(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

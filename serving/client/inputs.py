@@ -11,13 +11,12 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from registry.errors import UsageError
+from registry.signatures import MAX_PIXELS
 from serving.client.client import Input
 
 STANDARD_INPUT = "-"
 MAX_FILE_BYTES = 32 * 1024**2
 """Half of the default limit of `digits serve`: base64 makes four bytes of three."""
-MAX_PIXELS = 16_000_000
-"""The limit of the model."""
 
 _IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _RECORD_PATTERNS = ("*.tfrecord*", "*.gz")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, ImageOps
 
 from components.example_gen.sources.errors import DataError, corrupt, quoted
-from components.example_gen.sources.source import MAX_PIXELS, Image, check_image_size
+from components.example_gen.sources.source import Image, check_image_size
+from registry.signatures import MAX_PIXELS
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 

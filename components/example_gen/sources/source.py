@@ -4,6 +4,7 @@ import hashlib
 import math
 import posixpath
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from components.example_gen.sources.errors import DataError, listed
 from components.example_gen.sources.storage import in_parallel, opened, plain_path
+from registry.signatures import MAX_PIXELS
 
 # Origins of records: the sets of a source that has several, and the only set of any other source.
 TRAIN = "train"
@@ -32,9 +34,10 @@ RECORDS_PER_SHARE = 8192
 # Small against a worker's memory, large against the cost of opening a file.
 _PIXELS_PER_SHARE = 64 * 2**20
 
-MAX_PIXELS = 16_000_000
-"""Pixels of the largest image, 16 megapixels, as in requests to a model."""
 _MIN_SIDE = 2
+
+_BATCH_SIZE = 256
+_MAX_WAITING_BYTES = 32 * 2**20
 
 _BLOCK_SIZE = 2**20
 
@@ -173,6 +176,25 @@ def ranges(num_records: int, records_per_share: int) -> list[tuple[int, int]]:
     """Divides records into consecutive ranges of (start, stop)."""
     starts = range(0, num_records, records_per_share)
     return [(start, min(start + records_per_share, num_records)) for start in starts]
+
+
+def batch_by_shape(images: Iterable[tuple[int, Image]]) -> Iterator[list[tuple[int, Image]]]:
+    """Groups numbered images by shape, and limits the memory that waiting groups take."""
+    waiting: dict[tuple[int, ...], list[tuple[int, Image]]] = defaultdict(list)
+    num_bytes = 0
+    for number, image in images:
+        pixels = image.pixels
+        batch = waiting[pixels.shape]
+        batch.append((number, image))
+        num_bytes += pixels.nbytes
+        if len(batch) == _BATCH_SIZE:
+            yield waiting.pop(pixels.shape)
+            num_bytes -= _BATCH_SIZE * pixels.nbytes
+        elif num_bytes > _MAX_WAITING_BYTES:
+            yield from waiting.values()
+            waiting.clear()
+            num_bytes = 0
+    yield from waiting.values()
 
 
 def check_image_size(where: str, height: int, width: int) -> None:

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageSequence
 
-from components.trainer.image_files import MAX_PIXELS, MAX_SCANS, check_scans, check_sizes, first_frame, limited_files
+from components.trainer.image_files import MAX_SCANS, check_scans, check_sizes, first_frame, limited_files
+from registry.signatures import MAX_PIXELS
 
 Cut = Callable[[bytes], bytes]
 Limit = Callable[..., list[bytes]]

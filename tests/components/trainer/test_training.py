@@ -16,9 +16,9 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.features import Contract, SchemaError
 from components.trainer.hyperparameters import Hyperparameters
-from components.trainer.training import PreparationError, ProgressLogger, predict_logits, run_fn, train_model
+from components.trainer.training import ProgressLogger, predict_logits, run_fn, train_model
 from registry.signatures import INPUTS, NORMALIZE
-from tests.support.examples import DIGITS, make_examples, png, schema_text, serialize
+from tests.support.examples import DIGITS, make_examples, png, serialize
 
 ANSWERING = {name: key for name, key in INPUTS.items() if name != NORMALIZE}
 MakeExamples = Callable[[int, int], tf.data.Dataset]
@@ -128,30 +128,11 @@ def test_color_images_from_examples_to_answers(
         )
 
 
-def run_fn_arguments(schema: Path, **hyperparameters: str) -> FnArgs:
-    return FnArgs(
-        train_files=["none"],
-        eval_files=["none"],
-        schema_path=str(schema),
-        custom_config={"hyperparameters": Hyperparameters(**hyperparameters).model_dump(mode="json")},
-    )
-
-
-def test_ink_in_color_is_refused_before_training(tmp_path: Path) -> None:
-    schema = tmp_path / "schema.pbtxt"
-    schema.write_text(schema_text(Contract(("a", "b"), 64, 64, 3)))
-    message = (
-        "trainer.preparation is 'ink', which needs gray images, .* 3 channels: set trainer.preparation to 'resize'"
-    )
-    with pytest.raises(PreparationError, match=message):
-        run_fn(run_fn_arguments(schema))
-
-
 def test_a_schema_without_classes_is_refused_before_training(tmp_path: Path) -> None:
     schema = tmp_path / "schema.pbtxt"
     schema.write_text('feature { name: "image" type: BYTES }')
     with pytest.raises(SchemaError, match=r"schema\.pbtxt: expected a feature 'label'"):
-        run_fn(run_fn_arguments(schema))
+        run_fn(FnArgs(schema_path=str(schema), custom_config={"hyperparameters": {}}))
 
 
 @pytest.mark.slow
