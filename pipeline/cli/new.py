@@ -79,13 +79,13 @@ def new(name: str, uri: str, classes: tuple[str, ...] | None, size: tuple[int, i
     """
     # TensorFlow reports its start.
     with quiet_libraries():
+        from components.example_gen.sources.detection import open_source, resolve_span
         from pipeline.settings.proposal import propose
         from pipeline.settings.proposal_files import schema_text, settings_text
         from pipeline.settings.survey import survey_data
 
+        survey = survey_data(open_source(resolve_span(uri, None)[0]), uri)
     channels = None if color is None else 3 if color else 1
-    with quiet_libraries():
-        survey = survey_data(uri)
     proposal = propose(survey, classes=classes, size=size, channels=channels)
     settings = _write(name, settings_text(proposal, name, _seen_from_a_folder(uri)), schema_text(proposal, name))
     _show(name, proposal, settings.evaluation, uri)

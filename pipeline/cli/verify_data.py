@@ -22,7 +22,7 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
 
         found_uri, found_span = resolve_span(uri, span)
         source = open_source(found_uri)
-        survey, sha256 = survey_data(found_uri), fingerprint(source)
+        survey, sha256 = survey_data(source, found_uri), fingerprint(source)
     origins = dict.fromkeys(origin for origin, _ in survey.counts)
     counts = {origin: {name: survey.counts.get((origin, name), 0) for name in survey.classes} for origin in origins}
     sizes = sorted(Counter(map(tuple, survey.sizes.tolist())).items())

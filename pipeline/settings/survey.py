@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.example_gen.sources.detection import open_source, resolve_span
-from components.example_gen.sources.source import batch_by_shape, check_classes
+from components.example_gen.sources.source import Source, batch_by_shape, check_classes
 from components.example_gen.splits import Stratum
 from components.example_gen.summaries import summarize, without_alpha
 from components.features import MAX_PIXEL
@@ -51,22 +50,22 @@ class Survey:
         return bool((self.summaries["channels"] > 1).any())
 
 
-def survey_data(uri: str) -> Survey:
+def survey_data(source: Source, where: str) -> Survey:
     """Reads all images.
 
     Args:
-        uri: The data; the newest span if it contains `{SPAN}`.
+        source: The data.
+        where: Its URI, for messages.
 
     Raises:
-        DataError: The data is missing, damaged or not in a supported format, or has fewer than two classes.
+        DataError: The data is damaged, or has fewer than two classes.
     """
-    source = open_source(resolve_span(uri, None)[0])
     counts: Counter[Stratum] = Counter()
     parts: list[Mapping[str, NDArray[np.float64]]] = []
     shares = source.shares()
     for share in shares:
         counts.update(record.stratum for record in share.records())
-    check_classes(uri, counts)
+    check_classes(where, counts)
     for share in shares:
         for batch in batch_by_shape(enumerate(share.images(range(len(share.records()))))):
             columns = summarize(_opaque(np.stack([image.pixels for _, image in batch])), with_ink=True)
