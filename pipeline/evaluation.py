@@ -20,11 +20,7 @@ _METRICS_MODULE = "components.evaluator.metrics"
 
 
 def eval_config(classes: Sequence[str]) -> tfma.EvalConfig:
-    """Returns the metrics of Evaluator on the test split.
-
-    Args:
-        classes: Names of the classes, in the order of the probabilities.
-    """
+    """Returns the metrics of Evaluator on the test split, for classes in the order of the probabilities."""
     return _eval_config(
         tfma.SlicingSpec(), classes, "Accuracy", "LogLoss", "PrecisionAndRecall", "ExpectedCalibrationError"
     )
@@ -46,11 +42,7 @@ def bounds(settings: EvaluationSettings) -> dict[str, Bound]:
 
 
 def robustness_eval_config(classes: Sequence[str]) -> tfma.EvalConfig:
-    """Returns the metrics of RobustnessEvaluator on the corrupted copies of the test split.
-
-    Args:
-        classes: Names of the classes, in the order of the probabilities.
-    """
+    """Returns the metrics of RobustnessEvaluator on the corrupted copies of the test split, for classes likewise."""
     return _eval_config(tfma.SlicingSpec(feature_keys=[CORRUPTION_KEY]), classes, "Accuracy")
 
 

@@ -33,11 +33,3 @@ class DataLimits(BaseModel):
     min_saturated: float = Field(
         0.001, ge=0, le=1, description="Minimum share of 255 among all pixels of a split; 0 switches it off."
     )
-
-    def min_examples(self, split: str) -> int:
-        """Returns the minimum number of images in a split."""
-        return getattr(self, f"min_{split}_examples")
-
-    def min_class_examples(self, split: str) -> int:
-        """Returns the minimum number of images of each class in a split."""
-        return getattr(self, f"min_{split}_class_examples")

@@ -66,31 +66,24 @@ def check_split(
     features = {".".join(feature.path.step): feature for feature in dataset.features}
     return [
         *_schema_findings(split, anomalies),
-        _at_least(
-            "examples",
-            split,
-            dataset.num_examples,
-            limits.min_examples(split),
-            "too few examples",
-            f"min_{split}_examples",
-        ),
-        _class_finding(split, features.get(LABEL_KEY), classes, limits.min_class_examples(split)),
+        _at_least("examples", split, dataset.num_examples, limits, f"min_{split}_examples", "too few examples"),
+        _class_finding(split, features.get(LABEL_KEY), classes, limits),
         _at_least(
             "share of zeros (background)",
             split,
             _mean(features.get(BACKGROUND_SHARE_KEY)),
-            limits.min_background,
-            "0 is background: the images are inverted, or a constant was added to them",
+            limits,
             "min_background",
+            "0 is background: the images are inverted, or a constant was added to them",
             BACKGROUND_SHARE_KEY,
         ),
         _at_least(
             "share of 255 (ink)",
             split,
             _mean(features.get(SATURATED_SHARE_KEY)),
-            limits.min_saturated,
-            "255 is ink: the images are blank or darkened, or their pixels have another range",
+            limits,
             "min_saturated",
+            "255 is ink: the images are blank or darkened, or their pixels have another range",
             SATURATED_SHARE_KEY,
         ),
     ]
@@ -167,15 +160,17 @@ def _schema_findings(split: str, anomalies: Anomalies) -> list[Finding]:
     return refused or [Finding("schema", split, passed=True, value=_NO_ANOMALY, expected=_NO_ANOMALY)]
 
 
-def _class_finding(split: str, label: FeatureNameStatistics | None, classes: Sequence[str], least: int) -> Finding:
+def _class_finding(
+    split: str, label: FeatureNameStatistics | None, classes: Sequence[str], limits: DataLimits
+) -> Finding:
+    limit = f"min_{split}_class_examples"
     buckets = label.string_stats.rank_histogram.buckets if label else []
     counts = dict.fromkeys(classes, 0) | {bucket.label: int(bucket.sample_count) for bucket in buckets}
-    few = [f"{name} ({counts[name]})" for name in classes if counts[name] < least]
+    few = [f"{name} ({counts[name]})" for name in classes if counts[name] < getattr(limits, limit)]
     more = f" and {len(few) - _MAX_CLASSES} more" if len(few) > _MAX_CLASSES else ""
     reason = f"too few examples of class {', '.join(few[:_MAX_CLASSES])}{more}"
     rarest = min(counts[name] for name in classes)
-    limit = f"min_{split}_class_examples"
-    return _at_least("examples of the rarest class", split, rarest, least, reason, limit, LABEL_KEY)
+    return _at_least("examples of the rarest class", split, rarest, limits, limit, reason, LABEL_KEY)
 
 
 def _mean(feature: FeatureNameStatistics | None) -> float | None:
@@ -184,8 +179,15 @@ def _mean(feature: FeatureNameStatistics | None) -> float | None:
 
 
 def _at_least(
-    rule: str, split: str, value: float | None, least: float, reason: str, limit: str, feature: str | None = None
+    rule: str,
+    split: str,
+    value: float | None,
+    limits: DataLimits,
+    limit: str,
+    reason: str,
+    feature: str | None = None,
 ) -> Finding:
+    least = getattr(limits, limit)
     passed = least == 0 or (value is not None and value >= least)
     if value is None:
         reason = "there are no values"

@@ -26,14 +26,9 @@ class MnistExampleGenSpec(ComponentSpec):
     """Contract of MnistExampleGen."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        URI_KEY: ExecutionParameter(type=str),
-        SPAN_KEY: ExecutionParameter(type=int),
-        FINGERPRINT_KEY: ExecutionParameter(type=str),
-        EVAL_FRACTION_KEY: ExecutionParameter(type=float),
-        TEST_FRACTION_KEY: ExecutionParameter(type=float),
-        MAX_IMAGES_KEY: ExecutionParameter(type=int),
-        SEED_KEY: ExecutionParameter(type=int),
-        NUM_SHARDS_KEY: ExecutionParameter(type=int),
+        **{key: ExecutionParameter(type=str) for key in (URI_KEY, FINGERPRINT_KEY)},
+        **{key: ExecutionParameter(type=float) for key in (EVAL_FRACTION_KEY, TEST_FRACTION_KEY)},
+        **{key: ExecutionParameter(type=int) for key in (SPAN_KEY, MAX_IMAGES_KEY, SEED_KEY, NUM_SHARDS_KEY)},
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {SCHEMA_KEY: ChannelParameter(type=Schema)}
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {EXAMPLES_KEY: ChannelParameter(type=Examples)}

@@ -131,6 +131,8 @@ def _checked_classes(survey: Survey, classes: tuple[str, ...] | None) -> tuple[s
     if unknown:
         raise ProposalError(f"--classes: the data also has images of {listed(unknown)}; add these classes.")
     if without_images:
+        fix = "leave these classes out, or add images"
+        raise ProposalError(f"--classes: the data has no images of {listed(without_images)}; {fix}.")
     return classes
 
 

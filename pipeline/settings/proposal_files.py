@@ -203,15 +203,12 @@ def _appearance(proposal: Proposal) -> Mapping[str, float]:
 
 def _data_gate(proposal: Proposal) -> str:
     """Returns the minimum numbers of images that are below the defaults."""
-    defaults, values = DataLimits(), {}
+    defaults = DataLimits()
+    values: dict[str, int] = {}
     for split in SPLITS:
         sizes = proposal.smoke_sizes[split].values()
-        for key, limit, found in (
-            (f"min_{split}_examples", defaults.min_examples(split), max(1, sum(sizes) // 2)),
-            (f"min_{split}_class_examples", defaults.min_class_examples(split), min(sizes) // 2),
-        ):
-            if found < limit:
-                values[key] = found
+        halves = {f"min_{split}_examples": max(1, sum(sizes) // 2), f"min_{split}_class_examples": min(sizes) // 2}
+        values |= {key: half for key, half in halves.items() if half < getattr(defaults, key)}
     comment = "# Half the images of the smoke profile, where this is below the defaults.\n" if values else ""
     return comment + _assignments(values)
 

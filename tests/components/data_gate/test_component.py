@@ -347,7 +347,7 @@ def test_one_cause_is_few_refusals(
 @pytest.mark.parametrize("split", ["train", "eval", "test"])
 def test_too_few_examples(split: str, judge: Callable[..., Verdict], good_splits: Mapping[str, Split]) -> None:
     limits = DataLimits.model_validate({f"min_{split}_class_examples": 1})
-    few = limits.min_examples(split) - 10
+    few = getattr(limits, f"min_{split}_examples") - 10
     images, labels = good_splits[split]
     chosen = np.argsort(labels, kind="stable").reshape(10, -1)[:, : few // 10].ravel()
     verdict = judge({split: (images[chosen], labels[chosen])}, limits)

@@ -2,20 +2,6 @@ import pytest
 from pydantic import ValidationError
 
 from components.data_gate.limits import DataLimits
-from components.features import SPLITS
-
-
-def test_every_split_has_its_limits() -> None:
-    limits = DataLimits(
-        min_train_examples=11,
-        min_eval_examples=12,
-        min_test_examples=13,
-        min_train_class_examples=1,
-        min_eval_class_examples=2,
-        min_test_class_examples=3,
-    )
-    assert [limits.min_examples(split) for split in SPLITS] == [11, 12, 13]
-    assert [limits.min_class_examples(split) for split in SPLITS] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, Schema
 
 from components.example_counts import LostExamplesError, check_count
-from components.example_gen import executor
 from components.example_gen.executor import Executor, verify_counts, write_shard
+from components.example_gen.sources import source
 from components.example_gen.sources.detection import find_data
 from components.example_gen.sources.errors import DataError
 from components.features import SPLITS, Contract
@@ -220,7 +220,7 @@ def test_summarizes_images_in_their_own_size(tmp_path: Path) -> None:
 
 def test_limits_the_images_in_memory(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(data, tmp_path / "whole")
-    monkeypatch.setattr(executor, "_MAX_WAITING_BYTES", 3 * 784)
+    monkeypatch.setattr(source, "_MAX_WAITING_BYTES", 3 * 784)
     run(data, tmp_path / "parts")
     assert records(tmp_path / "parts", "train") == records(tmp_path / "whole", "train")
 

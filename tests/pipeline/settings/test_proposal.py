@@ -209,7 +209,7 @@ def test_a_large_data_set_gets_the_default_bounds(tmp_path: Path) -> None:
     assert "[evaluation]" not in (tmp_path / "digits.toml").read_text()
     # The profile decides.
     assert write(proposal, tmp_path, "smoke").evaluation.min_accuracy == 0.85
-    assert settings.data_gate.min_examples("train") == defaults.data_gate.min_examples("train")
+    assert settings.data_gate.min_train_examples == defaults.data_gate.min_train_examples
 
 
 def test_the_file_says_how_many_images_the_default_needs(tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_the_data_itself_passes_the_gate_of_the_data(tmp_path: Path, profile: st
     proposal = propose(survey({"a": 40, "b": 15}, background_share=0.3, saturated_share=0.0))
     limits = write(proposal, tmp_path, profile).data_gate
     for split, sizes in proposal.sizes.items():
-        assert sum(sizes.values()) >= limits.min_examples(split)
-        assert min(sizes.values()) >= limits.min_class_examples(split)
+        assert sum(sizes.values()) >= getattr(limits, f"min_{split}_examples")
+        assert min(sizes.values()) >= getattr(limits, f"min_{split}_class_examples")
     assert (limits.min_background, limits.min_saturated) == (pytest.approx(0.15, abs=0.01), 0)
 
 
@@ -240,5 +240,5 @@ def test_500_classes(tmp_path: Path) -> None:
     proposal = propose(survey(alike(*classes, per_class=20)))
     settings = write(proposal, tmp_path, "smoke")
     assert len(proposal.contract.classes) == 500
-    assert settings.data_gate.min_class_examples("train") <= min(proposal.smoke_sizes["train"].values())
+    assert settings.data_gate.min_train_class_examples <= min(proposal.smoke_sizes["train"].values())
     assert settings.evaluation.min_class_accuracy == 0
