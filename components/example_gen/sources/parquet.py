@@ -137,7 +137,8 @@ def _check_columns(uri: str, schema: pa.Schema) -> tuple[str, tuple[str, ...]]:
     if image_column is None or _LABEL not in schema.names:
         raise DataError(uri, f"the columns {listed(schema.names)}", _COLUMNS, "rename or add columns")
     image, label = schema.field(image_column).type, schema.field(_LABEL).type
-    if not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
+    content = image.field("bytes").type if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0 else None
+    if content not in (pa.binary(), pa.large_binary()):
         raise DataError(f"{uri}, column {image_column}", f"type {image}", "a struct of bytes and path", _FIX)
     if pa.types.is_string(label) or pa.types.is_large_string(label):
         return image_column, ()
@@ -157,7 +158,7 @@ def _opened(uri: str) -> Iterator[parquet.ParquetFile]:
     with opened(uri) as file:
         try:
             yield parquet.ParquetFile(file)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             # Only errors of the storage have a number.
             if getattr(error, "errno", None):
                 raise

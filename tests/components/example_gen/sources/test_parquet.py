@@ -111,6 +111,14 @@ FILES = [{"bytes": encode_image(np.zeros((9, 9), np.uint8)), "path": None}] * 12
             ", column image: found type binary, expected a struct of bytes",
         ),
         (
+            with_column("image", [{"bytes": True}] * 12, pa.struct([("bytes", pa.bool_())])),
+            ", column image: found type struct<bytes: bool>, expected a struct of bytes",
+        ),
+        (
+            lambda table: table.set_column(1, "label", pa.array([b"caf\xe9"] * 12).view(pa.string())),
+            ": found a damaged Parquet file .'utf-8' codec can't decode byte 0xe9",
+        ),
+        (
             with_column("label", [0.5] * 12, pa.float32()),
             ", column label: found type float, expected integers or names",
         ),
