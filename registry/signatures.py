@@ -33,6 +33,8 @@ MAX_BATCH: Mapping[str, int] = {SERVING_DEFAULT: 256, PIXELS: 2048, EXAMPLES: 20
 
 MAX_PIXELS = 16_000_000
 """Pixels of the largest image, and of all images of a request: 16 megapixels."""
+SHORTEST_SIDE = 32
+"""A shorter side of an image counts as this long for `MAX_PIXELS`: decoders work on blocks and rows."""
 
 NORMALIZED_IMAGE_OUTPUT = "image"
 

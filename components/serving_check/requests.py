@@ -10,12 +10,19 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import IMAGE_KEY, Contract
-from registry.signatures import EXAMPLES, MAX_BATCH, MAX_PIXELS, PIXELS, SERVING_DEFAULT, Signature, required_signatures
+from registry.signatures import (
+    EXAMPLES,
+    MAX_BATCH,
+    MAX_PIXELS,
+    PIXELS,
+    SERVING_DEFAULT,
+    SHORTEST_SIDE,
+    Signature,
+    required_signatures,
+)
 
 _SENT_BATCH = 32
 
-_LEAST_SIDE = 32
-"""Smaller images count as this large for `MAX_PIXELS`."""
 _MOST_NUMBERS = 2**27
 """Numbers in the largest request, half a gigabyte."""
 
@@ -76,7 +83,7 @@ def fitting_images(images: np.ndarray) -> np.ndarray:
 
 def _most_images(images: np.ndarray) -> int:
     height, width = images.shape[1:3]
-    return max(1, MAX_PIXELS // (max(height, _LEAST_SIDE) * max(width, _LEAST_SIDE)))
+    return max(1, MAX_PIXELS // (max(height, SHORTEST_SIDE) * max(width, SHORTEST_SIDE)))
 
 
 def encode_images(signature: str, images: np.ndarray) -> np.ndarray:

@@ -8,13 +8,12 @@ import tensorflow as tf
 
 from components.trainer.png_files import only_pixels, png_sizes
 from components.trainer.request_limits import require
-from registry.signatures import INPUTS, MAX_PIXELS
+from registry.signatures import INPUTS, MAX_PIXELS, SHORTEST_SIDE
 
 MAX_SCANS = 24
 """Scans of a JPEG and its thumbnails; a progressive image has about 10, any other 1."""
 
 _MEGAPIXELS = MAX_PIXELS // 10**6
-_SHORTEST_SIDE = 32.0
 _NUM_PARALLEL_FILES = 2
 
 _PNG, _BMP, _JPEG, _GIF, _UNKNOWN = range(5)
@@ -93,8 +92,7 @@ def check_sizes(files: tf.Tensor, sizes: tf.Tensor, name: str) -> tf.Tensor:
         tf.errors.InvalidArgumentError: At run time: an image has no pixels, or there are more than `MAX_PIXELS`.
     """
     num_files = tf.size(files)
-    # Decoders work on blocks and rows.
-    num_pixels = tf.reduce_prod(tf.maximum(tf.abs(tf.cast(sizes, tf.float32)), _SHORTEST_SIDE), axis=1)
+    num_pixels = tf.reduce_prod(tf.maximum(tf.abs(tf.cast(sizes, tf.float32)), SHORTEST_SIDE), axis=1)
     is_allowed = (tf.reduce_min(sizes, axis=1) > 0) & (num_pixels <= MAX_PIXELS)
     refused = tf.reduce_min(tf.where(is_allowed, num_files, tf.range(num_files)))
     height, width = tf.unstack(tf.reduce_max(sizes[refused : refused + 1], axis=0))
