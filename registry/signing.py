@@ -16,13 +16,7 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 from registry.errors import UsageError
-from registry.provenance import (
-    SIGNATURE_FILE,
-    DamagedVersionError,
-    Provenance,
-    read_provenance,
-    verify_files,
-)
+from registry.provenance import SIGNATURE_FILE, DamagedVersionError, Provenance, read_provenance, verify_files
 
 # model-signing and cryptography are imported only where they are used: the import of model-signing takes a second.
 if TYPE_CHECKING:

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-from components.intervals import (
-    Interval,
-    images_needed,
-    no_change,
-    no_change_of_precision,
-    perfect_share,
-)
+from components.intervals import Interval, images_needed, no_change, no_change_of_precision, perfect_share
 from components.verdict import Finding
 
 if TYPE_CHECKING:

@@ -35,13 +35,7 @@ from components.evaluator.bounds import (
     Key,
     Kind,
 )
-from components.intervals import (
-    Interval,
-    mean_interval,
-    paired_interval,
-    precision_change_interval,
-    share_interval,
-)
+from components.intervals import Interval, mean_interval, paired_interval, precision_change_interval, share_interval
 
 _NUM_BINS = 15
 _SMALLEST_PROBABILITY = 1e-7

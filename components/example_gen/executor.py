@@ -32,16 +32,7 @@ from components.example_gen.splits import (
     split_sizes,
 )
 from components.example_gen.summaries import summarize, without_alpha
-from components.features import (
-    FINGERPRINT_KEY,
-    IMAGE_KEY,
-    LABEL_KEY,
-    MAX_PIXEL,
-    SCHEMA_FILE,
-    SPAN_KEY,
-    SPLITS,
-    URI_KEY,
-)
+from components.features import FINGERPRINT_KEY, IMAGE_KEY, LABEL_KEY, MAX_PIXEL, SCHEMA_FILE, SPAN_KEY, SPLITS, URI_KEY
 from components.raw_examples import encode_png, find_contract, serialize_examples
 
 SCHEMA_KEY = "schema"
