@@ -213,12 +213,12 @@ class Settings(Section):
 def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
     """Builds the settings from all sources.
 
+    In the file, `data.uri` and `data.schema_file` are relative to its folder. The smoke profile adds `-smoke` to the
+    name in the file, which keeps its versions apart from those of the model in production.
+
     Args:
         overrides: Nested values of the command line, such as `{"trainer": {"epochs": 3}}`.
         file: TOML file; defaults to `digits.toml` of the working directory if it exists.
-
-    Relative paths in the file start at its folder, those of other sources at the working directory. The smoke profile
-    adds `-smoke` to the name in the file, which keeps its versions apart from those of the model in production.
 
     Returns:
         The validated, frozen settings.
