@@ -46,13 +46,7 @@ class BaselineDriver(ComponentDriver, BaseDriver):
 
 
 def baseline_contract(version: Path) -> Contract | None:
-    """Reads the contract of a pushed version.
-
-    Args:
-        version: Folder of the version.
-
-    Returns:
-        The contract; None if the version has no schema, like those of earlier releases.
+    """Reads the contract from the folder of a pushed version; None if it has no schema, like those of earlier releases.
 
     Raises:
         SchemaError: The schema defines no contract.

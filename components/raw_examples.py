@@ -88,15 +88,7 @@ def _decoder(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def read_files(files: Sequence[str], max_images: int = -1) -> tuple[list[bytes], list[bytes]]:
-    """Reads encoded images, as they are in the data, and labels in the order of the files.
-
-    Args:
-        files: Gzipped TFRecords of raw tf.Examples.
-        max_images: Number of images to read; -1 reads all.
-
-    Raises:
-        LostExamplesError: A file is damaged.
-    """
+    """Reads encoded images, as they are in the data, and labels; otherwise like `read_images`."""
     batches = _read(files, max_images, tf.identity)
     return [image for images, _ in batches for image in images], [label for _, labels in batches for label in labels]
 

@@ -92,17 +92,7 @@ def check_split(
 def compare_split(
     split: str, statistics: DatasetFeatureStatisticsList, train: DatasetFeatureStatisticsList, schema: Schema
 ) -> list[Finding]:
-    """Measures the distance of a split from train with TFDV.
-
-    Args:
-        split: Name of the split.
-        statistics: Statistics of the split.
-        train: Statistics of train.
-        schema: Schema of the examples.
-
-    Returns:
-        A finding for each `skew_comparator` of the schema.
-    """
+    """Measures the distance of a split from train with TFDV, a finding for each `skew_comparator` of the schema."""
     anomalies = tfdv.validate_statistics(train, schema, serving_statistics=statistics)
     reason = f"the distribution differs from {TRAIN_SPLIT}"
     return list(_distances("skew", split, anomalies, schema, reason))

@@ -29,17 +29,7 @@ Floats = NDArray[np.floating]
 
 
 def windows(images: Floats, tops: NDArray[np.integer], lefts: NDArray[np.integer], size: tuple[int, int]) -> Floats:
-    """Cuts a window out of each image.
-
-    Args:
-        images: float[n,h,w,channels].
-        tops: First row of each window, int[n].
-        lefts: First column of each window, int[n].
-        size: Height and width of the windows.
-
-    Returns:
-        float[n,height,width,channels].
-    """
+    """Cuts a window of a height and width out of each image float[n,h,w,channels], from its row and column int[n]."""
     all_windows = np.lib.stride_tricks.sliding_window_view(images, size, axis=(1, 2))
     return np.moveaxis(all_windows[np.arange(len(images)), tops, lefts], 1, -1)
 
