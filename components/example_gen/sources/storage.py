@@ -91,25 +91,14 @@ def exists(uri: str) -> bool:
 
 
 def list_folder(uri: str) -> list[Entry]:
-    """Lists the files and folders in a folder by name, except hidden ones.
-
-    Raises:
-        DataError: The folder cannot be read, or a name is not UTF-8.
-    """
+    """Lists the files and folders in a folder by name, except hidden ones."""
     with access(uri) as (file_system, path):
         # fsspec caches listings for the life of the process, which would hide new files of an object store.
         file_system.invalidate_cache(path)
         found = [info for info in file_system.ls(path, detail=True) if info["name"].rstrip("/") != path.rstrip("/")]
     entries = [_entry(file_system, info) for info in found]
     # Index pages of web servers link to sorted versions of themselves ("?C=N;O=D").
-    entries = sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
-    for entry in entries:
-        try:
-            entry.name.encode()
-        except UnicodeEncodeError as error:
-            where = entry.uri.encode(errors="backslashreplace").decode()
-            raise DataError(where, "a name that is not UTF-8", "a name in UTF-8", "rename it") from error
-    return entries
+    return sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
 
 
 def list_tree(folder: str) -> Iterator[Entry]:
@@ -176,7 +165,11 @@ def _locate(uri: str) -> tuple[Any, str]:
         expected = f"a local path, or a URI that starts with {', '.join(f'{each}://' for each in PROTOCOLS)}"
         raise DataError(uri, "an unsupported kind of URI", expected, "correct the URI")
     try:
+        uri.encode()
         return url_to_fs(uri)
+    except UnicodeEncodeError as error:
+        where = uri.encode(errors="backslashreplace").decode()
+        raise DataError(where, "a name that is not UTF-8", "a name in UTF-8", "rename it") from error
     except ImportError as error:
         extra = _EXTRAS.get(uri.partition("://")[0])
         fix = f"install it: .uv/bin/uv sync --inexact --extra {extra}" if extra else f"install that driver ({error})"

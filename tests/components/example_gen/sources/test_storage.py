@@ -55,6 +55,13 @@ def test_missing_files(tmp_path: Path) -> None:
         pass
 
 
+def test_a_path_that_is_not_utf_8() -> None:
+    with pytest.raises(
+        DataError, match=r"^data/caf\\udce9.npz: found a name that is not UTF-8, expected a name in UTF-8"
+    ):
+        full_uri("data/caf\udce9.npz")
+
+
 def test_a_server_that_does_not_answer() -> None:
     # No server listens on the port of the discard protocol.
     with pytest.raises(
