@@ -9,7 +9,8 @@ from tfx.orchestration.portable.base_driver import BaseDriver
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
 
-from components.features import SCHEMA_FILE, Contract, parse_schema, read_contract
+from components.features import SCHEMA_FILE, Contract
+from components.schema import parse_schema, read_contract
 from registry.provenance import EXTRA_FOLDER
 
 BASELINE_KEY = "baseline"

@@ -15,8 +15,9 @@ from tfx.types import Artifact, artifact_utils
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from components.example_counts import damage_named
-from components.features import IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, Contract, parse_schema, read_contract
+from components.features import IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, Contract
 from components.image_decoding import decode_images
+from components.schema import parse_schema, read_contract
 
 # Parsing one record at a time takes ten times as long.
 _BATCH_SIZE = 128

@@ -22,7 +22,8 @@ from tfx.utils.io_utils import SchemaReader, get_only_uri_in_dir
 from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver, baseline_contract
 from components.data_gate.limits import DataLimits
 from components.data_gate.rules import Baseline, check_split, compare_split, compare_with_baseline
-from components.features import SPLITS, TRAIN_SPLIT, Contract, read_contract
+from components.features import SPLITS, TRAIN_SPLIT, Contract
+from components.schema import read_contract
 from components.verdict import Finding, Verdict
 from components.verdict_artifact import VerdictArtifact, publish_verdict
 from registry.versions import TRAIN_STATISTICS_FILE, Version, find_other_data, list_versions

@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.features import Contract, parse_schema, read_contract
+from components.features import Contract
+from components.schema import parse_schema, read_contract
 from components.trainer.datasets import evaluation_batches, read_examples, training_batches
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model

@@ -16,7 +16,8 @@ from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from components.data_gate.limits import DataLimits
-from components.features import Contract, SchemaError, parse_schema, read_contract
+from components.features import Contract
+from components.schema import SchemaError, parse_schema, read_contract
 from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.beam import BeamSettings

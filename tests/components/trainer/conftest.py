@@ -13,8 +13,9 @@ import tfx.components  # noqa: F401 (TFDV needs it imported first)
 from tensorflow_transform.tf_metadata import metadata_io
 from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 
-from components.features import Contract, parse_schema
+from components.features import Contract
 from components.preprocessing import CONTRACT_KEY, preprocessing_fn
+from components.schema import parse_schema
 from tests.support.examples import DIGITS, png, schema_text
 
 

@@ -14,7 +14,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.features import Contract, SchemaError
+from components.features import Contract
+from components.schema import SchemaError
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.training import ProgressLogger, predict_logits, run_fn, train_model
 from registry.signatures import INPUTS, NORMALIZE

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.features import parse_schema, read_contract
 from components.intervals import paired_interval, share_interval
+from components.schema import parse_schema, read_contract
 from pipeline.settings.proposal import Proposal, ProposalError, propose
 from pipeline.settings.proposal_files import schema_text, settings_text
 from pipeline.settings.settings import Settings, load_settings

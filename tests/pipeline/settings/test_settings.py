@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from components.features import Contract, SchemaError
+from components.features import Contract
+from components.schema import SchemaError
 from pipeline.settings.settings import Settings, SettingsError, load_contract, load_settings, parse_assignments
 from registry.signing import TrustPolicy
 
