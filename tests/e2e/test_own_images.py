@@ -26,8 +26,6 @@ from tests.support.web_page import Page, running_browser
 PROJECT_ROOT = Path(__file__).parents[2]
 CLASSES = {"letters": LETTERS, "shapes": SHAPES}
 
-pytestmark = pytest.mark.slow
-
 
 @dataclass(frozen=True)
 class Example:
