@@ -44,9 +44,9 @@ class EvictsOnePod:
 def compile_digits() -> CompileDigits:
     """Compiles the smoke pipeline with `digits compile`; pods mount `workspace` at the same path."""
 
-    def run(folder: Path, workspace: Path, *arguments: str) -> CompiledPipeline:
+    def run(folder: Path, workspace: Path, *arguments: str, config: str = os.devnull) -> CompiledPipeline:
         file = folder / "pipeline.yaml"
-        command = [sys.executable, "-m", "pipeline.cli.main", "compile", "--profile", "smoke", "--config", os.devnull]
+        command = [sys.executable, "-m", "pipeline.cli.main", "compile", "--profile", "smoke", "--config", config]
         settings = ("--set", f"kubeflow.workspace={workspace}", "--set", "data.num_shards=1")
         process = subprocess.run(
             [*command, "--output", str(file), *settings, *arguments],
