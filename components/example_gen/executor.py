@@ -32,7 +32,7 @@ from components.example_gen.splits import (
     split_sizes,
 )
 from components.example_gen.summaries import summarize, without_alpha
-from components.features import FINGERPRINT_KEY, IMAGE_KEY, LABEL_KEY, MAX_PIXEL, SCHEMA_FILE, SPAN_KEY, SPLITS, URI_KEY
+from components.features import FINGERPRINT_KEY, IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, SPAN_KEY, SPLITS, URI_KEY
 from components.raw_examples import encode_png, find_contract, serialize_examples
 
 SCHEMA_KEY = "schema"
@@ -143,8 +143,7 @@ def read_share(
         share: The records.
         assignment: Their splits.
         num_shards: Files per split.
-        with_ink: Whether the data contract has gray images: alpha is drawn on black, else on white, and the ink is
-            measured.
+        with_ink: Whether the data contract has gray images, whose ink is measured.
 
     Yields:
         Parts of the shards: orders and serialized tf.Examples.
@@ -207,7 +206,7 @@ def verify_counts(written: Mapping[str, int], sizes: Mapping[Stratum, Mapping[st
 
 def encode_examples(images: Sequence[Image], labels: Sequence[str], *, with_ink: bool) -> list[bytes]:
     """Serializes images of the same shape, and their classes, as raw tf.Examples; docs/data.md lists the features."""
-    pixels = without_alpha(np.stack([image.pixels for image in images]), background=0 if with_ink else MAX_PIXEL)
+    pixels = without_alpha(np.stack([image.pixels for image in images]))
     are_new = [image.encoded is None for image in images]
     new = iter(encode_png(pixels[are_new]))
     encoded = [image.encoded if image.encoded is not None else next(new) for image in images]

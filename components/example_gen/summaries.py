@@ -48,12 +48,11 @@ def summarize(images: NDArray[np.uint8], *, with_ink: bool) -> dict[str, pa.Arra
     return summaries
 
 
-def without_alpha(images: NDArray[np.uint8], *, background: int) -> NDArray[np.uint8]:
-    """Draws images with alpha on a background.
+def without_alpha(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draws images with alpha on white, as the model does with those in requests.
 
     Args:
         images: uint8[n,height,width,channels], one to four channels; the second or fourth is alpha.
-        background: Value of its pixels, 0 to 255.
 
     Returns:
         uint8[n,height,width,1] or uint8[n,height,width,3].
@@ -61,7 +60,7 @@ def without_alpha(images: NDArray[np.uint8], *, background: int) -> NDArray[np.u
     if images.shape[-1] in (1, 3):
         return images
     alpha = images[..., -1:] / np.float32(MAX_PIXEL)
-    return np.rint(background + (images[..., :-1] - np.float32(background)) * alpha).astype(np.uint8)
+    return np.rint(MAX_PIXEL + (images[..., :-1] - np.float32(MAX_PIXEL)) * alpha).astype(np.uint8)
 
 
 def _luminance(images: NDArray[np.uint8]) -> NDArray[np.float32]:

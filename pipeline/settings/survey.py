@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from components.example_gen.sources.source import Source, batch_by_shape, check_classes
 from components.example_gen.splits import Stratum
 from components.example_gen.summaries import summarize, without_alpha
-from components.features import MAX_PIXEL
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,6 @@ def survey_data(source: Source, where: str) -> Survey:
     check_classes(where, counts)
     for share in shares:
         for batch in batch_by_shape(enumerate(share.images(range(len(share.records()))))):
-            columns = summarize(_opaque(np.stack([image.pixels for _, image in batch])), with_ink=True)
+            columns = summarize(without_alpha(np.stack([image.pixels for _, image in batch])), with_ink=True)
             parts.append({key: column.to_numpy(zero_copy_only=False) for key, column in columns.items()})
     return Survey(source.format, counts, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
-
-
-def _opaque(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Draws images on black if they are gray, else on white, as ingestion does."""
-    is_gray = images.shape[-1] < 4 or (images[..., 1:3] == images[..., :1]).all()
-    return without_alpha(images, background=0 if is_gray else MAX_PIXEL)
