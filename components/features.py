@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 IMAGE_KEY = "image"
 LABEL_KEY = "label"
+BRIGHTNESS_MEAN_KEY = "brightness_mean"
+BRIGHTNESS_DEVIATION_KEY = "brightness_deviation"
 BACKGROUND_SHARE_KEY = "background_share"
 SATURATED_SHARE_KEY = "saturated_share"
 

@@ -84,7 +84,7 @@ def read_images(
 @functools.cache
 def _decoder(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function of files string[n]; it takes longer to build than to decode a file of examples."""
-    decode = tf.function(lambda encoded: tf.cast(decode_images(encoded, contract), tf.uint8))
+    decode = tf.function(lambda encoded: tf.cast(decode_images(encoded, contract.image_shape), tf.uint8))
     return decode.get_concrete_function(tf.TensorSpec([None], tf.string))
 
 

@@ -4,10 +4,13 @@ import re
 from collections.abc import Mapping
 
 from google.protobuf import text_format
-from tensorflow_metadata.proto.v0.schema_pb2 import BYTES, Feature, Schema
+from tensorflow_metadata.proto.v0.schema_pb2 import BYTES, FLOAT, Feature, FeatureType, Schema
 
-from components.features import IMAGE_KEY, LABEL_KEY, Contract
+from components.features import BRIGHTNESS_DEVIATION_KEY, BRIGHTNESS_MEAN_KEY, IMAGE_KEY, LABEL_KEY, Contract
 from registry.errors import UsageError
+
+_TYPES = {IMAGE_KEY: BYTES, LABEL_KEY: BYTES, BRIGHTNESS_MEAN_KEY: FLOAT, BRIGHTNESS_DEVIATION_KEY: FLOAT}
+"""The features that steps read, besides TFDV."""
 
 _SIZE = re.compile(r"(height|width|channels): ([1-9][0-9]*)")
 _EXAMPLE = "see data/schema.pbtxt"
@@ -28,12 +31,13 @@ def read_contract(schema: Schema, where: str) -> Contract:
         where: Its file, for messages.
 
     Raises:
-        SchemaError: The classes or the size are missing or not valid.
+        SchemaError: The classes, the size or a feature that steps read are missing or not valid.
     """
     features = {feature.name: feature for feature in schema.feature}
-    for key in (IMAGE_KEY, LABEL_KEY):
-        if key not in features or features[key].type != BYTES:
-            raise SchemaError(f"{where}: expected a feature {key!r} of type BYTES; {_EXAMPLE}.")
+    for key, feature_type in _TYPES.items():
+        if key not in features or features[key].type != feature_type:
+            name = FeatureType.Name(feature_type)
+            raise SchemaError(f"{where}: expected a feature {key!r} of type {name}; {_EXAMPLE}.")
     classes = tuple(features[LABEL_KEY].string_domain.value)
     if len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes:
         raise SchemaError(

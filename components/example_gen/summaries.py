@@ -4,7 +4,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.features import BACKGROUND_SHARE_KEY, MAX_PIXEL, SATURATED_SHARE_KEY
+from components.features import (
+    BACKGROUND_SHARE_KEY,
+    BRIGHTNESS_DEVIATION_KEY,
+    BRIGHTNESS_MEAN_KEY,
+    MAX_PIXEL,
+    SATURATED_SHARE_KEY,
+)
 
 MIN_INK = 32
 """Minimum luminance of ink."""
@@ -30,8 +36,8 @@ def summarize(images: NDArray[np.uint8], *, with_ink: bool) -> dict[str, pa.Arra
         "height": np.full(num_images, height),
         "width": np.full(num_images, width),
         "channels": np.where(_is_gray(images), 1, num_channels),
-        "brightness_mean": pixels.mean(axis=1, dtype=np.float64).astype(np.float32),
-        "brightness_deviation": pixels.std(axis=1),
+        BRIGHTNESS_MEAN_KEY: pixels.mean(axis=1, dtype=np.float64).astype(np.float32),
+        BRIGHTNESS_DEVIATION_KEY: pixels.std(axis=1),
         BACKGROUND_SHARE_KEY: (pixels == 0).mean(axis=1, dtype=np.float32),
         SATURATED_SHARE_KEY: (pixels == MAX_PIXEL).mean(axis=1, dtype=np.float32),
     }

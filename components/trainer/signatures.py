@@ -132,7 +132,7 @@ class ServingModel(tf.Module):
         """Converts encoded images to pixels, float32[n,height,width,channels]."""
         files = limited_files(check_batch(signature, tf.ensure_shape(_unknown_shape(image_bytes), [None])), signature)
         if self._hyperparameters.preparation == "resize":
-            return decode_images(files, self.contract)
+            return decode_images(files, self.contract.image_shape)
         return normalize_images(files, self.contract.height, self.contract.width)[..., tf.newaxis]
 
     def _transform(self, files: tf.Tensor) -> tf.Tensor:

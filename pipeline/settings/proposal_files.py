@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from components.data_gate.limits import DataLimits
-from components.features import EVAL_SPLIT, SPLITS, TEST_SPLIT, TRAIN_SPLIT
+from components.features import (
+    BACKGROUND_SHARE_KEY,
+    BRIGHTNESS_DEVIATION_KEY,
+    BRIGHTNESS_MEAN_KEY,
+    EVAL_SPLIT,
+    SPLITS,
+    TEST_SPLIT,
+    TRAIN_SPLIT,
+)
 from components.intervals import images_needed, paired_interval, precision_change_interval, share_interval
 from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
@@ -24,7 +32,13 @@ _MISTAKES, _CLASS_MISTAKES = 0.05, 0.15
 _MIN_MISTAKES = 3
 
 # The other features have few different values, or one odd image moves their histograms: data/schema.pbtxt.
-_COMPARED = ("brightness_mean", "brightness_deviation", "background_share", "ink_center_y", "ink_center_x")
+_COMPARED = (
+    BRIGHTNESS_MEAN_KEY,
+    BRIGHTNESS_DEVIATION_KEY,
+    BACKGROUND_SHARE_KEY,
+    "ink_center_y",
+    "ink_center_x",
+)
 # The distance between samples of the same distribution grows with the inverse of their size: TFDV's Jensen-Shannon
 # divergence of 64 images from 700 is 0.02 to 0.09, of 10 from 70 up to 0.5.
 _DISTANCE, _LABEL_DISTANCE = 0.2, 0.1
@@ -152,7 +166,7 @@ def _summary_features(proposal: Proposal, skew: float, drift: float) -> Iterator
             low, high = (1, num_channels) if name == "channels" else (low, high)
             lines = ["type: INT", *lines, f"int_domain {{ min: {low:.0f} max: {high:.0f} }}"]
         else:
-            high = {"brightness_mean": 255, "brightness_deviation": 127.5}.get(name, 1)
+            high = {BRIGHTNESS_MEAN_KEY: 255, BRIGHTNESS_DEVIATION_KEY: 127.5}.get(name, 1)
             lines = ["type: FLOAT", *lines, f"float_domain {{ min: 0 max: {high} }}"]
             # A value that most images share says little, and differs between samples by chance.
             if name in _COMPARED and np.ptp(np.quantile(known, (0.25, 0.75))) > 0:

@@ -25,7 +25,7 @@ def decode_all(files: list[bytes], height: int, width: int, channels: int) -> np
     """Decodes images to a size."""
     contract = Contract(("a", "b"), height, width, channels)
     graph = tf.function(
-        lambda batch: decode_images(batch, contract), input_signature=[tf.TensorSpec([None], tf.string)]
+        lambda batch: decode_images(batch, contract.image_shape), input_signature=[tf.TensorSpec([None], tf.string)]
     )
     return graph(tf.constant(files, tf.string)).numpy()
 

@@ -27,7 +27,21 @@ def schema_text(contract: Contract) -> str:
     return f"""
         feature {{ name: "image" type: BYTES {one} image_domain {{}} annotation {{ {tags} }} }}
         feature {{ name: "label" type: BYTES {one} string_domain {{ name: "class" {classes} }} }}
+        feature {{ name: "brightness_mean" type: FLOAT {one} }}
+        feature {{ name: "brightness_deviation" type: FLOAT {one} }}
     """
+
+
+def raw_example(image: np.ndarray, label: str) -> dict[str, Any]:
+    """Returns the features of a raw example that Transform reads.
+
+    Args:
+        image: uint8[h,w], uint8[h,w,1] or uint8[h,w,3].
+        label: Name of its class.
+    """
+    luminance = image @ (0.299, 0.587, 0.114) if image.shape[2:] == (3,) else image
+    brightness = {"brightness_mean": luminance.mean(), "brightness_deviation": luminance.std()}
+    return {"image": png(image), "label": label.encode(), **brightness}
 
 
 def png(image: np.ndarray) -> bytes:

@@ -514,7 +514,7 @@ def serving_model() -> ServingModel:
 
     class Standardization(tf.Module):
         def __call__(self, features: Outputs) -> Outputs:
-            return {"image": decode_images(features["image"], DIGITS) / 255}
+            return {"image": decode_images(features["image"], DIGITS.image_shape) / 255}
 
         def transform_features_layer(self) -> "Standardization":
             return self

@@ -16,7 +16,7 @@ from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from components.features import Contract
 from components.preprocessing import CONTRACT_KEY, preprocessing_fn
 from components.schema import parse_schema
-from tests.support.examples import DIGITS, png, schema_text
+from tests.support.examples import DIGITS, raw_example, schema_text
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def fit_transform(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tft
     def fit(contract: Contract, images: np.ndarray) -> tft.TFTransformOutput:
         folder = tmp_path_factory.mktemp("transform")
         metadata = DatasetMetadata(parse_schema(schema_text(contract), "schema"))
-        raw = [{"image": png(image), "label": contract.classes[0].encode()} for image in images]
+        raw = [raw_example(image, contract.classes[0]) for image in images]
         preprocess = partial(preprocessing_fn, custom_config={CONTRACT_KEY: asdict(contract)})
         with tft_beam.Context(temp_dir=str(folder / "temp")):
             transform_fn = (raw, metadata) | tft_beam.AnalyzeDataset(preprocess)

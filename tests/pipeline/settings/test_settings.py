@@ -79,6 +79,8 @@ def _schema(folder: Path, channels: int) -> Path:
           name: "image" type: BYTES annotation {{ tag: "height: 8" tag: "width: 9" tag: "channels: {channels}" }}
         }}
         feature {{ name: "label" type: BYTES string_domain {{ value: "cat" value: "dog" }} }}
+        feature {{ name: "brightness_mean" type: FLOAT }}
+        feature {{ name: "brightness_deviation" type: FLOAT }}
     """)
     return file
 
