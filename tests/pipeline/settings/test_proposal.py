@@ -231,7 +231,7 @@ def test_the_data_itself_passes_the_gate_of_the_data(tmp_path: Path, profile: st
 
 def test_few_images_get_more_epochs(tmp_path: Path) -> None:
     few = write(propose(survey(alike("a", "b", "c", per_class=300))), tmp_path).trainer
-    assert (few.epochs, few.batch_size, few.learning_rate, few.disturbed_share) == (28, 32, 0.005, 0)
+    assert (few.epochs, few.batch_size, few.learning_rate, few.disturbed_share) == (57, 32, 0.005, 0)
     assert few.patience > Settings().trainer.patience
 
 
