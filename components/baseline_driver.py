@@ -10,7 +10,7 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
 
 from components.features import SCHEMA_FILE, Contract
-from components.schema import parse_schema, read_contract
+from components.schema import parse_contract
 from registry.provenance import EXTRA_FOLDER
 
 BASELINE_KEY = "baseline"
@@ -55,4 +55,4 @@ def baseline_contract(version: Path) -> Contract | None:
     file = version / EXTRA_FOLDER / SCHEMA_FILE
     if not file.exists():
         return None
-    return read_contract(parse_schema(file.read_text(encoding="utf-8"), str(file)), str(file))
+    return parse_contract(file.read_text(encoding="utf-8"), str(file))

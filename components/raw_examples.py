@@ -17,7 +17,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from components.example_counts import damage_named
 from components.features import IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, Contract
 from components.image_decoding import decode_images
-from components.schema import parse_schema, read_contract
+from components.schema import parse_contract
 
 # Parsing one record at a time takes ten times as long.
 _BATCH_SIZE = 128
@@ -55,7 +55,7 @@ def find_contract(artifact: Artifact) -> Contract:
     """
     file = os.path.join(artifact.uri, SCHEMA_FILE)
     with tf.io.gfile.GFile(file) as content:
-        return read_contract(parse_schema(content.read(), file), file)
+        return parse_contract(content.read(), file)
 
 
 def read_images(

@@ -20,6 +20,11 @@ class SchemaError(UsageError):
     """A schema does not define the classes or the image size; the message says what is missing."""
 
 
+def parse_contract(text: str, where: str) -> Contract:
+    """Reads the contract from a schema in text format: `parse_schema` and `read_contract`."""
+    return read_contract(parse_schema(text, where), where)
+
+
 def read_contract(schema: Schema, where: str) -> Contract:
     """Reads the contract from a schema.
 

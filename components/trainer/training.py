@@ -11,7 +11,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.features import Contract
-from components.schema import parse_schema, read_contract
+from components.schema import parse_contract
 from components.trainer.datasets import evaluation_batches, read_examples, training_batches
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
@@ -35,7 +35,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     hyperparameters = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
     with tf.io.gfile.GFile(fn_args.schema_path) as file:
-        contract = read_contract(parse_schema(file.read(), fn_args.schema_path), fn_args.schema_path)
+        contract = parse_contract(file.read(), fn_args.schema_path)
     transform = tft.TFTransformOutput(fn_args.transform_output)
     train = read_examples(fn_args.train_files, transform)
     evaluation = read_examples(fn_args.eval_files, transform)

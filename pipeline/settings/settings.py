@@ -17,7 +17,7 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 
 from components.data_gate.limits import DataLimits
 from components.features import Contract
-from components.schema import SchemaError, parse_schema, read_contract
+from components.schema import SchemaError, parse_contract
 from components.serving_check.limits import ServingLimits
 from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.beam import BeamSettings
@@ -255,7 +255,7 @@ def load_contract(settings: Settings) -> Contract:
     """
     file = settings.data.schema_file
     try:
-        contract = read_contract(parse_schema(file.read_text(encoding="utf-8"), str(file)), str(file))
+        contract = parse_contract(file.read_text(encoding="utf-8"), str(file))
     except UnicodeDecodeError as error:
         raise SchemaError(f"{file}: not a schema in text format: {error}.") from error
     if settings.trainer.preparation == "ink" and contract.channels > 1:

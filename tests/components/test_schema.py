@@ -3,7 +3,7 @@
 import pytest
 
 from components.features import Contract
-from components.schema import SchemaError, parse_schema, read_contract
+from components.schema import SchemaError, parse_contract, parse_schema
 
 SCHEMA = """
 feature { name: "image" type: BYTES annotation { tag: "height: 48" tag: "width: 64" tag: "channels: 3" } }
@@ -14,7 +14,7 @@ feature { name: "brightness_deviation" type: FLOAT }
 
 
 def test_the_contract_is_read() -> None:
-    assert read_contract(parse_schema(SCHEMA, "schema"), "schema") == Contract(("cat", "dog"), 48, 64, 3)
+    assert parse_contract(SCHEMA, "schema") == Contract(("cat", "dog"), 48, 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,8 @@ def test_the_contract_is_read() -> None:
 )
 def test_a_schema_without_a_contract_is_refused(text: str, replacement: str, message: str) -> None:
     assert text in SCHEMA
-    schema = parse_schema(SCHEMA.replace(text, replacement), "birds/schema.pbtxt")
     with pytest.raises(SchemaError, match=f"^birds/schema.pbtxt: .*{message}"):
-        read_contract(schema, "birds/schema.pbtxt")
+        parse_contract(SCHEMA.replace(text, replacement), "birds/schema.pbtxt")
 
 
 def test_text_that_is_no_schema_is_refused_with_its_line() -> None:

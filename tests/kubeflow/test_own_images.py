@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.features import SCHEMA_FILE, TEST_SPLIT
-from components.schema import parse_schema, read_contract
+from components.schema import parse_contract
 from registry.provenance import EXTRA_FOLDER
 from registry.versions import list_versions
 from tests.kubeflow.conftest import CompileDigits
@@ -36,4 +36,4 @@ def test_letters_are_trained_gated_and_pushed(compile_digits: CompileDigits, tmp
     assert list((examples / f"Split-{TEST_SPLIT}").iterdir())
     [version] = list_versions(workspace / "serving" / "letters-smoke")
     schema = (version.directory / EXTRA_FOLDER / SCHEMA_FILE).read_text(encoding="utf-8")
-    assert read_contract(parse_schema(schema, SCHEMA_FILE), SCHEMA_FILE).classes == LETTERS
+    assert parse_contract(schema, SCHEMA_FILE).classes == LETTERS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.intervals import paired_interval, share_interval
-from components.schema import parse_schema, read_contract
+from components.schema import parse_contract, parse_schema
 from pipeline.settings.proposal import Proposal, ProposalError, propose
 from pipeline.settings.proposal_files import schema_text, settings_text
 from pipeline.settings.settings import Settings, load_settings
@@ -152,7 +152,7 @@ def test_data_that_allows_no_model(counts: dict[Any, int], classes: tuple[str, .
 def test_names_survive_both_files(tmp_path: Path, name: str) -> None:
     proposal = propose(survey(alike("other", name)))
     text = schema_text(proposal, "mine")
-    assert set(read_contract(parse_schema(text, "schema"), "schema").classes) == {"other", name}
+    assert set(parse_contract(text, "schema").classes) == {"other", name}
     assert tomllib.loads(settings_text(proposal, "mine", f"../{name}"))["data"]["uri"] == f"../{name}"
 
 
