@@ -13,7 +13,7 @@ _WHITE = 255.0
 _LEAST_REDUCTION = 2
 
 
-# Transform traces its function ten times; this part takes 0.3 s, and is traced once.
+# Its tracing takes 0.3 s. Transform alone traces `preprocessing_fn` ten times, but a function in it only once.
 @tf.function(autograph=False)
 def decode_images(files: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
     """Decodes images on a white background, and fits them into a size.

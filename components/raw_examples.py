@@ -1,6 +1,5 @@
 """Reads and writes raw tf.Examples, and finds the contract that travels with them."""
 
-import functools
 import os
 import struct
 import zlib
@@ -74,18 +73,11 @@ def read_images(
     Raises:
         LostExamplesError: A file is damaged.
     """
-    batches = _read(files, max_images, _decoder(contract))
+    batches = _read(files, max_images, lambda encoded: tf.cast(decode_images(encoded, contract.image_shape), tf.uint8))
     no_images = np.empty((0, *contract.image_shape), np.uint8)
     images = np.concatenate([no_images, *(images for images, _ in batches)])
     labels = np.concatenate([np.empty(0, object), *(labels for _, labels in batches)])
     return images, labels
-
-
-@functools.cache
-def _decoder(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function of files string[n]; it takes longer to build than to decode a file of examples."""
-    decode = tf.function(lambda encoded: tf.cast(decode_images(encoded, contract.image_shape), tf.uint8))
-    return decode.get_concrete_function(tf.TensorSpec([None], tf.string))
 
 
 def read_files(files: Sequence[str], max_images: int = -1) -> tuple[list[bytes], list[bytes]]:
