@@ -7,8 +7,6 @@ from components.features import LUMA_WEIGHTS, MAX_PIXEL
 LONGEST_SIDE = 256
 """Longest side in pixels of decoded luminance: more than ten times that of the ink in a normalized MNIST image."""
 
-_WHITE = 255.0
-
 # Resizing averages over at least two pixels of a reduced image.
 _LEAST_REDUCTION = 2
 
@@ -114,9 +112,9 @@ def _on_paper(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     """Draws an image float32[h,w,c] on white; if its pixels have two or four channels, the last one is alpha."""
 
     def drawn() -> tf.Tensor:
-        alpha = pixels[..., -1:] / _WHITE
+        alpha = pixels[..., -1:] / MAX_PIXEL
         # Ignores an alpha channel that hides the whole image, which many BMPs have.
         alpha = tf.where(tf.reduce_any(alpha > 0), alpha, 1.0)
-        return _WHITE + (image - _WHITE) * alpha
+        return MAX_PIXEL + (image - MAX_PIXEL) * alpha
 
     return tf.cond(tf.equal(tf.shape(pixels)[-1] % 2, 0), drawn, lambda: image)

@@ -8,6 +8,7 @@ from components.features import (
     BACKGROUND_SHARE_KEY,
     BRIGHTNESS_DEVIATION_KEY,
     BRIGHTNESS_MEAN_KEY,
+    LUMA_WEIGHTS,
     MAX_PIXEL,
     SATURATED_SHARE_KEY,
 )
@@ -15,8 +16,8 @@ from components.features import (
 MIN_INK = 32
 """Minimum luminance of ink."""
 
-# ITU-R BT.601 luma in thousandths: whole numbers keep black at 0 and white at 255.
-_LUMA_WEIGHTS = np.array([299, 587, 114], np.float32)
+# In thousandths: whole numbers keep black at 0 and white at 255.
+_LUMA_WEIGHTS = np.rint(1000 * np.array(LUMA_WEIGHTS)).astype(np.float32)
 
 
 def summarize(images: NDArray[np.uint8], *, with_ink: bool) -> dict[str, pa.Array]:

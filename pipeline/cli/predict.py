@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from components.features import MAX_PIXEL
 from pipeline.cli.options import (
     EXIT_FAILURE,
     config_option,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 32
 _NOTES = {STATUS_BLANK: "blank: there is no ink in it", STATUS_LOW_CONFIDENCE: "unsure"}
 _SHADES = " ░▒▓█"
-_MAX_PIXEL = 255
 # A character is about twice as high as wide.
 _CHARACTERS_PER_PIXEL = 2
 _FRAME_CHARACTERS = 2
@@ -227,10 +227,10 @@ def _draw(pixels: "np.ndarray") -> str:
     import numpy as np
     from PIL import Image
 
-    image = Image.fromarray(pixels.clip(0, _MAX_PIXEL).round().astype(np.uint8)).convert("L")
+    image = Image.fromarray(pixels.clip(0, MAX_PIXEL).round().astype(np.uint8)).convert("L")
     side = max((_terminal_width() - _FRAME_CHARACTERS) // _CHARACTERS_PER_PIXEL, 1)
     image.thumbnail((side, side), Image.Resampling.BOX)
-    shades = (np.asarray(image) / _MAX_PIXEL * (len(_SHADES) - 1)).round().astype(int)
+    shades = (np.asarray(image) / MAX_PIXEL * (len(_SHADES) - 1)).round().astype(int)
     lines = ["".join(_CHARACTERS_PER_PIXEL * _SHADES[shade] for shade in row) for row in shades]
     edge = "─" * len(lines[0])
     return "\n".join([f"┌{edge}┐", *(f"│{line}│" for line in lines), f"└{edge}┘"])

@@ -5,6 +5,7 @@
 
 import math
 import string
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -54,22 +55,28 @@ def draw_shape(shape: str, random: np.random.Generator) -> Image.Image:
 
 def write_letters(folder: Path, per_class: int = 150) -> Path:
     """Writes letters to folders A to Z, as PNG files."""
-    random = np.random.default_rng(0)
-    for letter in LETTERS:
-        (folder / letter).mkdir(parents=True)
-        for index in range(per_class):
-            draw_letter(letter, random).save(folder / letter / f"{index:03d}.png")
-    return folder
+    return _write(folder, LETTERS, per_class, draw_letter, ("png",))
 
 
 def write_shapes(folder: Path, per_class: int = 300) -> Path:
     """Writes shapes to a folder per shape, as PNG files and every third as a JPEG file."""
+    return _write(folder, SHAPES, per_class, draw_shape, ("jpg", "png", "png"))
+
+
+def _write(
+    folder: Path,
+    classes: Sequence[str],
+    per_class: int,
+    draw: Callable[[str, np.random.Generator], Image.Image],
+    suffixes: Sequence[str],
+) -> Path:
     random = np.random.default_rng(0)
-    for shape in SHAPES:
-        (folder / shape).mkdir(parents=True)
+    for label in classes:
+        (folder / label).mkdir(parents=True)
         for index in range(per_class):
-            suffix = "png" if index % 3 else "jpg"
-            draw_shape(shape, random).save(folder / shape / f"{index:03d}.{suffix}", quality=90)
+            suffix = suffixes[index % len(suffixes)]
+            # Only JPEG has a quality.
+            draw(label, random).save(folder / label / f"{index:03d}.{suffix}", quality=90)
     return folder
 
 
