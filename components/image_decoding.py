@@ -11,7 +11,7 @@ LONGEST_SIDE = 256
 _LEAST_REDUCTION = 2
 
 
-# Its tracing takes 0.3 s. Transform alone traces `preprocessing_fn` ten times, but a function in it only once.
+# Tracing takes 0.3 s. Transform traces `preprocessing_fn` ten times, but a `tf.function` inside it only once.
 @tf.function(autograph=False)
 def decode_images(files: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
     """Decodes images on a white background, and fits them into a size.

@@ -10,7 +10,7 @@ from components.features import BRIGHTNESS_DEVIATION_KEY, BRIGHTNESS_MEAN_KEY, I
 from registry.errors import UsageError
 
 _TYPES = {IMAGE_KEY: BYTES, LABEL_KEY: BYTES, BRIGHTNESS_MEAN_KEY: FLOAT, BRIGHTNESS_DEVIATION_KEY: FLOAT}
-"""The features that steps read, besides TFDV."""
+"""Features that steps other than TFDV's read."""
 
 _SIZE = re.compile(r"(height|width|channels): ([1-9][0-9]*)")
 _EXAMPLE = "see data/schema.pbtxt"

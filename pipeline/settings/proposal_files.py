@@ -21,7 +21,7 @@ from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 from pipeline.settings.proposal import Proposal
 
-# A network must see so many images, however few different ones there are.
+# Training processes at least this many images, even if few of them are distinct.
 _MIN_IMAGES_SEEN = 40_000
 _FEW_IMAGES = 1_000
 

@@ -254,7 +254,7 @@ async def test_only_verified_versions_are_served_and_the_others_are_reported(
 
     good, changed = push(1).number, push(2)
     (changed.directory / "saved_model.pb").write_bytes((changed.directory / "saved_model.pb").read_bytes() + b"\0")
-    # From a number in the future, the next ones do not depend on the time.
+    # The numbers after one from the future do not depend on the clock.
     dropped = changed.number + 1_000_000
     tiny_model(root / "digits", dropped)
     async with watching(root, changes, TrustPolicy(key)) as watcher:
