@@ -44,7 +44,9 @@ _FAINTEST_STROKE = 0.5
 _ERASING_SHARE = 0.2
 
 
-def augment(images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor) -> tf.Tensor:
+def augment(
+    images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor, *, may_disturb: bool | tf.Tensor = True
+) -> tf.Tensor:
     """Moves all images of a batch, and disturbs some of them.
 
     The other images look like clean ones and keep the accuracy on them. The disturbed ones teach the network to
@@ -58,13 +60,14 @@ def augment(images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor
         hyperparameters: The largest rotation, zoom, shear and shift, and the share of disturbed images; all zero
             changes nothing. With the preparation `ink`, images are drawings on background.
         seed: int64[2]; the same seed returns the same images.
+        may_disturb: Whether images are disturbed at all, bool[].
 
     Returns:
         float32[n,height,width,channels], standardized.
     """
     choice_seed, move_seed, disturbance_seed = _split_seed(seed, 3)
     draws = tf.random.stateless_uniform([tf.shape(images)[0]], choice_seed)
-    disturbed = draws < hyperparameters.disturbed_share
+    disturbed = (draws < hyperparameters.disturbed_share) & may_disturb
     reach = tf.where(disturbed, _DISTURBED_REACH, 1.0)
     transforms = affine_transforms(reach, _size(images), hyperparameters, move_seed)
     moved = move(images, transforms, repeat_edge=hyperparameters.preparation == "resize")

@@ -53,7 +53,7 @@ def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput
 def training_batches(
     examples: tf.data.Dataset, num_classes: int, hyperparameters: Hyperparameters, num_devices: int = 1
 ) -> tf.data.Dataset:
-    """Reshuffles for each epoch, batches and augments.
+    """Reshuffles for each epoch, batches and augments; the last epochs are undisturbed.
 
     Args:
         examples: Dataset of (image, label), from `read_examples`.
@@ -62,21 +62,24 @@ def training_batches(
         num_devices: Number of devices that share a batch, which has `batch_size` images for each of them.
 
     Returns:
-        A dataset of (images float32[n,height,width,channels], one-hot labels float32[n,num_classes]).
+        A dataset of (images float32[n,height,width,channels], one-hot labels float32[n,num_classes]), of all epochs.
     """
-
-    def augmented(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = batch
-        return augment(images, hyperparameters, seed), tf.one_hot(labels, num_classes)
-
     shuffled = examples.shuffle(_SHUFFLE_BUFFER_SIZE, seed=hyperparameters.seed, reshuffle_each_iteration=True)
     # With a smaller last batch some devices would get no image, and batch normalization no statistics.
     batches = shuffled.batch(hyperparameters.batch_size * num_devices, drop_remainder=num_devices > 1)
     # Seeds travel with the batches: drawn inside the map they would depend on which thread comes first.
     seeds = tf.data.Dataset.random(seed=hyperparameters.seed, rerandomize_each_iteration=True).batch(2)
+    num_steps = hyperparameters.epochs * len(batches)
+    first_undisturbed = round((1 - hyperparameters.undisturbed_share) * num_steps)
+
+    def prepare(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = batch
+        augmented = augment(images, hyperparameters, seed, may_disturb=step < first_undisturbed)
+        return augmented, tf.one_hot(labels, num_classes)
+
     return (
-        tf.data.Dataset.zip((batches, seeds))
-        .map(augmented, num_parallel_calls=tf.data.AUTOTUNE)
+        tf.data.Dataset.zip((tf.data.Dataset.range(num_steps), batches.repeat(), seeds))
+        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )
 

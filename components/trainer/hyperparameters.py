@@ -20,10 +20,10 @@ class Hyperparameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(8, ge=1, description="Maximum passes over the train split; early stopping may end sooner.")
+    epochs: int = Field(7, ge=1, description="Maximum passes over the train split; early stopping may end sooner.")
     batch_size: int = Field(128, ge=1, description="Images per step and device.")
     learning_rate: float = Field(0.01, gt=0, description="Peak of the warm-up and cosine decay schedule.")
-    weight_decay: float = Field(0.02, ge=0, description="Decoupled weight decay of AdamW.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of each label spread over all classes.")
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of the last features dropped during training.")
     patience: int = Field(4, ge=1, description="Epochs without a better eval loss before training stops.")
@@ -36,6 +36,9 @@ class Hyperparameters(BaseModel):
         ge=0,
         le=1,
         description="Augmentation: share of images that move further, and may be blurred, occluded and so on.",
+    )
+    undisturbed_share: float = Field(
+        0.25, ge=0, le=1, description="Augmentation: share of the training, at its end, without disturbed images."
     )
     preparation: Literal["ink", "resize"] = Field(
         "ink",

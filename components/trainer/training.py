@@ -76,11 +76,12 @@ def train_model(
     batches = training_batches(train, num_classes, hyperparameters, strategy.num_replicas_in_sync)
     with strategy.scope():
         model = build_model(contract, hyperparameters.dropout)
-        compile_model(model, hyperparameters, hyperparameters.epochs * len(batches))
+        compile_model(model, hyperparameters, len(batches))
     model.fit(
         batches,
         validation_data=evaluation_batches(evaluation, num_classes),
         epochs=hyperparameters.epochs,
+        steps_per_epoch=len(batches) // hyperparameters.epochs,
         shuffle=False,  # The dataset shuffles itself.
         verbose=0,
         callbacks=[

@@ -8,7 +8,7 @@ import tensorflow_transform as tft
 
 from components.example_counts import LostExamplesError, write_counts
 from components.trainer.datasets import evaluation_batches, read_examples, training_batches
-from components.trainer.hyperparameters import Hyperparameters
+from components.trainer.hyperparameters import NO_AUGMENTATION, Hyperparameters
 from tests.support.examples import png, serialize, write_records
 
 NUM_CLASSES = 10
@@ -92,8 +92,8 @@ def test_training_sees_every_image_once_per_epoch_in_another_order(
 ) -> None:
     def epochs(seed: int) -> tuple[list[int], list[int]]:
         examples = read_examples([file_pattern], transform)
-        batches = training_batches(examples, NUM_CLASSES, Hyperparameters(seed=seed, batch_size=3))
-        return numbers(batches), numbers(batches)
+        found = numbers(training_batches(examples, NUM_CLASSES, Hyperparameters(seed=seed, batch_size=3, epochs=2)))
+        return found[:7], found[7:]
 
     first, second = epochs(seed=1)
     assert sorted(first) == sorted(second) == list(range(7))
@@ -105,13 +105,25 @@ def test_training_sees_every_image_once_per_epoch_in_another_order(
 def test_training_images_are_augmented_differently_in_each_epoch(
     make_standardized: Callable[[int, int], tf.data.Dataset],
 ) -> None:
-    batches = training_batches(make_standardized(10, 0), NUM_CLASSES, Hyperparameters(batch_size=10))
-    first, second = (next(iter(batches)) for _ in range(2))
+    first, second = training_batches(make_standardized(10, 0), NUM_CLASSES, Hyperparameters(batch_size=10, epochs=2))
     by_label = [images.numpy()[np.argsort(np.argmax(labels, axis=-1))] for images, labels in (first, second)]
     assert not np.allclose(by_label[0], by_label[1])
 
 
 def test_several_devices_get_full_batches_only(file_pattern: str, transform: tft.TFTransformOutput) -> None:
     examples = read_examples([file_pattern], transform)
-    batches = training_batches(examples, NUM_CLASSES, Hyperparameters(batch_size=2), num_devices=2)
-    assert [images.shape[0] for images, _ in batches] == [4]
+    batches = training_batches(examples, NUM_CLASSES, Hyperparameters(batch_size=2, epochs=3), num_devices=2)
+    assert [images.shape[0] for images, _ in batches] == [4, 4, 4]
+
+
+def test_the_last_epochs_are_undisturbed(make_standardized: Callable[[int, int], tf.data.Dataset]) -> None:
+    examples = make_standardized(10, 0)
+    settings = Hyperparameters(
+        **{**NO_AUGMENTATION, "disturbed_share": 1.0}, undisturbed_share=0.5, batch_size=10, epochs=4
+    )
+    originals = sorted(images.numpy().tobytes() for images, _ in examples)
+    same = [
+        sorted(image.tobytes() for image in images.numpy()) == originals
+        for images, _ in training_batches(examples, NUM_CLASSES, settings)
+    ]
+    assert same == [False, False, True, True]

@@ -1,0 +1,45 @@
+import keras
+import numpy as np
+import pytest
+
+from components.trainer.optimizer import Muon, orthogonalize
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 8, 16), (1, 1, 32, 8), (3, 3, 4, 64)])
+def test_orthogonalized_updates_have_similar_singular_values(shape: tuple[int, ...]) -> None:
+    update = np.random.default_rng(0).normal(size=shape, scale=1e-4).astype(np.float32)
+    matrix = np.asarray(orthogonalize(update)).reshape(-1, shape[-1])
+    values = np.linalg.svd(matrix, compute_uv=False) / (0.2 * np.sqrt(max(matrix.shape)))
+    assert matrix.shape == (np.prod(shape[:-1]), shape[-1])
+    assert 0.6 < values.min() <= values.max() < 1.3
+    # The directions stay.
+    assert np.sum(matrix * update.reshape(matrix.shape)) > 0
+
+
+def test_a_gradient_of_zero_changes_nothing() -> None:
+    assert not np.asarray(orthogonalize(np.zeros((3, 3, 8, 8), np.float32))).any()
+
+
+def test_dense_layers_are_trained_as_by_adamw() -> None:
+    results = []
+    for optimizer in (Muon(0.01, weight_decay=0.1), keras.optimizers.AdamW(0.01, weight_decay=0.1)):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+        model.compile(optimizer, "mse", jit_compile=False)
+        random = np.random.default_rng(0)
+        for _ in range(5):
+            model.train_on_batch(random.normal(size=(4, 5)), random.normal(size=(4, 3)))
+        results.append(model.get_weights())
+    for ours, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_kernels_of_convolutions_are_updated_by_orthogonal_matrices() -> None:
+    model = keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(6, 3, use_bias=False)])
+    model.compile(Muon(0.01, weight_decay=0.0), "mse", jit_compile=False)
+    before = model.get_weights()[0]
+    random = np.random.default_rng(0)
+    model.train_on_batch(random.normal(size=(2, 8, 8, 4)), random.normal(size=(2, 6, 6, 6)))
+    change = (before - model.get_weights()[0]).reshape(36, 6)
+    values = np.linalg.svd(change, compute_uv=False) / (0.01 * 0.2 * 6)
+    assert 0.6 < values.min() <= values.max() < 1.3
