@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -10,27 +11,29 @@ from tests.support.examples import DIGITS
 def test_the_model_maps_images_to_logits() -> None:
     model = build_model(DIGITS, dropout=0.3)
     assert (model.input_shape, model.output_shape) == ((None, 28, 28, 1), (None, 10))
-    assert model.count_params() == 253_354
+    assert model.count_params() == 168_746
     logits = model(np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)).numpy()
     assert (logits < 0).any()
     assert not np.allclose(logits.sum(axis=-1), 1)
 
 
 @pytest.mark.parametrize(
-    ("size", "num_params", "num_features"),
+    ("size", "num_params", "last_size"),
     [
-        ((28, 28, 1), 245_283, 3 * 3 * 128),
-        ((28, 28, 3), 246_883, 3 * 3 * 128),
-        ((64, 64, 3), 253_155, 128),
-        ((128, 128, 3), 262_499, 128),
-        ((20, 32, 3), 243_811, 128),
-        ((1, 1, 1), 242_211, 128),
+        ((28, 28, 1), 168_291, (7, 7)),
+        ((28, 28, 3), 169_891, (7, 7)),
+        ((64, 64, 3), 179_235, (8, 8)),
+        ((128, 128, 3), 188_579, (8, 8)),
+        ((20, 32, 3), 169_891, (5, 8)),
+        ((14, 14, 1), 168_291, (7, 7)),
+        ((1, 1, 1), 168_291, (1, 1)),
     ],
 )
-def test_depth_follows_from_the_size(size: tuple[int, int, int], num_params: int, num_features: int) -> None:
+def test_depth_follows_from_the_size(size: tuple[int, int, int], num_params: int, last_size: tuple[int, int]) -> None:
     model = build_model(Contract(("a", "b", "c"), *size), dropout=0.3)
     assert (model.input_shape, model.output_shape) == ((None, *size), (None, 3))
-    assert model.get_layer("logits").input.shape == (None, num_features)
+    [pooling] = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
+    assert pooling.input.shape == (None, *last_size, 64)
     assert model.count_params() == num_params
     images = np.random.default_rng(0).normal(size=(2, *size)).astype(np.float32)
     assert np.isfinite(model(images)).all()
