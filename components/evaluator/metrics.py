@@ -6,6 +6,7 @@ images. The intervals of TFMA come from random partitions of the images, so they
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -41,6 +42,8 @@ _NUM_BINS = 15
 _SMALLEST_PROBABILITY = 1e-7
 """As Keras's `epsilon`: a wrong prediction with probability 1 has a finite loss."""
 
+_BATCH_SIZE = 1024
+
 _NO_CLASS = -1
 """Index of a label that is not a class; no prediction equals it."""
 
@@ -48,8 +51,19 @@ Array = NDArray[np.float64]
 Results = dict[Key, float | BoundedValue]
 
 
+@dataclass
+class _Accumulator:
+    """Sums over images, and the next images to add: label, and probabilities of candidate and baseline."""
+
+    sums: Array
+    waiting: list[tuple[int, Array, Array]] = field(default_factory=list)
+
+
 class _Combiner(beam.CombineFn):
-    """Sums an array over all images. Without a baseline, the candidate takes its place, and its results are dropped."""
+    """Sums an array over all images. Without a baseline, the candidate takes its place, and its results are dropped.
+
+    It adds images in batches, because NumPy takes about as long for one image as for many.
+    """
 
     shape: tuple[int, ...]
 
@@ -61,13 +75,13 @@ class _Combiner(beam.CombineFn):
         self._candidate = candidate
         self._baseline = baseline
 
-    def add(self, sums: Array, label: int, probabilities: Array) -> None:
-        """Adds an image.
+    def add(self, sums: Array, labels: NDArray[np.int64], probabilities: Array) -> None:
+        """Adds images.
 
         Args:
             sums: The array.
-            label: Index of the class; -1 if the label is not a class.
-            probabilities: Those of candidate and baseline, float64[2,classes].
+            labels: Indices of the classes, int64[n]; -1 if a label is not a class.
+            probabilities: Those of candidate and baseline, float64[2,n,classes].
         """
         raise NotImplementedError
 
@@ -75,19 +89,27 @@ class _Combiner(beam.CombineFn):
         """Returns the values of the candidate and the baseline, and the changes."""
         raise NotImplementedError
 
-    def create_accumulator(self) -> Array:
-        return np.zeros(self.shape)
+    def create_accumulator(self) -> _Accumulator:
+        return _Accumulator(np.zeros(self.shape))
 
-    def add_input(self, accumulator: Array, element: StandardMetricInputs) -> Array:
+    def add_input(self, accumulator: _Accumulator, element: StandardMetricInputs) -> _Accumulator:
         label, candidate = self._prediction(element, self._candidate)
         baseline = candidate if self._baseline is None else self._prediction(element, self._baseline)[1]
-        self.add(accumulator, label, np.stack([candidate, baseline]))
+        accumulator.waiting.append((label, candidate, baseline))
+        return self.compact(accumulator) if len(accumulator.waiting) >= _BATCH_SIZE else accumulator
+
+    def compact(self, accumulator: _Accumulator) -> _Accumulator:
+        if accumulator.waiting:
+            labels, *probabilities = zip(*accumulator.waiting, strict=True)
+            self.add(accumulator.sums, np.array(labels), np.array(probabilities, np.float64))
+            accumulator.waiting.clear()
         return accumulator
 
-    def merge_accumulators(self, accumulators: Iterable[Array]) -> Array:
-        return np.sum(list(accumulators), axis=0)
+    def merge_accumulators(self, accumulators: Iterable[_Accumulator]) -> _Accumulator:
+        return _Accumulator(np.sum([self.compact(each).sums for each in accumulators], axis=0))
 
-    def extract_output(self, accumulator: Array) -> dict[MetricKey, float | BoundedValue]:
+    def extract_output(self, accumulator: _Accumulator) -> dict[MetricKey, float | BoundedValue]:
+        sums = self.compact(accumulator).sums
         return {
             MetricKey(
                 key.metric,
@@ -95,7 +117,7 @@ class _Combiner(beam.CombineFn):
                 sub_key=None if key.class_id is None else SubKey(class_id=key.class_id),
                 is_diff=key.kind == "change",
             ): value
-            for key, value in self.results(accumulator).items()
+            for key, value in self.results(sums).items()
             if self._baseline is not None or key.kind == "candidate"
         }
 
@@ -113,9 +135,9 @@ class _AccuracyCombiner(_Combiner):
 
     shape = (2, 2)
 
-    def add(self, sums: Array, label: int, probabilities: Array) -> None:
-        candidate, baseline = (probabilities.argmax(axis=-1) == label).astype(int)
-        sums[candidate, baseline] += 1
+    def add(self, sums: Array, labels: NDArray[np.int64], probabilities: Array) -> None:
+        candidate, baseline = (probabilities.argmax(axis=-1) == labels).astype(int)
+        np.add.at(sums, (candidate, baseline), 1)
 
     def results(self, sums: Array) -> Results:
         gained, lost, right_in_both, num_images = map(int, (sums[1, 0], sums[0, 1], sums[1, 1], sums.sum()))
@@ -139,10 +161,11 @@ class _ConfusionCombiner(_Combiner):
         super().__init__(classes, *models)
         self.shape = (len(classes), 2, 2, 2)
 
-    def add(self, sums: Array, label: int, probabilities: Array) -> None:
-        candidate, baseline = map(int, probabilities.argmax(axis=-1))
-        for class_id in {candidate, baseline, label} - {_NO_CLASS}:
-            sums[class_id, int(class_id == candidate), int(class_id == baseline), int(class_id == label)] += 1
+    def add(self, sums: Array, labels: NDArray[np.int64], probabilities: Array) -> None:
+        candidate, baseline = probabilities.argmax(axis=-1)
+        for class_id, counts in enumerate(sums):
+            is_class = ((each == class_id).astype(int) for each in (candidate, baseline, labels))
+            np.add.at(counts, tuple(is_class), 1)
 
     def results(self, sums: Array) -> Results:
         results: Results = {}
@@ -175,10 +198,10 @@ class _LogLossCombiner(_Combiner):
 
     shape = (3, 3)
 
-    def add(self, sums: Array, label: int, probabilities: Array) -> None:
-        of_label = probabilities[:, label] if label != _NO_CLASS else np.zeros(2)
-        numbers = [1, *-np.log(np.clip(of_label, _SMALLEST_PROBABILITY, 1))]
-        sums += np.outer(numbers, numbers)
+    def add(self, sums: Array, labels: NDArray[np.int64], probabilities: Array) -> None:
+        of_label = np.where(labels == _NO_CLASS, 0, probabilities[:, np.arange(len(labels)), labels])
+        numbers = np.array([np.ones(len(labels)), *-np.log(np.clip(of_label, _SMALLEST_PROBABILITY, 1))])
+        sums += numbers @ numbers.T
 
     def results(self, sums: Array) -> Results:
         return _means(LOG_LOSS, sums)
@@ -192,12 +215,12 @@ class _CalibrationCombiner(_Combiner):
 
     shape = (_NUM_BINS, _NUM_BINS, 3, 3)
 
-    def add(self, sums: Array, label: int, probabilities: Array) -> None:
+    def add(self, sums: Array, labels: NDArray[np.int64], probabilities: Array) -> None:
         confidence = probabilities.max(axis=-1)
-        numbers = [1, *(confidence - (probabilities.argmax(axis=-1) == label))]
+        numbers = np.array([np.ones(len(labels)), *(confidence - (probabilities.argmax(axis=-1) == labels))])
         # A confidence of 1 belongs to the last bin.
         candidate, baseline = np.minimum((confidence * _NUM_BINS).astype(int), _NUM_BINS - 1)
-        sums[candidate, baseline] += np.outer(numbers, numbers)
+        np.add.at(sums, (candidate, baseline), np.einsum("in,jn->nij", numbers, numbers))
 
     def results(self, sums: Array) -> Results:
         # With the sign of the total gap of its bin, the mean gap is the calibration error.
