@@ -18,11 +18,13 @@ from components.verdict import render_table
 MIN_CLEAN_ACCURACY = 0.995
 MIN_MEAN_ACCURACY = 0.95
 MIN_CORRUPTION_ACCURACY = 0.85
+MIN_DEFORMATION_ACCURACY = 0.95
 MAX_CALIBRATION_ERROR = 0.01
 MAX_GATE_SECONDS = 45.0
 
 # Keys of the JSON of `benchmarks.pushed_model`, whose import would load TensorFlow.
 CLEAN = "clean"
+DEFORMATION = "smooth deformation"
 CALIBRATION_ERROR = "calibration_error"
 
 # CorruptedExampleGen only feeds RobustnessEvaluator.
@@ -34,7 +36,8 @@ class Measured:
     """One run and its model.
 
     Attributes:
-        accuracies: Accuracy of the pushed model on the test images, 0 to 1, clean and under each corruption.
+        accuracies: Accuracy of the pushed model on the test images, 0 to 1, clean, under each corruption, and under
+            smooth deformation, which is none of them.
         calibration_error: Its expected calibration error on the clean images, 0 to 1.
         seconds: Wall time of each gate, in seconds.
     """
@@ -74,6 +77,7 @@ def missed_targets(ours: Measured, gate_seconds: Sequence[Mapping[str, float]]) 
         ("clean accuracy", ours.accuracies[CLEAN], MIN_CLEAN_ACCURACY),
         ("mean accuracy over the corruptions", ours.mean_accuracy, MIN_MEAN_ACCURACY),
         *((f"accuracy under {name}", ours.accuracies[name], MIN_CORRUPTION_ACCURACY) for name in CORRUPTIONS),
+        (f"accuracy under {DEFORMATION}", ours.accuracies[DEFORMATION], MIN_DEFORMATION_ACCURACY),
     ]
     for name, accuracy, bound in accuracies:
         if accuracy < bound:
@@ -96,7 +100,8 @@ def _measure(workspace: Path, settings: Mapping[str, Any], label: str) -> Measur
 
 def _print_tables(ours: Measured, plain: Measured) -> None:
     both = (ours, plain)
-    accuracies = [(name, *(f"{each.accuracies[name]:.2%}" for each in both)) for name in (CLEAN, *CORRUPTIONS)]
+    names = (CLEAN, *CORRUPTIONS, DEFORMATION)
+    accuracies = [(name, *(f"{each.accuracies[name]:.2%}" for each in both)) for name in names]
     accuracies.append(("mean of the corruptions", *(f"{each.mean_accuracy:.2%}" for each in both)))
     accuracies.append(("expected calibration error", *(f"{each.calibration_error:.2%}" for each in both)))
     click.echo(render_table(("test accuracy", "ours", "without augmentation"), accuracies))

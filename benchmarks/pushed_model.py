@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import click
@@ -13,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, ConfigProto
 
+from benchmarks.deformations import deform_smoothly
 from benchmarks.mnist import ENCODINGS, load_mnist, our_example, re_render, tfx_example, to_digits
 from components.robustness.corruptions import CORRUPTIONS, corrupt
 from registry.signatures import (
@@ -32,6 +34,7 @@ Loader = Literal["python", "session"]
 Ask = Callable[[Any], NDArray[Any]]
 
 CLEAN = "clean"
+DEFORMATION = "smooth deformation"
 CALIBRATION_ERROR = "calibration_error"
 PIXELS_ROW = "pixels: MNIST's images"
 SERVING_ROW = "serving_default: the same as PNGs"
@@ -95,9 +98,9 @@ def accuracy(pipeline: Pipeline, loader: Loader, directory: str) -> None:
 
 @main.command()
 @_directory
-@click.option("--seed", default=1, help="Seed of the corruptions.")
+@click.option("--seed", default=1, help="Seed of the corruptions and the deformation.")
 def robustness(directory: str, seed: int) -> None:
-    """Print the accuracies, clean and under each corruption, and the calibration error, all 0 to 1."""
+    """Print the accuracies, clean, under each corruption and smooth deformation, and the calibration error, 0 to 1."""
     digits, labels = load_mnist("test")
     ask = _signature(directory, PIXELS, IMAGE_INPUT, PROBABILITIES_OUTPUT)
 
@@ -106,11 +109,14 @@ def robustness(directory: str, seed: int) -> None:
 
     clean = probabilities(digits)
     result = {CLEAN: _share_right(clean.argmax(axis=-1), labels)}
-    for number, name in enumerate(CORRUPTIONS):
+    changes: dict[str, Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]] = {
+        **{name: partial(_corrupt, name) for name in CORRUPTIONS},
+        DEFORMATION: deform_smoothly,
+    }
+    for number, (name, change) in enumerate(changes.items()):
         generator = np.random.default_rng([seed, number])
-        parts = np.array_split(digits[..., np.newaxis], 10)
-        corrupted = np.concatenate([corrupt(name, part, generator) for part in parts])
-        result[name] = _share_right(probabilities(corrupted[..., 0]).argmax(axis=-1), labels)
+        changed = np.concatenate([change(part, generator) for part in np.array_split(digits, 10)])
+        result[name] = _share_right(probabilities(changed).argmax(axis=-1), labels)
     click.echo(json.dumps({**result, CALIBRATION_ERROR: calibration_error(clean, labels)}))
 
 
@@ -167,6 +173,10 @@ def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.in
     bins = np.minimum((confidence * _NUM_BINS).astype(int), _NUM_BINS - 1)
     distances = [abs(np.sum(confidence[bins == number] - right[bins == number])) for number in range(_NUM_BINS)]
     return float(np.sum(distances) / len(labels))
+
+
+def _corrupt(name: str, digits: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    return corrupt(name, digits[..., np.newaxis], generator)[..., 0]
 
 
 def _signature(directory: str, signature: str, name: str, output: str) -> Ask:
