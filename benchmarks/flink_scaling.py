@@ -16,14 +16,13 @@ import click
 import numpy as np
 import psutil
 
-from benchmarks.mnist import Split, load_mnist
+from benchmarks.mnist import NUM_MNIST, Split, load_mnist
 from tests.support.flink_cluster import FlinkCluster, find_job_server, find_libraries, standalone_cluster
 
 # One pixel in eight directions, two in one, and none: the margins of MNIST's images are wide enough.
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 2))
 """Rows and columns by which each copy of MNIST is moved, so that all records differ."""
 
-_NUM_MNIST = 70_000
 _RECORDS_PER_SHARD = 10_000
 _NUM_TRAINED_ON = 7_000
 _GIBIBYTE = 2**30
@@ -83,17 +82,22 @@ def write_images(file: Path, num_records: int) -> None:
     Raises:
         ValueError: `num_records` is more than ten times the size of MNIST.
     """
-    if num_records > len(SHIFTS) * _NUM_MNIST:
-        raise ValueError(f"{num_records} records: expected at most {len(SHIFTS) * _NUM_MNIST}.")
+    if num_records > len(SHIFTS) * NUM_MNIST:
+        raise ValueError(f"{num_records} records: expected at most {len(SHIFTS) * NUM_MNIST}.")
     arrays: dict[str, Any] = {}
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
         images, labels = load_mnist(split)
-        count = num_records * len(images) // _NUM_MNIST
+        count = num_records * len(images) // NUM_MNIST
         copies = [np.roll(images, shift, axis=(1, 2)) for shift in SHIFTS[: -(-count // len(images))]]
         arrays[f"x_{split}"] = np.concatenate(copies)[:count]
         arrays[f"y_{split}"] = np.tile(labels, len(copies))[:count]
     np.savez(file, **arrays)
+
+
+def num_shards(num_records: int) -> int:
+    """Returns the number of shards per split that docs/scaling.md recommends for a number of records."""
+    return max(2, num_records // _RECORDS_PER_SHARD)
 
 
 def table(num_records: int, direct: EngineFigures, flink: EngineFigures) -> str:
@@ -198,9 +202,8 @@ def _tree(process_id: int) -> Iterable[psutil.Process]:
 def _command(
     folder: Path, source: Path, num_records: int, options: Sequence[str], model: Path | None = None
 ) -> list[str]:
-    num_shards = max(2, num_records // _RECORDS_PER_SHARD)
     command = [sys.executable, "-m", "tests.support.data_steps", str(folder)]
-    for option in (f"data.uri={source}", f"data.num_shards={num_shards}", *options):
+    for option in (f"data.uri={source}", f"data.num_shards={num_shards(num_records)}", *options):
         command += ["--set", option]
     return command if model is None else [*command, "--model", str(model)]
 

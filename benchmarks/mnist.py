@@ -19,6 +19,7 @@ Digit = NDArray[np.uint8]
 """uint8[28,28], 0 background to 255 ink."""
 
 NUM_DIGITS = 10
+NUM_MNIST = 70_000
 SMALLEST_SIDE, LARGEST_SIDE = 60, 400
 
 _MNIST_FILE = Path(__file__).parent.parent / "data" / "mnist.npz"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,21 @@ _NUM_ERROR_LINES = 30
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What a process and all its descendants use at one moment.
+
+    Attributes:
+        time: Seconds since the epoch.
+        cpu_seconds: CPU time of all their threads until then, including descendants that have ended.
+        resident_bytes: Sum of their resident memory.
+    """
+
+    time: float
+    cpu_seconds: float
+    resident_bytes: int
+
+
+@dataclass(frozen=True)
 class FinishedProcess:
     """A process that succeeded.
 
@@ -42,11 +58,13 @@ class FinishedProcess:
         seconds: Wall time from its start to its end.
         peak_bytes: Highest sum of the resident memory of the process and all its descendants.
         stdout: All of its standard output.
+        samples: What they used, about ten times a second, from the start to the end.
     """
 
     seconds: float
     peak_bytes: int
     stdout: str
+    samples: Sequence[Sample] = ()
 
 
 class ProcessFailedError(RuntimeError):
@@ -78,7 +96,7 @@ def run_process(command: Sequence[str], directory: Path | None = None) -> Finish
         errors="replace",
     )
     try:
-        peak_bytes, stdout, stderr = _watch(process)
+        samples, stdout, stderr = _watch(process)
     except BaseException:
         process.kill()
         process.wait()
@@ -88,7 +106,7 @@ def run_process(command: Sequence[str], directory: Path | None = None) -> Finish
         lines = (stdout + stderr).strip().splitlines()[-_NUM_ERROR_LINES:]
         failure = f"{' '.join(command)}: exit code {process.returncode}; the end of its output:"
         raise ProcessFailedError("\n".join([failure, *lines]))
-    return FinishedProcess(seconds, peak_bytes, stdout)
+    return FinishedProcess(seconds, max(sample.resident_bytes for sample in samples), stdout, samples)
 
 
 def run_module(name: str, *arguments: str) -> FinishedProcess:
@@ -141,28 +159,26 @@ def exit_with(failures: Iterable[str]) -> None:
     sys.exit(1 if missed else 0)
 
 
-def _watch(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+def _watch(process: "subprocess.Popen[str]") -> tuple[list[Sample], str, str]:
     root = psutil.Process(process.pid)
-    peak_bytes = 0
+    samples = []
     while True:
-        peak_bytes = max(peak_bytes, _tree_bytes(root))
+        samples.append(_sample(root))
         try:
             # Unlike `wait`, it empties the pipes, and returns as soon as they close.
             stdout, stderr = process.communicate(timeout=_SAMPLE_SECONDS)
         except subprocess.TimeoutExpired:
             continue
-        return peak_bytes, stdout, stderr
+        return samples, stdout, stderr
 
 
-def _tree_bytes(root: psutil.Process) -> int:
-    try:
-        return sum(_resident_bytes(process) for process in [root, *root.children(recursive=True)])
-    except psutil.NoSuchProcess:
-        return 0
-
-
-def _resident_bytes(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0
+def _sample(root: psutil.Process) -> Sample:
+    moment = time.time()
+    cpu_seconds, resident_bytes = 0.0, 0
+    for process in [root, *root.children(recursive=True)]:
+        # A process may end after it was listed; its CPU time is then among that of its parent's children.
+        with suppress(psutil.NoSuchProcess):
+            # User and system time of the process, and both of its children that have ended.
+            cpu_seconds += sum(process.cpu_times()[:4])
+            resident_bytes += process.memory_info().rss
+    return Sample(moment, cpu_seconds, resident_bytes)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.flink_scaling import EngineFigures, table, write_images
+from benchmarks.flink_scaling import EngineFigures, num_shards, table, write_images
 
 
 def test_all_images_differ_and_have_the_proportion_of_mnist(tmp_path: Path) -> None:
@@ -18,6 +18,11 @@ def test_all_images_differ_and_have_the_proportion_of_mnist(tmp_path: Path) -> N
 def test_more_images_than_copies_of_mnist_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="700001 records: expected at most 700000"):
         write_images(tmp_path / "many.npz", 700_001)
+
+
+@pytest.mark.parametrize(("num_records", "expected"), [(700, 2), (70_000, 7), (700_000, 70)])
+def test_shards_have_ten_thousand_records(num_records: int, expected: int) -> None:
+    assert num_shards(num_records) == expected
 
 
 def test_table() -> None:

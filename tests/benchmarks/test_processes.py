@@ -1,3 +1,4 @@
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -35,6 +36,14 @@ def test_peak_memory_includes_children_and_memory_that_was_freed() -> None:
     freed = f"{ALLOCATE}; del block; time.sleep(0.5)"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {freed!r}])"
     assert 200 * MEGABYTE <= run_python(child).peak_bytes < 400 * MEGABYTE
+
+
+def test_samples_include_the_time_of_children_that_have_ended() -> None:
+    child = "import time\nwhile time.process_time() < 0.5: pass"
+    code = f"import subprocess, sys, time; subprocess.run([sys.executable, '-c', {child!r}]); time.sleep(0.3)"
+    samples = run_python(code).samples
+    assert all(before.time < after.time for before, after in itertools.pairwise(samples))
+    assert samples[0].cpu_seconds < 0.5 <= samples[-1].cpu_seconds < 10
 
 
 @pytest.mark.parametrize(
