@@ -44,11 +44,16 @@ def decode_images(files: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Ten
 
 
 def _fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes and pads an image float32[h,w,c]; `tf.image.resize_with_pad` would round down, even to no pixels."""
+    """Resizes and pads an image float32[h,w,c]; `tf.image.resize_with_pad` would round down, even to no pixels.
+
+    TensorFlow's functions that pad images contain assertions, which make the graph stateful, so that the analysis of
+    Transform would decode every image although it needs none.
+    """
     old_size = tf.cast(tf.shape(image)[:2], tf.float32)
-    new_size = tf.maximum(tf.round(old_size * tf.reduce_min(size / old_size)), 1)
-    resized = tf.image.resize(image, tf.cast(new_size, tf.int32), antialias=True)
-    return tf.image.resize_with_crop_or_pad(resized, *size)
+    new_size = tf.cast(tf.maximum(tf.round(old_size * tf.reduce_min(size / old_size)), 1), tf.int32)
+    before = (size - new_size) // 2
+    paddings = tf.stack([before, size - new_size - before], axis=1)
+    return tf.pad(tf.image.resize(image, new_size, antialias=True), tf.pad(paddings, ((0, 1), (0, 0))))
 
 
 def decode_luminance(file: tf.Tensor) -> tf.Tensor:

@@ -51,3 +51,10 @@ def test_train_is_standardized_and_the_graph_applies_the_same_to_other_data(cont
     other = layer({"image": tf.constant([black] * 3), "label": names})
     np.testing.assert_allclose(other["image"], (0 - mean) / deviation, rtol=1e-5)
     assert other["label"].numpy().tolist() == [num_classes - 1, -1, -1]
+
+
+def test_the_analysis_needs_no_image() -> None:
+    specs = schema_utils.schema_as_feature_spec(parse_schema(schema_text(DIGITS), "schema")).feature_spec
+    types = {name: tf.TensorSpec([None], spec.dtype) for name, spec in specs.items()}
+    preprocess = partial(preprocessing_fn, custom_config={CONTRACT_KEY: asdict(DIGITS)})
+    assert tft.get_analyze_input_columns(preprocess, types) == ["brightness_mean", "brightness_deviation"]

@@ -50,9 +50,7 @@ def run(data: Path, output: Path, contract: Contract = DIGITS, **changes: object
         "num_shards": 3,
         **changes,
     }
-    context = Executor.Context(
-        beam_pipeline_args=["--direct_running_mode=in_memory", "--direct_num_workers=1"], tmp_dir=str(output.parent)
-    )
+    context = Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(output.parent))
     Executor(context).Do({"schema": [schema]}, {"examples": [examples]}, exec_properties)
     return examples
 

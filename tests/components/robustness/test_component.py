@@ -18,7 +18,7 @@ from tests.support.examples import DIGITS, SHAPES, make_examples, png, serialize
 
 SHARD_SIZES = [7, 4]
 
-BEAM_ARGS = ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
+BEAM_ARGS = ["--runner=FnApiRunner"]
 
 Copy = tuple[str, bytes, int]
 """Corruption, pixels and label."""

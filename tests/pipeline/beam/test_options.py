@@ -1,10 +1,10 @@
 import os
 from pathlib import Path
+from unittest import mock
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import (
-    DirectOptions,
     FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     WorkerOptions,
 )
+from apache_beam.runners.portability.prism_runner import PrismRunner
 from apache_beam.testing.util import assert_that, equal_to
 from tfx.utils.dependency_utils import make_beam_dependency_flags
 
@@ -41,13 +42,12 @@ def options(**settings: object) -> PipelineOptions:
     return parsed
 
 
-def test_direct_runner_is_the_default_and_runs_in_this_process() -> None:
+def test_direct_runner_is_the_default_and_runs_in_this_process_without_prism() -> None:
     assert arguments() == direct_runner_args()
-    parsed = options()
-    assert parsed.view_as(DirectOptions).direct_running_mode == "in_memory"
-    with beam.Pipeline(options=parsed) as pipeline:
+    with mock.patch.object(PrismRunner, "run_pipeline") as run_prism, beam.Pipeline(options=options()) as pipeline:
         processes = pipeline | beam.Create([1, 2]) | beam.Map(lambda _: os.getpid()) | beam.Distinct()
         assert_that(processes, equal_to([os.getpid()]))
+    run_prism.assert_not_called()
 
 
 @pytest.mark.parametrize("engine", [{"engine": "direct"}, FLINK, SPARK, DATAFLOW], ids=lambda values: values["engine"])

@@ -17,7 +17,7 @@ from serving.client.inputs import Inputs
 from serving.client.local_client import LocalClient
 from serving.client.rest_client import RestClient
 
-ONE_PROCESS = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
+ONE_PROCESS = ("--runner=FnApiRunner",)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_every_container_runs_our_entry_point_in_the_image_of_the_run(compiled_s
 
 
 def test_only_beam_steps_receive_beam_options(compiled_spec: dict[str, Any]) -> None:
-    with_options = {name for name, each in containers(compiled_spec).items() if "--runner=DirectRunner" in each["args"]}
+    with_options = {name for name, each in containers(compiled_spec).items() if "--runner=FnApiRunner" in each["args"]}
     assert with_options == BEAM_STEPS
     for name in BEAM_STEPS:
         [*_, args] = [containers(compiled_spec)[name]["args"]]
