@@ -5,28 +5,43 @@ fingerprint of the code is an execution property.
 """
 
 import ast
+import functools
 import hashlib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import grimp
 
 
-def code_fingerprint(module: str) -> str:
-    """Returns the SHA-256, in hex, of the code of a module and of its direct and indirect imports.
+def code_fingerprints(modules: Mapping[str, str]) -> dict[str, str]:
+    """Returns the SHA-256, in hex, of the code of each module and of its direct and indirect imports.
 
-    Only imports from its top-level package, such as `components`, and from `registry` count; comments and layout do
-    not.
+    Only imports from the top-level packages of the modules, such as `components`, and from `registry` count; comments
+    and layout do not.
+
+    Args:
+        modules: Name of the module by step.
+
+    Returns:
+        SHA-256 by step.
     """
-    graph = grimp.build_graph(module.partition(".")[0], "registry", cache_dir=None)
-    digest = hashlib.sha256()
-    for name in sorted({module} | graph.find_upstream_modules(module)):
-        digest.update(name.encode() + b"\0" + ast.dump(ast.parse(_source(name))).encode() + b"\0")
-    return digest.hexdigest()
+    packages = {module.partition(".")[0] for module in modules.values()}
+    graph = grimp.build_graph("registry", *packages, cache_dir=None)
+    # Steps share most of what they import.
+    read_code = functools.cache(_code)
+
+    def fingerprint(module: str) -> str:
+        digest = hashlib.sha256()
+        for name in sorted({module} | graph.find_upstream_modules(module)):
+            digest.update(name.encode() + b"\0" + read_code(name) + b"\0")
+        return digest.hexdigest()
+
+    return {step: fingerprint(module) for step, module in modules.items()}
 
 
-def _source(module: str) -> str:
+def _code(module: str) -> bytes:
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{module} has no source file.", name=module)
-    return Path(spec.origin).read_text(encoding="utf-8")
+    return ast.dump(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))).encode()

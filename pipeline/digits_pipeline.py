@@ -31,7 +31,7 @@ from components.serving_check.component import ServingCheck
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
-from pipeline.code_fingerprint import code_fingerprint
+from pipeline.code_fingerprint import code_fingerprints
 from pipeline.settings.settings import DataSettings, Settings, load_contract
 from registry.signatures import EXAMPLES
 from registry.signing import TrustPolicy, read_public_key
@@ -68,7 +68,7 @@ _MODEL_SETTINGS: Mapping[str, Any] = {
 
 def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
     """Creates the pipeline for a version of the data, without a metadata connection, which the runner adds."""
-    code = {step: code_fingerprint(module) for step, module in _CODE.items()}
+    code = code_fingerprints(_CODE)
     max_images = settings.data.max_images
     sample_advice = f" data.max_images={max_images} limits the data." if max_images else ""
     contract = load_contract(settings)

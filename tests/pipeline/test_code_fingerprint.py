@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.code_fingerprint import code_fingerprint
+from pipeline.code_fingerprint import code_fingerprints
 
 SOURCES = {
     "__init__.py": "",
@@ -26,7 +26,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def fingerprints() -> dict[str, str]:
-    return {step: code_fingerprint(f"steps_under_test.{step}") for step in ("training", "preprocessing")}
+    return code_fingerprints({step: f"steps_under_test.{step}" for step in ("training", "preprocessing")})
 
 
 @pytest.mark.parametrize(

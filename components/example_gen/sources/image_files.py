@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import PIL.Image
-import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import ExifTags, ImageOps
 
@@ -17,7 +16,7 @@ from registry.signatures import MAX_PIXELS
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 # A camera's JPEG with a preview in the same file is an MPO.
-_DECODERS = {"PNG": tf.io.decode_png, "JPEG": tf.io.decode_jpeg, "MPO": tf.io.decode_jpeg}
+_PLAIN_FORMATS = ("PNG", "JPEG", "MPO")
 # Pillow has decoders for other formats that run programs.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 
@@ -42,6 +41,9 @@ def decode_image(content: bytes, where: str) -> Image:
     Raises:
         DataError: The file is damaged, too large, or in no supported format.
     """
+    # Here, so that a run finds and fingerprints its data before it loads TensorFlow.
+    import tensorflow as tf
+
     try:
         with warnings.catch_warnings():
             # The size is checked below.
@@ -50,7 +52,8 @@ def decode_image(content: bytes, where: str) -> Image:
         with image:
             check_image_size(where, image.height, image.width)
             if _is_plain(image, content):
-                return Image(content, _DECODERS[str(image.format)](content).numpy())
+                decode = tf.io.decode_png if image.format == "PNG" else tf.io.decode_jpeg
+                return Image(content, decode(content).numpy())
             return Image(None, _read_pixels(image, where))
     except PIL.Image.DecompressionBombError as error:
         expected = f"at most {MAX_PIXELS // 10**6} megapixels"
@@ -70,7 +73,7 @@ def _is_plain(image: PIL.Image.Image, content: bytes) -> bool:
     is_opaque = image.mode in ("L", "RGB") and "transparency" not in image.info
     # Looking for EXIF data that the header does not have would read the whole file.
     is_rotated = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return image.format in _DECODERS and is_opaque and not is_deep and not is_rotated
+    return image.format in _PLAIN_FORMATS and is_opaque and not is_deep and not is_rotated
 
 
 def _read_pixels(image: PIL.Image.Image, where: str) -> NDArray[np.uint8]:

@@ -1,4 +1,5 @@
 import gzip
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,12 @@ def test_files_have_full_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path = write_npz(tmp_path)
     monkeypatch.chdir(path.parent)
     assert open_source("mnist.npz").files == open_source(f"file://{path}").files == (f"file://{path}",)
+
+
+def test_finding_images_does_not_load_tensorflow(tmp_path: Path) -> None:
+    script = "import sys; from components.example_gen.sources.detection import find_data; find_data(sys.argv[1], None)"
+    command = [sys.executable, "-c", f"{script}; print('tensorflow' in sys.modules)", str(write_images(tmp_path))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 @pytest.mark.usefixtures("memory_uris")
