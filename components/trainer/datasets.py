@@ -1,5 +1,6 @@
 """Datasets of training and evaluation batches, from raw examples that pass through the Transform graph."""
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -50,8 +51,19 @@ def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput
     return examples.apply(tf.data.experimental.assert_cardinality(size))
 
 
+def steps_per_epoch(num_examples: int, hyperparameters: Hyperparameters, num_devices: int) -> int:
+    """Returns the number of batches of an epoch, each of which has `batch_size` images for each device."""
+    if num_devices > 1:
+        # With a smaller last batch some devices would get no image, and batch normalization no statistics.
+        return num_examples // (hyperparameters.batch_size * num_devices)
+    return math.ceil(num_examples / hyperparameters.batch_size)
+
+
 def training_batches(
-    examples: tf.data.Dataset, num_classes: int, hyperparameters: Hyperparameters, num_devices: int = 1
+    examples: tf.data.Dataset,
+    num_classes: int,
+    hyperparameters: Hyperparameters,
+    context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Reshuffles for each epoch, batches and augments; the last epochs are undisturbed.
 
@@ -59,35 +71,54 @@ def training_batches(
         examples: Dataset of (image, label), from `read_examples`.
         num_classes: Number of classes.
         hyperparameters: Batch size, seed and augmentation.
-        num_devices: Number of devices that share a batch, which has `batch_size` images for each of them.
+        context: Number of devices that train together, and this machine's place among others; default: one device.
 
     Returns:
-        A dataset of (images float32[n,height,width,channels], one-hot labels float32[n,num_classes]), of all epochs.
+        A dataset of (images float32[n,height,width,channels], one-hot labels float32[n,num_classes]), of all epochs,
+        with `batch_size` images for one device of this machine after the other.
     """
+    context = context or tf.distribute.InputContext()
+    num_devices = context.num_replicas_in_sync
+    num_steps = hyperparameters.epochs * steps_per_epoch(len(examples), hyperparameters, num_devices)
     shuffled = examples.shuffle(_SHUFFLE_BUFFER_SIZE, seed=hyperparameters.seed, reshuffle_each_iteration=True)
-    # With a smaller last batch some devices would get no image, and batch normalization no statistics.
     batches = shuffled.batch(hyperparameters.batch_size * num_devices, drop_remainder=num_devices > 1)
     # Seeds travel with the batches: drawn inside the map they would depend on which thread comes first.
-    seeds = tf.data.Dataset.random(seed=hyperparameters.seed, rerandomize_each_iteration=True).batch(2)
-    num_steps = hyperparameters.epochs * len(batches)
+    seed = hyperparameters.seed + context.input_pipeline_id
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
     first_undisturbed = round((1 - hyperparameters.undisturbed_share) * num_steps)
 
     def prepare(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = batch
+        images, labels = (values[context.input_pipeline_id :: context.num_input_pipelines] for values in batch)
         augmented = augment(images, hyperparameters, seed, may_disturb=step < first_undisturbed)
         return augmented, tf.one_hot(labels, num_classes)
 
-    return (
-        tf.data.Dataset.zip((tf.data.Dataset.range(num_steps), batches.repeat(), seeds))
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+    prepared = tf.data.Dataset.zip((tf.data.Dataset.range(num_steps), batches.repeat(), seeds)).map(
+        prepare, num_parallel_calls=tf.data.AUTOTUNE
     )
+    per_device = prepared.rebatch(hyperparameters.batch_size) if num_devices > 1 else prepared
+    return per_device.prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation_batches(examples: tf.data.Dataset, num_classes: int) -> tf.data.Dataset:
-    """Batches (image, label) in order, with one-hot labels float32[n,num_classes]."""
-    return (
-        examples.batch(_BATCH_SIZE)
-        .map(lambda images, labels: (images, tf.one_hot(labels, num_classes)), num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+def evaluation_batches(
+    examples: tf.data.Dataset, num_classes: int, context: tf.distribute.InputContext | None = None
+) -> tf.data.Dataset:
+    """Batches (image, label) in order, with one-hot labels float32[n,num_classes].
+
+    Args:
+        examples: Dataset of (image, label) of known size.
+        num_classes: Number of classes.
+        context: As for `training_batches`. Several devices get equally many batches of one size, because Keras cannot
+            evaluate an empty batch; at most one image in a thousand is left out.
+    """
+    context = context or tf.distribute.InputContext()
+    num_devices = context.num_replicas_in_sync
+    if num_devices > 1:
+        num_steps = math.ceil(len(examples) / (_BATCH_SIZE * num_devices))
+        batch_size = len(examples) // (num_steps * num_devices)
+        part = examples.take(num_steps * num_devices * batch_size)
+        batches = part.shard(context.num_input_pipelines, context.input_pipeline_id).batch(batch_size)
+    else:
+        batches = examples.batch(_BATCH_SIZE)
+    return batches.map(
+        lambda images, labels: (images, tf.one_hot(labels, num_classes)), num_parallel_calls=tf.data.AUTOTUNE
+    ).prefetch(tf.data.AUTOTUNE)

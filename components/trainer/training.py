@@ -12,7 +12,8 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.features import Contract
 from components.schema import parse_contract
-from components.trainer.datasets import evaluation_batches, read_examples, training_batches
+from components.trainer.datasets import evaluation_batches, read_examples, steps_per_epoch, training_batches
+from components.trainer.distribution import DistributedModel, choose_strategy, is_chief
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
@@ -25,6 +26,8 @@ _UPDATES_PER_EPOCH = 10
 def run_fn(fn_args: FnArgs) -> None:
     """Trains, calibrates and exports; the Trainer component calls this.
 
+    If several machines train together, each calls this with the same arguments, and only the chief exports.
+
     Args:
         fn_args: Files of the train and eval splits of raw examples, their schema, the Transform output, the folders of
             the model (`serving_model_dir`) and of the TensorBoard logs (`model_run_dir`), and in
@@ -33,6 +36,7 @@ def run_fn(fn_args: FnArgs) -> None:
     Raises:
         SchemaError: The schema defines no contract.
     """
+    strategy = choose_strategy()
     hyperparameters = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
     with tf.io.gfile.GFile(fn_args.schema_path) as file:
         contract = parse_contract(file.read(), fn_args.schema_path)
@@ -40,7 +44,9 @@ def run_fn(fn_args: FnArgs) -> None:
     train = read_examples(fn_args.train_files, transform)
     evaluation = read_examples(fn_args.eval_files, transform)
 
-    model = train_model(train, evaluation, contract, hyperparameters, Path(fn_args.model_run_dir))
+    model = train_model(train, evaluation, contract, hyperparameters, Path(fn_args.model_run_dir), strategy)
+    if not is_chief(strategy):
+        return
     temperature = fit_temperature(*predict_logits(model, evaluation))
     logger.info("calibrated on eval: temperature %.3f", temperature)
     serving_model = ServingModel(model, transform, contract, temperature, hyperparameters)
@@ -63,35 +69,42 @@ def train_model(
         contract: Size of the images and classes.
         hyperparameters: Settings of the training.
         log_dir: Folder of the TensorBoard logs.
-        strategy: Devices to train on; by default all GPUs of this machine, or the CPU if it has none.
+        strategy: Devices to train on; default: `choose_strategy()`.
 
     Returns:
         The trained model, from standardized images to logits.
     """
     keras.utils.set_random_seed(hyperparameters.seed)
-    if not strategy:
-        has_gpu = tf.config.list_physical_devices("GPU")
-        strategy = tf.distribute.MirroredStrategy() if has_gpu else tf.distribute.get_strategy()
+    strategy = strategy or choose_strategy()
     num_classes = len(contract.classes)
-    batches = training_batches(train, num_classes, hyperparameters, strategy.num_replicas_in_sync)
-    with strategy.scope():
-        model = build_model(contract, hyperparameters.dropout)
-        compile_model(model, hyperparameters, len(batches))
-    model.fit(
-        batches,
-        validation_data=evaluation_batches(evaluation, num_classes),
-        epochs=hyperparameters.epochs,
-        steps_per_epoch=len(batches) // hyperparameters.epochs,
-        shuffle=False,  # The dataset shuffles itself.
-        verbose=0,
-        callbacks=[
-            keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"),
-            keras.callbacks.EarlyStopping(
-                monitor="val_loss", patience=hyperparameters.patience, restore_best_weights=True
-            ),
-            ProgressLogger(),
-        ],
+    num_steps = steps_per_epoch(len(train), hyperparameters, strategy.num_replicas_in_sync)
+    early_stopping = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=hyperparameters.patience, restore_best_weights=True
     )
+    loggers = [keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"), ProgressLogger()]
+
+    def training_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training_batches(train, num_classes, hyperparameters, context)
+
+    def evaluation_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return evaluation_batches(evaluation, num_classes, context)
+
+    with strategy.scope():
+        network = build_model(contract, hyperparameters.dropout)
+    model = DistributedModel(network.input, network.output, name=network.name)
+    with strategy.scope():
+        compile_model(model, hyperparameters, num_steps * hyperparameters.epochs)
+        # On several machines, no variables can be created within a step.
+        model.optimizer.build(model.trainable_variables)
+        model.fit(
+            strategy.distribute_datasets_from_function(training_part),
+            validation_data=strategy.distribute_datasets_from_function(evaluation_part),
+            epochs=hyperparameters.epochs,
+            steps_per_epoch=num_steps,
+            shuffle=False,  # The dataset shuffles itself.
+            verbose=0,
+            callbacks=[early_stopping, *(loggers if is_chief(strategy) else [])],
+        )
     return model
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.example_counts import LostExamplesError, write_counts
-from components.trainer.datasets import evaluation_batches, read_examples, training_batches
+from components.trainer.datasets import evaluation_batches, read_examples, steps_per_epoch, training_batches
 from components.trainer.hyperparameters import NO_AUGMENTATION, Hyperparameters
 from tests.support.examples import png, serialize, write_records
 
@@ -110,10 +110,44 @@ def test_training_images_are_augmented_differently_in_each_epoch(
     assert not np.allclose(by_label[0], by_label[1])
 
 
-def test_several_devices_get_full_batches_only(file_pattern: str, transform: tft.TFTransformOutput) -> None:
-    examples = read_examples([file_pattern], transform)
-    batches = training_batches(examples, NUM_CLASSES, Hyperparameters(batch_size=2, epochs=3), num_devices=2)
-    assert [images.shape[0] for images, _ in batches] == [4, 4, 4]
+@pytest.mark.parametrize("num_machines", [1, 2])
+def test_several_devices_get_full_batches_only(
+    file_pattern: str, num_machines: int, transform: tft.TFTransformOutput
+) -> None:
+    context = tf.distribute.InputContext(num_machines, num_replicas_in_sync=2)
+    settings = Hyperparameters(batch_size=2, epochs=3)
+    batches = training_batches(read_examples([file_pattern], transform), NUM_CLASSES, settings, context)
+    assert steps_per_epoch(7, settings, 2) == 1
+    # Two devices of one machine take turns.
+    assert [images.shape[0] for images, _ in batches] == [2, 2, 2] * (2 // num_machines)
+
+
+def test_machines_share_a_batch(file_pattern: str, transform: tft.TFTransformOutput) -> None:
+    def labels(batch_size: int, context: tf.distribute.InputContext) -> np.ndarray:
+        settings = Hyperparameters(batch_size=batch_size, epochs=2)
+        batches = training_batches(read_examples([file_pattern], transform), NUM_CLASSES, settings, context)
+        return np.array([batch.numpy().argmax(axis=-1) for _, batch in batches if len(batch) == batch_size])
+
+    parts = [labels(3, tf.distribute.InputContext(2, machine, 2)) for machine in range(2)]
+    together = labels(6, tf.distribute.InputContext())
+    np.testing.assert_array_equal(np.stack(parts, axis=-1).reshape(2, 6), together)
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "num_machines", "num_devices", "sizes"),
+    [(81, 1, 2, [40, 40]), (81, 2, 2, [40]), (2049, 2, 4, [512, 512]), (2048, 2, 2, [1024]), (2051, 2, 2, [512, 512])],
+)
+def test_several_devices_evaluate_batches_of_one_size(
+    num_examples: int, num_machines: int, num_devices: int, sizes: list[int]
+) -> None:
+    examples = tf.data.Dataset.from_tensor_slices((np.arange(num_examples), np.zeros(num_examples, np.int64)))
+    seen: list[int] = []
+    for machine in range(num_machines):
+        context = tf.distribute.InputContext(num_machines, machine, num_devices)
+        batches = [images.numpy() for images, _ in evaluation_batches(examples, NUM_CLASSES, context)]
+        assert [len(batch) for batch in batches] == sizes
+        seen.extend(np.concatenate(batches))
+    assert sorted(seen) == list(range(len(seen)))
 
 
 def test_the_last_epochs_are_undisturbed(make_standardized: Callable[[int, int], tf.data.Dataset]) -> None:

@@ -178,15 +178,22 @@ def test_several_devices_share_the_work(tmp_path: Path) -> None:
             image[2 * label + 4 : 2 * label + 6] = 3
         examples = tf.data.Dataset.from_tensor_slices((images, labels))
         hyperparameters = Hyperparameters(epochs=2, batch_size=10)
-        model = training.train_model(examples, examples, DIGITS, hyperparameters, Path(sys.argv[1]), strategy)
+        # One image is too many for two devices.
+        evaluation = examples.take(41)
+        model = training.train_model(examples, evaluation, DIGITS, hyperparameters, Path(sys.argv[1]), strategy)
         logits, _ = training.predict_logits(model, examples)
-        print(json.dumps({"steps": int(model.optimizer.iterations.numpy()), "logits": logits.shape}))
+        are_equal = [
+            bool((first == second).numpy().all())
+            for first, second in (strategy.experimental_local_results(w.value) for w in model.trainable_weights)
+        ]
+        steps = int(model.optimizer.iterations.numpy())
+        print(json.dumps({"steps": steps, "logits": logits.shape, "equal": all(are_equal)}))
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
     output = subprocess.run(command, capture_output=True, text=True, check=False)
     assert output.returncode == 0, output.stderr
     # 80 images in batches of 10 on each of two devices are 4 steps per epoch.
-    assert json.loads(output.stdout.splitlines()[-1]) == {"steps": 8, "logits": [80, 10]}
+    assert json.loads(output.stdout.splitlines()[-1]) == {"steps": 8, "logits": [80, 10], "equal": True}
 
 
 @pytest.mark.parametrize(
