@@ -94,7 +94,7 @@ def train_model(
     model = DistributedModel(network.input, network.output, name=network.name)
     with strategy.scope():
         compile_model(model, hyperparameters, num_steps * hyperparameters.epochs)
-        # On several machines, no variables can be created within a step.
+        # Several devices cannot create these variables in their first step.
         model.optimizer.build(model.trainable_variables)
         model.fit(
             strategy.distribute_datasets_from_function(training_part),

@@ -7,13 +7,17 @@ import textwrap
 from pathlib import Path
 from unittest.mock import Mock
 
+import kubernetes_validate
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+import yaml
 
 from components.trainer.distribution import choose_strategy, is_chief
 from tests.support.examples import DIGITS, make_examples, png, serialize
+
+REPOSITORY = Path(__file__).parents[3]
 
 ONE_WORKER = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
 TWO_WORKERS = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
@@ -61,57 +65,67 @@ def test_a_single_machine_is_the_chief() -> None:
     assert is_chief(tf.distribute.MirroredStrategy(["CPU:0"]))
 
 
-def make_split(folder: Path, split: str, num_images: int) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (num_images, 28, 28), dtype=np.uint8)
-    records = [serialize(image=png(image), label=b"%d" % (number % 10)) for number, image in enumerate(images)]
-    make_examples(folder / split, DIGITS, {split: [records]})
+def code_block(language: str) -> str:
+    """Returns a code block about training from docs/scaling.md."""
+    text = (REPOSITORY / "docs" / "scaling.md").read_text().partition("## Train on several machines")[2]
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_the_documented_job_is_valid() -> None:
+    service, job = yaml.safe_load_all(code_block("yaml"))
+    for manifest in (service, job):
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+    name, spec = service["metadata"]["name"], job["spec"]
+    assert spec["template"]["spec"]["subdomain"] == name
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    port = service["spec"]["ports"][0]["port"]
+    workers = [f"{job['metadata']['name']}-{index}.{name}:{port}" for index in range(spec["completions"])]
+    assert f"WORKERS = {json.dumps(workers)}" in code_block("python")
 
 
 @pytest.mark.slow
 def test_two_machines_train_one_model(transform: tft.TFTransformOutput, tmp_path: Path) -> None:
-    """Uses two processes in place of two machines; neither number of images is a multiple of two."""
-    script = """
-        import sys
-        from pathlib import Path
+    """Runs the documented program in two processes; neither number of images is a multiple of two."""
+    save_weights = """
+        import os, sys
         import numpy as np
-        from tfx.components.trainer.fn_args_utils import FnArgs
         from components.trainer import training
 
-        folder, transform_output, index = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
         train_model = training.train_model
 
         def train_and_save(*arguments):
             model = train_model(*arguments)
             weights = {weight.path: weight.numpy() for weight in model.trainable_weights}
-            np.savez(folder / f"weights-{index}.npz", steps=model.optimizer.iterations.numpy(), **weights)
+            np.savez(sys.argv[1] + "/weights", steps=model.optimizer.iterations.numpy(), **weights)
             return model
 
         training.train_model = train_and_save
-        training.run_fn(
-            FnArgs(
-                train_files=[str(folder / "train" / "Split-train" / "*")],
-                eval_files=[str(folder / "eval" / "Split-eval" / "*")],
-                schema_path=str(folder / "train" / "schema.pbtxt"),
-                transform_output=transform_output,
-                serving_model_dir=str(folder / f"model-{index}"),
-                model_run_dir=str(folder / f"logs-{index}"),
-                custom_config={"hyperparameters": {"epochs": 2, "batch_size": 10}},
-            )
-        )
     """
-    make_split(tmp_path, "train", 67)
-    make_split(tmp_path, "eval", 31)
+    images = np.random.default_rng(0).integers(0, 256, (67, 28, 28), dtype=np.uint8)
+    records = [serialize(image=png(image), label=b"%d" % (number % 10)) for number, image in enumerate(images)]
+    make_examples(tmp_path / "examples", DIGITS, {"train": [records], "eval": [records[:31]]})
+    (tmp_path / "transform_graph").symlink_to(transform._transform_output_dir)
     with socket.create_server(("localhost", 0)) as first, socket.create_server(("localhost", 0)) as second:
         addresses = [f"localhost:{server.getsockname()[1]}" for server in (first, second)]
+    script = textwrap.dedent(save_weights) + code_block("python")
+    for documented, tested in (
+        *((f"train-{index}.train:2222", address) for index, address in enumerate(addresses)),
+        *((f"/training/{name}", f"{tmp_path}/{name}") for name in ("examples", "transform_graph")),
+        *((f'"/training/{name}"', f'sys.argv[1] + "/{name}"') for name in ("model", "logs")),
+        ('"batch_size": 64', '"batch_size": 10, "epochs": 2'),
+    ):
+        assert documented in script
+        script = script.replace(documented, tested)
+
     processes = []
     try:
         for index in range(2):
-            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            arguments = [str(tmp_path), transform._transform_output_dir, str(index)]
-            with (tmp_path / f"log-{index}.txt").open("w") as log:
+            folder = tmp_path / str(index)
+            folder.mkdir()
+            with (folder / "log.txt").open("w") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-c", textwrap.dedent(script), *arguments],
-                    env=os.environ | {"TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"},
+                    [sys.executable, "-c", script, str(folder)],
+                    env=os.environ | {"JOB_COMPLETION_INDEX": str(index), "CUDA_VISIBLE_DEVICES": "-1"},
                     stderr=log,
                 )
             processes.append(process)
@@ -119,16 +133,16 @@ def test_two_machines_train_one_model(transform: tft.TFTransformOutput, tmp_path
     finally:
         for process in processes:
             process.kill()
-    assert codes == [0, 0], [path.read_text() for path in sorted(tmp_path.glob("log-*.txt"))]
+    assert codes == [0, 0], [path.read_text() for path in sorted(tmp_path.glob("*/log.txt"))]
 
-    weights = [np.load(tmp_path / f"weights-{index}.npz") for index in range(2)]
+    weights = [np.load(tmp_path / str(index) / "weights.npz") for index in range(2)]
     # 67 images in batches of 10 on each of two machines are 3 steps per epoch.
     assert weights[0]["steps"] == weights[1]["steps"] == 6
     for name in weights[0]:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
-    signatures = tf.saved_model.load(str(tmp_path / "model-0")).signatures
+    signatures = tf.saved_model.load(str(tmp_path / "0" / "model")).signatures
     probabilities = signatures["pixels"](image=tf.zeros((3, 28, 28)))["probabilities"]
     np.testing.assert_allclose(tf.reduce_sum(probabilities, axis=1), 1, atol=1e-5)
-    assert list((tmp_path / "logs-0").rglob("events.*"))
-    assert not (tmp_path / "model-1").exists()
-    assert not (tmp_path / "logs-1").exists()
+    assert list((tmp_path / "0" / "logs").rglob("events.*"))
+    assert not (tmp_path / "1" / "model").exists()
+    assert not (tmp_path / "1" / "logs").exists()
