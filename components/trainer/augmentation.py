@@ -19,9 +19,6 @@ Stages = Sequence[Sequence[Disturbance]]
 _SIDE = 28
 """Side of MNIST's images."""
 
-_DISTURBED_REACH = 2.5
-"""How many times further than the others disturbed images move."""
-
 _STAGE_SHARE = 0.5
 """Share of the disturbed images that a stage changes."""
 
@@ -45,7 +42,7 @@ _ERASING_SHARE = 0.2
 
 
 def augment(
-    images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor, *, may_disturb: bool | tf.Tensor = True
+    images: tf.Tensor, hyperparameters: Hyperparameters, seed: tf.Tensor, progress: float | tf.Tensor = 0.0
 ) -> tf.Tensor:
     """Moves all images of a batch, and disturbs some of them.
 
@@ -60,16 +57,16 @@ def augment(
         hyperparameters: The largest rotation, zoom, shear and shift, and the share of disturbed images; all zero
             changes nothing. With the preparation `ink`, images are drawings on background.
         seed: int64[2]; the same seed returns the same images.
-        may_disturb: Whether images are disturbed at all, bool[].
+        progress: Share of the training that is done, float32[]. Fewer and fewer images are disturbed, so that the
+            network ends with images like those of the data.
 
     Returns:
         float32[n,height,width,channels], standardized.
     """
     choice_seed, move_seed, disturbance_seed = _split_seed(seed, 3)
     draws = tf.random.stateless_uniform([tf.shape(images)[0]], choice_seed)
-    disturbed = (draws < hyperparameters.disturbed_share) & may_disturb
-    reach = tf.where(disturbed, _DISTURBED_REACH, 1.0)
-    transforms = affine_transforms(reach, _size(images), hyperparameters, move_seed)
+    disturbed = draws < hyperparameters.disturbed_share * (1 - progress)
+    transforms = affine_transforms(tf.shape(images)[0], _size(images), hyperparameters, move_seed)
     moved = move(images, transforms, repeat_edge=hyperparameters.preparation == "resize")
     if not hyperparameters.disturbed_share:
         return moved
@@ -80,12 +77,12 @@ def augment(
 
 
 def affine_transforms(
-    reach: tf.Tensor, size: tuple[int, int], hyperparameters: Hyperparameters, seed: tf.Tensor
+    num_images: int | tf.Tensor, size: tuple[int, int], hyperparameters: Hyperparameters, seed: tf.Tensor
 ) -> tf.Tensor:
     """Draws one random affine transform per image, around the center of the image.
 
     Args:
-        reach: float32[n], factor of the limits for each image.
+        num_images: Number of transforms, int32[].
         size: Height and width of the images.
         hyperparameters: The largest rotation, zoom, shear and shift; all zero returns the identity.
         seed: int64[2].
@@ -104,8 +101,8 @@ def affine_transforms(
         hyperparameters.shift * columns / _SIDE,
         hyperparameters.shift * rows / _SIDE,
     )
-    draws = tf.random.stateless_uniform([len(limits), tf.size(reach)], seed, minval=-1.0)
-    angle, shear, zoom_x, zoom_y, shift_x, shift_y = tf.unstack(draws * tf.constant(limits)[:, tf.newaxis] * reach)
+    draws = tf.random.stateless_uniform([len(limits), num_images], seed, minval=-1.0)
+    angle, shear, zoom_x, zoom_y, shift_x, shift_y = tf.unstack(draws * tf.constant(limits)[:, tf.newaxis])
     width, height = tf.exp(zoom_x), tf.exp(zoom_y)
     cosine, sine = tf.cos(angle), tf.sin(angle)
     xx, xy = cosine * width, (cosine * shear - sine) * height

@@ -65,7 +65,7 @@ def training_batches(
     hyperparameters: Hyperparameters,
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """Reshuffles for each epoch, batches and augments; the last epochs are undisturbed.
+    """Reshuffles for each epoch, batches and augments, with fewer and fewer disturbed images.
 
     Args:
         examples: Dataset of (image, label), from `read_examples`.
@@ -85,12 +85,11 @@ def training_batches(
     # Seeds travel with the batches: drawn inside the map they would depend on which thread comes first.
     seed = hyperparameters.seed + context.input_pipeline_id
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-    first_undisturbed = round((1 - hyperparameters.undisturbed_share) * num_steps)
 
     def prepare(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = (values[context.input_pipeline_id :: context.num_input_pipelines] for values in batch)
-        augmented = augment(images, hyperparameters, seed, may_disturb=step < first_undisturbed)
-        return augmented, tf.one_hot(labels, num_classes)
+        progress = tf.cast(step, tf.float32) / num_steps
+        return augment(images, hyperparameters, seed, progress), tf.one_hot(labels, num_classes)
 
     prepared = tf.data.Dataset.zip((tf.data.Dataset.range(num_steps), batches.repeat(), seeds)).map(
         prepare, num_parallel_calls=tf.data.AUTOTUNE

@@ -20,25 +20,22 @@ class Hyperparameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(7, ge=1, description="Maximum passes over the train split; early stopping may end sooner.")
+    epochs: int = Field(8, ge=1, description="Maximum passes over the train split; early stopping may end sooner.")
     batch_size: int = Field(128, ge=1, description="Images per step and device.")
     learning_rate: float = Field(0.01, gt=0, description="Peak of the warm-up and cosine decay schedule.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
-    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Share of each label spread over all classes.")
-    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the last features dropped during training.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of each label spread over all classes.")
     patience: int = Field(4, ge=1, description="Epochs without a better eval loss before training stops.")
     rotation: float = Field(10.0, ge=0, le=180, description="Augmentation: largest rotation, in degrees.")
-    zoom: float = Field(0.1, ge=0, lt=1, description="Augmentation: largest relative change of width or height.")
+    zoom: float = Field(0.15, ge=0, lt=1, description="Augmentation: largest relative change of width or height.")
     shear: float = Field(0.2, ge=0, lt=1, description="Augmentation: largest horizontal shear, as a tangent.")
     shift: float = Field(1.5, ge=0, description="Augmentation: largest shift along each axis, in 28ths of its length.")
     disturbed_share: float = Field(
-        0.2,
+        0.4,
         ge=0,
         le=1,
-        description="Augmentation: share of images that move further, and may be blurred, occluded and so on.",
-    )
-    undisturbed_share: float = Field(
-        0.25, ge=0, le=1, description="Augmentation: share of the training, at its end, without disturbed images."
+        description="Augmentation: share of images that may be blurred, occluded and so on, when the training starts; "
+        "it falls evenly to zero.",
     )
     preparation: Literal["ink", "resize"] = Field(
         "ink",
@@ -48,4 +45,4 @@ class Hyperparameters(BaseModel):
     low_confidence: float = Field(
         0.5, ge=0, le=1, description="Predictions with a lower confidence have the status `low_confidence`."
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order, dropout and augmentation.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and augmentation.")

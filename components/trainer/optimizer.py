@@ -23,7 +23,7 @@ class Muon(keras.optimizers.Optimizer):
     needs about half as many epochs as with AdamW. Updates are scaled as in Liu et al. 2025, arXiv:2502.16982, so that
     one learning rate and one weight decay suit all weights. `keras.optimizers.Muon` leaves convolutions to AdamW.
 
-    All other weights, and the kernels of the first convolution, which has few inputs, are updated as by AdamW.
+    All other weights, and the kernels of convolutions with few inputs or one output, are updated as by AdamW.
     """
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -79,4 +79,7 @@ def orthogonalize(update: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _is_matrix(variable: keras.Variable) -> bool:
-    return len(variable.shape) == 4 and variable.shape[-2] > 3
+    if len(variable.shape) != 4:
+        return False
+    *_, num_inputs, num_outputs = variable.shape
+    return num_inputs > 3 and num_outputs > 1

@@ -20,7 +20,7 @@ def test_no_augmentation_covers_every_kind() -> None:
     [
         ("epochs", 0),
         ("learning_rate", 0),
-        ("dropout", 1),
+        ("label_smoothing", 1),
         ("zoom", 1),
         ("disturbed_share", 1.1),
         ("preparation", "photo"),

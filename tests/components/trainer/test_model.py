@@ -9,9 +9,9 @@ from tests.support.examples import DIGITS
 
 
 def test_the_model_maps_images_to_logits() -> None:
-    model = build_model(DIGITS, dropout=0.3)
+    model = build_model(DIGITS)
     assert (model.input_shape, model.output_shape) == ((None, 28, 28, 1), (None, 10))
-    assert model.count_params() == 168_746
+    assert model.count_params() == 171_882
     logits = model(np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype(np.float32)).numpy()
     assert (logits < 0).any()
     assert not np.allclose(logits.sum(axis=-1), 1)
@@ -20,27 +20,27 @@ def test_the_model_maps_images_to_logits() -> None:
 @pytest.mark.parametrize(
     ("size", "num_params", "last_size"),
     [
-        ((28, 28, 1), 168_291, (7, 7)),
-        ((28, 28, 3), 169_891, (7, 7)),
-        ((64, 64, 3), 179_235, (8, 8)),
-        ((128, 128, 3), 188_579, (8, 8)),
-        ((20, 32, 3), 169_891, (5, 8)),
-        ((14, 14, 1), 168_291, (7, 7)),
-        ((1, 1, 1), 168_291, (1, 1)),
+        ((28, 28, 1), 171_427, (7, 7)),
+        ((28, 28, 3), 173_027, (7, 7)),
+        ((64, 64, 3), 183_331, (8, 8)),
+        ((128, 128, 3), 192_675, (8, 8)),
+        ((20, 32, 3), 172_451, (5, 8)),
+        ((14, 14, 1), 171_427, (7, 7)),
+        ((1, 1, 1), 168_355, (1, 1)),
     ],
 )
 def test_depth_follows_from_the_size(size: tuple[int, int, int], num_params: int, last_size: tuple[int, int]) -> None:
-    model = build_model(Contract(("a", "b", "c"), *size), dropout=0.3)
+    model = build_model(Contract(("a", "b", "c"), *size))
     assert (model.input_shape, model.output_shape) == ((None, *size), (None, 3))
-    [pooling] = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)]
-    assert pooling.input.shape == (None, *last_size, 64)
+    [means] = [layer for layer in model.layers if isinstance(layer, keras.layers.DepthwiseConv2D)]
+    assert means.input.shape == (None, *last_size, 64)
     assert model.count_params() == num_params
     images = np.random.default_rng(0).normal(size=(2, *size)).astype(np.float32)
     assert np.isfinite(model(images)).all()
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
-    model = build_model(DIGITS, dropout=0.0)
+    model = build_model(DIGITS)
     compile_model(model, Hyperparameters(learning_rate=0.02), num_steps=100)
     schedule = model.optimizer._learning_rate
     rates = [float(schedule(step)) for step in range(101)]
@@ -49,7 +49,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
 
 
 def test_one_training_step_on_eight_images_changes_every_weight() -> None:
-    model = build_model(DIGITS, dropout=0.0)
+    model = build_model(DIGITS)
     compile_model(model, Hyperparameters(), num_steps=10)
     before = [weight.numpy().copy() for weight in model.trainable_weights]
     images = np.random.default_rng(0).normal(size=(8, 28, 28, 1)).astype(np.float32)

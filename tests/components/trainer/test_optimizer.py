@@ -20,15 +20,23 @@ def test_a_gradient_of_zero_changes_nothing() -> None:
     assert not np.asarray(orthogonalize(np.zeros((3, 3, 8, 8), np.float32))).any()
 
 
-def test_dense_layers_are_trained_as_by_adamw() -> None:
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((5,), keras.layers.Dense(3)),
+        ((4, 4, 3), keras.layers.Conv2D(3, 4)),
+        ((4, 4, 8), keras.layers.DepthwiseConv2D(4)),
+    ],
+)
+def test_other_layers_are_trained_as_by_adamw(shape: tuple[int, ...], layer: keras.Layer) -> None:
     results = []
     for optimizer in (Muon(0.01, weight_decay=0.1), keras.optimizers.AdamW(0.01, weight_decay=0.1)):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+        model = keras.Sequential([keras.Input(shape), keras.layers.deserialize(keras.layers.serialize(layer))])
         model.compile(optimizer, "mse", jit_compile=False)
         random = np.random.default_rng(0)
         for _ in range(5):
-            model.train_on_batch(random.normal(size=(4, 5)), random.normal(size=(4, 3)))
+            model.train_on_batch(random.normal(size=(4, *shape)), random.normal(size=(4, *model.output_shape[1:])))
         results.append(model.get_weights())
     for ours, expected in zip(*results, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)

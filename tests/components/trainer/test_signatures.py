@@ -20,7 +20,7 @@ from tests.support.examples import DIGITS, png, serialize
 @pytest.fixture(scope="module")
 def serving_model(transform: tft.TFTransformOutput) -> ServingModel:
     tf.keras.utils.set_random_seed(1)
-    model = build_model(DIGITS, dropout=0.0)
+    model = build_model(DIGITS)
     return ServingModel(model, transform, DIGITS, temperature=0.5, hyperparameters=Hyperparameters(low_confidence=0.99))
 
 

@@ -170,8 +170,8 @@ def test_an_assignment_to_a_key_below_a_value_is_refused() -> None:
 
 def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as error:
-        load_settings({"trainer": {"epochs": 0, "dropout": 2}})
-    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["trainer.epochs", "trainer.dropout"]
+        load_settings({"trainer": {"epochs": 0, "shear": 2}})
+    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["trainer.epochs", "trainer.shear"]
 
 
 @pytest.mark.parametrize(
