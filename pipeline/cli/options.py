@@ -33,7 +33,7 @@ config_option = click.option(
     help="TOML file.  [default: ./digits.toml, if it exists]",
 )
 profile_option = click.option(
-    "--profile", metavar="P", help="Set of defaults: smoke (seconds of training), fast (one epoch) or default."
+    "--profile", metavar="P", help="Set of defaults: smoke (seconds of training), fast (two epochs) or default."
 )
 set_option = click.option(
     "--set", "assignments", metavar="SECTION.KEY=VALUE", multiple=True, help="Set one setting; repeatable."
