@@ -174,11 +174,12 @@ def table_rows(example: Figures, ours: Figures) -> list[tuple[str, str, str, str
 
 def seed_rows(repetitions: Sequence[Figures]) -> list[tuple[str, str, str, str]]:
     """Returns a row per figure of a model that depends on the seed: its name, mean, lowest and highest value."""
-    rows = []
-    for name in (ACCURACY, MEAN_CORRUPTION, LOWEST_CORRUPTION, DEFORMED, CALIBRATION):
-        values = [figures[name] for figures in repetitions]
-        rows.append((name, *(f"{summary(values):.2f}" for summary in (statistics.fmean, min, max))))
-    return rows
+    names = (ACCURACY, MEAN_CORRUPTION, LOWEST_CORRUPTION, DEFORMED, CALIBRATION)
+    columns = {name: [figures[name] for figures in repetitions] for name in names}
+    return [
+        (name, f"{statistics.fmean(values):.2f}", f"{min(values):.2f}", f"{max(values):.2f}")
+        for name, values in columns.items()
+    ]
 
 
 def _text(name: str, value: float | None) -> str:

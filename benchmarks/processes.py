@@ -18,16 +18,6 @@ from registry.versions import list_versions
 # The command of the environment whose Python runs the benchmark, whatever PATH says.
 DIGITS = str(Path(sys.executable).with_name("digits"))
 
-NO_BASELINE: Mapping[str, float] = {
-    "evaluation.max_accuracy_drop": 1,
-    "evaluation.max_class_drop": 1,
-    "evaluation.max_log_loss_rise": 100,
-    "evaluation.max_calibration_error_rise": 1,
-    "robustness.max_mean_drop": 1,
-    "robustness.max_drop": 1,
-}
-"""Settings with which the gates ignore the previous model."""
-
 NO_BOUNDS: Mapping[str, bool] = {"evaluation.enforced": False, "robustness.enforced": False}
 """Settings with which the gates measure a model and never refuse it."""
 
