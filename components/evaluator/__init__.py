@@ -1,1 +1,1 @@
-"""TFX's Evaluator with a gate that accounts for the uncertainty of each metric and explains its decision."""
+"""An Evaluator with a gate that accounts for the uncertainty of each metric and explains its decision."""

@@ -1,4 +1,4 @@
-"""GatedEvaluator: TFX's Evaluator with a gate that uses confidence intervals, and a verdict."""
+"""GatedEvaluator: an Evaluator with a gate that uses confidence intervals, and a verdict."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -1,16 +1,20 @@
-"""Executor of GatedEvaluator: TFX's Evaluator measures, then the bounds decide."""
+"""Executor of GatedEvaluator: TFMA measures, then the bounds decide."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import apache_beam as beam
+from google.protobuf import json_format
 from tfx.components.evaluator import constants
-from tfx.components.evaluator.executor import Executor as EvaluatorExecutor
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.types.standard_component_specs import (
     BASELINE_MODEL_KEY,
     BLESSING_KEY,
+    EVAL_CONFIG_KEY,
     EVALUATION_KEY,
     EXAMPLE_SPLITS_KEY,
     EXAMPLES_KEY,
@@ -22,10 +26,11 @@ from tfx.utils import io_utils, path_utils
 import tensorflow_model_analysis as tfma
 
 # TFMA loads the metrics by name; the import makes them part of the code fingerprint.
-from components.evaluator import metrics  # noqa: F401
+from components.evaluator import metrics
 from components.evaluator.bounds import ALL, EXAMPLE_COUNT, Bound, check_bounds, measurements
+from components.evaluator.predictions import batch_extractor, divide
 from components.example_counts import check_count, damage_named
-from components.raw_examples import find_contract
+from components.raw_examples import find_contract, find_files
 from components.verdict import Verdict
 from components.verdict_artifact import VERDICT_KEY, publish_verdict
 
@@ -37,7 +42,7 @@ ENFORCED_KEY = "enforced"
 ArtifactDict = dict[str, list[Artifact]]
 
 
-class Executor(EvaluatorExecutor):
+class Executor(BaseBeamExecutor):
     """Executor of GatedEvaluator."""
 
     def Do(  # noqa: N802 (the name is TFX's)
@@ -49,16 +54,30 @@ class Executor(EvaluatorExecutor):
             LostExamplesError: The model was not evaluated on every example.
             SchemaError: The schema of the examples defines no classes.
         """
-        classes = find_contract(artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])).classes
+        examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
+        classes = find_contract(examples).classes
         baselines = input_dict.get(BASELINE_MODEL_KEY)
         # In a first run, the baseline is an empty artifact.
         if not baselines or not fileio.exists(path_utils.serving_model_path(baselines[0].uri)):
             input_dict = {key: artifacts for key, artifacts in input_dict.items() if key != BASELINE_MODEL_KEY}
-        splits = json.loads(exec_properties[EXAMPLE_SPLITS_KEY])
-        folders = [artifact_utils.get_split_uri(input_dict[EXAMPLES_KEY], split) for split in splits]
+        eval_config = tfma.utils.update_eval_config_with_defaults(
+            json_format.Parse(exec_properties[EVAL_CONFIG_KEY], tfma.EvalConfig()),
+            has_baseline=BASELINE_MODEL_KEY in input_dict,
+        )
+        models = {
+            spec.name: path_utils.serving_model_path(
+                artifact_utils.get_single_uri(input_dict[BASELINE_MODEL_KEY if spec.is_baseline else MODEL_KEY])
+            )
+            for spec in eval_config.model_specs
+        }
+        files = [
+            file for split in json.loads(exec_properties[EXAMPLE_SPLITS_KEY]) for file in find_files(examples, split)
+        ]
+        folders = sorted({os.path.dirname(file) for file in files})
+        evaluation = artifact_utils.get_single_uri(output_dict[EVALUATION_KEY])
         with damage_named(folders):
-            super().Do(input_dict, output_dict, exec_properties)
-        measured = measurements(tfma.load_metrics(artifact_utils.get_single_uri(output_dict[EVALUATION_KEY])))
+            self._evaluate(files, models, eval_config, evaluation)
+        measured = measurements(tfma.load_metrics(evaluation))
         counts = {
             key.slice: int(measurement.value)
             for key, measurement in measured.items()
@@ -72,6 +91,32 @@ class Executor(EvaluatorExecutor):
         verdict = Verdict(exec_properties[GATE_KEY], findings, exec_properties[ADVICE_KEY], enforced=enforced)
         publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))
         _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), input_dict, blessed=verdict.passed)
+
+    def _evaluate(
+        self, files: Sequence[str], models: Mapping[str, str], eval_config: tfma.EvalConfig, directory: str
+    ) -> None:
+        """Writes TFMA's metrics of models, of which only the candidate and the baseline have a name, to a folder."""
+        configs = [metric for spec in eval_config.metrics_specs for metric in spec.metrics]
+        # TFMA's own metrics would take a batch for one image.
+        is_batched = all(config.module == metrics.__name__ for config in configs)
+        extractors = [
+            batch_extractor(eval_config, models),
+            *([] if is_batched else [tfma.extractors.UnbatchExtractor()]),
+            tfma.extractors.SliceKeyExtractor(eval_config=eval_config, materialize=False),
+        ]
+        paths = {tfma.METRICS_KEY: os.path.join(directory, tfma.METRICS_KEY)}
+        # Beam takes half a second for TFMA's other results, which are empty: plots, attributions and validations.
+        writers = [
+            tfma.writers.EvalConfigWriter(directory, eval_config, model_locations=models),
+            tfma.writers.MetricsPlotsAndValidationsWriter(paths, eval_config, add_metrics_callbacks=[]),
+        ]
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> beam.Create(divide(files), reshuffle=True)
+                | "Evaluate"
+                >> tfma.ExtractEvaluateAndWriteResults(eval_config=eval_config, extractors=extractors, writers=writers)
+            )
 
 
 def _bless(blessing: Artifact, inputs: ArtifactDict, *, blessed: bool) -> None:

@@ -6,7 +6,6 @@ images. The intervals of TFMA come from random partitions of the images, so they
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
@@ -42,8 +41,6 @@ _NUM_BINS = 15
 _SMALLEST_PROBABILITY = 1e-7
 """As Keras's `epsilon`: a wrong prediction with probability 1 has a finite loss."""
 
-_BATCH_SIZE = 1024
-
 _NO_CLASS = -1
 """Index of a label that is not a class; no prediction equals it."""
 
@@ -51,18 +48,10 @@ Array = NDArray[np.float64]
 Results = dict[Key, float | BoundedValue]
 
 
-@dataclass
-class _Accumulator:
-    """Sums over images, and the next images to add: label, and probabilities of candidate and baseline."""
-
-    sums: Array
-    waiting: list[tuple[int, Array, Array]] = field(default_factory=list)
-
-
 class _Combiner(beam.CombineFn):
     """Sums an array over all images. Without a baseline, the candidate takes its place, and its results are dropped.
 
-    It adds images in batches, because NumPy takes about as long for one image as for many.
+    An element is one image or a batch of images.
     """
 
     shape: tuple[int, ...]
@@ -89,27 +78,19 @@ class _Combiner(beam.CombineFn):
         """Returns the values of the candidate and the baseline, and the changes."""
         raise NotImplementedError
 
-    def create_accumulator(self) -> _Accumulator:
-        return _Accumulator(np.zeros(self.shape))
+    def create_accumulator(self) -> Array:
+        return np.zeros(self.shape)
 
-    def add_input(self, accumulator: _Accumulator, element: StandardMetricInputs) -> _Accumulator:
-        label, candidate = self._prediction(element, self._candidate)
-        baseline = candidate if self._baseline is None else self._prediction(element, self._baseline)[1]
-        accumulator.waiting.append((label, candidate, baseline))
-        return self.compact(accumulator) if len(accumulator.waiting) >= _BATCH_SIZE else accumulator
+    def add_input(self, sums: Array, element: StandardMetricInputs) -> Array:
+        labels, candidate = self._predictions(element, self._candidate)
+        baseline = candidate if self._baseline is None else self._predictions(element, self._baseline)[1]
+        self.add(sums, labels, np.array([candidate, baseline], np.float64))
+        return sums
 
-    def compact(self, accumulator: _Accumulator) -> _Accumulator:
-        if accumulator.waiting:
-            labels, *probabilities = zip(*accumulator.waiting, strict=True)
-            self.add(accumulator.sums, np.array(labels), np.array(probabilities, np.float64))
-            accumulator.waiting.clear()
-        return accumulator
+    def merge_accumulators(self, accumulators: Iterable[Array]) -> Array:
+        return np.sum(list(accumulators), axis=0)
 
-    def merge_accumulators(self, accumulators: Iterable[_Accumulator]) -> _Accumulator:
-        return _Accumulator(np.sum([self.compact(each).sums for each in accumulators], axis=0))
-
-    def extract_output(self, accumulator: _Accumulator) -> dict[MetricKey, float | BoundedValue]:
-        sums = self.compact(accumulator).sums
+    def extract_output(self, sums: Array) -> dict[MetricKey, float | BoundedValue]:
         return {
             MetricKey(
                 key.metric,
@@ -121,13 +102,14 @@ class _Combiner(beam.CombineFn):
             if self._baseline is not None or key.kind == "candidate"
         }
 
-    def _prediction(self, element: StandardMetricInputs, model_name: str) -> tuple[int, Array]:
-        label, probabilities, _ = next(
+    def _predictions(self, element: StandardMetricInputs, model_name: str) -> tuple[NDArray[np.int64], Array]:
+        labels, probabilities, _ = next(
             metric_util.to_label_prediction_example_weight(
                 element, eval_config=self._eval_config, model_name=model_name, flatten=False
             )
         )
-        return self._class_ids.get(label.item(), _NO_CLASS), probabilities
+        class_ids = [self._class_ids.get(label, _NO_CLASS) for label in labels.flat]
+        return np.array(class_ids), probabilities.reshape(len(class_ids), -1)
 
 
 class _AccuracyCombiner(_Combiner):

@@ -16,7 +16,7 @@ from tfx.utils.proto_utils import proto_to_json
 # isort: split
 import tensorflow_model_analysis as tfma
 
-from components.evaluator.bounds import Bound
+from components.evaluator.bounds import Bound, measurements
 from components.evaluator.executor import Executor
 from components.example_counts import LostExamplesError, write_counts
 from components.verdict import read_verdict
@@ -30,15 +30,17 @@ FILE = "Split-test/data_tfrecord-00000-of-00001.gz"
 
 
 class Guesser(tf.Module):
-    """Predicts the same class for every example."""
+    """Predicts the same class for every example of a request."""
 
-    def __init__(self, class_id: int) -> None:
+    def __init__(self, class_id: int, max_rows: int) -> None:
         super().__init__()
+        self._max_rows = max_rows
         self._probabilities = tf.one_hot(class_id, 10) * 0.9 + 0.01
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def answer(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         repeats = [tf.size(examples), 1]
+        tf.debugging.assert_less_equal(tf.size(examples), self._max_rows, "too many rows")
         return {
             "classes": tf.tile(tf.constant([DIGITS.classes]), repeats),
             "probabilities": tf.tile(self._probabilities[tf.newaxis], repeats),
@@ -52,16 +54,16 @@ def make_artifact(kind: type[Artifact], directory: Path) -> Any:
     return artifact
 
 
-def make_model(directory: Path, class_id: int) -> Artifact:
+def make_model(directory: Path, class_id: int, max_rows: int = 1000) -> Artifact:
     artifact = make_artifact(Model, directory)
-    guesser = Guesser(class_id)
+    guesser = Guesser(class_id, max_rows)
     tf.saved_model.save(guesser, str(directory / "Format-Serving"), {"examples": guesser.answer})
     return artifact
 
 
 @pytest.fixture
 def evaluate(tmp_path: Path) -> Evaluate:
-    """Evaluates a model that always predicts 3 on 40 examples with the given number of threes."""
+    """Evaluates a model that always predicts the same class, 3, on 40 examples with the given number of threes."""
 
     def run(
         threes: int,
@@ -70,6 +72,8 @@ def evaluate(tmp_path: Path) -> Evaluate:
         config: tfma.EvalConfig | None = None,
         bound: Bound | None = None,
         lost: int = 0,
+        class_id: int = 3,
+        max_rows: int = 1000,
     ) -> dict[str, Artifact]:
         records = [
             serialize(label=b"3" if number < threes else b"4", corruption=b"fog" if number % 4 else b"blur")
@@ -78,7 +82,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
         examples = make_examples(tmp_path / "examples", DIGITS, {"test": [records]})
         if lost:
             write_counts({FILE: 40, "Split-test/lost.gz": lost}, examples.uri)
-        inputs = {"examples": [examples], "model": [make_model(tmp_path / "model", 3)]}
+        inputs = {"examples": [examples], "model": [make_model(tmp_path / "model", class_id, max_rows)]}
         if baseline:
             inputs["baseline_model"] = [baseline]
         kinds = {"evaluation": ModelEvaluation, "blessing": ModelBlessing, "verdict": VerdictArtifact}
@@ -152,6 +156,37 @@ def test_an_example_that_the_model_did_not_see_fails_the_step(
     message = r"Split-test: 40 examples were read, but 42 were written; .*/lost\.gz: missing or damaged .*run again"
     with pytest.raises(LostExamplesError, match=message):
         evaluate(threes=39, config=make_config(DIGITS.classes), lost=2)
+
+
+def test_a_batch_that_the_model_refuses_is_halved(evaluate: Evaluate) -> None:
+    assert read_verdict(evaluate(threes=39, max_rows=3)["verdict"].uri).findings[0].value == pytest.approx(39 / 40)
+
+
+def test_an_example_that_the_model_refuses_fails_the_step(evaluate: Evaluate) -> None:
+    with pytest.raises(Exception, match="too many rows"):
+        evaluate(threes=39, max_rows=0)
+
+
+def test_a_new_model_in_the_place_of_an_old_one_is_loaded(evaluate: Evaluate) -> None:
+    evaluate(threes=39)
+    outputs = evaluate(threes=39, class_id=4)
+    assert read_verdict(outputs["verdict"].uri).findings[0].value == pytest.approx(1 / 40)
+
+
+def test_tfma_loads_the_result(evaluate: Evaluate, tmp_path: Path) -> None:
+    outputs = evaluate(threes=39, baseline=make_model(tmp_path / "baseline", 4))
+    result = tfma.load_eval_result(outputs["evaluation"].uri, model_name="candidate")
+    [(slice_key, values)] = result.slicing_metrics
+    assert (slice_key, values[""][""]["accuracy"]["boundedValue"]["value"]) == ((), pytest.approx(39 / 40))
+    assert result.model_location == str(tmp_path / "model" / "Format-Serving")
+
+
+@pytest.mark.parametrize("make_config", [eval_config, robustness_eval_config], ids=["all images", "slices"])
+def test_metrics_of_tfma_see_single_images(evaluate: Evaluate, make_config: Callable[..., tfma.EvalConfig]) -> None:
+    config = make_config(DIGITS.classes)
+    config.metrics_specs[0].metrics.append(tfma.MetricConfig(class_name="ExampleCount", config='{"name": "images"}'))
+    measured = measurements(tfma.load_metrics(evaluate(threes=39, config=config)["evaluation"].uri))
+    assert sum(each.value for key, each in measured.items() if key.metric == "images") == 40
 
 
 @pytest.mark.slow
