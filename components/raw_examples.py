@@ -80,10 +80,9 @@ def read_images(
     return images, labels
 
 
-def read_files(files: Sequence[str], max_images: int = -1) -> tuple[list[bytes], list[bytes]]:
-    """Reads encoded images, as they are in the data, and labels; otherwise like `read_images`."""
-    batches = _read(files, max_images, tf.identity)
-    return [image for images, _ in batches for image in images], [label for _, labels in batches for label in labels]
+def read_labels(files: Sequence[str], max_images: int = -1) -> list[bytes]:
+    """Reads labels only; otherwise like `read_images`."""
+    return [label for _, labels in _read(files, max_images, tf.zeros_like) for label in labels]
 
 
 def _read(

@@ -14,7 +14,7 @@ from tfx.types.standard_artifacts import Examples, InfraBlessing, Model
 from tfx.utils import io_utils, path_utils
 
 from components.intervals import images_needed, perfect_share
-from components.raw_examples import find_contract, find_files, read_files, read_images
+from components.raw_examples import find_contract, find_files, read_images, read_labels
 from components.serving_check.check import check_export
 from components.serving_check.limits import ServingLimits
 from components.serving_check.requests import Sample, encode_images, fitting_images
@@ -78,8 +78,8 @@ def ServingCheck(  # noqa: N802 (the name of the step)
         raise ValueError(f"{examples.uri}: split {split!r} has no examples, expected at least one to send.")
     least = max(evaluation_min_accuracy - serving_limits.max_accuracy_drop, 0.0)
     needed = images_needed(perfect_share, least) or 0
-    sent, labels = read_files(files, max(_NUM_SENT, needed))
-    sample = Sample(fitting_images(images), sent)
+    labels = read_labels(files, max(_NUM_SENT, needed))
+    sample = Sample(fitting_images(images), files, len(labels))
     log_file = Path(verdict.uri, LOG_FILE)
     findings = check_export(model_path, contract, sample, labels, least, serving_limits, log_file)
     decision = Verdict("ServingCheck", tuple(findings), _ADVICE, enforced=serving_limits.enforced)

@@ -1,10 +1,7 @@
 """Tests an export in a fresh process, because an export may crash or block the process that loads it.
 
 `run_probe` starts the process and exchanges files with it in one folder: a plan and a sample, then a report. The
-process imports only TensorFlow, because other libraries may register ops or hold variables that the export lacks. It
-writes each event at once, so the report shows its last activity even if it is killed.
-
-    python -m components.serving_check.probe FOLDER
+process writes each event at once, so the report shows its last activity even if it is killed.
 """
 
 import functools
@@ -17,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
+from components.serving_check import fresh_process
 from components.serving_check.requests import Kind, Request, Sample, build_requests
 from registry.signatures import ANSWER_OUTPUTS, INPUTS, LABEL_OUTPUT, NORMALIZE, NORMALIZED_IMAGE_OUTPUT
 
@@ -33,7 +33,6 @@ NUM_TIMED_REQUESTS = 100
 
 _PLAN_FILE = "plan.json"
 _IMAGES_FILE = "images.npy"
-_SENT_FILE = "files.tfrecord"
 _EVENTS_FILE = "events.jsonl"
 
 _PYTHON_CALLBACKS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
@@ -118,7 +117,7 @@ def run_probe(plan: Plan, sample: Sample, timeout_s: float, log_file: Path) -> R
     with tempfile.TemporaryDirectory() as folder:
         write_plan(plan, sample, Path(folder))
         # -P: do not import a package `components` of the working directory.
-        failure = _run([sys.executable, "-P", "-m", __name__, folder], timeout_s, log_file)
+        failure = _run([sys.executable, "-P", "-m", fresh_process.__name__, folder], timeout_s, log_file)
         report = read_report(Path(folder))
     # A graph can end its process without an error.
     return replace(report, failure=failure or ("" if report.ended else "it ended before it was done"))
@@ -126,11 +125,9 @@ def run_probe(plan: Plan, sample: Sample, timeout_s: float, log_file: Path) -> R
 
 def write_plan(plan: Plan, sample: Sample, folder: Path) -> None:
     """Writes a plan and a sample for `probe`."""
-    (folder / _PLAN_FILE).write_text(json.dumps(asdict(plan)), encoding="utf-8")
+    sent = {"example_files": sample.example_files, "num_sent": sample.num_sent}
+    (folder / _PLAN_FILE).write_text(json.dumps({"plan": asdict(plan), "sent": sent}), encoding="utf-8")
     np.save(folder / _IMAGES_FILE, sample.images)
-    with tf.io.TFRecordWriter(str(folder / _SENT_FILE)) as writer:
-        for file in sample.files:
-            writer.write(file)
 
 
 def read_report(folder: Path) -> Report:
@@ -156,16 +153,13 @@ def probe(folder: Path) -> None:
     Args:
         folder: Where `write_plan` wrote, and where to write the report.
     """
-    plan = Plan(**json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8")))
-    files = tf.data.TFRecordDataset(str(folder / _SENT_FILE)).as_numpy_iterator()
-    sample = Sample(np.load(folder / _IMAGES_FILE), list(files))
+    written = json.loads((folder / _PLAN_FILE).read_text(encoding="utf-8"))
+    plan, sample = Plan(**written["plan"]), Sample(np.load(folder / _IMAGES_FILE), **written["sent"])
     report = _ReportWriter(folder)
     foreign = foreign_ops(plan.ops)
     report.write(foreign_ops=foreign)
     if not foreign:
-        # Encoding needs eager execution, which a session ends.
-        requests = [list(build_requests(signature, sample, plan.huge_batch)) for signature in plan.signatures]
-        answered = _probe_session(plan.model_path, requests, report)
+        answered = _probe_session(plan, sample, report)
         if answered:
             _probe_python(plan.model_path, answered, report)
     report.write(ended=True)
@@ -197,22 +191,29 @@ class _ReportWriter:
         self.write(**{**vars(answer), "outputs": file})
 
 
-def _probe_session(model_path: str, requests: Iterable[Sequence[Request]], report: _ReportWriter) -> list[Request]:
+def _probe_session(plan: Plan, sample: Sample, report: _ReportWriter) -> list[Request]:
     """Sends the requests to each signature with the loader of TF Serving; returns the good ones that were answered."""
     report.write(doing="session-based loader")
-    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    # Not the options of eager execution.
+    config = tf.compat.v1.ConfigProto()
+    with closing(tf.compat.v1.Session(graph=tf.Graph(), config=config)) as session:
         try:
-            meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], model_path)
+            # Later, building requests needs eager execution, which a default graph ends.
+            with session.graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], plan.model_path)
         # Any exception of a loader or a signature is a result of the test.
         except Exception as error:
             report.write(load_error=_describe(error))
             return []
         report.write(load_error="")
-        return [
-            of_signature[0]
-            for of_signature in requests
-            if _probe_signature(_session_ask(session, meta_graph, of_signature[0].signature), of_signature, report)
-        ]
+        answered = []
+        for signature in plan.signatures:
+            ask = _session_ask(session, meta_graph, signature)
+            requests = build_requests(signature, sample, plan.huge_batch)
+            good = next(requests)
+            if _probe_signature(ask, chain([good], requests), report):
+                answered.append(good)
+        return answered
 
 
 def _probe_signature(ask: Ask, requests: Iterable[Request], report: _ReportWriter) -> bool:
@@ -333,8 +334,3 @@ def last_words(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip() and not _NOISE.match(line)]
     fatal = [_FATAL.sub("", line) for line in lines if _FATAL.match(line)]
     return (fatal or lines or [""])[-1]
-
-
-if __name__ == "__main__":
-    tf.get_logger().setLevel("ERROR")
-    probe(Path(sys.argv[1]))

@@ -64,11 +64,13 @@ class Sample:
 
     Attributes:
         images: Those of the good request, as the network sees them, uint8[n,height,width,channels].
-        files: Encoded images, unchanged from the data.
+        example_files: Gzipped TFRecords of raw tf.Examples, whose encoded images are sent unchanged.
+        num_sent: How many of these images to send, the first ones.
     """
 
     images: np.ndarray
-    files: Sequence[bytes] = ()
+    example_files: Sequence[str] = ()
+    num_sent: int = 0
 
 
 def contract_signatures(contract: Contract) -> dict[str, Signature]:
@@ -127,8 +129,15 @@ def build_requests(signature: str, sample: Sample, huge_batch: int) -> Iterator[
         yield Request(signature, Kind.AFTERWARDS, alone, name)
     yield Request(signature, Kind.LATENCY, alone)
     if signature == SERVING_DEFAULT:
-        for start in range(0, len(sample.files), _SENT_BATCH):
-            yield Request(signature, Kind.SENT, _strings(sample.files[start : start + _SENT_BATCH]))
+        for files in _sent_files(sample):
+            yield Request(signature, Kind.SENT, files)
+
+
+def _sent_files(sample: Sample) -> Iterator[np.ndarray]:
+    """Reads one batch at a time, because photos are large."""
+    spec = {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)}
+    records = tf.data.TFRecordDataset(list(sample.example_files), "GZIP").take(sample.num_sent).batch(_SENT_BATCH)
+    return records.map(lambda batch: tf.io.parse_example(batch, spec)[IMAGE_KEY]).as_numpy_iterator()
 
 
 def _malformed(signature: str, image: np.ndarray) -> dict[str, np.ndarray]:

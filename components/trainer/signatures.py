@@ -108,7 +108,7 @@ class ServingModel(tf.Module):
 
     def classify_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies encoded images, string[n]: PNG, JPEG, GIF or BMP of any size."""
-        return self._classify_pixels(self._prepare(image_bytes, SERVING_DEFAULT))
+        return self._classify_pixels(self._prepare(image_bytes))
 
     def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies normalized images, float32[n,height,width] or [n,height,width,3], 0 to 255."""
@@ -125,12 +125,16 @@ class ServingModel(tf.Module):
 
     def normalize(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Converts encoded images, string[n], to the `image` that the network sees, the input of `pixels`."""
-        pixels = self._prepare(image_bytes, NORMALIZE)
+        pixels = self._prepare(image_bytes)
         return {NORMALIZED_IMAGE_OUTPUT: pixels if self.contract.channels > 1 else pixels[..., 0]}
 
-    def _prepare(self, image_bytes: tf.Tensor, signature: str) -> tf.Tensor:
+    # A function that two signatures share: each copy of its 2000 nodes takes time whenever a model is loaded.
+    @tf.function(autograph=False)
+    def _prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """Converts encoded images to pixels, float32[n,height,width,channels]."""
-        files = limited_files(check_batch(signature, tf.ensure_shape(_unknown_shape(image_bytes), [None])), signature)
+        # `normalize` has the same input and limits as `serving_default`.
+        values = check_batch(SERVING_DEFAULT, tf.ensure_shape(_unknown_shape(image_bytes), [None]))
+        files = limited_files(values, SERVING_DEFAULT)
         if self._hyperparameters.preparation == "resize":
             return decode_images(files, self.contract.image_shape)
         return normalize_images(files, self.contract.height, self.contract.width)[..., tf.newaxis]

@@ -9,7 +9,7 @@ from PIL import Image
 from tfx.types.standard_artifacts import Examples
 
 from components.features import Contract
-from components.raw_examples import encode_png, find_files, read_files, read_images, serialize_examples
+from components.raw_examples import encode_png, find_files, read_images, read_labels, serialize_examples
 
 CONTRACT = Contract(("A", "B"), 28, 28, 1)
 IMAGES = np.random.default_rng(0).integers(0, 256, (1100, *CONTRACT.image_shape), dtype=np.uint8)
@@ -39,10 +39,8 @@ def test_images_are_read_in_order(examples: Examples, max_images: int, num_image
 
 
 @pytest.mark.parametrize(("max_images", "num_images"), [(-1, 1100), (5, 5), (0, 0)])
-def test_files_are_read_as_they_are(examples: Examples, max_images: int, num_images: int) -> None:
-    files, labels = read_files(find_files(examples, "test"), max_images)
-    assert files == encode_png(IMAGES[:num_images])
-    assert labels == LABELS[:num_images]
+def test_labels_are_read_in_order(examples: Examples, max_images: int, num_images: int) -> None:
+    assert read_labels(find_files(examples, "test"), max_images) == LABELS[:num_images]
 
 
 def test_a_split_without_files_is_an_error(examples: Examples) -> None:

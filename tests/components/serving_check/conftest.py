@@ -1,7 +1,7 @@
 """Exports to check, and the images to check them with."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import Plan, Report, probe, read_report, write_plan
 from components.serving_check.requests import Sample
 from tests.components.serving_check.tiny_model import TinyModel, save
-from tests.support.examples import png
+from tests.support.examples import png, serialize, write_records
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +62,20 @@ def limits() -> ServingLimits:
 
 
 @pytest.fixture(scope="session")
-def sample(images: np.ndarray) -> Sample:
-    return Sample(images, [png(image) for image in images])
+def make_sample(tmp_path_factory: pytest.TempPathFactory) -> Callable[[np.ndarray, Sequence[bytes]], Sample]:
+    """Makes a sample of images and image files."""
+
+    def make(images: np.ndarray, files: Sequence[bytes]) -> Sample:
+        shard = tmp_path_factory.mktemp("examples") / "data.gz"
+        write_records(shard, [serialize(image=file, label=b"3") for file in files])
+        return Sample(images, [str(shard)], len(files))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sample(make_sample: Callable[[np.ndarray, Sequence[bytes]], Sample], images: np.ndarray) -> Sample:
+    return make_sample(images, [png(image) for image in images])
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from components.trainer.signatures import ServingModel, export_model
 from components.verdict import Finding
 from registry.signatures import Signature, TensorForm
 from tests.components.serving_check.tiny_model import TinyModel, save
-from tests.support.examples import DIGITS, SHAPES
+from tests.support.examples import DIGITS, SHAPES, png
 
 EditExport = Callable[[Path, Callable[[MetaGraphDef], None]], Path]
 Check = Callable[..., list[Finding]]
@@ -493,7 +493,7 @@ def check_sample(sample: Sample, limits: ServingLimits, tmp_path: Path) -> Calla
     """Checks an export as the step does; what is said of the files does not matter."""
 
     def check_with(export: Path, contract: Contract = DIGITS, sample: Sample = sample, **changes: Any) -> list[Finding]:
-        labels = [b"3"] * len(sample.files)
+        labels = [b"3"] * sample.num_sent
         return check_export(
             str(export), contract, sample, labels, 0.0, limits.model_copy(update=changes), tmp_path / "log"
         )
@@ -631,9 +631,10 @@ def test_an_export_of_another_contract_is_refused(good_export: Path, check_here:
     assert "the output 'probabilities' is float32[n,10], expected float32[n,2]" in reasons["examples"]
 
 
-def test_image_files_of_the_data_are_sent(good_export: Path, check_here: Check, sample: Sample) -> None:
+def test_image_files_of_the_data_are_sent(good_export: Path, check_here: Check, images: np.ndarray) -> None:
     [finding] = [each for each in check_here(good_export) if each.metric == "accuracy on image files"]
-    labels = tf.saved_model.load(str(good_export)).signatures["serving_default"](image_bytes=tf.constant(sample.files))
+    files = tf.constant([png(image) for image in images])
+    labels = tf.saved_model.load(str(good_export)).signatures["serving_default"](image_bytes=files)
     assert finding.value == np.mean(labels["label"].numpy() == b"3")
 
 

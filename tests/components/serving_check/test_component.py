@@ -110,7 +110,8 @@ def test_a_refused_export_is_not_blessed(
     model_path, contract, sample, labels, min_accuracy, limits, log_file = received
     assert (Path(model_path).name, contract, min_accuracy) == ("Format-Serving", DIGITS, 0.0)
     assert len(sample.images) == limits.num_requests == 8
-    assert (sample.files, labels) == ([png(image) for image in images], [b"3"] * 8)
+    assert [Path(file).parent.name for file in sample.example_files] == ["Split-test"] * 2
+    assert (sample.num_sent, labels) == (8, [b"3"] * 8)
     assert log_file.parent == Path(verdict.uri)
 
 

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from components.serving_check.probe import (
 from components.serving_check.requests import Kind, Sample, build_requests
 from registry.signatures import ANSWER_OUTPUTS, INPUTS
 from tests.components.serving_check.tiny_model import TinyModel
-from tests.support.examples import SHAPES
+from tests.support.examples import SHAPES, png
 
 Probe = Callable[[Plan, Sample], Report]
 SIGNATURES = tuple(INPUTS)
@@ -71,9 +70,11 @@ def test_only_the_outputs_of_the_contract_are_reported(
     assert {frozenset(answer.outputs) for answer in answers if not answer.error} == {frozenset(ANSWER_OUTPUTS)}
 
 
-def test_only_a_file_that_is_refused_gets_an_error(probe_here: Probe, good_export: Path, sample: Sample) -> None:
-    files = [*sample.files[:2], b"a text file", *sample.files[2:3]]
-    answers = probe_here(plan(good_export, "serving_default"), replace(sample, files=files)).answers
+def test_only_a_file_that_is_refused_gets_an_error(
+    probe_here: Probe, good_export: Path, make_sample: Any, images: np.ndarray
+) -> None:
+    sample = make_sample(images, [png(images[0]), png(images[1]), b"a text file", png(images[2])])
+    answers = probe_here(plan(good_export, "serving_default"), sample).answers
     sent = [(answer.num_images, bool(answer.error)) for answer in answers if answer.kind == Kind.SENT]
     assert sent == [(1, False), (1, False), (1, True), (1, False)]
 

@@ -1,4 +1,6 @@
 import io
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,9 +49,10 @@ def test_every_signature_gets_requests_of_every_kind(signature: str, num_malform
     np.testing.assert_array_equal(requests[3].values, requests[0].values[np.arange(24) % 8])
 
 
-def test_all_files_are_sent_in_batches(images: np.ndarray) -> None:
+def test_the_first_files_are_sent_in_batches(images: np.ndarray, make_sample: Any) -> None:
     files = [b"%d" % number for number in range(70)]
-    requests = build_requests("serving_default", Sample(images, files), huge_batch=24)
+    sample = replace(make_sample(images, [*files, b"not sent"]), num_sent=70)
+    requests = build_requests("serving_default", sample, huge_batch=24)
     sent = [request.values for request in requests if request.kind == Kind.SENT]
     assert [len(values) for values in sent] == [32, 32, 6]
     assert np.concatenate(sent).tolist() == files
