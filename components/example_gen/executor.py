@@ -33,7 +33,7 @@ from components.example_gen.splits import (
 )
 from components.example_gen.summaries import summarize, without_alpha
 from components.features import FINGERPRINT_KEY, IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, SPAN_KEY, SPLITS, URI_KEY
-from components.raw_examples import encode_png, find_contract, serialize_examples
+from components.raw_examples import WRITER_OPTIONS, encode_png, find_contract, serialize_examples
 
 SCHEMA_KEY = "schema"
 EXAMPLES_KEY = "examples"
@@ -181,7 +181,7 @@ def write_shard(
     path = f"Split-{split}/data_tfrecord-{number:05d}-of-{num_shards:05d}.gz"
     file = os.path.join(directory, path)
     tf.io.gfile.makedirs(os.path.dirname(file))
-    with tf.io.TFRecordWriter(file, options="GZIP") as writer:
+    with tf.io.TFRecordWriter(file, WRITER_OPTIONS) as writer:
         for _, example in sorted(chain.from_iterable(parts)):
             writer.write(example)
     return path, count_records(file)

@@ -19,11 +19,15 @@ from tfx.types.standard_artifacts import Examples
 
 from components.example_counts import count_records, write_counts
 from components.features import IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, TEST_SPLIT, Contract
-from components.raw_examples import encode_png, find_contract, find_files, read_images, serialize_examples
+from components.raw_examples import (
+    WRITER_OPTIONS,
+    encode_png,
+    find_contract,
+    find_files,
+    read_images,
+    serialize_examples,
+)
 from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS, Images, corrupt
-
-# PNGs are compressed already.
-_COMPRESSION_LEVEL = 1
 
 
 @component(use_beam=True)
@@ -130,7 +134,6 @@ def _write_examples(path: str, images: Images, labels: NDArray[np.object_], corr
         LABEL_KEY: pa.array(labels, pa.binary()),
         CORRUPTION_KEY: pa.array([corruption.encode()] * len(labels), pa.binary()),
     }
-    options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=_COMPRESSION_LEVEL)
-    with tf.io.TFRecordWriter(path, options) as writer:
+    with tf.io.TFRecordWriter(path, WRITER_OPTIONS) as writer:
         for example in serialize_examples(columns):
             writer.write(example)
