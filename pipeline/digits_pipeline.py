@@ -113,6 +113,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             # Trainer applies the graph itself, which takes less time than to write and read its results.
             materialize=False,
             disable_statistics=True,
+            # Nothing reads it: it is for pipelines that add files to those of earlier runs.
+            disable_analyzer_cache=True,
         )
         trainer = Trainer(
             examples=example_gen.outputs["examples"],
