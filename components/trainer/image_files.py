@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from components.trainer.png_files import only_pixels, png_sizes
 from components.trainer.request_limits import require
-from registry.signatures import INPUTS, MAX_PIXELS, SHORTEST_SIDE
+from registry.signatures import MAX_PIXELS, SHORTEST_SIDE
 
 MAX_SCANS = 24
 """Scans of a JPEG and its thumbnails; a progressive image has about 10, any other 1."""
@@ -43,12 +43,13 @@ _TRAILER = b";"
 _FIRST_WINDOW_EXPONENT, _LONG_WINDOW_EXPONENT = 6, 11
 
 
-def limited_files(files: tf.Tensor, signature: str) -> tf.Tensor:
+# A function that all signatures share: each copy of its 1000 nodes takes time whenever a model is loaded.
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+def limited_files(files: tf.Tensor) -> tf.Tensor:
     """Returns the images of a request, cut down to what the decoder needs, unless they exceed a limit.
 
     Args:
         files: string[n].
-        signature: Name of the signature; messages name its input.
 
     Returns:
         string[n], PNG, JPEG, GIF or BMP; only headers have been read, so files may still be damaged.
@@ -57,8 +58,7 @@ def limited_files(files: tf.Tensor, signature: str) -> tf.Tensor:
         tf.errors.InvalidArgumentError: At run time: a file is not an image, or the request exceeds a limit
             (docs/serving.md#limits).
     """
-    name = INPUTS[signature]
-    files, formats, sizes = _read_headers(files, name)
+    files, formats, sizes = _read_headers(files)
 
     def read_file(inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         file, file_format, size = inputs
@@ -77,16 +77,15 @@ def limited_files(files: tf.Tensor, signature: str) -> tf.Tensor:
         return tf.map_fn(read_file, inputs, _NUM_PARALLEL_FILES, fn_output_signature=specs)
 
     files, sizes = tf.cond(tf.reduce_any(formats > _BMP), read_files, lambda: (files, sizes))
-    return check_sizes(files, sizes, name)
+    return check_sizes(files, sizes)
 
 
-def check_sizes(files: tf.Tensor, sizes: tf.Tensor, name: str) -> tf.Tensor:
+def check_sizes(files: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
     """Returns files, string[n], if neither an image nor all together have too many pixels.
 
     Args:
         files: string[n].
         sizes: int32[n,2], height and width.
-        name: Name of the input, for messages.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time: an image has no pixels, or there are more than `MAX_PIXELS`.
@@ -96,17 +95,17 @@ def check_sizes(files: tf.Tensor, sizes: tf.Tensor, name: str) -> tf.Tensor:
     is_allowed = (tf.reduce_min(sizes, axis=1) > 0) & (num_pixels <= MAX_PIXELS)
     refused = tf.reduce_min(tf.where(is_allowed, num_files, tf.range(num_files)))
     height, width = tf.unstack(tf.reduce_max(sizes[refused : refused + 1], axis=0))
-    message = f"{name}[{{}}] is {{}} x {{}} pixels, but 1 x 1 to {_MEGAPIXELS} megapixels are allowed: resize it"
+    message = f"image[{{}}] is {{}} x {{}} pixels, but 1 x 1 to {_MEGAPIXELS} megapixels are allowed: resize it"
     check_each = require(tf.reduce_all(is_allowed), message, refused, width, height)
     num_within = tf.reduce_sum(tf.cast(tf.cumsum(num_pixels) <= MAX_PIXELS, tf.int32))
-    message = f"the images up to {name}[{{}}] have more than {_MEGAPIXELS} megapixels: send fewer per request"
+    message = f"the images up to image[{{}}] have more than {_MEGAPIXELS} megapixels: send fewer per request"
     with tf.control_dependencies([check_each]):
         check_sum = require(tf.equal(num_within, num_files), message, num_within)
     with tf.control_dependencies([check_sum]):
         return tf.identity(files)
 
 
-def _read_headers(files: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _read_headers(files: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Detects the formats of files from their first bytes, and reads the sizes there.
 
     Returns:
@@ -123,23 +122,22 @@ def _read_headers(files: tf.Tensor, name: str) -> tuple[tf.Tensor, tf.Tensor, tf
     bmp_sizes = tf.abs(tf.io.decode_raw(tf.strings.substr(headers, _BMP_SIZE, 8), tf.int32, fixed_length=8))
     sizes = tf.reverse(tf.where(are_png[:, tf.newaxis], png_sizes(headers), bmp_sizes), [1])
     unknown = tf.where(formats == _UNKNOWN)[:, 0]
-    check = require(tf.equal(tf.size(unknown), 0), f"{name}{{}} is not a PNG, JPEG, GIF or BMP file", unknown)
+    check = require(tf.equal(tf.size(unknown), 0), "image{} is not a PNG, JPEG, GIF or BMP file", unknown)
     are_jpeg = tf.equal(formats, _JPEG)
     with tf.control_dependencies([check]):
         is_long = tf.reduce_sum(tf.where(are_png, tf.strings.length(files), 0)) > _SHORT_REQUEST
         has_jpeg = tf.reduce_any(are_jpeg)
-    files = tf.cond(is_long, lambda: only_pixels(files, are_png, name), lambda: files)
-    files = tf.cond(has_jpeg, lambda: check_scans(files, are_jpeg, name), lambda: files)
+    files = tf.cond(is_long, lambda: only_pixels(files, are_png), lambda: files)
+    files = tf.cond(has_jpeg, lambda: check_scans(files, are_jpeg), lambda: files)
     return files, formats, sizes
 
 
-def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor, name: str) -> tf.Tensor:
+def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor) -> tf.Tensor:
     """Returns files, string[n], if the JPEGs among them have few scans, because each scan can change all pixels.
 
     Args:
         files: string[n].
         are_jpeg: bool[n]; other files are not searched.
-        name: Name of the input, for messages.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time: a JPEG has more than `MAX_SCANS` scans.
@@ -150,7 +148,7 @@ def check_scans(files: tf.Tensor, are_jpeg: tf.Tensor, name: str) -> tf.Tensor:
     are_scans = tf.reduce_any(tf.equal(headers[:, tf.newaxis], _SCAN_HEADERS), axis=1)
     num_scans = tf.math.segment_sum(tf.cast(are_scans, tf.int32), pieces.value_rowids())
     refused = tf.where((num_scans > MAX_SCANS) | (pieces.row_lengths() > _MAX_SCAN_MARKERS))[:, 0]
-    message = f"{name}{{}} has more than {MAX_SCANS} scans: save it as a baseline JPEG"
+    message = f"image{{}} has more than {MAX_SCANS} scans: save it as a baseline JPEG"
     with tf.control_dependencies([require(tf.equal(tf.size(refused), 0), message, refused)]):
         return tf.identity(files)
 

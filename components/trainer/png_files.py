@@ -26,13 +26,12 @@ def png_sizes(headers: tf.Tensor) -> tf.Tensor:
     return _numbers(tf.strings.substr(headers, _SIZE, 2 * _FIELD), 2)
 
 
-def only_pixels(files: tf.Tensor, are_png: tf.Tensor, name: str) -> tf.Tensor:
+def only_pixels(files: tf.Tensor, are_png: tf.Tensor) -> tf.Tensor:
     """Drops all chunks of PNGs but the header, palette, transparent color and pixels.
 
     Args:
         files: string[n]; damaged PNGs stay damaged.
         are_png: bool[n]; other files do not change.
-        name: Name of the input, for messages.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time: a PNG has more data than its pixels need.
@@ -42,7 +41,7 @@ def only_pixels(files: tf.Tensor, are_png: tf.Tensor, name: str) -> tf.Tensor:
     num_raw_bytes = _count_raw_bytes(padded)
     is_surplus = num_bytes > _MAX_DEFLATED * num_raw_bytes + _BYTES_PER_IMAGE
     refused = tf.where(are_png & (is_surplus | _inflates(files, start, end, num_bytes, num_raw_bytes)))[:, 0]
-    message = f"{name}{{}} has more data than its pixels need: save it again"
+    message = "image{} has more data than its pixels need: save it again"
     check = require(tf.equal(tf.size(refused), 0), message, refused)
     with tf.control_dependencies([check]):
         header = tf.strings.substr(padded, 0, _FIRST_CHUNK)

@@ -121,20 +121,20 @@ class ServingModel(tf.Module):
         """Classifies serialized raw tf.Examples, string[n]; ignores all features but the image."""
         limited = check_examples(check_batch(EXAMPLES, examples))
         features = tf.io.parse_example(limited, {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)})
-        return self._classify(self._transform(limited_files(features[IMAGE_KEY], EXAMPLES)))
+        return self._classify(self._transform(limited_files(features[IMAGE_KEY])))
 
     def normalize(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Converts encoded images, string[n], to the `image` that the network sees, the input of `pixels`."""
         pixels = self._prepare(image_bytes)
         return {NORMALIZED_IMAGE_OUTPUT: pixels if self.contract.channels > 1 else pixels[..., 0]}
 
-    # A function that two signatures share: each copy of its 2000 nodes takes time whenever a model is loaded.
+    # A function that two signatures share: each copy of its 1000 nodes takes time whenever a model is loaded.
     @tf.function(autograph=False)
     def _prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
         """Converts encoded images to pixels, float32[n,height,width,channels]."""
         # `normalize` has the same input and limits as `serving_default`.
         values = check_batch(SERVING_DEFAULT, tf.ensure_shape(_unknown_shape(image_bytes), [None]))
-        files = limited_files(values, SERVING_DEFAULT)
+        files = limited_files(values)
         if self._hyperparameters.preparation == "resize":
             return decode_images(files, self.contract.image_shape)
         return normalize_images(files, self.contract.height, self.contract.width)[..., tf.newaxis]

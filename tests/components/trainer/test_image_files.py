@@ -20,7 +20,7 @@ Limit = Callable[..., list[bytes]]
 def limit() -> Limit:
     """Passes the files of a request to `serving_default` through the limits."""
     signature = [tf.TensorSpec([None], tf.string)]
-    graph = tf.function(lambda files: limited_files(files, "serving_default"), input_signature=signature)
+    graph = tf.function(lambda files: limited_files(files), input_signature=signature)
     return lambda *files: list(graph(tf.constant(files, tf.string)).numpy())
 
 
@@ -65,7 +65,7 @@ NOISE = np.random.default_rng(1).integers(0, 256, 4_000_000, dtype=np.uint8).tob
 )
 def test_a_jpeg_may_have_thumbnails_and_a_video(file: bytes) -> None:
     files = [scans(PROGRESSIVE, 30_000), file]
-    assert check_scans(tf.constant(files), tf.constant([False, True]), "images").numpy().tolist() == files
+    assert check_scans(tf.constant(files), tf.constant([False, True])).numpy().tolist() == files
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_jpeg_may_have_thumbnails_and_a_video(file: bytes) -> None:
     ],
 )
 def test_many_scans_are_an_error(file: bytes) -> None:
-    message = r"images\[1\] has more than 24 scans: save it as a baseline JPEG"
+    message = r"image\[1\] has more than 24 scans: save it as a baseline JPEG"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        check_scans(tf.constant([b"", file]), tf.constant([True, True]), "images")
+        check_scans(tf.constant([b"", file]), tf.constant([True, True]))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_extensions_and_later_frames_are_dropped(cut: Cut, extensions: bytes, le
 
 def test_files_of_other_formats_are_errors(limit: Limit) -> None:
     png = encode(DRAWING)
-    message = r"image_bytes\[1 3\] is not a PNG, JPEG, GIF or BMP file"
+    message = r"image\[1 3\] is not a PNG, JPEG, GIF or BMP file"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         limit(png, b"a text file", png, b"")
 
@@ -176,7 +176,7 @@ def bmp_header(side: int) -> bytes:
     [png_header(30_000), gif_header(30_000, 1), gif_header(1, 30_000), jpeg_header(30_000), bmp_header(30_000)],
 )
 def test_more_than_16_megapixels_are_an_error(limit: Limit, encoded: bytes) -> None:
-    message = r"image_bytes\[1\] is 30000 x 30000 pixels, but 1 x 1 to 16 megapixels are allowed: resize it"
+    message = r"image\[1\] is 30000 x 30000 pixels, but 1 x 1 to 16 megapixels are allowed: resize it"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         limit(encode(DRAWING), encoded)
 
@@ -192,7 +192,7 @@ def test_the_limit_is_16_megapixels(limit: Limit) -> None:
 @pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
 def test_images_without_pixels_are_an_error(limit: Limit, size: tuple[int, int]) -> None:
     encoded = b"GIF89a" + struct.pack("<2H3B", *size, 0, 0, 0) + b"," + struct.pack("<4HB", 0, 0, *size, 0) + b"\x02\0;"
-    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"image_bytes\[0\] is {size[0]} x {size[1]} pixels"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"image\[0\] is {size[0]} x {size[1]} pixels"):
         limit(encoded)
 
 
@@ -207,27 +207,27 @@ def test_pixels_add_up_over_a_request() -> None:
     pixels = 32 * 32 + 2000 * 2000 + 32 * 374_968
     assert pixels == MAX_PIXELS
     files = tf.constant(["a", "b", "c", "d"])
-    assert check_sizes(files[:3], sizes[:3], "images").numpy().tolist() == [b"a", b"b", b"c"]
-    message = r"the images up to images\[3\] have more than 16 megapixels: send fewer per request"
+    assert check_sizes(files[:3], sizes[:3]).numpy().tolist() == [b"a", b"b", b"c"]
+    message = r"the images up to image\[3\] have more than 16 megapixels: send fewer per request"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        check_sizes(files, sizes, "images")
+        check_sizes(files, sizes)
 
 
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (b"a text file", r"examples\[1\] is not a PNG, JPEG, GIF or BMP file"),
-        (png_header(30_000), r"examples\[1\] is 30000 x 30000 pixels"),
-        (scans(PROGRESSIVE, MAX_SCANS + 1), r"examples\[1\] has more than 24 scans"),
+        (b"a text file", r"image\[1\] is not a PNG, JPEG, GIF or BMP file"),
+        (png_header(30_000), r"image\[1\] is 30000 x 30000 pixels"),
+        (scans(PROGRESSIVE, MAX_SCANS + 1), r"image\[1\] has more than 24 scans"),
         (
             png_header(28) + struct.pack(">I", 100_000) + b"IDAT" + bytes(100_004),
-            r"examples\[1\] has more data than its pixels need",
+            r"image\[1\] has more data than its pixels need",
         ),
     ],
 )
-def test_messages_name_the_input_of_the_signature(file: bytes, message: str) -> None:
+def test_messages_name_the_refused_image(file: bytes, message: str) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        limited_files(tf.constant([encode(DRAWING), file]), "examples")
+        limited_files(tf.constant([encode(DRAWING), file]))
 
 
 def test_files_within_the_limits_are_returned_in_order(limit: Limit) -> None:

@@ -27,7 +27,7 @@ Cut = Callable[..., list[bytes]]
 @pytest.fixture(scope="module")
 def cut() -> Cut:
     signature = [tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.bool)]
-    function = tf.function(lambda files, are_png: only_pixels(files, are_png, "images"), input_signature=signature)
+    function = tf.function(lambda files, are_png: only_pixels(files, are_png), input_signature=signature)
 
     def cut_pngs(*files: bytes) -> list[bytes]:
         return list(function(tf.constant(files), tf.constant([file.startswith(SIGNATURE) for file in files])).numpy())
@@ -120,13 +120,13 @@ def test_pixels_may_contain_the_name_of_a_chunk(cut: Cut, text: bytes) -> None:
 def test_more_data_than_pixels_is_an_error(cut: Cut, number: int) -> None:
     files = [png(noise(28, 28))] * 2
     files[number] = png(noise(28, 28), surplus=1 << 20)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"images\[{number}\] has more data than its pixels"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"image\[{number}\] has more data than its pixels"):
         cut(*files)
 
 
 def test_data_that_inflates_far_beyond_a_large_image_is_an_error(cut: Cut) -> None:
     file = png(np.zeros((2000, 2000), np.uint8), surplus=200 << 20)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"images\[0\] has more data than its pixels need"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image\[0\] has more data than its pixels need"):
         cut(file)
 
 

@@ -150,7 +150,7 @@ def test_a_page_without_ink_is_blank(serving_model: ServingModel) -> None:
 
 def test_other_files_are_an_error_of_the_request(model_directory: Path) -> None:
     signature = tf.saved_model.load(str(model_directory)).signatures["serving_default"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes\[0\] is not a PNG, JPEG, GIF or BMP file"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image\[0\] is not a PNG, JPEG, GIF or BMP file"):
         signature(image_bytes=tf.constant([b"no image"]))
 
 
@@ -248,8 +248,8 @@ def test_an_example_with_many_images_is_refused(serving_model: ServingModel, req
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (b"no image", r"examples\[1\] is not a PNG, JPEG, GIF or BMP file"),
-        (png(np.zeros((4100, 4000), np.uint8)), r"examples\[1\] is 4000 x 4100 pixels, but 1 x 1 to 16 megapixels"),
+        (b"no image", r"image\[1\] is not a PNG, JPEG, GIF or BMP file"),
+        (png(np.zeros((4100, 4000), np.uint8)), r"image\[1\] is 4000 x 4100 pixels, but 1 x 1 to 16 megapixels"),
     ],
 )
 def test_images_of_examples_are_limited(
@@ -264,7 +264,5 @@ def test_the_pixels_of_all_images_of_a_request_are_limited(model_directory: Path
     signature = tf.saved_model.load(str(model_directory)).signatures["normalize"]
     page = tf.io.encode_png(np.full((2000, 2000, 1), 255, np.uint8)).numpy()
     assert not signature(image_bytes=tf.constant([page] * 4))["image"].numpy().any()
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=r"the images up to image_bytes\[4\] have more than 16 mega"
-    ):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"the images up to image\[4\] have more than 16 mega"):
         signature(image_bytes=tf.constant([page] * 5))
