@@ -56,6 +56,8 @@ _CODE: Mapping[str, str] = {
 
 _MAX_UNKNOWN_LABELS = 100
 """Labels outside the schema that statistics count."""
+_MAX_SKETCHED_LABELS = 1024
+"""Size of TFDV's sketch of the values of a feature; the counts of more values would be estimates."""
 
 
 _MODEL_SETTINGS: Mapping[str, Any] = {
@@ -72,6 +74,7 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
     max_images = settings.data.max_images
     sample_advice = f" data.max_images={max_images} limits the data." if max_images else ""
     contract = load_contract(settings)
+    num_labels = len(contract.classes) + _MAX_UNKNOWN_LABELS
     schema_gen = ImportSchemaGen(schema_file=str(settings.data.schema_file))
     # Without it, the cache depends only on the name of the file.
     schema_gen.exec_properties["schema_fingerprint"] = hashlib.sha256(
@@ -89,8 +92,12 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
-        # DataGate counts every class.
-        stats_options=StatsOptions(num_rank_histogram_buckets=len(contract.classes) + _MAX_UNKNOWN_LABELS),
+        stats_options=StatsOptions(
+            # DataGate counts every class.
+            num_rank_histogram_buckets=num_labels,
+            # Saves a pass over the data.
+            use_sketch_based_topk_uniques=num_labels <= _MAX_SKETCHED_LABELS,
+        ),
     )
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]

@@ -3,11 +3,16 @@
 import json
 import os
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grimp
 import pytest
+import tfx.components  # noqa: F401 (TFDV needs it imported first)
+from pandas import DataFrame
+from tensorflow_data_validation import StatsOptions, generate_statistics_from_dataframe
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
@@ -16,6 +21,7 @@ from pipeline import evaluation
 from pipeline.beam.options import direct_runner_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.settings.settings import PROJECT_ROOT, load_settings
+from tests.support.examples import DIGITS, schema_text
 
 DATA = DataVersion("data/mnist.npz", span=4, fingerprint="abc")
 
@@ -153,3 +159,22 @@ def test_caching_can_be_switched_off(nodes: dict[str, Any]) -> None:
 
     assert caches(nodes) == {True}
     assert caches(compiled(enable_cache=False)) == {False}
+
+
+@pytest.mark.parametrize(("num_classes", "is_sketched"), [(924, True), (925, False)])
+def test_every_class_is_counted_exactly(num_classes: int, is_sketched: bool, tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(num_classes)]
+    schema = tmp_path / "schema.pbtxt"
+    schema.write_text(schema_text(replace(DIGITS, classes=tuple(names))), encoding="utf-8")
+    step = compiled(data={"uri": "data/mnist.npz", "schema_file": str(schema)})["StatisticsGen"]
+    options = StatsOptions.from_json(parameters(step)["stats_options_json"])
+    assert options.use_sketch_based_topk_uniques == is_sketched
+    # TFDV always sketches data frames.
+    labels = [*(100 * names[:924]), *map(str, range(100))]
+    statistics = generate_statistics_from_dataframe(DataFrame({"label": labels}), options)
+    counts = {bucket.label: bucket.sample_count for bucket in label_buckets(statistics)}
+    assert counts == dict(Counter(labels))
+
+
+def label_buckets(statistics: Any) -> Any:
+    return statistics.datasets[0].features[0].string_stats.rank_histogram.buckets
