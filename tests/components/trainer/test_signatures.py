@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from scipy.special import softmax
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.model import build_model
@@ -102,6 +103,13 @@ def test_the_status_of_a_confident_prediction(
     assert prediction["status"].numpy().tolist() == [b"blank"] + [b"ok"] * 4
     most_probable = tf.argmax(prediction["probabilities"], axis=-1)[1:]
     assert [int(label) for label in prediction["label"][1:].numpy()] == most_probable.numpy().tolist()
+
+
+def test_signatures_share_what_prepares_files(model_directory: Path) -> None:
+    [graph] = SavedModel.FromString((model_directory / "saved_model.pb").read_bytes()).meta_graphs
+    functions = [{node.op for node in each.node_def} for each in graph.graph_def.library.function]
+    assert sum("ExtractJpegShape" in ops for ops in functions) == 1
+    assert sum({"DecodeImage", "DivNoNan"} <= ops for ops in functions) == 1
 
 
 def test_an_empty_batch_returns_no_predictions(model_directory: Path) -> None:
