@@ -20,7 +20,7 @@ class Hyperparameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    epochs: int = Field(8, ge=1, description="Maximum passes over the train split; early stopping may end sooner.")
+    epochs: int = Field(7, ge=1, description="Maximum passes over the train split; early stopping may end sooner.")
     batch_size: int = Field(128, ge=1, description="Images per step and device.")
     learning_rate: float = Field(0.01, gt=0, description="Peak of the warm-up and cosine decay schedule.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
