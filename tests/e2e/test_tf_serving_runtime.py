@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from benchmarks.bombs import measure_bombs
-from components.serving_check import probe
+from components.serving_check import fresh_process
 from components.serving_check.check import check_answers, check_process, read_export
 from components.serving_check.limits import ServingLimits
 from components.serving_check.probe import Answer, Plan, Report, read_report, write_plan
 from components.serving_check.requests import Sample
 from registry.signatures import INPUTS
-from tests.support.examples import DIGITS, png
+from tests.support.examples import DIGITS, png, serialize, write_records
 
 PROJECT_ROOT = Path(__file__).parents[2]
 RUNTIME = PROJECT_ROOT / ".tf-serving-runtime" / "bin" / "python"
@@ -73,7 +73,9 @@ def reports(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, R
     """The reports of both runtimes on the same requests."""
     with np.load(PROJECT_ROOT / "data" / "mnist.npz") as arrays:
         images = arrays["x_test"][:NUM_IMAGES, ..., np.newaxis]
-    sample = Sample(images, [png(image) for image in images])
+    shard = tmp_path_factory.mktemp("examples") / "data.gz"
+    write_records(shard, [serialize(image=png(image), label=b"3") for image in images])
+    sample = Sample(images, [str(shard)], len(images))
     reports = {}
     for name, python in (("tf-serving", str(RUNTIME)), ("trained", sys.executable)):
         folder = tmp_path_factory.mktemp(name)
@@ -83,7 +85,7 @@ def reports(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, R
 
 
 def _report(python: str, folder: Path) -> Report:
-    command = [python, "-P", "-m", probe.__name__, str(folder)]
+    command = [python, "-P", "-m", fresh_process.__name__, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
