@@ -57,7 +57,7 @@ _CODE: Mapping[str, str] = {
 _MAX_UNKNOWN_LABELS = 100
 """Labels outside the schema that statistics count."""
 _MAX_SKETCHED_LABELS = 1024
-"""Size of TFDV's sketch of the values of a feature; the counts of more values would be estimates."""
+"""Size of TFDV's sketch of the values of a feature. If the data has more labels, their counts are estimates."""
 
 
 _MODEL_SETTINGS: Mapping[str, Any] = {
@@ -144,7 +144,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             example_splits=[TEST_SPLIT],
             model=trainer.outputs["model"],
             baseline_model=baseline_model.outputs["baseline_model"],
-            schema=schema_gen.outputs["schema"],
             eval_config=evaluation.eval_config(contract.classes),
             bounds=evaluation.bounds(settings.evaluation),
             advice=f"Train longer or on more data. If a bound is wrong, change its setting.{sample_advice}",

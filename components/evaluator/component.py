@@ -55,7 +55,6 @@ class GatedEvaluator(BaseBeamComponent):
         bounds: Mapping[str, Bound],
         advice: str,
         enforced: bool = True,
-        schema: Channel | None = None,
     ) -> None:
         """Defines the step.
 
@@ -69,13 +68,11 @@ class GatedEvaluator(BaseBeamComponent):
             bounds: The requirements, by name.
             advice: What to do after a refusal.
             enforced: Whether a refusal counts; if not, the gate is switched off.
-            schema: Schema of the examples; without it, all features are read.
         """
         spec = GatedEvaluatorSpec(
             examples=examples,
             model=model,
             baseline_model=baseline_model,
-            schema=schema,
             eval_config=eval_config,
             example_splits=json.dumps(list(example_splits)),
             evaluation=Channel(type=ModelEvaluation),

@@ -25,7 +25,7 @@ from tfx.utils import io_utils, path_utils
 # isort: split
 import tensorflow_model_analysis as tfma
 
-# TFMA loads the metrics by name; the import makes them part of the code fingerprint.
+# TFMA loads the metrics by name; this import also adds them to the code fingerprint.
 from components.evaluator import metrics
 from components.evaluator.bounds import ALL, EXAMPLE_COUNT, Bound, check_bounds, measurements
 from components.evaluator.predictions import batch_extractor, divide
@@ -70,12 +70,11 @@ class Executor(BaseBeamExecutor):
             )
             for spec in eval_config.model_specs
         }
-        files = [
-            file for split in json.loads(exec_properties[EXAMPLE_SPLITS_KEY]) for file in find_files(examples, split)
-        ]
-        folders = sorted({os.path.dirname(file) for file in files})
+        splits = json.loads(exec_properties[EXAMPLE_SPLITS_KEY])
+        folders = [artifact_utils.get_split_uri([examples], split) for split in splits]
         evaluation = artifact_utils.get_single_uri(output_dict[EVALUATION_KEY])
         with damage_named(folders):
+            files = [file for split in splits for file in find_files(examples, split)]
             self._evaluate(files, models, eval_config, evaluation)
         measured = measurements(tfma.load_metrics(evaluation))
         counts = {
@@ -95,10 +94,11 @@ class Executor(BaseBeamExecutor):
     def _evaluate(
         self, files: Sequence[str], models: Mapping[str, str], eval_config: tfma.EvalConfig, directory: str
     ) -> None:
-        """Writes TFMA's metrics of models, of which only the candidate and the baseline have a name, to a folder."""
+        """Evaluates models, by name, with TFMA and writes the metrics to a folder; a single model has no name."""
         configs = [metric for spec in eval_config.metrics_specs for metric in spec.metrics]
-        # TFMA's own metrics would take a batch for one image.
-        is_batched = all(config.module == metrics.__name__ for config in configs)
+        # TFMA's own metrics, and its minimum size of a slice, would take a batch for one image.
+        counts_elements = eval_config.options.HasField("min_slice_size")
+        is_batched = not counts_elements and all(config.module == metrics.__name__ for config in configs)
         extractors = [
             batch_extractor(eval_config, models),
             *([] if is_batched else [tfma.extractors.UnbatchExtractor()]),
@@ -113,7 +113,7 @@ class Executor(BaseBeamExecutor):
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Files" >> beam.Create(divide(files), reshuffle=True)
+                | "Files" >> beam.Create(divide(files))
                 | "Evaluate"
                 >> tfma.ExtractEvaluateAndWriteResults(eval_config=eval_config, extractors=extractors, writers=writers)
             )

@@ -24,14 +24,16 @@ _MAX_PARTS = 16
 def divide(files: Sequence[str]) -> list[tfma.Extracts]:
     """Divides files of gzipped TFRecords into parts, the input of the extractor."""
     parts = np.array_split(files, min(len(files), _MAX_PARTS))
-    return [{tfma.INPUT_KEY: "\n".join(part).encode()} for part in parts]
+    return [{tfma.INPUT_KEY: part.tolist()} for part in parts]
 
 
 def batch_extractor(eval_config: tfma.EvalConfig, models: Mapping[str, str]) -> tfma.extractors.Extractor:
-    """Returns an extractor from parts of the files to batches of labels, predictions and features, each of one slice.
+    """Returns an extractor from parts of the files to batches of labels, predictions and features.
+
+    All images of a batch are in the same slices.
 
     Args:
-        eval_config: The model specs name the models, a signature and its output; at most one feature is sliced by.
+        eval_config: The model specs name the models, a signature and its output; slices are of string features.
         models: Folders of SavedModels, by name.
     """
     return tfma.extractors.Extractor("PredictFiles", beam.FlatMap(_predict_files, eval_config, models))
@@ -41,16 +43,18 @@ def _predict_files(
     extracts: tfma.Extracts, eval_config: tfma.EvalConfig, models: Mapping[str, str]
 ) -> Iterator[tfma.Extracts]:
     spec = eval_config.model_specs[0]
-    slice_keys = [key for slicing_spec in eval_config.slicing_specs for key in slicing_spec.feature_keys]
+    slice_keys = sorted(
+        {key for each in eval_config.slicing_specs for key in (*each.feature_keys, *each.feature_values)}
+    )
     formats = {key: tf.io.FixedLenFeature([], tf.string) for key in (spec.label_key, *slice_keys)}
     signatures = {name: _load_model(path).signatures[spec.signature_name] for name, path in models.items()}
-    files = extracts[tfma.INPUT_KEY].decode().splitlines()
-    for batch in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH_SIZE):
+    for batch in tf.data.TFRecordDataset(extracts[tfma.INPUT_KEY], compression_type="GZIP").batch(_BATCH_SIZE):
         features = {key: values.numpy() for key, values in tf.io.parse_example(batch, formats).items()}
         predictions = {name: _predict(signature, batch, spec.prediction_key) for name, signature in signatures.items()}
-        values = features[slice_keys[0]] if slice_keys else np.zeros(len(batch))
-        for value in np.unique(values):
-            rows = values == value
+        rows_by_slice: dict[tuple[bytes, ...], list[int]] = {}
+        for row in range(len(batch)):
+            rows_by_slice.setdefault(tuple(features[key][row] for key in slice_keys), []).append(row)
+        for rows in rows_by_slice.values():
             by_model = {name: {spec.prediction_key: each[rows]} for name, each in predictions.items()}
             yield {
                 tfma.FEATURES_KEY: {key: each[rows] for key, each in features.items()},

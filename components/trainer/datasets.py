@@ -12,6 +12,7 @@ from components.example_counts import check_count, damage_named
 from components.features import IMAGE_KEY, LABEL_KEY
 from components.trainer.augmentation import augment
 from components.trainer.hyperparameters import Hyperparameters
+from registry.errors import UsageError
 
 _BATCH_SIZE = 1024
 _SHUFFLE_BUFFER_SIZE = 16_384
@@ -52,11 +53,21 @@ def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput
 
 
 def steps_per_epoch(num_examples: int, hyperparameters: Hyperparameters, num_devices: int) -> int:
-    """Returns the number of batches of an epoch, each of which has `batch_size` images for each device."""
-    if num_devices > 1:
-        # With a smaller last batch some devices would get no image, and batch normalization no statistics.
-        return num_examples // (hyperparameters.batch_size * num_devices)
-    return math.ceil(num_examples / hyperparameters.batch_size)
+    """Returns the number of batches of an epoch, each of which has `batch_size` images for each device.
+
+    Raises:
+        UsageError: Several devices have too few images for one batch.
+    """
+    batch_size = hyperparameters.batch_size * num_devices
+    if num_devices == 1:
+        return math.ceil(num_examples / batch_size)
+    if num_examples < batch_size:
+        raise UsageError(
+            f"{num_examples} training images for {num_devices} devices with trainer.batch_size="
+            f"{hyperparameters.batch_size}: expected at least {batch_size}; lower it, or use fewer devices."
+        )
+    # With a smaller last batch some devices would get no image, and batch normalization no statistics.
+    return num_examples // batch_size
 
 
 def training_batches(
@@ -107,7 +118,7 @@ def evaluation_batches(
         examples: Dataset of (image, label) of known size.
         num_classes: Number of classes.
         context: As for `training_batches`. Several devices get equally many batches of one size, because Keras cannot
-            evaluate an empty batch; at most one image in a thousand is left out.
+            evaluate an empty batch; the last images, fewer than all devices have batches, are left out.
     """
     context = context or tf.distribute.InputContext()
     num_devices = context.num_replicas_in_sync

@@ -29,8 +29,8 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 class DistributedModel(keras.Model):
     """A model that Keras can train under any strategy, if it is created outside of the strategy's scope.
 
-    Under `MultiWorkerMirroredStrategy`, `keras.Model.fit` fails (keras-team/keras#20585): it builds models that were
-    created in the scope from a batch that it cannot average, and it averages metrics over an axis that numbers lack.
+    Under `MultiWorkerMirroredStrategy`, `keras.Model.fit` fails (keras-team/keras#20585): it cannot build a model that
+    was created in the scope, and it averages scalar metrics over an axis that they lack.
     """
 
     def get_metrics_result(self) -> dict[str, Any]:

@@ -34,8 +34,8 @@ class Hyperparameters(BaseModel):
         0.4,
         ge=0,
         le=1,
-        description="Augmentation: share of images that may be blurred, occluded and so on, when the training starts; "
-        "it falls evenly to zero.",
+        description="Augmentation: initial share of images that may be blurred, occluded and so on; it falls linearly "
+        "to zero.",
     )
     preparation: Literal["ink", "resize"] = Field(
         "ink",

@@ -35,9 +35,9 @@ def build_model(contract: Contract) -> keras.Model:
         contract: Size of the images and classes.
 
     Returns:
-        A model from float32[n,height,width,channels], standardized, to logits float32[n,k] of k classes. It has no
-        softmax: the loss is numerically more stable on logits, and the export first divides them by the calibration
-        temperature.
+        A functional model from float32[n,height,width,channels], standardized, to logits float32[n,k] of k classes. It
+        has no softmax: the loss is numerically more stable on logits, and the export first divides them by the
+        calibration temperature.
     """
     num_halvings = max(0, round(math.log2(min(contract.height, contract.width) / _SHORTEST_SIDE)))
     image = keras.Input(contract.image_shape, name="image")

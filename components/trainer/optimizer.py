@@ -10,6 +10,7 @@ _MOMENTUM = 0.9
 _SECOND_MOMENT_DECAY = 0.999
 _EPSILON = 1e-7
 
+_MAX_COLORS = 3
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _NUM_ITERATIONS = 5
 _UPDATE_SIZE = 0.2
@@ -23,7 +24,7 @@ class Muon(keras.optimizers.Optimizer):
     needs about half as many epochs as with AdamW. Updates are scaled as in Liu et al. 2025, arXiv:2502.16982, so that
     one learning rate and one weight decay suit all weights. `keras.optimizers.Muon` leaves convolutions to AdamW.
 
-    All other weights, and the kernels of convolutions with few inputs or one output, are updated as by AdamW.
+    All other weights, and the kernels of convolutions that read pixels or have one output, are updated as by AdamW.
     """
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -33,7 +34,7 @@ class Muon(keras.optimizers.Optimizer):
         super().build(variables)
         self._first_moments = [self.add_variable_from_reference(each, name="first_moment") for each in variables]
         self._second_moments = [
-            None if _is_matrix(each) else self.add_variable_from_reference(each, name="second_moment")
+            None if _uses_muon(each) else self.add_variable_from_reference(each, name="second_moment")
             for each in variables
         ]
 
@@ -78,8 +79,8 @@ def orthogonalize(update: keras.KerasTensor) -> keras.KerasTensor:
     return ops.reshape(matrix, update.shape) * (_UPDATE_SIZE * math.sqrt(max(num_rows, num_columns)))
 
 
-def _is_matrix(variable: keras.Variable) -> bool:
+def _uses_muon(variable: keras.Variable) -> bool:
     if len(variable.shape) != 4:
         return False
     *_, num_inputs, num_outputs = variable.shape
-    return num_inputs > 3 and num_outputs > 1
+    return num_inputs > _MAX_COLORS and num_outputs > 1

@@ -69,7 +69,7 @@ def train_model(
         contract: Size of the images and classes.
         hyperparameters: Settings of the training.
         log_dir: Folder of the TensorBoard logs.
-        strategy: Devices to train on; default: `choose_strategy()`.
+        strategy: Devices to train on; default: those of this machine.
 
     Returns:
         The trained model, from standardized images to logits.

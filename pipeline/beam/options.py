@@ -8,7 +8,7 @@ from pipeline.settings.settings import Settings
 _NOTHING_TO_PACK = "--sdk_container_image=none"
 # It installs what the older TFDV of the Python 3.11 set needs before a worker imports anything else.
 _TFX_FIRST = "--beam_plugin=tfx.components"
-# It takes a tenth of the time of a step with TFX's many transforms. Tests and clusters check the types.
+# Checking the types takes a tenth of the time of a step. The other engines check them.
 _WITHOUT_TYPE_CHECK = "--no_pipeline_type_check"
 _JOB_SERVER_SECONDS = 120
 """Timeout for a response from the job server, not for a job."""

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from components.evaluator.bounds import Key, Kind, Measurement, measurements
+from components.evaluator.metrics import Accuracy, ExpectedCalibrationError, LogLoss, PrecisionAndRecall
 from components.intervals import (
     Interval,
     mean_interval,
@@ -23,6 +24,7 @@ import tfx.components  # noqa: F401 (first: it installs what the older TFDV of t
 
 # isort: split
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics.metric_types import StandardMetricInputs
 
 Measure = Callable[..., dict[Key, Measurement]]
 
@@ -171,3 +173,24 @@ def test_without_a_baseline_there_is_only_the_candidate(measure: Measure) -> Non
 def test_a_label_that_is_no_class_counts_as_wrong(measure: Measure, metric: str, key: Key, value: float) -> None:
     measured = measure(metric, [0, 3], np.eye(3)[[0, 2]])
     assert measured[key].value == pytest.approx(value)
+
+
+@pytest.mark.parametrize("metric", [Accuracy, PrecisionAndRecall, LogLoss, ExpectedCalibrationError])
+def test_a_batch_counts_as_its_images(metric: type[tfma.metrics.Metric]) -> None:
+    random = np.random.default_rng(0)
+    specs = [tfma.ModelSpec(name=name, prediction_key="p", is_baseline=name == "old") for name in ("new", "old")]
+    [computation] = metric(CLASSES).computations(tfma.EvalConfig(model_specs=specs), model_names=["new", "old"])
+    labels = np.array([NAMES[label] for label in random.integers(0, 4, 200)], object)
+    predictions = {name: {"p": random.dirichlet([1, 1, 1], 200)} for name in ("new", "old")}
+
+    def sums(*batches: slice) -> np.ndarray:
+        total = computation.combiner.create_accumulator()
+        for rows in batches:
+            of_models = {name: {"p": each["p"][rows]} for name, each in predictions.items()}
+            inputs = StandardMetricInputs({tfma.LABELS_KEY: labels[rows], tfma.PREDICTIONS_KEY: of_models})
+            total = computation.combiner.add_input(total, inputs)
+        return total
+
+    one_by_one = sums(*(slice(row, row + 1) for row in range(200)))
+    assert one_by_one.any()
+    np.testing.assert_allclose(sums(slice(0, 77), slice(77, 200)), one_by_one)

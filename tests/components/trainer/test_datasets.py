@@ -9,6 +9,7 @@ import tensorflow_transform as tft
 from components.example_counts import LostExamplesError, write_counts
 from components.trainer.datasets import evaluation_batches, read_examples, steps_per_epoch, training_batches
 from components.trainer.hyperparameters import NO_AUGMENTATION, Hyperparameters
+from registry.errors import UsageError
 from tests.support.examples import png, serialize, write_records
 
 NUM_CLASSES = 10
@@ -131,6 +132,23 @@ def test_machines_share_a_batch(file_pattern: str, transform: tft.TFTransformOut
     parts = [labels(3, tf.distribute.InputContext(2, machine, 2)) for machine in range(2)]
     together = labels(6, tf.distribute.InputContext())
     np.testing.assert_array_equal(np.stack(parts, axis=-1).reshape(2, 6), together)
+
+
+def test_machines_augment_differently() -> None:
+    examples = tf.data.Dataset.from_tensors((np.eye(28, dtype=np.float32)[..., np.newaxis], np.int64(0))).repeat(8)
+    settings = Hyperparameters(batch_size=4, epochs=1)
+    first, second = (
+        next(iter(training_batches(examples, NUM_CLASSES, settings, tf.distribute.InputContext(2, machine, 2))))[0]
+        for machine in range(2)
+    )
+    assert not np.allclose(first, second)
+
+
+def test_too_few_images_for_all_devices_are_an_error() -> None:
+    settings = Hyperparameters(batch_size=20)
+    assert steps_per_epoch(7, settings, 1) == 1
+    with pytest.raises(UsageError, match=r"^39 training images for 2 devices with trainer.batch_size=20: .* least 40"):
+        steps_per_epoch(39, settings, 2)
 
 
 @pytest.mark.parametrize(
