@@ -14,7 +14,8 @@ from typing import get_args
 import click
 
 from benchmarks import tfx_example
-from benchmarks.gates import CALIBRATION_ERROR, DEFORMATION
+from benchmarks.deformations import DEFORMATIONS
+from benchmarks.gates import CALIBRATION_ERROR
 from benchmarks.processes import FinishedProcess, measure_model, run_module, run_pipeline
 from components.robustness.corruptions import CORRUPTIONS
 from components.verdict import render_table
@@ -36,7 +37,6 @@ SERVING_ACCURACY = "the same in TF Serving (%)"
 
 MEAN_CORRUPTION = "mean of the corruptions (%)"
 LOWEST_CORRUPTION = "lowest of the corruptions (%)"
-DEFORMED = f"{DEFORMATION} (%)"
 CALIBRATION = "calibration error (%)"
 
 _MISSING = "-"
@@ -148,7 +148,7 @@ def robustness_figures(robustness: Mapping[str, float]) -> dict[str, float]:
     return {
         MEAN_CORRUPTION: 100 * statistics.fmean(accuracies),
         LOWEST_CORRUPTION: 100 * min(accuracies),
-        DEFORMED: 100 * robustness[DEFORMATION],
+        **{f"{name} (%)": 100 * robustness[name] for name in DEFORMATIONS},
         CALIBRATION: 100 * robustness[CALIBRATION_ERROR],
     }
 
@@ -174,7 +174,8 @@ def table_rows(example: Figures, ours: Figures) -> list[tuple[str, str, str, str
 
 def seed_rows(repetitions: Sequence[Figures]) -> list[tuple[str, str, str, str]]:
     """Returns a row per figure of a model that depends on the seed: its name, mean, lowest and highest value."""
-    names = (ACCURACY, MEAN_CORRUPTION, LOWEST_CORRUPTION, DEFORMED, CALIBRATION)
+    deformed = (f"{name} (%)" for name in DEFORMATIONS)
+    names = (ACCURACY, MEAN_CORRUPTION, LOWEST_CORRUPTION, *deformed, CALIBRATION)
     columns = {name: [figures[name] for figures in repetitions] for name in names}
     return [
         (name, f"{statistics.fmean(values):.2f}", f"{min(values):.2f}", f"{max(values):.2f}")

@@ -1,5 +1,7 @@
 """Moves the pixels of MNIST's images: by random affine maps, and along smooth random fields."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -16,8 +18,8 @@ MAX_TRANSLATION = 2.0
 FIELD_SIGMA = 4.0
 """Standard deviation in pixels of the Gaussian that smooths the displacements (Simard et al. 2003)."""
 
-FIELD_STRENGTH = 60.0
-"""Factor of the smoothed displacements, alpha in Simard et al."""
+DEFORMATIONS: Mapping[str, float] = {"smooth deformation, strength 34": 34.0, "smooth deformation, strength 60": 60.0}
+"""Factors of the smoothed displacements, alpha in Simard et al., who used the first one."""
 
 
 def vary_affinely(images: Images, generator: np.random.Generator) -> Images:
@@ -36,15 +38,15 @@ def vary_affinely(images: Images, generator: np.random.Generator) -> Images:
     return _sample(images, *points.swapaxes(0, 1).reshape(2, *images.shape))
 
 
-def deform_smoothly(images: Images, generator: np.random.Generator) -> Images:
+def deform_smoothly(images: Images, generator: np.random.Generator, strength: float) -> Images:
     """Deforms each image like rubber (Simard et al. 2003, ICDAR, "Best practices for convolutional neural networks").
 
     The displacement of each pixel along each axis is uniform in -1 to 1, smoothed by a Gaussian of `FIELD_SIGMA` pixels
-    as if it were 0 outside of the image, and multiplied by `FIELD_STRENGTH`: 2.4 pixels along each axis, as root mean
-    square in the middle of an image. Pixels are sampled bilinearly; outside of the image is background.
+    as if it were 0 outside of the image, and multiplied by a strength. With 60, it is 2.4 pixels along each axis, as
+    root mean square in the middle of an image. Pixels are sampled bilinearly; outside of the image is background.
     """
     field = generator.uniform(-1, 1, (2, *images.shape)).astype(np.float32)
-    down, right = FIELD_STRENGTH * gaussian_filter(field, FIELD_SIGMA, axes=(2, 3), mode="constant")
+    down, right = strength * gaussian_filter(field, FIELD_SIGMA, axes=(2, 3), mode="constant")
     rows, columns = np.indices(images.shape[1:], np.float32)
     return _sample(images, rows + down, columns + right)
 

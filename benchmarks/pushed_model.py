@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, ConfigProto
 
-from benchmarks.deformations import deform_smoothly
+from benchmarks.deformations import DEFORMATIONS, deform_smoothly
 from benchmarks.mnist import ENCODINGS, load_mnist, our_example, re_render, tfx_example, to_digits
 from components.robustness.corruptions import CORRUPTIONS, corrupt
 from registry.signatures import (
@@ -34,7 +34,6 @@ Loader = Literal["python", "session"]
 Ask = Callable[[Any], NDArray[Any]]
 
 CLEAN = "clean"
-DEFORMATION = "smooth deformation"
 CALIBRATION_ERROR = "calibration_error"
 PIXELS_ROW = "pixels: MNIST's images"
 SERVING_ROW = "serving_default: the same as PNGs"
@@ -98,9 +97,9 @@ def accuracy(pipeline: Pipeline, loader: Loader, directory: str) -> None:
 
 @main.command()
 @_directory
-@click.option("--seed", default=1, help="Seed of the corruptions and the deformation.")
+@click.option("--seed", default=1, help="Seed of the corruptions and deformations.")
 def robustness(directory: str, seed: int) -> None:
-    """Print the accuracies, clean, under each corruption and smooth deformation, and the calibration error, 0 to 1."""
+    """Print the accuracies, clean, under each corruption and deformation, and the calibration error, 0 to 1."""
     digits, labels = load_mnist("test")
     ask = _signature(directory, PIXELS, IMAGE_INPUT, PROBABILITIES_OUTPUT)
 
@@ -111,7 +110,7 @@ def robustness(directory: str, seed: int) -> None:
     result = {CLEAN: _share_right(clean.argmax(axis=-1), labels)}
     changes: dict[str, Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]] = {
         **{name: partial(_corrupt, name) for name in CORRUPTIONS},
-        DEFORMATION: deform_smoothly,
+        **{name: partial(deform_smoothly, strength=strength) for name, strength in DEFORMATIONS.items()},
     }
     for number, (name, change) in enumerate(changes.items()):
         generator = np.random.default_rng([seed, number])

@@ -4,7 +4,6 @@ from benchmarks.against_tfx_example import (
     ACCURACY,
     CALIBRATION,
     DATA_STEPS,
-    DEFORMED,
     LOWEST_CORRUPTION,
     MEAN_CORRUPTION,
     MEMORY,
@@ -19,6 +18,7 @@ from benchmarks.against_tfx_example import (
     seed_rows,
     table_rows,
 )
+from benchmarks.deformations import DEFORMATIONS
 from benchmarks.processes import FinishedProcess
 from components.robustness.corruptions import CORRUPTIONS
 
@@ -60,8 +60,11 @@ def test_rows_compare_both(example: Figures, ours: Figures, row: tuple[str, ...]
 
 def test_figures_of_several_seeds_are_summarized() -> None:
     accuracies = {name: 0.9 + number / 1000 for number, name in enumerate(CORRUPTIONS)}
-    figures = robustness_figures({**accuracies, "clean": 0.5, "smooth deformation": 0.8, "calibration_error": 0.001})
-    expected = {MEAN_CORRUPTION: 90.7, LOWEST_CORRUPTION: 90.0, DEFORMED: 80.0, CALIBRATION: 0.1}
+    figures = robustness_figures(
+        {**accuracies, "clean": 0.5, **dict.fromkeys(DEFORMATIONS, 0.8), "calibration_error": 0.001}
+    )
+    deformed = {f"{name} (%)": 80.0 for name in DEFORMATIONS}
+    expected = {MEAN_CORRUPTION: 90.7, LOWEST_CORRUPTION: 90.0, **deformed, CALIBRATION: 0.1}
     assert figures == pytest.approx(expected)
     first, *_, last = seed_rows([{ACCURACY: 99.0, **figures}, {ACCURACY: 99.8, **figures}])
     assert first == (ACCURACY, "99.40", "99.00", "99.80")
