@@ -17,11 +17,11 @@ from components.trainer.hyperparameters import NO_AUGMENTATION
 from components.verdict import render_table
 
 MIN_CLEAN_ACCURACY = 0.995
-MIN_MEAN_ACCURACY = 0.95
-MIN_CORRUPTION_ACCURACY = 0.85
+MIN_MEAN_ACCURACY = 0.98
+MIN_CORRUPTION_ACCURACY = 0.93
 MIN_DEFORMATION_ACCURACY = 0.95
-MAX_CALIBRATION_ERROR = 0.01
-MAX_GATE_SECONDS = 45.0
+MAX_CALIBRATION_ERROR = 0.003
+MAX_GATE_SECONDS = 30.0
 
 # Keys of the JSON of `benchmarks.pushed_model`, whose import would load TensorFlow.
 CLEAN = "clean"
