@@ -16,6 +16,7 @@ from registry.errors import UsageError
 
 _BATCH_SIZE = 1024
 _SHUFFLE_BUFFER_SIZE = 16_384
+_NUM_PREFETCHED = 4
 
 
 def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
@@ -103,10 +104,13 @@ def training_batches(
         return augment(images, hyperparameters, seed, progress), tf.one_hot(labels, num_classes)
 
     prepared = tf.data.Dataset.zip((tf.data.Dataset.range(num_steps), batches.repeat(), seeds)).map(
-        prepare, num_parallel_calls=tf.data.AUTOTUNE
+        prepare, num_parallel_calls=os.cpu_count()
     )
     per_device = prepared.rebatch(hyperparameters.batch_size) if num_devices > 1 else prepared
-    return per_device.prefetch(tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    # The thread that tunes a dataset sleeps for up to a minute, and the end of the training would wait for it.
+    options.autotune.enabled = False
+    return per_device.prefetch(_NUM_PREFETCHED).with_options(options)
 
 
 def evaluation_batches(
