@@ -34,7 +34,7 @@ UPSTREAM = {
     "Transform": {"MnistExampleGen", "ImportSchemaGen", "DataGate"},
     "Trainer": {"MnistExampleGen", "ImportSchemaGen", "Transform", "DataGate"},
     "BaselineModel": {"MnistExampleGen", "Trainer", "DataGate"},
-    "Evaluator": {"MnistExampleGen", "ImportSchemaGen", "Trainer", "BaselineModel", "DataGate"},
+    "Evaluator": {"MnistExampleGen", "Trainer", "BaselineModel", "DataGate"},
     "CorruptedExampleGen": {"MnistExampleGen", "DataGate"},
     "RobustnessEvaluator": {"CorruptedExampleGen", "Trainer", "BaselineModel", "DataGate"},
     "ServingCheck": {"MnistExampleGen", "Trainer", "DataGate"},
