@@ -16,7 +16,7 @@ import click
 from benchmarks import tfx_example
 from benchmarks.deformations import DEFORMATIONS
 from benchmarks.gates import CALIBRATION_ERROR
-from benchmarks.processes import FinishedProcess, measure_model, run_module, run_pipeline
+from benchmarks.processes import GIBIBYTE, FinishedProcess, measure_model, run_module, run_pipeline
 from components.robustness.corruptions import CORRUPTIONS
 from components.verdict import render_table
 from pipeline.local.metadata import list_runs
@@ -135,7 +135,7 @@ def run_figures(
         DATA_STEPS: sum(steps.get(name, 0.0) for name in ("ExampleGen", "StatisticsGen", "Transform")),
         REST: process.seconds - sum(step_seconds.values()),
         TOTAL: process.seconds,
-        MEMORY: process.peak_bytes / 2**30,
+        MEMORY: process.peak_bytes / GIBIBYTE,
         ACCURACY: 100 * accuracy,
         **served,
         WRONG: float(round((1 - accuracy) * NUM_TEST_IMAGES)),

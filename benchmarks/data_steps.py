@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks.flink_scaling import write_images
-from benchmarks.processes import FinishedProcess, run_process
+from benchmarks.processes import GIBIBYTE, FinishedProcess, run_process
 from components.verdict import render_table
 
 STEPS = ("MnistExampleGen", "StatisticsGen", "Transform")
@@ -20,7 +20,6 @@ TOGETHER = "together"
 HERE = Path(__file__).parents[1]
 """This checkout."""
 
-GIBIBYTE = 2**30
 MEGABYTE = 10**6
 
 _SCRIPT = Path(__file__).with_name("step_costs.py")

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 
 from benchmarks.mnist import NUM_MNIST, Split, load_mnist
+from benchmarks.processes import GIBIBYTE
 from tests.support.flink_cluster import FlinkCluster, find_job_server, find_libraries, standalone_cluster
 
 # One pixel in eight directions, two in one, and none: the margins of MNIST's images are wide enough.
@@ -25,7 +26,6 @@ SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-
 
 _RECORDS_PER_SHARD = 10_000
 _NUM_TRAINED_ON = 7_000
-_GIBIBYTE = 2**30
 _SAMPLE_SECONDS = 0.5
 
 
@@ -108,7 +108,7 @@ def table(num_records: int, direct: EngineFigures, flink: EngineFigures) -> str:
     lines.append(f"| whole process (s) | {direct.total_seconds:.1f} | {flink.total_seconds:.1f} |")
     for name in dict.fromkeys([*direct.peak_bytes, *flink.peak_bytes]):
         sizes = [figures.peak_bytes.get(name) for figures in (direct, flink)]
-        cells = ["-" if size is None else f"{size / _GIBIBYTE:.2f}" for size in sizes]
+        cells = ["-" if size is None else f"{size / GIBIBYTE:.2f}" for size in sizes]
         lines.append(f"| peak memory: {name} (GiB) | {' | '.join(cells)} |")
     return "\n".join(lines)
 

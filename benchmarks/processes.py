@@ -18,6 +18,8 @@ from registry.versions import list_versions
 # The command of the environment whose Python runs the benchmark, whatever PATH says.
 DIGITS = str(Path(sys.executable).with_name("digits"))
 
+GIBIBYTE = 2**30
+
 NO_BOUNDS: Mapping[str, bool] = {"evaluation.enforced": False, "robustness.enforced": False}
 """Settings with which the gates measure a model and never refuse it."""
 

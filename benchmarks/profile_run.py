@@ -11,9 +11,9 @@ from typing import get_args
 import click
 import numpy as np
 
-from benchmarks.data_steps import GIBIBYTE, MEGABYTE, StepCosts, medians, size_of
+from benchmarks.data_steps import MEGABYTE, StepCosts, medians, size_of
 from benchmarks.hot_spots import print_hot_spots
-from benchmarks.processes import FinishedProcess, Sample, run_pipeline
+from benchmarks.processes import GIBIBYTE, FinishedProcess, Sample, run_pipeline
 from components.verdict import render_table
 from pipeline.local.metadata import list_runs, open_metadata
 from pipeline.settings.settings import Profile, load_settings

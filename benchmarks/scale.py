@@ -9,11 +9,11 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.data_steps import GIBIBYTE, HERE, STEPS, TOGETHER, StepCosts, measure_steps, medians
+from benchmarks.data_steps import HERE, STEPS, TOGETHER, StepCosts, measure_steps, medians
 from benchmarks.deformations import vary_affinely
 from benchmarks.flink_scaling import num_shards
 from benchmarks.mnist import NUM_MNIST, Split, load_mnist
-from benchmarks.processes import exit_with
+from benchmarks.processes import GIBIBYTE, exit_with
 from components.example_gen.sources.idx import MAGICS
 from components.verdict import render_table
 

@@ -122,7 +122,7 @@ def evaluation_batches(
         examples: Dataset of (image, label) of known size.
         num_classes: Number of classes.
         context: As for `training_batches`. Several devices get equally many batches of one size, because Keras cannot
-            evaluate an empty batch; the last images, fewer than all devices have batches, are left out.
+            evaluate an empty batch; the last images are left out, fewer than one per batch.
     """
     context = context or tf.distribute.InputContext()
     num_devices = context.num_replicas_in_sync
