@@ -188,8 +188,8 @@ def export_model(serving_model: ServingModel, directory: str) -> None:
         serving_model: The trained model with its transformation and calibration.
         directory: Folder to write to; created if missing.
     """
+    # It finds the variables of the network in the endpoints; to track the network would store them a second time.
     archive = keras.export.ExportArchive()
-    archive.track(serving_model.model)
     archive.track(serving_model.transform_layer)
     endpoints = {
         SERVING_DEFAULT: serving_model.classify_image_bytes,

@@ -53,6 +53,12 @@ def test_every_signature_returns_the_same_predictions_in_both_loaders(
         np.testing.assert_allclose(session[name], eager["pixels"], atol=1e-5)
 
 
+def test_each_weight_is_exported_once(serving_model: ServingModel, model_directory: Path) -> None:
+    shapes = dict(tf.train.list_variables(str(model_directory / "variables" / "variables")))
+    exported = [shape for name, shape in shapes.items() if name.endswith("VARIABLE_VALUE")]
+    assert sum(int(np.prod(shape)) for shape in exported) == serving_model.model.count_params()
+
+
 def test_label_and_confidence_follow_from_the_probabilities(
     serving_model: ServingModel, requests: dict[str, Any]
 ) -> None:
