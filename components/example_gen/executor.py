@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import apache_beam as beam
@@ -48,8 +48,14 @@ _NEWEST_SPAN = -1
 
 _log = logging.getLogger(__name__)
 
+# Nearly free: it halves what Beam shuffles, of which its own runner keeps several copies in memory.
+_COMPRESSION = "snappy"
+
 ShardKey = tuple[str, int]
 """Split and number of the shard in the split."""
+
+Part = tuple[list[int], list[int], bytes]
+"""Some records of a shard: their orders, the sizes of their tf.Examples, and these, compressed."""
 
 
 class Executor(BaseBeamExecutor):
@@ -136,7 +142,7 @@ def _assign(
 
 def read_share(
     share: Share, assignment: Assignment, num_shards: int, *, with_ink: bool
-) -> Iterator[tuple[ShardKey, list[tuple[int, bytes]]]]:
+) -> Iterator[tuple[ShardKey, Part]]:
     """Reads the images of a share that are in the sample.
 
     Args:
@@ -146,7 +152,7 @@ def read_share(
         with_ink: Whether the data contract has gray images, whose ink is measured.
 
     Yields:
-        Parts of the shards: orders and serialized tf.Examples.
+        Parts of the shards.
 
     Raises:
         DataError: An image is missing, damaged or not supported.
@@ -163,12 +169,27 @@ def read_share(
         for (number, _), example in zip(batch, encode_examples(images, labels, with_ink=with_ink), strict=True):
             split, order = places[number]
             parts[split, order % num_shards].append((order, example))
-        yield from parts.items()
+        yield from ((key, pack_part(part)) for key, part in parts.items())
 
 
-def write_shard(
-    shard: tuple[ShardKey, Iterable[Iterable[tuple[int, bytes]]]], directory: str, num_shards: int
-) -> tuple[str, int]:
+def pack_part(records: Sequence[tuple[int, bytes]]) -> Part:
+    """Packs orders and serialized tf.Examples of a shard."""
+    orders, examples = zip(*records, strict=True)
+    return (
+        list(orders),
+        [len(example) for example in examples],
+        pa.compress(b"".join(examples), _COMPRESSION, asbytes=True),
+    )
+
+
+def _unpack_part(part: Part) -> Iterator[tuple[int, bytes]]:
+    orders, sizes, compressed = part
+    examples = pa.decompress(compressed, sum(sizes), _COMPRESSION, asbytes=True)
+    for order, size, end in zip(orders, sizes, accumulate(sizes), strict=True):
+        yield order, examples[end - size : end]
+
+
+def write_shard(shard: tuple[ShardKey, Iterable[Part]], directory: str, num_shards: int) -> tuple[str, int]:
     """Writes one shard from its parts, sorted by the orders of the records: shuffled, and reproducible.
 
     Returns:
@@ -182,7 +203,7 @@ def write_shard(
     file = os.path.join(directory, path)
     tf.io.gfile.makedirs(os.path.dirname(file))
     with tf.io.TFRecordWriter(file, WRITER_OPTIONS) as writer:
-        for _, example in sorted(chain.from_iterable(parts)):
+        for _, example in sorted(chain.from_iterable(map(_unpack_part, parts))):
             writer.write(example)
     return path, count_records(file)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfx.types.standard_artifacts import Examples, Schema
 
 from components.example_counts import LostExamplesError, check_count
-from components.example_gen.executor import Executor, verify_counts, write_shard
+from components.example_gen.executor import Executor, pack_part, verify_counts, write_shard
 from components.example_gen.sources import source
 from components.example_gen.sources.detection import find_data
 from components.example_gen.sources.errors import DataError
@@ -256,7 +256,8 @@ def test_lost_records_are_noticed() -> None:
 
 
 def test_writes_a_shard_in_the_order_of_its_records(tmp_path: Path) -> None:
-    result = write_shard((("eval", 2), [[(9, b"last"), (1, b"first")], [(4, b"middle")]]), str(tmp_path), 4)
+    parts = [pack_part([(9, b"last"), (1, b"first")]), pack_part([(4, b"middle")])]
+    result = write_shard((("eval", 2), parts), str(tmp_path), 4)
     assert result == ("Split-eval/data_tfrecord-00002-of-00004.gz", 3)
     assert [path.name for path in (tmp_path / "Split-eval").iterdir()] == ["data_tfrecord-00002-of-00004.gz"]
     assert records(tmp_path, "eval") == [b"first", b"middle", b"last"]
