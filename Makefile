@@ -116,7 +116,7 @@ clean:  ## Remove the environments, but not the workspace.
 $(READY): uv.lock setup.py pyproject.toml | $(UV)
 	@echo "Installing into .venv (3.6 GB, a minute or two)"
 	@# Where .venv is read-only later, TFX takes three times as long to import without bytecode.
-	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet --compile-bytecode --python "$(PYTHON)"
+	@UV_PYTHON_DOWNLOADS=never $(UV) sync --locked --quiet --compile-bytecode --extra notebook --python "$(PYTHON)"
 	@touch $@
 
 $(UV): Makefile requirements-uv.txt setup_check.py

@@ -24,8 +24,11 @@ setup(
         # Later releases need protobuf 7.
         "grpcio-health-checking>=1.66,<1.82",
         "grpcio-reflection>=1.66,<1.82",
+        "jinja2>=3.1",
         "keras>=3.12,<4",
+        "keras-tuner>=1.4.7",
         "kfp[kubernetes]>=2.14,<3",
+        "matplotlib>=3.9",
         "ml-metadata>=1.17.1,<1.22",
         "model-signing>=1.1",
         "numpy>=1.26,<3",
@@ -33,6 +36,7 @@ setup(
         "packaging>=24",
         "pillow>=10",
         "prometheus-client>=0.21",
+        "psutil>=6",
         "pyarrow>=10,<19",
         "pydantic>=2.9",
         "pydantic-settings>=2.6",
@@ -54,6 +58,7 @@ setup(
     ],
     extras_require={
         "gs": ["gcsfs>=2024.2"],
+        "notebook": ["jupyterlab>=4.2"],
         "s3": ["s3fs>=2024.2"],
     },
     entry_points={"console_scripts": ["digits = pipeline.cli.main:main"]},
