@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 IMAGE_KEY = "image"
 LABEL_KEY = "label"
+CORRUPTION_KEY = "corruption"
+"""Name of a corruption; only in the examples of CorruptedExampleGen."""
 BRIGHTNESS_MEAN_KEY = "brightness_mean"
 BRIGHTNESS_DEVIATION_KEY = "brightness_deviation"
 BACKGROUND_SHARE_KEY = "background_share"

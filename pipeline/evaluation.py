@@ -10,8 +10,8 @@ import tfx.components  # noqa: F401 (first: it installs what the older TFDV of t
 import tensorflow_model_analysis as tfma
 
 from components.evaluator.bounds import ACCURACY, EXPECTED_CALIBRATION_ERROR, LOG_LOSS, PRECISION, RECALL, Bound
-from components.features import LABEL_KEY
-from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
+from components.features import CORRUPTION_KEY, LABEL_KEY
+from components.robustness.corruptions import CORRUPTIONS
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings
 from pipeline.settings.section import Section
 from registry.signatures import EXAMPLES, PROBABILITIES_OUTPUT

@@ -75,7 +75,7 @@ class Executor(BaseBeamExecutor):
         evaluation = artifact_utils.get_single_uri(output_dict[EVALUATION_KEY])
         with damage_named(folders):
             files = [file for split in splits for file in find_files(examples, split)]
-            self._evaluate(files, models, eval_config, evaluation)
+            self._evaluate(files, models, eval_config, classes, evaluation)
         measured = measurements(tfma.load_metrics(evaluation))
         counts = {
             key.slice: int(measurement.value)
@@ -92,15 +92,20 @@ class Executor(BaseBeamExecutor):
         _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), input_dict, blessed=verdict.passed)
 
     def _evaluate(
-        self, files: Sequence[str], models: Mapping[str, str], eval_config: tfma.EvalConfig, directory: str
+        self,
+        files: Sequence[str],
+        models: Mapping[str, str],
+        eval_config: tfma.EvalConfig,
+        classes: Sequence[str],
+        directory: str,
     ) -> None:
-        """Evaluates models, by name, with TFMA and writes the metrics to a folder; a single model has no name."""
+        """Evaluates models, by name, with TFMA; a single model has no name. Writes metrics and predictions."""
         configs = [metric for spec in eval_config.metrics_specs for metric in spec.metrics]
         # TFMA's own metrics, and its minimum size of a slice, would take a batch for one image.
         counts_elements = eval_config.options.HasField("min_slice_size")
         is_batched = not counts_elements and all(config.module == metrics.__name__ for config in configs)
         extractors = [
-            batch_extractor(eval_config, models),
+            batch_extractor(eval_config, models, classes, directory),
             *([] if is_batched else [tfma.extractors.UnbatchExtractor()]),
             tfma.extractors.SliceKeyExtractor(eval_config=eval_config, materialize=False),
         ]

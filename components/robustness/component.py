@@ -18,7 +18,7 @@ from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples
 
 from components.example_counts import count_records, write_counts
-from components.features import IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, TEST_SPLIT, Contract
+from components.features import CORRUPTION_KEY, IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, TEST_SPLIT, Contract
 from components.raw_examples import (
     WRITER_OPTIONS,
     encode_png,
@@ -27,7 +27,7 @@ from components.raw_examples import (
     read_images,
     serialize_examples,
 )
-from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS, Images, corrupt
+from components.robustness.corruptions import CORRUPTIONS, Images, corrupt
 
 
 @component(use_beam=True)

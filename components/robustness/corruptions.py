@@ -18,9 +18,6 @@ from scipy.ndimage import affine_transform, gaussian_filter, gaussian_filter1d
 from components.features import LUMA_WEIGHTS, MAX_PIXEL
 from components.robustness.image_processing import REFERENCE_SIDE, draw_lines, find_edges, plasma_fractals, windows
 
-CORRUPTION_KEY = "corruption"
-"""Feature with the name of the corruption."""
-
 Images = NDArray[np.uint8]
 """Images uint8[n,height,width,channels], 0 black to 255 white."""
 

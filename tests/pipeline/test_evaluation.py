@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from components.evaluator.bounds import Bound, check_bounds, measurements
-from components.robustness.corruptions import CORRUPTION_KEY, CORRUPTIONS
+from components.features import CORRUPTION_KEY
+from components.robustness.corruptions import CORRUPTIONS
 from components.verdict import Finding
 from pipeline import evaluation
 from pipeline.settings.gates import EvaluationSettings, RobustnessSettings

@@ -18,6 +18,7 @@ import tensorflow_model_analysis as tfma
 
 from components.evaluator.bounds import Bound, measurements
 from components.evaluator.executor import Executor
+from components.evaluator.prediction_files import read_predictions
 from components.example_counts import LostExamplesError, write_counts
 from components.verdict import read_verdict
 from components.verdict_artifact import VerdictArtifact
@@ -76,7 +77,11 @@ def evaluate(tmp_path: Path) -> Evaluate:
         max_rows: int = 1000,
     ) -> dict[str, Artifact]:
         records = [
-            serialize(label=b"3" if number < threes else b"4", corruption=b"fog" if number % 4 else b"blur")
+            serialize(
+                image=str(number).encode(),
+                label=b"3" if number < threes else b"4",
+                corruption=b"fog" if number % 4 else b"blur",
+            )
             for number in range(40)
         ]
         examples = make_examples(tmp_path / "examples", DIGITS, {"test": [records]})
@@ -171,6 +176,23 @@ def test_a_new_model_in_the_place_of_an_old_one_is_loaded(evaluate: Evaluate) ->
     evaluate(threes=39)
     outputs = evaluate(threes=39, class_id=4)
     assert read_verdict(outputs["verdict"].uri).findings[0].value == pytest.approx(1 / 40)
+
+
+@pytest.mark.parametrize("make_config", [eval_config, robustness_eval_config], ids=["all images", "slices"])
+def test_the_predictions_are_those_that_the_metrics_count(
+    evaluate: Evaluate, make_config: Callable[..., tfma.EvalConfig], tmp_path: Path
+) -> None:
+    outputs = evaluate(threes=30, baseline=make_model(tmp_path / "baseline", 4), config=make_config(DIGITS.classes))
+    rows = read_predictions(outputs["evaluation"].uri).to_pylist()
+    assert len({row["image_id"] for row in rows}) == 40
+    assert {(row["prediction"], row["baseline_prediction"]) for row in rows} == {("3", "4")}
+    measured = measurements(tfma.load_metrics(outputs["evaluation"].uri))
+    for key, measurement in measured.items():
+        if key.metric == "accuracy" and key.kind != "change":
+            of_slice = [row for row in rows if key.slice in ("", row["corruption"])]
+            column = "prediction" if key.kind == "candidate" else "baseline_prediction"
+            hits = sum(row["label"] == row[column] for row in of_slice)
+            assert hits / len(of_slice) == pytest.approx(measurement.value)
 
 
 def test_tfma_loads_the_result(evaluate: Evaluate, tmp_path: Path) -> None:
