@@ -3,10 +3,11 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal, cast
@@ -15,7 +16,7 @@ from ml_metadata.errors import StatusError
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from registry.errors import ExpectedError
+from registry.errors import ExpectedError, UsageError
 from registry.provenance import list_files
 
 StepState = Literal["ran", "cached", "failed", "running"]
@@ -43,6 +44,10 @@ _STEP_STATES: dict[int, StepState] = {
 
 class MetadataError(ExpectedError):
     """The metadata database of a workspace is damaged; the message names it."""
+
+
+class UnknownRunError(UsageError):
+    """A name fits no run, or several; the message lists the nearest names."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,31 @@ def list_runs(file: Path) -> list[Run]:
     with open_metadata(file) as store:
         contexts = sorted(store.get_contexts_by_type(_RUN_CONTEXT_TYPE), key=lambda context: context.id)
         return [_run(store, context) for context in contexts]
+
+
+def find_run(runs: Sequence[Run], name: str) -> Run:
+    """Finds a run by its name.
+
+    Args:
+        runs: The runs of a workspace, oldest first.
+        name: The number of the version that the run pushed, or the first characters of the run's ID, which is its start
+            time; with a space for the T, as `digits runs` shows it, or without.
+
+    Raises:
+        UnknownRunError: No run, or more than one, has this name.
+    """
+    # Later runs that reused the version come after the one that pushed it.
+    pushed = [run for run in runs if str(run.version) == name]
+    found = pushed[:1] or [run for run in runs if run.run_id.startswith(name.replace(" ", "T"))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = ", ".join(run.run_id for run in found)
+        raise UnknownRunError(f"{name!r} fits {len(found)} runs: {ids}; give more characters of one of these IDs.")
+    names = dict.fromkeys([run.run_id for run in runs] + [str(run.version) for run in runs if run.version])
+    nearest = ", ".join(get_close_matches(name, names, cutoff=0))
+    hint = f"the nearest names are {nearest}; `digits runs --json` lists all" if names else "nothing has run here yet"
+    raise UnknownRunError(f"{name!r}: no run has this version number, or an ID that starts like this; {hint}.")
 
 
 def read_run(store: MetadataStore, run_id: str) -> Run:

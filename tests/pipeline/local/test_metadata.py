@@ -16,10 +16,12 @@ from ml_metadata.proto import metadata_store_pb2
 from pipeline.local.metadata import (
     MetadataError,
     Run,
+    UnknownRunError,
     artifact_folders,
     check_files,
     drop_damaged_artifacts,
     drop_moved_artifacts,
+    find_run,
     has_records,
     list_runs,
     live_artifacts,
@@ -59,6 +61,42 @@ def test_runs_are_listed_with_steps_outcome_and_version(store: MetadataStore, ad
     assert (second.outcome, second.test_accuracy, second.version) == ("unfinished", None, None)
     assert artifact_folders(store, FIRST, "PushedModel") == ["pushed/17"]
     assert artifact_folders(store, SECOND, "PushedModel") == []
+
+
+@pytest.mark.parametrize("name", [SECOND, "2026-01-03", "2026-01-03 03:04", "18"])
+def test_a_run_is_found_by_version_or_start_of_its_id(
+    store: MetadataStore, add_run: AddRun, tmp_path: Path, name: str
+) -> None:
+    add_run(FIRST, {"Pusher": COMPLETE}, version="17")
+    add_run(SECOND, {"Pusher": COMPLETE}, version="18")
+    add_run("2026-01-04T03:04:05.000006", {"Pusher": CACHED}, version="18")
+    assert find_run(list_runs(tmp_path / "metadata.sqlite"), name).run_id == SECOND
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("2026-01-0", f"'2026-01-0' fits 2 runs: {FIRST}, {SECOND}; give more characters"),
+        (
+            "2026-01-05",
+            f"'2026-01-05': no run has this .*; the nearest names are {FIRST[:9]}.*, 1700; `digits runs --json`",
+        ),
+        ("1701", "'1701': no run has this .*; the nearest names are 1700, 2026"),
+        ("", "'' fits 2 runs"),
+    ],
+)
+def test_a_name_that_fits_no_run_or_several_is_refused(
+    store: MetadataStore, add_run: AddRun, tmp_path: Path, name: str, message: str
+) -> None:
+    add_run(FIRST, {"Pusher": COMPLETE}, version="1700")
+    add_run(SECOND, {"Trainer": FAILED})
+    with pytest.raises(UnknownRunError, match=message):
+        find_run(list_runs(tmp_path / "metadata.sqlite"), name)
+
+
+def test_no_run_is_found_before_the_first_one() -> None:
+    with pytest.raises(UnknownRunError, match="'17': no run has this .*; nothing has run here yet"):
+        find_run([], "17")
 
 
 def test_the_outcome_of_a_run_without_a_record_is_ignored(
