@@ -39,7 +39,7 @@ serve: $(READY)  ## Serve the pushed models and the drawing page; options of `di
 test: $(READY)  ## Run the tests in parallel; options of pytest: ARGS="tests/pipeline -k settings".
 	@.venv/bin/python -m pytest --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
-test-slow: $(READY)  ## Run the slow tests: the contract of Kubeflow, other data, the notebook, TF Serving's TensorFlow.
+test-slow: $(READY)  ## Run the slow tests: Kubeflow's contract, other data, the notebook, the commands in the guides.
 	@.venv/bin/python -m pytest -m slow --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
 test-containers: $(READY)  ## Build the image; run the whole pipeline and each step in it.
