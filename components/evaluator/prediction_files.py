@@ -49,9 +49,7 @@ def read_predictions(folder: str) -> pa.Table:
     """
     files = sorted(Path(folder).glob("predictions-*.parquet"))
     if not files:
-        raise MissingPredictionsError(
-            f"{folder}: no predictions; earlier releases did not write them. Run the step again to get them."
-        )
+        raise MissingPredictionsError(f"{folder}: no predictions; earlier releases did not write them, a new run does.")
     try:
         return pa.concat_tables([pq.read_table(file, schema=SCHEMA) for file in files])
     except (OSError, pa.ArrowInvalid) as error:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -14,6 +15,7 @@ import click
 from registry.errors import ExpectedError
 
 if TYPE_CHECKING:
+    from pipeline.local.metadata import Run
     from pipeline.settings.settings import Settings
 
 EXIT_FAILURE = 1
@@ -97,6 +99,11 @@ def quiet_libraries() -> Iterator[TextIO]:
 def print_json(value: Any) -> None:
     """Prints a value as indented JSON."""
     click.echo(json.dumps(value, indent=2))
+
+
+def run_values(run: "Run") -> dict[str, Any]:
+    """Returns the JSON values of a run."""
+    return {**asdict(run), "started": run.started.isoformat()}
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -24,13 +24,13 @@ from pipeline.cli.options import (
     print_json,
     print_table,
     profile_option,
+    run_values,
     set_option,
     settings_from_options,
     workspace_option,
 )
 
 if TYPE_CHECKING:
-    from pipeline.local.metadata import Run
     from pipeline.local.runner import RunResult
     from pipeline.settings.settings import Settings
 
@@ -65,15 +65,29 @@ def run(
 @click.command()
 @workspace_option
 @config_option
+@click.option("--compare", "names", nargs=2, metavar="RUN RUN", help="Compare two runs instead.")
 @json_option
-def runs(workspace: str | None, config: Path | None, as_json: bool) -> None:
-    """List the runs of the workspace, oldest first."""
+def runs(workspace: str | None, config: Path | None, names: tuple[str, str] | None, as_json: bool) -> None:
+    """List the runs of the workspace, oldest first, or compare two of them.
+
+    RUN is the number of the version that a run pushed, or the start of its ID, such as 2026-01-02T03:04.
+    """
     from pipeline.local.metadata import list_runs
 
     settings = settings_from_options(config, workspace=workspace)
+    if names:
+        from pipeline.cli.comparison import comparison_values, show_comparison
+        from pipeline.local.comparison import compare_runs
+
+        comparison = compare_runs(settings.metadata_file, *names)
+        if as_json:
+            print_json(comparison_values(comparison))
+        else:
+            show_comparison(comparison)
+        return
     found = list_runs(settings.metadata_file)
     if as_json:
-        print_json([_run_values(each) for each in found])
+        print_json([run_values(each) for each in found])
         return
     if not found:
         click.echo(f"No pipeline has run in {settings.workspace} yet.")
@@ -180,13 +194,9 @@ def _temporary_files_removed() -> Iterator[None]:
             os.environ["TMPDIR"] = tempfile.tempdir = before
 
 
-def _run_values(run: "Run") -> dict[str, Any]:
-    return {**asdict(run), "started": run.started.isoformat()}
-
-
 def _result_values(result: "RunResult") -> dict[str, Any]:
     return {
-        **_run_values(result.run),
+        **run_values(result.run),
         "class_accuracy": result.class_accuracy,
         "verdicts": {
             verdict.gate: {"passed": verdict.passed, "enforced": verdict.enforced, "directory": str(directory)}

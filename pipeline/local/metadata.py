@@ -16,8 +16,9 @@ from ml_metadata.errors import StatusError
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
+from components.features import FINGERPRINT_KEY, SPAN_KEY, URI_KEY
 from registry.errors import ExpectedError, UsageError
-from registry.provenance import list_files
+from registry.provenance import DataOrigin, list_files
 
 StepState = Literal["ran", "cached", "failed", "running"]
 Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped", "unfinished"]
@@ -181,6 +182,17 @@ def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[
     """Returns the URIs of the artifacts of a type, such as `digits.Verdict`, that a run created or reused."""
     context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
     return [artifact.uri for artifact in _artifacts(store, context, type_name)]
+
+
+def data_origin(store: MetadataStore, run_id: str) -> DataOrigin | None:
+    """Returns where the data of a run comes from, or None if it has not read any."""
+    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
+    for examples in _artifacts(store, context, "Examples"):
+        # Only those of MnistExampleGen have these properties.
+        if FINGERPRINT_KEY in examples.custom_properties:
+            uri, fingerprint = (examples.custom_properties[key].string_value for key in (URI_KEY, FINGERPRINT_KEY))
+            return DataOrigin(uri=uri, span=examples.properties[SPAN_KEY].int_value, fingerprint=fingerprint)
+    return None
 
 
 def check_files(store: MetadataStore, run_id: str) -> Path | None:

@@ -52,6 +52,27 @@ def add_run(store: MetadataStore) -> AddRun:
     return add
 
 
+@pytest.fixture
+def add_artifact(store: MetadataStore) -> Callable[..., Path]:
+    """Adds an artifact to a run and returns its folder; keywords are its custom properties."""
+
+    def add(run_id: str, type_name: str, folder: Path, span: int = 0, **properties: str) -> Path:
+        span_type = {"span": metadata_store_pb2.INT}
+        kind = store.put_artifact_type(metadata_store_pb2.ArtifactType(name=type_name, properties=span_type))
+        artifact = metadata_store_pb2.Artifact(type_id=kind, uri=str(folder))
+        artifact.properties["span"].int_value = span
+        for key, value in properties.items():
+            artifact.custom_properties[key].string_value = value
+        [number] = store.put_artifacts([artifact])
+        context = store.get_context_by_type_and_name("pipeline_run", run_id)
+        attribution = metadata_store_pb2.Attribution(artifact_id=number, context_id=context.id)
+        store.put_attributions_and_associations([attribution], [])
+        folder.mkdir(parents=True)
+        return folder
+
+    return add
+
+
 @pytest.fixture(scope="session")
 def compiled_smoke() -> str:
     """The smoke pipeline, compiled for Kubeflow Pipelines: two YAML documents."""

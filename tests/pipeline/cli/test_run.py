@@ -70,6 +70,19 @@ def test_runs_as_json(digits: Digits, workspace: Path) -> None:
     assert runs[0]["seconds"] == sum(step["seconds"] for step in runs[0]["steps"])
 
 
+def test_two_runs_are_compared(digits: Digits, workspace: Path) -> None:
+    result = digits("runs", "--workspace", workspace, "--compare", "17", "2026-01-04 03", "--json")
+    assert [run["run_id"] for run in json.loads(result.output)["runs"]] == [FIRST, THIRD]
+    assert "test accuracy   99.25 %" in digits("runs", "--workspace", workspace, "--compare", "17", "18").output
+
+
+def test_an_unknown_run_is_not_compared(digits: Digits, workspace: Path) -> None:
+    result = digits("runs", "--workspace", workspace, "--compare", "17", "19")
+    assert result.exit_code == 2
+    assert "Error: '19': no run has this version number" in result.stderr
+    assert "the nearest names are 1" in result.stderr
+
+
 def test_a_second_run_of_a_workspace_is_refused(tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock"):
         command = [sys.executable, "-m", "pipeline.cli.main", "run", "--workspace", str(tmp_path)]

@@ -1,0 +1,115 @@
+"""What `digits runs --compare` prints for a comparison made by hand."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from components.evaluator.comparison import PairedAccuracy, PredictionComparison
+from components.verdict import Finding
+from pipeline.cli.comparison import comparison_values, show_comparison
+from pipeline.local.comparison import Metric, RunComparison
+from pipeline.local.metadata import Run
+from registry.provenance import DataOrigin
+
+TableRows = Callable[[str], list[list[str]]]
+
+FIRST = Run("2026-01-02T03:04:05.000006", "digits", datetime(2026, 1, 2), 9.0, (), "pushed", 0.9925, 17)
+SECOND = replace(FIRST, run_id="2026-01-03T03:04:05.000006", outcome="refused", test_accuracy=0.98, version=None)
+
+
+def metric(gate: str, name: str, slice_name: str, *values: float | None) -> Metric:
+    first, second = (
+        None
+        if value is None
+        else Finding(name, slice_name, passed=True, value=value, feature="ink" if gate == "DataGate" else None)
+        for value in values
+    )
+    return Metric(gate, name, slice_name, "ink" if gate == "DataGate" else None, first, second)
+
+
+PREDICTIONS = PredictionComparison(
+    overall=PairedAccuracy(900, 0.99, 0.98, -0.01, (-0.02, -0.005)),
+    classes={"7": PairedAccuracy(90, 0.9, 0.95, 0.05, (0.01, 0.09))},
+    corruptions={"fog": PairedAccuracy(80, 0.5, 0.5, 0, (-0.1, 0.1))},
+    left_out=(3, 4),
+    corrupted_left_out=(0, 0),
+)
+COMPARISON = RunComparison(
+    runs=(FIRST, SECOND),
+    data=(DataOrigin(uri="data/{SPAN}", span=3, fingerprint="0123456789abcdef"), None),
+    settings={"trainer.epochs": (7, None)},
+    software={"revision": ("abc", "def-dirty")},
+    metrics=(
+        metric("DataGate", "examples", "train", 5000, 4000),
+        metric("Evaluator", "accuracy", "all", 0.9925, 0.98),
+        metric("Evaluator", "recall", "class 7", 0.9, 0.95),
+        metric("Evaluator", "log_loss", "all", 0.0123, None),
+        metric("RobustnessEvaluator", "accuracy", "mean of 15", 0.97, 0.97),
+        metric("RobustnessEvaluator", "accuracy", "fog", 0.5, 0.6),
+    ),
+    predictions=PREDICTIONS,
+    missing=("nothing of note.",),
+)
+
+
+def test_a_comparison_as_text(table_rows: TableRows, capsys: pytest.CaptureFixture[str]) -> None:
+    show_comparison(COMPARISON)
+    assert table_rows(capsys.readouterr().out) == [
+        ["first", "second"],
+        ["run", FIRST.run_id, SECOND.run_id],
+        ["outcome", "pushed", "refused"],
+        ["version", "17"],
+        ["test accuracy", "99.25 %", "98.00 %"],
+        ["data", "data/{SPAN}"],
+        ["span", "3"],
+        ["fingerprint", "0123456789ab"],
+        ["train images", "5000", "4000"],
+        ["setting", "first", "second"],
+        ["trainer.epochs", "7"],
+        ["software", "first", "second"],
+        ["revision", "abc", "def-dirty"],
+        ["gate", "metric", "slice", "feature", "first", "second"],
+        ["DataGate", "examples", "train", "ink", "5000", "4000"],
+        ["Evaluator", "log_loss", "all", "0.0123"],
+        ["1 metrics of the gates are equal."],
+        ["accuracy", "images", "first", "second", "change", "95 % interval"],
+        ["all", "900", "99.00 %", "98.00 %", "-1.00 %", "-2.00 % to -0.50 %", "worse"],
+        ["class 7", "90", "90.00 %", "95.00 %", "+5.00 %", "+1.00 % to +9.00 %", "better"],
+        ["fog", "80", "50.00 %", "50.00 %", "+0.00 %", "-10.00 % to +10.00 %"],
+        ["Left out: 3 images that only the first run has, 4 images that only the second run has."],
+        ["Missing: nothing of note."],
+    ]
+
+
+def test_without_predictions_the_metrics_of_the_gates_remain(
+    table_rows: TableRows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_comparison(replace(COMPARISON, predictions=None))
+    rows = table_rows(capsys.readouterr().out)
+    assert ["Evaluator", "accuracy", "all", "0.9925", "0.9800"] in rows
+    assert ["RobustnessEvaluator", "accuracy", "fog", "0.5000", "0.6000"] in rows
+
+
+def test_runs_of_different_images_are_not_compared_on_them(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = PredictionComparison(None, {}, {}, (10, 20), (30, 40))
+    show_comparison(replace(COMPARISON, predictions=nothing))
+    assert (
+        "The runs have no test images in common.\n"
+        "Left out: 10 images that only the first run has, 20 images that only the second run has.\n"
+        "Left out: 30 corrupted images that only the first run has, 40 corrupted images that only the second run has.\n"
+    ) in capsys.readouterr().out
+
+
+def test_a_comparison_as_json() -> None:
+    values = json.loads(json.dumps(comparison_values(COMPARISON)))
+    assert list(values) == ["runs", "data", "settings", "software", "metrics", "predictions", "missing"]
+    assert [run["run_id"] for run in values["runs"]] == [FIRST.run_id, SECOND.run_id]
+    assert values["data"] == [{"uri": "data/{SPAN}", "span": 3, "fingerprint": "0123456789abcdef"}, None]
+    assert values["settings"] == {"trainer.epochs": [7, None]}
+    assert values["metrics"][3]["first"]["value"] == 0.0123
+    assert values["metrics"][3]["second"] is None
+    assert values["predictions"]["classes"]["7"]["interval"] == [0.01, 0.09]
+    assert values["predictions"]["left_out"] == [3, 4]
