@@ -38,7 +38,7 @@ def show_comparison(comparison: "RunComparison") -> None:
         if pairs:
             click.echo()
             print_table((name, *_SIDES), [(key, *map(_text, pair)) for key, pair in pairs.items()])
-    metrics = [metric for metric in comparison.metrics if not _is_paired(metric, comparison.predictions)]
+    metrics = [each for each in comparison.metrics if not _is_shown_elsewhere(each, comparison.predictions)]
     rows = [
         (metric.gate, metric.metric, metric.slice, metric.feature or "", _value(metric.first), _value(metric.second))
         for metric in metrics
@@ -65,13 +65,20 @@ def _summary(comparison: "RunComparison") -> Iterable[tuple[str, ...]]:
     yield "span", *(str(each.span) if each else "" for each in data)
     yield "fingerprint", *(each.fingerprint[:_FINGERPRINT_WIDTH] if each else "" for each in data)
     for metric in comparison.metrics:
-        if (metric.gate, metric.metric) == ("DataGate", "examples"):
+        if _counts_images(metric):
             yield f"{metric.slice} images", _value(metric.first), _value(metric.second)
 
 
-def _is_paired(metric: "Metric", predictions: "PredictionComparison | None") -> bool:
-    """Returns whether the accuracy on the same images says more."""
-    if predictions is None or metric.metric not in ("accuracy", "recall"):
+def _counts_images(metric: "Metric") -> bool:
+    return (metric.gate, metric.metric) == ("DataGate", "examples")
+
+
+def _is_shown_elsewhere(metric: "Metric", predictions: "PredictionComparison | None") -> bool:
+    """Returns whether the summary or the accuracy on the same images shows a metric."""
+    if _counts_images(metric):
+        return True
+    is_refused = any(finding and not finding.passed for finding in (metric.first, metric.second))
+    if predictions is None or metric.metric not in ("accuracy", "recall") or is_refused:
         return False
     classes = {f"class {name}" for name in predictions.classes}
     return metric.slice in {"all", *classes, *predictions.corruptions}
@@ -84,7 +91,7 @@ def _show_predictions(predictions: "PredictionComparison") -> None:
         **predictions.corruptions,
     }
     if paired:
-        header = ("accuracy", "images", *_SIDES, "change", "95 % interval", "")
+        header = ("accuracy", "images", *_SIDES, "change, points", "95 % interval", "")
         print_table(header, [(name, *_cells(result)) for name, result in paired.items()])
     else:
         click.echo("The runs have no test images in common.")
@@ -98,14 +105,16 @@ def _show_predictions(predictions: "PredictionComparison") -> None:
 
 def _cells(result: "PairedAccuracy") -> tuple[str, ...]:
     low, high = result.interval
-    numbers = [f"{100 * number:+.2f} %" for number in (result.change, low, high)]
+    numbers = [f"{100 * number:+.2f}" for number in (result.change, low, high)]
     change = "better" if low > 0 else "worse" if high < 0 else ""
     interval = f"{numbers[1]} to {numbers[2]}"
     return str(result.images), percent(result.first), percent(result.second), numbers[0], interval, change
 
 
 def _value(finding: "Finding | None") -> str:
-    return finding.cells()["value"] if finding else ""
+    if finding is None:
+        return ""
+    return " ".join(filter(None, (finding.cells()["value"], "" if finding.passed else "refused")))
 
 
 def _text(value: Any) -> str:

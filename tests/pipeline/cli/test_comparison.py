@@ -20,19 +20,25 @@ FIRST = Run("2026-01-02T03:04:05.000006", "digits", datetime(2026, 1, 2), 9.0, (
 SECOND = replace(FIRST, run_id="2026-01-03T03:04:05.000006", outcome="refused", test_accuracy=0.98, version=None)
 
 
+REFUSED = 0.6
+"""The value of each finding that a gate refuses."""
+
+
 def metric(gate: str, name: str, slice_name: str, *values: float | None) -> Metric:
+    feature = "ink" if gate == "DataGate" else None
     first, second = (
-        None
-        if value is None
-        else Finding(name, slice_name, passed=True, value=value, feature="ink" if gate == "DataGate" else None)
+        None if value is None else Finding(name, slice_name, passed=value != REFUSED, value=value, feature=feature)
         for value in values
     )
-    return Metric(gate, name, slice_name, "ink" if gate == "DataGate" else None, first, second)
+    return Metric(gate, name, slice_name, feature, first, second)
 
 
 PREDICTIONS = PredictionComparison(
     overall=PairedAccuracy(900, 0.99, 0.98, -0.01, (-0.02, -0.005)),
-    classes={"7": PairedAccuracy(90, 0.9, 0.95, 0.05, (0.01, 0.09))},
+    classes={
+        "7": PairedAccuracy(90, 0.9, 0.95, 0.05, (0.01, 0.09)),
+        "8": PairedAccuracy(10, 0.9, 0.6, -0.3, (-0.7, 0.1)),
+    },
     corruptions={"fog": PairedAccuracy(80, 0.5, 0.5, 0, (-0.1, 0.1))},
     left_out=(3, 4),
     corrupted_left_out=(0, 0),
@@ -44,11 +50,13 @@ COMPARISON = RunComparison(
     software={"revision": ("abc", "def-dirty")},
     metrics=(
         metric("DataGate", "examples", "train", 5000, 4000),
+        metric("DataGate", "skew", "test", 0.01, 0.02),
         metric("Evaluator", "accuracy", "all", 0.9925, 0.98),
         metric("Evaluator", "recall", "class 7", 0.9, 0.95),
         metric("Evaluator", "log_loss", "all", 0.0123, None),
+        metric("Evaluator", "recall", "class 8", 0.9, REFUSED),
         metric("RobustnessEvaluator", "accuracy", "mean of 15", 0.97, 0.97),
-        metric("RobustnessEvaluator", "accuracy", "fog", 0.5, 0.6),
+        metric("RobustnessEvaluator", "accuracy", "fog", 0.5, 0.7),
     ),
     predictions=PREDICTIONS,
     missing=("nothing of note.",),
@@ -72,13 +80,15 @@ def test_a_comparison_as_text(table_rows: TableRows, capsys: pytest.CaptureFixtu
         ["software", "first", "second"],
         ["revision", "abc", "def-dirty"],
         ["gate", "metric", "slice", "feature", "first", "second"],
-        ["DataGate", "examples", "train", "ink", "5000", "4000"],
+        ["DataGate", "skew", "test", "ink", "0.0100", "0.0200"],
         ["Evaluator", "log_loss", "all", "0.0123"],
+        ["Evaluator", "recall", "class 8", "0.9000", "0.6000 refused"],
         ["1 metrics of the gates are equal."],
-        ["accuracy", "images", "first", "second", "change", "95 % interval"],
-        ["all", "900", "99.00 %", "98.00 %", "-1.00 %", "-2.00 % to -0.50 %", "worse"],
-        ["class 7", "90", "90.00 %", "95.00 %", "+5.00 %", "+1.00 % to +9.00 %", "better"],
-        ["fog", "80", "50.00 %", "50.00 %", "+0.00 %", "-10.00 % to +10.00 %"],
+        ["accuracy", "images", "first", "second", "change, points", "95 % interval"],
+        ["all", "900", "99.00 %", "98.00 %", "-1.00", "-2.00 to -0.50", "worse"],
+        ["class 7", "90", "90.00 %", "95.00 %", "+5.00", "+1.00 to +9.00", "better"],
+        ["class 8", "10", "90.00 %", "60.00 %", "-30.00", "-70.00 to +10.00"],
+        ["fog", "80", "50.00 %", "50.00 %", "+0.00", "-10.00 to +10.00"],
         ["Left out: 3 images that only the first run has, 4 images that only the second run has."],
         ["Missing: nothing of note."],
     ]
@@ -90,7 +100,7 @@ def test_without_predictions_the_metrics_of_the_gates_remain(
     show_comparison(replace(COMPARISON, predictions=None))
     rows = table_rows(capsys.readouterr().out)
     assert ["Evaluator", "accuracy", "all", "0.9925", "0.9800"] in rows
-    assert ["RobustnessEvaluator", "accuracy", "fog", "0.5000", "0.6000"] in rows
+    assert ["RobustnessEvaluator", "accuracy", "fog", "0.5000", "0.7000"] in rows
 
 
 def test_runs_of_different_images_are_not_compared_on_them(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +119,7 @@ def test_a_comparison_as_json() -> None:
     assert [run["run_id"] for run in values["runs"]] == [FIRST.run_id, SECOND.run_id]
     assert values["data"] == [{"uri": "data/{SPAN}", "span": 3, "fingerprint": "0123456789abcdef"}, None]
     assert values["settings"] == {"trainer.epochs": [7, None]}
-    assert values["metrics"][3]["first"]["value"] == 0.0123
-    assert values["metrics"][3]["second"] is None
+    assert values["metrics"][4]["first"]["value"] == 0.0123
+    assert values["metrics"][4]["second"] is None
     assert values["predictions"]["classes"]["7"]["interval"] == [0.01, 0.09]
     assert values["predictions"]["left_out"] == [3, 4]
