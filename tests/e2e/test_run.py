@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.robustness.corruptions import CORRUPTIONS
 from components.verdict import read_verdict
+from pipeline.local.comparison import compare_runs
 from registry.provenance import read_provenance
 
 GATES = ["DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"]
@@ -129,6 +131,20 @@ def test_a_changed_setting_reruns_what_depends_on_it(first_run: Any, retrained_r
     findings = read_verdict(retrained_run.result["verdicts"]["Evaluator"]["directory"]).findings
     change = next(finding for finding in findings if finding.metric == "change of accuracy")
     assert change.baseline == pytest.approx(first_run.result["test_accuracy"]), "the first run's model is the baseline"
+
+
+def test_two_runs_are_compared_on_the_same_images(first_run: Any, retrained_run: Any) -> None:
+    names = [run.result["run_id"] for run in (first_run, retrained_run)]
+    comparison = compare_runs(first_run.workspace / "metadata.sqlite", *names)
+    assert (comparison.settings, comparison.missing) == ({"trainer.seed": (0, 1)}, ())
+    predictions = comparison.predictions
+    assert predictions is not None
+    assert predictions.overall is not None
+    assert predictions.overall.first == pytest.approx(first_run.result["test_accuracy"])
+    assert predictions.overall.second == pytest.approx(retrained_run.result["test_accuracy"])
+    assert list(predictions.classes) == list("0123456789")
+    assert sorted(predictions.corruptions) == sorted(CORRUPTIONS)
+    assert (predictions.left_out, predictions.corrupted_left_out) == ((0, 0), (0, 0))
 
 
 @pytest.mark.slow
