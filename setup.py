@@ -10,7 +10,11 @@ setup(
     description="A production training pipeline for image classifiers on TFX: MNIST in, a gated SavedModel out.",
     license="MIT",
     packages=find_packages(include=["pipeline*", "components*", "registry*", "serving*"]),
-    package_data={"serving": ["web/*", "tf_serving/*"]},
+    package_data={
+        "components.run_report": ["*.css", "*.jinja"],
+        "registry": ["*.jinja"],
+        "serving": ["web/*", "tf_serving/*"],
+    },
     install_requires=[
         "absl-py>=1.4",
         "aiohttp>=3.10",

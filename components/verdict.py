@@ -65,8 +65,8 @@ class Finding:
     @property
     def bound(self) -> str:
         """The requirement as text."""
-        limits = [f"≥ {_number(self.lower_bound)}"] if self.lower_bound is not None else []
-        limits += [f"≤ {_number(self.upper_bound)}"] if self.upper_bound is not None else []
+        limits = [f"≥ {format_number(self.lower_bound)}"] if self.lower_bound is not None else []
+        limits += [f"≤ {format_number(self.upper_bound)}"] if self.upper_bound is not None else []
         return self.expected or " and ".join(limits)
 
     def cells(self) -> dict[str, str]:
@@ -75,10 +75,10 @@ class Finding:
             "metric": self.metric,
             "slice": self.slice,
             "feature": self.feature or "",
-            "value": _number(self.value),
-            "interval": " to ".join(map(_number, self.interval)) if self.interval else "",
+            "value": format_number(self.value),
+            "interval": " to ".join(map(format_number, self.interval)) if self.interval else "",
             "bound": self.bound,
-            "baseline": _number(self.baseline),
+            "baseline": format_number(self.baseline),
             "decision": "pass" if self.passed else "REFUSE",
             "reason": self.reason,
             "setting": self.setting or "",
@@ -193,7 +193,8 @@ def _names(names: Sequence[str], worst: str) -> str:
     return ", ".join(different) if len(different) <= _MAX_NAMES else f"{worst} and {len(different) - 1} more"
 
 
-def _number(value: float | str | None) -> str:
+def format_number(value: float | str | None) -> str:
+    """Returns a value as tables show it; None is empty."""
     if value is None:
         return ""
     if isinstance(value, str):

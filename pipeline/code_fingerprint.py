@@ -18,7 +18,7 @@ def code_fingerprints(modules: Mapping[str, str]) -> dict[str, str]:
     """Returns the SHA-256, in hex, of the code of each module and of its direct and indirect imports.
 
     Only imports from the top-level packages of the modules, such as `components`, and from `registry` count; comments
-    and layout do not.
+    and layout do not. Files beside a module with its name, such as `report.html.jinja` of `report.py`, belong to it.
 
     Args:
         modules: Name of the module by step.
@@ -44,4 +44,6 @@ def _code(module: str) -> bytes:
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{module} has no source file.", name=module)
-    return ast.dump(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))).encode()
+    source = Path(spec.origin)
+    templates = [file.read_bytes() for file in sorted(source.parent.glob(f"{source.stem}.*")) if file != source]
+    return b"\0".join([ast.dump(ast.parse(source.read_text(encoding="utf-8"))).encode(), *templates])

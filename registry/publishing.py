@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from registry.errors import ExpectedError, UsageError
+from registry.model_card import MODEL_CARD_FILE, render_model_card
 from registry.provenance import (
     PROVENANCE_FILE,
     SIGNATURE_FILE,
@@ -327,16 +328,18 @@ def _publish(
             "rename or remove this folder."
         )
     directory = serving_directory / str(number)
+    model, published = serving_directory.name, datetime.now(UTC)
+    card = render_model_card(model, number, published, rolled_back_to, origin)
     with new_folder(directory) as folder:
         files = {path.as_posix(): source / path for path in list_files(source)}
         files.pop(SIGNATURE_FILE, None)
         write_files(folder, files)
-        write_files(folder, extra)
+        write_files(folder, {**extra, MODEL_CARD_FILE: card.encode()})
         hashes = hash_files(folder)
         provenance = Provenance(
-            model=serving_directory.name,
+            model=model,
             version=number,
-            published=datetime.now(UTC),
+            published=published,
             rolled_back_to=rolled_back_to,
             model_fingerprint=combine_hashes(hashes),
             origin=origin,

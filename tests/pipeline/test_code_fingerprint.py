@@ -45,6 +45,13 @@ def test_an_edit_changes_the_steps_that_use_it(package: Path, edited: str, affec
     assert {step for step in before if before[step] != after[step]} == affected
 
 
+def test_a_template_belongs_to_the_module_with_its_name(package: Path) -> None:
+    before = fingerprints()
+    (package / "model.html.jinja").write_text("{{ model }}")
+    after = fingerprints()
+    assert {step for step in before if before[step] != after[step]} == {"training"}
+
+
 def test_comments_and_layout_do_not_count(package: Path) -> None:
     before = fingerprints()
     (package / "features.py").write_text("# The size.\nSIZE = (\n    28\n)\n")

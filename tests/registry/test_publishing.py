@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from registry import publishing
+from registry.model_card import MODEL_CARD_FILE
 from registry.provenance import (
     PROVENANCE_FILE,
     GateRecord,
@@ -124,7 +125,8 @@ def test_a_version_holds_the_model_the_extra_files_and_the_provenance(serving: P
     assert (provenance.version, provenance.origin, provenance.rolled_back_to) == (NOW, ORIGIN, None)
     assert provenance.model_fingerprint == model_fingerprint(model)
     assert provenance.files == hash_files(version.directory)
-    assert set(provenance.files) == {"saved_model.pb", "variables/variables.index", *extra}
+    assert set(provenance.files) == {"saved_model.pb", "variables/variables.index", MODEL_CARD_FILE, *extra}
+    assert f"# digits, version {NOW}" in (version.directory / MODEL_CARD_FILE).read_text()
 
 
 def test_a_run_publishes_a_model_once(serving: Path, tmp_path: Path) -> None:
@@ -362,7 +364,12 @@ def test_a_rollback_to_a_given_version_includes_its_extra_files(serving: Path) -
     rolled_back = roll_back(serving, first.number, ANY)
     assert weights_of(rolled_back.directory) == "a"
     assert (rolled_back.directory / TRAIN_STATISTICS_FILE).read_bytes() == b"statistics of a"
-    assert provenance_of(rolled_back).files == provenance_of(first).files
+    copied, original = ({**provenance_of(version).files} for version in (rolled_back, first))
+    assert copied.pop(MODEL_CARD_FILE) != original.pop(MODEL_CARD_FILE)
+    assert copied == original
+    card = (rolled_back.directory / MODEL_CARD_FILE).read_text()
+    assert f"# digits, version {rolled_back.number}" in card
+    assert f"- Copy of version {first.number}, after a rollback" in card
 
 
 def test_a_rollback_accepts_versions_without_provenance(serving: Path) -> None:

@@ -38,6 +38,29 @@ _LISTENER = """
     };
 """
 
+# WCAG 2.2, success criterion 1.4.3: contrast of text with the nearest ground that is painted, and its size in pixels.
+_CONTRASTS = """
+    const parse = (color) => color.match(/[\\d.]+/g).map(Number);
+    const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) =>
+        0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+    const ground = (element) => {
+        const color = parse(getComputedStyle(element).backgroundColor);
+        return color.length === 3 || !element.parentElement ? color : ground(element.parentElement);
+    };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (walker.currentNode.data.trim() && element.checkVisibility() && !element.closest("noscript")) {
+            const { color, fill } = getComputedStyle(element);
+            const [a, b] = [parse(element.closest("svg") ? fill : color), ground(element)].map(luminance);
+            found.push([walker.currentNode.data.trim(), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]);
+        }
+    }
+    return found;
+"""
+
 Stroke = Sequence[Sequence[float]]
 
 
@@ -103,6 +126,15 @@ class Page:
     def console_errors(self) -> list[str]:
         """The errors in the browser's console since the last call."""
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def overflow(self) -> int:
+        """By how many pixels the page is wider than the window."""
+        root = "document.scrollingElement"
+        return self.browser.execute_script(f"return {root}.scrollWidth - {root}.clientWidth")
+
+    def text_contrasts(self) -> list[tuple[str, float]]:
+        """The visible texts and their contrast."""
+        return self.browser.execute_script(_CONTRASTS)
 
     def hurry(self) -> None:
         """Skips all pauses of the page."""

@@ -8,29 +8,6 @@ from PIL import Image
 
 from tests.support.stand_in_model import StandIn
 
-_OVERFLOW = "return document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
-# WCAG 2.2, success criterion 1.4.3: contrast of text with the nearest ground that is painted, and its size in pixels.
-_CONTRASTS = """
-    const parse = (color) => color.match(/[\\d.]+/g).map(Number);
-    const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-    const luminance = ([r, g, b]) =>
-        0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-    const ground = (element) => {
-        const color = parse(getComputedStyle(element).backgroundColor);
-        return color.length === 3 || !element.parentElement ? color : ground(element.parentElement);
-    };
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    const found = [];
-    while (walker.nextNode()) {
-        const element = walker.currentNode.parentElement;
-        if (walker.currentNode.data.trim() && element.checkVisibility() && !element.closest("noscript")) {
-            const [a, b] = [parse(getComputedStyle(element).color), ground(element)].map(luminance);
-            found.push([walker.currentNode.data.trim(), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]);
-        }
-    }
-    return found;
-"""
-
 CONTROLS = {
     ("application", "Draw here"),
     ("button", "Undo"),
@@ -76,10 +53,10 @@ def test_no_requests_to_other_origins_and_no_console_errors(page: Any, drawings:
 def test_the_page_fits_the_window(page: Any, drawings: Any, width: int) -> None:
     page.resize(width, 800, touch=width < 500)
     page.open()
-    assert page.browser.execute_script(_OVERFLOW) == 0
+    assert page.overflow() == 0
     page.draw(drawings[9, "a"])
     page.wait_for_label("9")
-    assert page.browser.execute_script(_OVERFLOW) == 0
+    assert page.overflow() == 0
 
 
 @pytest.mark.parametrize("width", [320, 1280])
@@ -91,7 +68,7 @@ def test_long_names_fit_the_window(open_page: Callable[[StandIn], Any], choose: 
     page.resize(width, 800, touch=width < 500)
     choose(page, Image.new("RGB", (30, 20)), "picture.png")
     assert page.last_answer().startswith(f"Perhaps “{classes[0]}”.")
-    assert page.browser.execute_script(_OVERFLOW) == 0
+    assert page.overflow() == 0
     heights = page.browser.execute_script(
         "return [...document.querySelectorAll('#bars li')].map((e) => e.clientHeight)"
     )
@@ -103,11 +80,11 @@ def test_text_has_enough_contrast(page: Any, drawings: Any, theme: str) -> None:
     page.set_theme(theme)
     page.open("?model=clothes")
     page.wait_for(lambda: page.element("problem").is_displayed(), "a problem, with its text")
-    contrasts = page.browser.execute_script(_CONTRASTS)
+    contrasts = page.text_contrasts()
     page.open()
     page.draw(drawings[9, "a"])
     page.wait_for_label("9")
-    contrasts += page.browser.execute_script(_CONTRASTS)
+    contrasts += page.text_contrasts()
     assert len(contrasts) > 40
     assert [(text, round(ratio, 2)) for text, ratio in contrasts if ratio < 4.5] == []
 
