@@ -124,7 +124,7 @@ def plot_results(results: Sequence[ClassResult], name: str) -> str:
         axes.set_xlabel("Accuracy, %")
         axes.figure.legend(loc="outside upper left", ncols=2)
 
-    return _draw(draw, f"Accuracy of each {name}, with intervals and baseline, as in the table", 0.7 + 0.2 * len(rows))
+    return _draw(draw, f"Accuracy of each {name}, with intervals and baseline, as in the table", 0.7 + 0.25 * len(rows))
 
 
 def plot_calibration(bins: Sequence[CalibrationBin]) -> str:
