@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -28,7 +28,7 @@ _CORRECT_RGB = (0.50, 0.52, 0.55)
 
 _WIDTH = 4.4
 _POINT = 1 / 72
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": _EDGE,
     "axes.grid": True,
@@ -71,7 +71,7 @@ def plot_epochs(epochs: Sequence[Epoch], metric: Literal["loss", "accuracy"]) ->
         axes.plot(numbers, train, color=_SERIES[1], linestyle="--", marker="o", label="train")
         axes.plot(numbers, evaluation, color=_SERIES[0], marker="o", label="eval")
         axes.set_xlabel("Epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params("x", integer=True)
         axes.figure.legend(loc="outside upper left", ncols=2)
 
     unit = " %" if metric == "accuracy" else ""
