@@ -19,6 +19,9 @@ BASELINE_KEY = "baseline"
 SERVING_DIRECTORY_KEY = "serving_directory"
 """Execution property for the folder of the pushed versions."""
 
+VERSION_PROPERTY = "version"
+"""Custom property of the baseline: its version number as text; empty if there is no baseline."""
+
 
 class BaselineDriver(ComponentDriver, BaseDriver):
     """Sets the execution property `baseline` before TFX looks into its cache.

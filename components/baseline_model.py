@@ -11,15 +11,13 @@ from tfx.types import Artifact
 from tfx.types.standard_artifacts import Examples, Model
 from tfx.utils import path_utils
 
-from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver, baseline_contract
+from components.baseline_driver import SERVING_DIRECTORY_KEY, VERSION_PROPERTY, BaselineDriver, baseline_contract
 from components.raw_examples import find_contract
 from registry.provenance import model_fingerprint
 from registry.signing import TrustPolicy
 from registry.versions import Version, find_baseline, version_fingerprint
 
 PUBLIC_KEY_KEY = "public_key"
-VERSION_PROPERTY = "version"
-"""Custom property of the baseline: its version number as text; empty if there is no baseline."""
 
 _log = logging.getLogger(__name__)
 

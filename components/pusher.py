@@ -15,18 +15,28 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
 from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.types.standard_artifacts import (
+    Examples,
+    ExampleStatistics,
+    InfraBlessing,
+    Model,
+    ModelBlessing,
+    PushedModel,
+    TransformGraph,
+)
 from tfx.types.standard_component_specs import (
+    BASELINE_MODEL_KEY,
     EXAMPLES_KEY,
     INFRA_BLESSING_KEY,
     MODEL_BLESSING_KEY,
     MODEL_KEY,
     PUSHED_MODEL_KEY,
     STATISTICS_KEY,
+    TRANSFORM_GRAPH_KEY,
 )
 from tfx.utils import io_utils, path_utils
 
-from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, BaselineDriver
+from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, VERSION_PROPERTY, BaselineDriver
 from components.features import FINGERPRINT_KEY, SCHEMA_FILE, TRAIN_SPLIT, URI_KEY
 from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
@@ -80,6 +90,8 @@ class AtomicPusherSpec(ComponentSpec):
         INFRA_VALIDATOR_BLESSING_KEY: ChannelParameter(type=InfraBlessing, optional=True),
         EXAMPLES_KEY: ChannelParameter(type=Examples),
         STATISTICS_KEY: ChannelParameter(type=ExampleStatistics),
+        TRANSFORM_GRAPH_KEY: ChannelParameter(type=TransformGraph),
+        BASELINE_MODEL_KEY: ChannelParameter(type=Model),
         **{key: ChannelParameter(type=VerdictArtifact) for key in VERDICT_KEYS},
     }
     OUTPUTS: ClassVar[dict[str, ChannelParameter]] = {PUSHED_MODEL_KEY: ChannelParameter(type=PushedModel)}
@@ -183,6 +195,9 @@ class Executor(tfx_pusher.Executor):
     def _origin(self, input_dict: ArtifactDict, exec_properties: dict[str, Any]) -> Origin:
         model = artifact_utils.get_single_instance(input_dict[MODEL_KEY])
         examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
+        transform_graph = artifact_utils.get_single_instance(input_dict[TRANSFORM_GRAPH_KEY])
+        baseline = artifact_utils.get_single_instance(input_dict[BASELINE_MODEL_KEY])
+        baseline_version = baseline.get_string_custom_property(VERSION_PROPERTY)
         data = DataOrigin(
             uri=examples.get_string_custom_property(URI_KEY),
             span=examples.span,
@@ -191,10 +206,15 @@ class Executor(tfx_pusher.Executor):
         return Origin(
             pipeline_run=self._context.pipeline_run_id if self._context else None,
             model_uri=model.get_string_custom_property(_ORIGINAL_URI_PROPERTY) or model.uri,
-            ingredients=Ingredients(data=data, code=json.loads(exec_properties[CODE_KEY])),
+            ingredients=Ingredients(
+                data=data,
+                code=json.loads(exec_properties[CODE_KEY]),
+                transform_graph=model_fingerprint(Path(transform_graph.uri)),
+            ),
             settings=json.loads(exec_properties[SETTINGS_KEY]),
             software=installed_software(),
             gates=tuple(gate_record(verdict) for verdict in _read_verdicts(input_dict)),
+            baseline_version=int(baseline_version) if baseline_version else None,
         )
 
 
@@ -226,6 +246,8 @@ class AtomicPusher(BaseComponent):
         infra_blessing: BaseChannel,
         examples: BaseChannel,
         statistics: BaseChannel,
+        transform_graph: BaseChannel,
+        baseline_model: BaseChannel,
         verdicts: Mapping[str, BaseChannel],
         infra_validator_blessing: BaseChannel | None = None,
     ) -> None:
@@ -242,6 +264,8 @@ class AtomicPusher(BaseComponent):
                 requests.
             examples: The data of the model; their properties identify it.
             statistics: Statistics of the data; those of train are pushed for DataGate in later runs.
+            transform_graph: The Transform graph of the model, for the provenance.
+            baseline_model: What the model was compared with, for the provenance.
             verdicts: The verdicts of all gates, by `VERDICT_KEYS`.
             infra_validator_blessing: Blessing of TFX's own InfraValidator, if it is switched on.
 
@@ -262,6 +286,8 @@ class AtomicPusher(BaseComponent):
                 infra_validator_blessing=infra_validator_blessing,
                 examples=examples,
                 statistics=statistics,
+                transform_graph=transform_graph,
+                baseline_model=baseline_model,
                 pushed_model=Channel(type=PushedModel),
                 **verdicts,
             )

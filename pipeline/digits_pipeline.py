@@ -182,6 +182,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             infra_validator_blessing=infra_validators[0].outputs["blessing"] if infra_validators else None,
             examples=example_gen.outputs["examples"],
             statistics=statistics_gen.outputs["statistics"],
+            transform_graph=transform.outputs["transform_graph"],
+            baseline_model=baseline_model.outputs["baseline_model"],
             verdicts={
                 "data_verdict": data_gate.outputs[VERDICT_KEY],
                 "evaluation_verdict": evaluator.outputs[VERDICT_KEY],

@@ -49,10 +49,17 @@ class DataOrigin(_Record):
 
 
 class Ingredients(_Record):
-    """What a model is made from: its training data, and the fingerprint of the code of each step by step name."""
+    """What a model is made from; its schema is a file of the version.
+
+    Attributes:
+        data: Its training data.
+        code: Fingerprint of the code of each step, by step name.
+        transform_graph: `model_fingerprint` of the Transform graph; None in versions of earlier releases.
+    """
 
     data: DataOrigin
     code: Mapping[str, str]
+    transform_graph: str | None = None
 
 
 class GateRecord(_Record):
@@ -88,6 +95,8 @@ class Origin(_Record):
 
     Attributes:
         settings: The settings that shape the model and its gates, with the hyperparameters in `trainer`, by section.
+        baseline_version: Number of the version that the model was compared with; None if there was none, and in
+            versions of earlier releases.
     """
 
     pipeline_run: str | None = None
@@ -96,6 +105,7 @@ class Origin(_Record):
     settings: Mapping[str, Mapping[str, Any]] = {}
     software: Software | None = None
     gates: tuple[GateRecord, ...] = ()
+    baseline_version: int | None = None
 
 
 class Provenance(_Record):

@@ -15,7 +15,15 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import Artifact, Channel
 from tfx.types.artifact_utils import encode_split_names
-from tfx.types.standard_artifacts import Examples, ExampleStatistics, InfraBlessing, Model, ModelBlessing, PushedModel
+from tfx.types.standard_artifacts import (
+    Examples,
+    ExampleStatistics,
+    InfraBlessing,
+    Model,
+    ModelBlessing,
+    PushedModel,
+    TransformGraph,
+)
 
 from components import pusher
 from components.pusher import VERDICT_KEYS, AtomicPusher, Driver, Executor, gate_record
@@ -77,12 +85,15 @@ def inputs(tmp_path: Path) -> Inputs:
         "model": make_artifact(tmp_path / "model", Model),
         "examples": make_examples(tmp_path / "examples", DIGITS, {}),
         "statistics": make_artifact(tmp_path / "statistics", ExampleStatistics),
+        "transform_graph": make_artifact(tmp_path / "transform_graph", TransformGraph),
+        "baseline_model": make_artifact(tmp_path / "baseline_model", Model),
         "model_blessing": bless(make_artifact(tmp_path / "model_blessing", ModelBlessing), blessed=True),
         "infra_blessing": bless(make_artifact(tmp_path / "infra_blessing", InfraBlessing), blessed=True),
         "infra_validator_blessing": bless(make_artifact(tmp_path / "validator", InfraBlessing), blessed=True),
         **{key: make_verdict(tmp_path / key, f"Gate of {key}", passed=True) for key in VERDICT_KEYS},
     }
     make_model(tmp_path / "model" / "Format-Serving", "plain")
+    make_model(tmp_path / "transform_graph" / "transform_fn", "mean and deviation")
     for split in ("train", "eval"):
         (tmp_path / "statistics" / f"Split-{split}").mkdir()
         (tmp_path / "statistics" / f"Split-{split}" / "FeatureStats.pb").write_text(f"statistics of {split}")
@@ -122,6 +133,10 @@ def push(tmp_path: Path, serving: Path, key: Path) -> Push:
     return run
 
 
+def with_transform_graph(tmp_path: Path) -> Ingredients:
+    return INGREDIENTS.model_copy(update={"transform_graph": model_fingerprint(tmp_path / "transform_graph")})
+
+
 def only_version(serving: Path) -> tuple[Version, Provenance]:
     (version,) = list_versions(serving)
     provenance = read_provenance(version.directory)
@@ -149,11 +164,20 @@ def test_a_model_without_refusals_is_pushed_once_with_its_provenance(
     assert provenance.origin == Origin(
         pipeline_run="run 1",
         model_uri=str(tmp_path / "model"),
-        ingredients=INGREDIENTS,
+        ingredients=with_transform_graph(tmp_path),
         settings=json.loads(SETTINGS),
         software=installed_software(),
         gates=tuple(GateRecord(gate=f"Gate of {key}", passed=True, metrics=metrics) for key in VERDICT_KEYS),
     )
+
+
+@pytest.mark.parametrize(("version", "recorded"), [("1795358541", 1_795_358_541), ("", None)])
+def test_the_provenance_names_the_baseline(
+    version: str, recorded: int | None, inputs: Inputs, push: Push, serving: Path
+) -> None:
+    inputs["baseline_model"][0].set_string_custom_property("version", version)
+    push(inputs)
+    assert only_version(serving)[1].origin.baseline_version == recorded
 
 
 def test_the_provenance_names_the_original_of_a_local_copy(inputs: Inputs, push: Push, serving: Path) -> None:
@@ -257,7 +281,7 @@ def test_without_a_key_a_version_is_not_signed(
 
 def make_pusher(serving_directory: Path, key: Path, **channels: Any) -> AtomicPusher:
     kinds = {"model": Model, "model_blessing": ModelBlessing, "infra_blessing": InfraBlessing, "examples": Examples}
-    kinds |= {"statistics": ExampleStatistics}
+    kinds |= {"statistics": ExampleStatistics, "transform_graph": TransformGraph, "baseline_model": Model}
     channels = {key: Channel(type=kind) for key, kind in kinds.items()} | channels
     verdicts = {key: channels.pop(key, Channel(type=VerdictArtifact)) for key in VERDICT_KEYS}
     return AtomicPusher(
@@ -351,7 +375,7 @@ def test_in_a_pipeline_only_a_deleted_or_changed_version_is_pushed_again(
     run_in_pipeline(inputs, tmp_path)
     version, provenance = only_version(serving)
     assert provenance.origin.pipeline_run
-    assert provenance.origin.ingredients == INGREDIENTS
+    assert provenance.origin.ingredients == with_transform_graph(tmp_path)
     assert [gate.gate for gate in provenance.origin.gates] == [f"Gate of {key}" for key in VERDICT_KEYS]
     (archive,) = (tmp_path / "root").glob("AtomicPusher/pushed_model/*")
     assert weights_of(archive) == "plain"

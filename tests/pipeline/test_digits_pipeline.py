@@ -42,6 +42,8 @@ UPSTREAM = {
         "MnistExampleGen",
         "Trainer",
         "StatisticsGen",
+        "Transform",
+        "BaselineModel",
         "DataGate",
         "Evaluator",
         "RobustnessEvaluator",

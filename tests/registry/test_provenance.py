@@ -1,5 +1,6 @@
 import hashlib
 import importlib.metadata
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def test_provenance_survives_the_file_and_ignores_fields_of_later_releases(versi
     (version / PROVENANCE_FILE).write_text(text.replace('{"version"', '{"signed_by":"somebody","version"', 1))
     assert "signed_by" in (version / PROVENANCE_FILE).read_text()
     assert read_provenance(version) == written
+
+
+def test_the_provenance_of_an_earlier_release_is_readable(version: Path) -> None:
+    values = write_provenance(version).model_dump(mode="json")
+    del values["origin"]["baseline_version"], values["origin"]["ingredients"]["transform_graph"]
+    (version / PROVENANCE_FILE).write_text(json.dumps(values))
+    provenance = read_provenance(version)
+    assert provenance is not None
+    assert provenance.origin == ORIGIN
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"version": 17', "\0\0\0"])
