@@ -92,11 +92,12 @@ class TrustPolicy:
         """The file of the public key, for messages."""
         return str(self.public_key) if isinstance(self.public_key, Path) else "the pipeline"
 
-    def check(self, directory: Path) -> VersionCheck:
+    def check(self, directory: Path, *, anywhere: bool = False) -> VersionCheck:
         """Checks a version.
 
         Args:
             directory: Folder of the version, named by its number, in the folder of its model.
+            anywhere: Whether it may also be a copy in another folder or under another name.
 
         Raises:
             SigningKeyError: The public key is not readable as a key.
@@ -111,7 +112,8 @@ class TrustPolicy:
                 return VersionCheck(State.NO_PROVENANCE, reason)
             signature = _read_signature(directory / SIGNATURE_FILE)
             verify_files(directory, provenance, signature.hashes if signature else None)
-            _verify_place(directory, provenance)
+            if not anywhere:
+                _verify_place(directory, provenance)
             if signature is None:
                 return VersionCheck(State.UNSIGNED, f"{directory}: is not signed")
             if public_key is None:

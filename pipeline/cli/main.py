@@ -7,6 +7,7 @@ import click
 
 from pipeline.cli.compile import compile_pipeline
 from pipeline.cli.deploy import deploy
+from pipeline.cli.lineage import lineage
 from pipeline.cli.new import new
 from pipeline.cli.options import errors_to_exit_codes
 from pipeline.cli.predict import predict
@@ -45,7 +46,7 @@ def main() -> None:
 
 for _command in (
     *(new, run, runs, clean, compile_pipeline, deploy),
-    *(versions, verify, rollback, prune, label, predict, serve, verify_data),
+    *(versions, verify, rollback, prune, label, lineage, predict, serve, verify_data),
 ):
     main.add_command(_command)
 

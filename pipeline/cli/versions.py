@@ -100,7 +100,7 @@ def verify(
     if served and version is not None:
         raise click.UsageError(f"Give either --served or the version {version}, not both.")
     settings = settings_from_options(config, workspace=workspace)
-    directory = _serving_directory(settings, model)
+    directory = find_serving_directory(settings, model)
     versions = served_versions(directory.parent, directory.name) if served else []
     if not versions:
         versions = existing_versions(directory) if version is None else [existing_version(directory, version)]
@@ -137,7 +137,7 @@ def rollback(version: int | None, model: str | None, workspace: str | None, conf
     from registry.versions import read_provenance
 
     settings = settings_from_options(config, workspace=workspace)
-    directory = _serving_directory(settings, model)
+    directory = find_serving_directory(settings, model)
     labels = _labels(directory)
     before = existing_versions(directory)
     key = settings.prepare_private_key(say=partial(click.echo, err=True))
@@ -174,7 +174,7 @@ def prune(
     from registry.publishing import prune as prune_versions
 
     settings = settings_from_options(config, workspace=workspace)
-    directory, policy = _serving_directory(settings, model), settings.trust_policy
+    directory, policy = find_serving_directory(settings, model), settings.trust_policy
     removed = prunable_versions(directory, keep, policy)
     _refuse_labeled(directory, keep, removed)
     if not dry_run:
@@ -223,7 +223,7 @@ def label(
     from registry.publishing import existing_versions, usable_version
 
     settings = settings_from_options(config, workspace=workspace)
-    directory = _serving_directory(settings, model)
+    directory = find_serving_directory(settings, model)
     serving_root, name = directory.parent, directory.name
     versions = existing_versions(directory)
     changed = remove if label is None else label
@@ -330,7 +330,12 @@ def _model_directories(settings: "Settings") -> list[Path]:
     return sorted(settings.serving_root.iterdir()) if settings.serving_root.is_dir() else []
 
 
-def _serving_directory(settings: "Settings", model: str | None) -> Path:
+def find_serving_directory(settings: "Settings", model: str | None) -> Path:
+    """Returns the serving folder of a model, by default of that in the settings.
+
+    Raises:
+        click.BadParameter: No version of the model has been pushed.
+    """
     from registry.versions import list_versions
 
     if model is None:

@@ -23,8 +23,8 @@ from registry.provenance import DataOrigin, list_files
 StepState = Literal["ran", "cached", "failed", "running"]
 Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped", "unfinished"]
 
-_RUN_CONTEXT_TYPE = "pipeline_run"
-_STEP_CONTEXT_TYPE = "node"
+RUN_CONTEXT_TYPE = "pipeline_run"
+STEP_CONTEXT_TYPE = "node"
 _ACCURACY_PROPERTY = "test_accuracy"
 _OUTCOME_PROPERTY = "outcome"
 _DESCRIPTION_PROPERTY = "description"
@@ -144,7 +144,7 @@ def list_runs(file: Path) -> list[Run]:
     if not has_records(file):
         return []
     with open_metadata(file) as store:
-        contexts = sorted(store.get_contexts_by_type(_RUN_CONTEXT_TYPE), key=lambda context: context.id)
+        contexts = sorted(store.get_contexts_by_type(RUN_CONTEXT_TYPE), key=lambda context: context.id)
         return [_run(store, context) for context in contexts]
 
 
@@ -175,12 +175,12 @@ def find_run(runs: Sequence[Run], name: str) -> Run:
 
 def read_run(store: MetadataStore, run_id: str) -> Run:
     """Returns one run, which must be recorded in `store`."""
-    return _run(store, store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id))
+    return _run(store, store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id))
 
 
 def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[str]:
     """Returns the URIs of the artifacts of a type, such as `digits.Verdict`, that a run created or reused."""
-    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
+    context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
     return [artifact.uri for artifact in _artifacts(store, context, type_name)]
 
 
@@ -201,7 +201,7 @@ def check_files(store: MetadataStore, run_id: str) -> Path | None:
     Returns:
         A file that is missing or has changed since it was recorded, or None.
     """
-    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
+    context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
     if context is None:
         return None
     recorded = _recorded_files(store)
@@ -228,7 +228,7 @@ def record_outcome(
         test_accuracy: Accuracy of its model, 0 to 1, if it was evaluated.
         description: Values of `Run.settings` and `Run.software`, by name.
     """
-    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
+    context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
     if context is None:
         return
     context.custom_properties[_OUTCOME_PROPERTY].string_value = outcome
@@ -298,7 +298,7 @@ def _record_files(store: MetadataStore, context: metadata_store_pb2.Context) -> 
 def _recorded_files(store: MetadataStore) -> dict[int, _Files]:
     """Returns a description of the files of all artifacts, by artifact ID and path in its folder."""
     recorded: dict[int, _Files] = {}
-    for context in store.get_contexts_by_type(_RUN_CONTEXT_TYPE):
+    for context in store.get_contexts_by_type(RUN_CONTEXT_TYPE):
         if _FILES_PROPERTY in context.custom_properties:
             files = json.loads(context.custom_properties[_FILES_PROPERTY].string_value)
             recorded |= {int(artifact): described for artifact, described in files.items()}
@@ -340,7 +340,7 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
     for execution in executions:
         contexts = store.get_contexts_by_execution(execution.id)
         # The context of a step is named PIPELINE.STEP.
-        pipeline, _, name = next(each.name for each in contexts if each.type == _STEP_CONTEXT_TYPE).partition(".")
+        pipeline, _, name = next(each.name for each in contexts if each.type == STEP_CONTEXT_TYPE).partition(".")
         state = _STEP_STATES.get(execution.last_known_state, "running")
         seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
         steps.append(Step(name, state, seconds))

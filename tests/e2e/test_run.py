@@ -1,5 +1,7 @@
 """The main promise: one command trains, gates and pushes; repeated, it does only what has to be done."""
 
+import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
+from components.example_gen.sources.detection import find_data
 from components.robustness.corruptions import CORRUPTIONS
 from components.verdict import read_verdict
+from pipeline.cli.main import main
 from pipeline.local.comparison import compare_runs
-from registry.provenance import read_provenance
+from registry.provenance import model_fingerprint, read_provenance
 
+PROJECT_ROOT = Path(__file__).parents[2]
 GATES = ["DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"]
 STEPS = [
     "ImportSchemaGen",
@@ -66,6 +72,37 @@ def test_the_pushed_model_says_where_it_comes_from(first_run: Any) -> None:
     assert "assets.extra/tf_serving_warmup_requests" in provenance.files
     assert "assets.extra/train_statistics.pb" in provenance.files
     assert "assets.extra/schema.pbtxt" in provenance.files
+
+
+def lineage(run: Any, version: int) -> dict[str, Any]:
+    """Returns the JSON of `digits lineage`."""
+    options = ("--model", "digits-smoke", "--workspace", run.workspace, "--config", os.devnull, "--json")
+    result = CliRunner().invoke(main, ["lineage", str(version), *map(str, options)])
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.output)
+    return found
+
+
+def test_the_lineage_of_the_pushed_model_leads_back_to_the_data(first_run: Any) -> None:
+    found = lineage(first_run, first_run.result["version"])
+    assert found["metadata"] == str(first_run.workspace / "metadata.sqlite")
+    assert (found["missing"], found["problem"]) == ([], None)
+    artifacts = {artifact["step"]: artifact for artifact in found["artifacts"]}
+    assert {"ImportSchemaGen", "MnistExampleGen", "Transform", "Trainer", "Pusher", *GATES} <= set(artifacts)
+    assert all(artifact["exists"] for artifact in artifacts.values())
+    by_id = {artifact["id"]: artifact for artifact in found["artifacts"]}
+    [(model, graph)] = [
+        (by_id[model], by_id[graph])
+        for model in artifacts["Pusher"]["inputs"]
+        for graph in by_id[model]["inputs"]
+        if by_id[graph]["type"] == "TransformGraph" and by_id[model]["step"] == "Trainer"
+    ]
+    assert model["fingerprint"] == model_fingerprint(Path(first_run.result["model"]))
+    assert graph["fingerprint"] == model_fingerprint(Path(graph["uri"]))
+    data = [by_id[number]["data"] for number in graph["inputs"]]
+    known = find_data(str(PROJECT_ROOT / "data" / "mnist.npz"), None)
+    assert {"uri": known.uri, "span": 0, "fingerprint": known.fingerprint} in data
+    assert {gate["gate"] for gate in found["origin"]["gates"]} == set(GATES)
 
 
 def test_library_noise_goes_to_the_log(first_run: Any) -> None:
@@ -131,6 +168,9 @@ def test_a_changed_setting_reruns_what_depends_on_it(first_run: Any, retrained_r
     findings = read_verdict(retrained_run.result["verdicts"]["Evaluator"]["directory"]).findings
     change = next(finding for finding in findings if finding.metric == "change of accuracy")
     assert change.baseline == pytest.approx(first_run.result["test_accuracy"]), "the first run's model is the baseline"
+    first, second = first_run.result["version"], retrained_run.result["version"]
+    assert lineage(retrained_run, second)["origin"]["baseline_version"] == first
+    assert second in lineage(retrained_run, first)["users"]["baseline_of"]
 
 
 def test_two_runs_are_compared_on_the_same_images(first_run: Any, retrained_run: Any) -> None:

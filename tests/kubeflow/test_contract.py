@@ -5,13 +5,15 @@ with metadata as MLMD returns it. See `emulator`.
 """
 
 import gzip
+import shutil
 from pathlib import Path
 
 import pytest
 
 from components.example_gen.sources.detection import find_data
 from components.verdict import Verdict
-from registry.provenance import model_fingerprint, read_provenance
+from registry.lineage import trace_version
+from registry.provenance import DataOrigin, hash_files, model_fingerprint, read_provenance
 from registry.signing import State, TrustPolicy
 from registry.versions import Version, list_versions
 from tests.kubeflow.emulator.cluster import Cluster, PipelineRun
@@ -64,6 +66,27 @@ def test_pushed_version_has_its_provenance(first_run: PipelineRun, version: Vers
     assert (ingredients.data.uri, ingredients.data.span) == (data.uri, 0)
     assert ingredients.data.fingerprint == data.fingerprint
     assert {gate.gate for gate in provenance.origin.gates} == GATES
+
+
+def test_a_copy_of_the_pushed_version_leads_back_to_its_artifacts_and_the_data(
+    cluster: Cluster, first_run: PipelineRun, version: Version, tmp_path: Path
+) -> None:
+    shutil.copytree(version.directory, tmp_path / "copy")
+    lineage = trace_version(tmp_path / "copy", TrustPolicy(), anywhere=True)
+    artifacts = {artifact.step: artifact for artifact in lineage.artifacts}
+    by_id = {artifact.id: artifact for artifact in lineage.artifacts}
+
+    def stored(step: str, output: str) -> Path:
+        return cluster.store.path(first_run.output(step, output).uri)
+
+    assert {artifacts[gate].id for gate in GATES} | {artifacts["Trainer"].id} == set(artifacts["Pusher"].inputs)
+    graph = next(by_id[number] for number in artifacts["Trainer"].inputs if by_id[number].type == "TransformGraph")
+    assert graph.fingerprint == model_fingerprint(stored("Transform", "transform_graph"))
+    inputs = [by_id[number] for number in graph.inputs]
+    assert hash_files(stored("ImportSchemaGen", "schema"))["schema.pbtxt"] in {each.fingerprint for each in inputs}
+    data = find_data(str(PROJECT_ROOT / "data" / "mnist.npz"), None)
+    assert DataOrigin(uri=data.uri, span=0, fingerprint=data.fingerprint) in [each.data for each in inputs]
+    assert lineage.origin.baseline_version is None
 
 
 def test_evicted_pod_of_pusher_does_not_create_a_second_version(first_run: PipelineRun, version: Version) -> None:
