@@ -11,18 +11,18 @@ from typing import NamedTuple
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
-from components.features import FINGERPRINT_KEY, SPAN_KEY, URI_KEY
 from components.verdict import DamagedVerdictError, read_verdict
 from pipeline.local.metadata import (
     RUN_CONTEXT_TYPE,
     STEP_CONTEXT_TYPE,
     MetadataError,
+    data_of,
     has_records,
     open_metadata,
     read_run,
 )
 from registry.lineage import VERDICT_TYPE, Ancestor, Lineage
-from registry.provenance import DataOrigin, GateRecord, Ingredients, Origin, Software
+from registry.provenance import GateRecord, Ingredients, Origin, Software
 
 _MAX_HOPS = 100
 """The maximum of ML Metadata; a step takes two hops."""
@@ -165,14 +165,6 @@ def _inputs(graph: _Graph, artifact: int) -> tuple[int, ...]:
 def _ancestor(graph: _Graph, number: int, fingerprints: Mapping[tuple[str, str], str | None]) -> Ancestor:
     artifact, producer = graph.artifacts[number], graph.producers.get(number)
     step = graph.steps.get(producer.id, "") if producer else ""
-    properties = artifact.custom_properties
-    data = None
-    if FINGERPRINT_KEY in properties:
-        data = DataOrigin(
-            uri=properties[URI_KEY].string_value,
-            span=artifact.properties[SPAN_KEY].int_value,
-            fingerprint=properties[FINGERPRINT_KEY].string_value,
-        )
     return Ancestor(
         id=number,
         type=artifact.type,
@@ -181,7 +173,7 @@ def _ancestor(graph: _Graph, number: int, fingerprints: Mapping[tuple[str, str],
         uri=artifact.uri,
         exists=None if "://" in artifact.uri else Path(artifact.uri).exists(),
         fingerprint=fingerprints.get((artifact.type, step)),
-        data=data,
+        data=data_of(artifact),
         inputs=_inputs(graph, number),
     )
 

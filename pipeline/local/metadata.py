@@ -186,13 +186,16 @@ def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[
 
 def data_origin(store: MetadataStore, run_id: str) -> DataOrigin | None:
     """Returns where the data of a run comes from, or None if it has not read any."""
-    context = store.get_context_by_type_and_name(_RUN_CONTEXT_TYPE, run_id)
-    for examples in _artifacts(store, context, "Examples"):
-        # Only those of MnistExampleGen have these properties.
-        if FINGERPRINT_KEY in examples.custom_properties:
-            uri, fingerprint = (examples.custom_properties[key].string_value for key in (URI_KEY, FINGERPRINT_KEY))
-            return DataOrigin(uri=uri, span=examples.properties[SPAN_KEY].int_value, fingerprint=fingerprint)
-    return None
+    context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
+    return next(filter(None, map(data_of, _artifacts(store, context, "Examples"))), None)
+
+
+def data_of(artifact: metadata_store_pb2.Artifact) -> DataOrigin | None:
+    """Returns the data that MnistExampleGen made an artifact from; None for other artifacts."""
+    if FINGERPRINT_KEY not in artifact.custom_properties:
+        return None
+    uri, fingerprint = (artifact.custom_properties[key].string_value for key in (URI_KEY, FINGERPRINT_KEY))
+    return DataOrigin(uri=uri, span=artifact.properties[SPAN_KEY].int_value, fingerprint=fingerprint)
 
 
 def check_files(store: MetadataStore, run_id: str) -> Path | None:
