@@ -44,7 +44,12 @@ Answers = dict[str, np.ndarray]
 
 RUNS = ("tests/e2e/test_run.py", "tests/e2e/test_refusal.py")
 """Modules whose tests share a sequence of runs in one workspace."""
-LONG_SCOPES = (RUNS[0], "tests/kubeflow/test_contract.py", "tests/pipeline/test_evaluation.py")
+LONG_SCOPES = (
+    RUNS[0],
+    "tests/docs/test_execution.py",
+    "tests/kubeflow/test_contract.py",
+    "tests/pipeline/test_evaluation.py",
+)
 
 
 def scope_of(nodeid: str) -> str:

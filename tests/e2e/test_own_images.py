@@ -3,7 +3,6 @@
 import base64
 import csv
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import yaml
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
+from tests.support.documentation import read_page
 from tests.support.own_images import LETTERS, SHAPES, write_letters, write_shapes
 from tests.support.serve_process import ServeProcess, digits_serve
 from tests.support.web_page import Page, running_browser
@@ -66,8 +66,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=list(CLASSES))
 def example(request: pytest.FixtureRequest, folder: Path) -> Example:
-    page = (PROJECT_ROOT / "docs" / "own-images.md").read_text(encoding="utf-8")
-    commands = re.findall(rf"^ {{4}}digits (.*\b{request.param}\b.*)$", page, re.MULTILINE)
+    texts = [command.text for command in read_page("docs/own-images.md").commands]
+    commands = [text.removeprefix("digits ") for text in texts if request.param in text]
     assert [command.split()[0] for command in commands] == ["new", "run", "predict"]
     *_, last = [digits(folder, command) for command in commands]
     return Example(request.param, folder, last.stdout)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from benchmarks.serving.measurements import large_png
+from tests.support.documentation import read_page
 from tests.support.serve_process import digits_serve
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -40,10 +40,9 @@ def served(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_request_of_readme_is_answered_as_readme_says(served: Mapping[str, Any]) -> None:
-    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.search(r"\n( {4}curl .*?)\n\n```json\n(.*?)\n```", readme, re.DOTALL)
-    assert blocks
-    command, answer = blocks.groups()
+    readme = read_page("README.md")
+    (command,) = [command.text for command in readme.commands if command.text.startswith("curl")]
+    (answer,) = [block.content for block in readme.blocks if block.info == "json"]
     assert ADDRESS in command
     process = subprocess.run(
         ["bash", "-c", command.replace(ADDRESS, served["rest"])],
