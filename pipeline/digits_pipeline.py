@@ -27,17 +27,20 @@ from components.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
 from components.preprocessing import CONTRACT_KEY
 from components.pusher import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
+from components.run_report.component import RunReport
 from components.serving_check.component import ServingCheck
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprints
-from pipeline.settings.settings import DataSettings, Settings, load_contract
+from pipeline.settings.settings import DataSettings, Settings, changed_settings, load_contract
 from registry.signatures import EXAMPLES
 from registry.signing import TrustPolicy, read_public_key
 
 CODE_FINGERPRINT_KEY = "code_fingerprint"
 """Execution property that makes the cache see the code of a step."""
+
+_REPORT_STEPS = ("RunReport", "DataReport")
 
 _CODE: Mapping[str, str] = {
     "MnistExampleGen": "components.example_gen.executor",
@@ -51,6 +54,7 @@ _CODE: Mapping[str, str] = {
     "RobustnessEvaluator": "components.evaluator.executor",
     "ServingCheck": "components.serving_check.component",
     "Pusher": "components.pusher",
+    **dict.fromkeys(_REPORT_STEPS, "components.run_report.component"),
 }
 """Module with the code of each step that is not TFX's own; with its imports it is part of the cache key."""
 
@@ -111,7 +115,18 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         f"if none is named, {settings.data.schema_file.name}.{sample_advice}",
         serving_directory=str(settings.serving_directory),
     )
-    with Cond(data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY) == 1):
+    data_passed = data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY)
+    differing = changed_settings(settings.model_dump(mode="json"))
+    data_inputs = {
+        "schema": schema_gen.outputs["schema"],
+        "examples": example_gen.outputs["examples"],
+        "statistics": statistics_gen.outputs["statistics"],
+        "anomalies": example_validator.outputs["anomalies"],
+        "data_verdict": data_gate.outputs[VERDICT_KEY],
+    }
+    with Cond(data_passed == 0):
+        data_report = RunReport(settings.name, differing, **data_inputs).with_id("DataReport")
+    with Cond(data_passed == 1):
         transform = Transform(
             examples=example_gen.outputs["examples"],
             schema=schema_gen.outputs["schema"],
@@ -192,9 +207,24 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             },
             serving_directory=settings.serving_directory,
             private_key=settings.private_key,
-            code=code,
+            code={step: fingerprint for step, fingerprint in code.items() if step not in _REPORT_STEPS},
             run_settings=settings.model_dump(mode="json", include=_MODEL_SETTINGS),
         ).with_id("Pusher")
+        run_report = RunReport(
+            settings.name,
+            differing,
+            **data_inputs,
+            transform_graph=transform.outputs["transform_graph"],
+            model=trainer.outputs["model"],
+            model_run=trainer.outputs["model_run"],
+            baseline_model=baseline_model.outputs["baseline_model"],
+            evaluation=evaluator.outputs["evaluation"],
+            evaluation_verdict=evaluator.outputs[VERDICT_KEY],
+            robustness_evaluation=robustness_evaluator.outputs["evaluation"],
+            robustness_verdict=robustness_evaluator.outputs[VERDICT_KEY],
+            serving_verdict=serving_check.outputs[VERDICT_KEY],
+            pushed_model=pusher.outputs["pushed_model"],
+        )
     components = [
         schema_gen,
         example_gen,
@@ -210,6 +240,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         serving_check,
         *infra_validators,
         pusher,
+        run_report,
+        data_report,
     ]
     for component in components:
         if component.id in code:

@@ -27,8 +27,7 @@ PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
 SIGNATURE_FILE = f"{EXTRA_FOLDER}/model.sig"
 """Signature of a version, a sigstore bundle; a path in the version's folder."""
 
-
-_PROJECT = "digit-classifier"
+PROJECT = "digit-classifier"
 
 
 class DamagedVersionError(ExpectedError):
@@ -130,9 +129,9 @@ class Provenance(_Record):
 
 def installed_software() -> Software:
     """Describes the software of this process."""
-    requirements = [Requirement(text) for text in importlib.metadata.requires(_PROJECT) or ()]
+    requirements = [Requirement(text) for text in importlib.metadata.requires(PROJECT) or ()]
     return Software(
-        version=importlib.metadata.version(_PROJECT),
+        version=importlib.metadata.version(PROJECT),
         revision=os.environ.get(REVISION_VARIABLE) or _git_revision(),
         python=platform.python_version(),
         packages={

@@ -42,7 +42,7 @@ Requests = dict[str, Any]
 Answers = dict[str, np.ndarray]
 
 
-RUNS = ("tests/e2e/test_run.py", "tests/e2e/test_refusal.py")
+RUNS = ("tests/e2e/test_run.py", "tests/e2e/test_refusal.py", "tests/e2e/test_report.py")
 """Modules whose tests share a sequence of runs in one workspace."""
 LONG_SCOPES = (
     RUNS[0],

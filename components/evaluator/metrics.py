@@ -37,7 +37,9 @@ from components.evaluator.bounds import (
 )
 from components.intervals import Interval, mean_interval, paired_interval, precision_change_interval, share_interval
 
-_NUM_BINS = 15
+NUM_BINS = 15
+"""Bins of the confidence, of equal width."""
+
 _SMALLEST_PROBABILITY = 1e-7
 """As Keras's `epsilon`: a wrong prediction with probability 1 has a finite loss."""
 
@@ -195,22 +197,27 @@ class _CalibrationCombiner(_Combiner):
     The gap of an image is its confidence minus 1 if the prediction is right, else minus 0.
     """
 
-    shape = (_NUM_BINS, _NUM_BINS, 3, 3)
+    shape = (NUM_BINS, NUM_BINS, 3, 3)
 
     def add(self, sums: Array, labels: NDArray[np.int64], probabilities: Array) -> None:
         confidence = probabilities.max(axis=-1)
         numbers = np.array([np.ones(len(labels)), *(confidence - (probabilities.argmax(axis=-1) == labels))])
-        # A confidence of 1 belongs to the last bin.
-        candidate, baseline = np.minimum((confidence * _NUM_BINS).astype(int), _NUM_BINS - 1)
+        candidate, baseline = calibration_bins(confidence)
         np.add.at(sums, (candidate, baseline), np.einsum("in,jn->nij", numbers, numbers))
 
     def results(self, sums: Array) -> Results:
         # With the sign of the total gap of its bin, the mean gap is the calibration error.
-        signs = np.ones((_NUM_BINS, _NUM_BINS, 3))
+        signs = np.ones((NUM_BINS, NUM_BINS, 3))
         signs[..., 1] = np.sign(sums[..., 0, 1].sum(axis=1))[:, np.newaxis]
         signs[..., 2] = np.sign(sums[..., 0, 2].sum(axis=0))
         signed = sums * signs[..., np.newaxis] * signs[..., np.newaxis, :]
         return _means(EXPECTED_CALIBRATION_ERROR, signed.sum(axis=(0, 1)))
+
+
+def calibration_bins(confidence: Array) -> NDArray[np.int64]:
+    """Returns the bin of each confidence, 0 to `NUM_BINS` - 1, in an array of the same shape."""
+    # A confidence of 1 belongs to the last bin.
+    return np.minimum((confidence * NUM_BINS).astype(np.int64), NUM_BINS - 1)
 
 
 def _means(metric: str, sums: Array) -> Results:

@@ -1,5 +1,6 @@
 """The Parquet files with every prediction of an evaluation, one row per image."""
 
+from hashlib import blake2b
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +29,11 @@ The columns of the baseline are null if there is none, and `corruption` is null 
 
 class MissingPredictionsError(ExpectedError):
     """An evaluation has no predictions; the message names its folder."""
+
+
+def image_id(image: bytes) -> int:
+    """Returns the ID of an encoded image, an int64."""
+    return int.from_bytes(blake2b(image, digest_size=8).digest(), "big", signed=True)
 
 
 def prediction_file(number: int, num_parts: int) -> str:

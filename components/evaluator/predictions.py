@@ -7,7 +7,6 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +20,7 @@ import tfx.components  # noqa: F401 (first: it installs what the older TFDV of t
 import tensorflow_model_analysis as tfma
 from numpy.typing import NDArray
 
-from components.evaluator.prediction_files import SCHEMA, prediction_file
+from components.evaluator.prediction_files import SCHEMA, image_id, prediction_file
 from components.features import CORRUPTION_KEY, IMAGE_KEY
 
 _FILE_KEY = "prediction_file"
@@ -100,7 +99,7 @@ def _rows(
 ) -> pa.RecordBatch:
     """Returns the predictions of a batch, probabilities float32[n,classes] of the candidate and of any baseline."""
     columns: dict[str, Any] = {
-        "image_id": [int.from_bytes(blake2b(image, digest_size=8).digest(), "big", signed=True) for image in images],
+        "image_id": list(map(image_id, images)),
         "label": labels,
         "corruption": corruptions,
     }

@@ -80,7 +80,8 @@ def _confusions(evaluation: Evaluation) -> Sequence[tuple[str, str, int]]:
     names = [result.name for result in evaluation.classes]
     pairs = [
         (name, prediction, images)
-        for name, row in zip(names, evaluation.confusion, strict=True)
+        # Runs of earlier releases have no predictions.
+        for name, row in zip(names, evaluation.confusion, strict=False)
         for prediction, images in zip([*names, ""], row, strict=False)
         if images and name != prediction
     ]

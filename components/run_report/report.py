@@ -13,6 +13,12 @@ from pydantic import BaseModel, ConfigDict
 PEAK_BYTES_PROPERTY = "peak_bytes"
 """Custom property of an execution in ML Metadata: the peak memory of the step, in bytes, if it was measured."""
 
+REPORT_TYPE = "digits.Report"
+"""Type of the artifact with a report."""
+
+HTML_FILE = "report.html"
+JSON_FILE = "report.json"
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,6 +97,7 @@ class ClassResult(_Record):
     """Accuracy of a class (its recall) on the test split, and of the baseline.
 
     Attributes:
+        accuracy: 0, with an interval from 0 to 1, if there are no images.
         change: Difference to the baseline.
     """
 
@@ -125,8 +132,9 @@ class Evaluation(_Record):
 
     Attributes:
         overall: Accuracy of all images, like that of a class.
+        classes: Those of the contract, in its order.
         confusion: Images by class (rows) and prediction (columns), in the order of the classes; a last column counts
-            images without a prediction.
+            images without a prediction. Empty, like `calibration` and `mistakes`, if predictions are missing.
         mistakes: The most confident ones first.
     """
 

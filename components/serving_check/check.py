@@ -33,6 +33,9 @@ from registry.signatures import (
 Outputs = Mapping[str, np.ndarray]
 """The outputs of the contract by name, one row per image."""
 
+MEDIAN_LATENCY, TAIL_LATENCY = "median latency, ms", "p99 latency, ms"
+"""Metrics of the findings about the latency of one image."""
+
 _EXPORT_SLICE = "export"
 """Slice of the findings about the whole export."""
 
@@ -408,9 +411,9 @@ def _check_latency(answer: Answer, longest: float) -> Iterator[Finding]:
         yield Finding(Kind.LATENCY, answer.signature, passed=False, reason=answer.error)
         return
     median, tail = np.percentile(answer.milliseconds, [50, 99])
-    yield Finding("median latency, ms", answer.signature, passed=True, value=float(median))
+    yield Finding(MEDIAN_LATENCY, answer.signature, passed=True, value=float(median))
     reason = "" if tail <= longest else "one image takes too long"
-    yield Finding("p99 latency, ms", answer.signature, not reason, reason, value=float(tail), upper_bound=longest)
+    yield Finding(TAIL_LATENCY, answer.signature, not reason, reason, value=float(tail), upper_bound=longest)
 
 
 def _compare(answer: Answer, expected: Outputs, tolerance: float) -> tuple[float, str]:

@@ -1,6 +1,7 @@
 """The `run_fn` of the Trainer component: trains on train, selects and calibrates on eval, and exports for serving."""
 
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from components.trainer.distribution import DistributedModel, choose_strategy, i
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
+
+TEMPERATURE_TAG = "temperature"
+PARAMETERS_TAG = "parameters"
+"""Tags of TensorBoard's scalars: the divisor of the logits, and the number of trained numbers in the network."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,9 @@ def run_fn(fn_args: FnArgs) -> None:
         return
     temperature = fit_temperature(*predict_logits(model, evaluation))
     logger.info("calibrated on eval: temperature %.3f", temperature)
+    with tf.summary.create_file_writer(fn_args.model_run_dir).as_default(step=0):
+        tf.summary.scalar(TEMPERATURE_TAG, temperature)
+        tf.summary.scalar(PARAMETERS_TAG, sum(math.prod(weight.shape) for weight in model.trainable_weights))
     serving_model = ServingModel(model, transform, contract, temperature, hyperparameters)
     export_model(serving_model, fn_args.serving_model_dir)
 

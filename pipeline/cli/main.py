@@ -11,6 +11,7 @@ from pipeline.cli.lineage import lineage
 from pipeline.cli.new import new
 from pipeline.cli.options import errors_to_exit_codes
 from pipeline.cli.predict import predict
+from pipeline.cli.report import report
 from pipeline.cli.run import clean, run, runs
 from pipeline.cli.serve import serve
 from pipeline.cli.verify_data import verify_data
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 for _command in (
-    *(new, run, runs, clean, compile_pipeline, deploy),
+    *(new, run, runs, report, clean, compile_pipeline, deploy),
     *(versions, verify, rollback, prune, label, lineage, predict, serve, verify_data),
 ):
     main.add_command(_command)

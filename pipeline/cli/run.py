@@ -147,9 +147,11 @@ def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
     from rich.console import Console
 
     from pipeline.local.display import RunDisplay, library_output_to
+    from pipeline.local.reports import can_report
     from pipeline.local.runner import run_pipeline
 
-    log_file = settings.log_directory / f"run-{datetime.now():%Y%m%d-%H%M%S-%f}.log"
+    started = datetime.now()
+    log_file = settings.log_directory / f"run-{started:%Y%m%d-%H%M%S-%f}.log"
     _stop_like_ctrl_c()
     with library_output_to(log_file, terminal) as outer, _temporary_files_removed():
         console = Console(file=outer, highlight=False, markup=False)
@@ -159,9 +161,12 @@ def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
         try:
             result = run_pipeline(settings, display)
             display.show_result(result)
+            console.print(f"Report         {result.report}", soft_wrap=True)
             return result
         except Exception:
             logging.exception("The run failed.")
+            if can_report(settings, started):
+                console.print("Report         `digits report` shows what there is", soft_wrap=True)
             raise
         finally:
             display.stop()
@@ -209,4 +214,5 @@ def _result_values(result: "RunResult") -> dict[str, Any]:
         ],
         "model": str(result.pushed_to) if result.pushed_to else None,
         "served_version": result.served_version,
+        "report": str(result.report) if result.report else None,
     }

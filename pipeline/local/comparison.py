@@ -12,6 +12,7 @@ from components.evaluator.comparison import PredictionComparison, compare_predic
 from components.evaluator.prediction_files import read_predictions
 from components.verdict import Finding, Verdict, read_verdict
 from pipeline.local.metadata import Run, artifact_folders, data_origin, find_run, list_runs, open_metadata
+from pipeline.settings.settings import flatten
 from registry.errors import ExpectedError
 from registry.provenance import DataOrigin
 
@@ -106,17 +107,9 @@ def _read(
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    values = dict(_flatten(first)), dict(_flatten(second))
+    values = dict(flatten(first)), dict(flatten(second))
     pairs = {name: (values[0].get(name), values[1].get(name)) for name in [*values[0], *values[1]]}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _metrics(first: Iterable[Verdict], second: Iterable[Verdict]) -> Iterator[Metric]:

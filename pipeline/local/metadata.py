@@ -27,6 +27,7 @@ RUN_CONTEXT_TYPE = "pipeline_run"
 STEP_CONTEXT_TYPE = "node"
 _ACCURACY_PROPERTY = "test_accuracy"
 _OUTCOME_PROPERTY = "outcome"
+_REASON_PROPERTY = "reason"
 _DESCRIPTION_PROPERTY = "description"
 """JSON of the settings and the software."""
 _FILES_PROPERTY = "files"
@@ -73,6 +74,7 @@ class Run:
         outcome: How it ended; `unfinished` if it is running or was killed.
         test_accuracy: Accuracy of its model on the test split, 0 to 1; None if no model was evaluated.
         version: Model version that the run pushed, or reused from an earlier push; None if there is none.
+        reason: Why it failed or was stopped.
         settings: All settings by section, with the hyperparameters in `trainer`; empty while the run is unfinished.
         software: Values of `registry.provenance.Software`; None while the run is unfinished.
     """
@@ -85,6 +87,7 @@ class Run:
     outcome: Outcome
     test_accuracy: float | None
     version: int | None
+    reason: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, Any] | None = None
 
@@ -198,6 +201,19 @@ def data_of(artifact: metadata_store_pb2.Artifact) -> DataOrigin | None:
     return DataOrigin(uri=uri, span=artifact.properties[SPAN_KEY].int_value, fingerprint=fingerprint)
 
 
+def run_outputs(store: MetadataStore, run_id: str) -> dict[tuple[str, str], metadata_store_pb2.Artifact]:
+    """Returns the artifacts that a run created or reused, by step and key of the output."""
+    context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
+    executions = store.get_executions_by_context(context.id)
+    steps = {execution.id: _pipeline_and_step(store, execution.id)[1] for execution in executions}
+    artifacts = {artifact.id: artifact for artifact in store.get_artifacts_by_context(context.id)}
+    return {
+        (steps[event.execution_id], event.path.steps[0].key): artifacts[event.artifact_id]
+        for event in store.get_events_by_execution_ids(list(steps))
+        if event.type == metadata_store_pb2.Event.OUTPUT and event.artifact_id in artifacts
+    }
+
+
 def check_files(store: MetadataStore, run_id: str) -> Path | None:
     """Checks the files of the artifacts that a run has created or reused, and records the files of new artifacts.
 
@@ -221,6 +237,7 @@ def record_outcome(
     outcome: Outcome,
     test_accuracy: float | None = None,
     description: Mapping[str, Any] | None = None,
+    reason: str = "",
 ) -> None:
     """Records how a run ended and the files that it wrote; does nothing if no step of the run has started.
 
@@ -230,11 +247,13 @@ def record_outcome(
         outcome: How it ended.
         test_accuracy: Accuracy of its model, 0 to 1, if it was evaluated.
         description: Values of `Run.settings` and `Run.software`, by name.
+        reason: Why it failed or was stopped.
     """
     context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
     if context is None:
         return
     context.custom_properties[_OUTCOME_PROPERTY].string_value = outcome
+    context.custom_properties[_REASON_PROPERTY].string_value = reason
     _record_files(store, context)
     if test_accuracy is not None:
         context.custom_properties[_ACCURACY_PROPERTY].double_value = test_accuracy
@@ -341,9 +360,7 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
     executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
     pipeline, steps = "", []
     for execution in executions:
-        contexts = store.get_contexts_by_execution(execution.id)
-        # The context of a step is named PIPELINE.STEP.
-        pipeline, _, name = next(each.name for each in contexts if each.type == STEP_CONTEXT_TYPE).partition(".")
+        pipeline, name = _pipeline_and_step(store, execution.id)
         state = _STEP_STATES.get(execution.last_known_state, "running")
         seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
         steps.append(Step(name, state, seconds))
@@ -361,8 +378,16 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
         outcome=cast(Outcome, outcome.string_value if outcome else "unfinished"),
         test_accuracy=accuracy.double_value if accuracy else None,
         version=int(version) if version else None,
+        reason=context.custom_properties[_REASON_PROPERTY].string_value,
         **(json.loads(description.string_value) if description else {}),
     )
+
+
+def _pipeline_and_step(store: MetadataStore, execution_id: int) -> tuple[str, str]:
+    contexts = store.get_contexts_by_execution(execution_id)
+    # The context of a step is named PIPELINE.STEP.
+    pipeline, _, name = next(each.name for each in contexts if each.type == STEP_CONTEXT_TYPE).partition(".")
+    return pipeline, name
 
 
 def _artifacts(

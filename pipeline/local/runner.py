@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from components.run_report.report import HTML_FILE, REPORT_TYPE
 from components.verdict import Verdict, read_verdict
 from pipeline.settings.settings import Settings
 from registry.errors import ExpectedError
@@ -59,6 +60,7 @@ class RunResult:
         pushed_to: Version directory of the model; None if a gate refused it.
         served_version: The version that a server loads now.
         rolled_back: Whether `served_version` is the result of a rollback.
+        report: The page with the report.
     """
 
     run: "Run"
@@ -66,6 +68,7 @@ class RunResult:
     pushed_to: Path | None
     served_version: int | None
     rolled_back: bool = False
+    report: Path | None = None
 
     @property
     def class_accuracy(self) -> dict[str, float]:
@@ -131,12 +134,13 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
             LocalDagRunner().run_with_ir(compiled)
         except (Exception, KeyboardInterrupt) as error:
             stopped = is_interrupt(error)
-            _record_end(settings, _run_id(compiled), "stopped" if stopped else "failed")
-            if stopped:
-                raise StepFailedError(
-                    f"Stopped in {observer.current_step}; run again to continue from there."
-                ) from error
-            raise explain_failure(error, observer.current_step) from error
+            failure = (
+                StepFailedError(f"Stopped in {observer.current_step}; run again to continue from there.")
+                if stopped
+                else explain_failure(error, observer.current_step)
+            )
+            _record_end(settings, _run_id(compiled), "stopped" if stopped else "failed", failure)
+            raise failure from error
     return _result(settings, _run_id(compiled), observer.failures)
 
 
@@ -197,9 +201,11 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
     with open_metadata(settings.metadata_file) as store:
         run = read_run(store, run_id)
         folders = artifact_folders(store, run_id, "digits.Verdict")
+        reports = artifact_folders(store, run_id, REPORT_TYPE)
     if failed := [step.name for step in run.steps if step.state == "failed"]:
-        _record_end(settings, run_id, "failed")
-        raise StepFailedError(f"{failed[0]} failed: {failures.get(failed[0], 'see the log')}")
+        failure = StepFailedError(f"{failed[0]} failed: {failures.get(failed[0], 'see the log')}")
+        _record_end(settings, run_id, "failed", failure)
+        raise failure
     steps = [step.name for step in run.steps]
     found = {Path(folder): read_verdict(folder) for folder in folders}
     verdicts = dict(sorted(found.items(), key=lambda item: steps.index(item[1].gate)))
@@ -215,6 +221,7 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
         pushed_to=settings.serving_directory / str(run.version) if run.version else None,
         served_version=served.number if served else None,
         rolled_back=served is not None and _is_rollback(served),
+        report=Path(reports[0], HTML_FILE) if reports else None,
     )
 
 
@@ -225,14 +232,14 @@ def _is_rollback(version: Version) -> bool:
     return False
 
 
-def _record_end(settings: Settings, run_id: str, outcome: "Outcome") -> None:
+def _record_end(settings: Settings, run_id: str, outcome: "Outcome", reason: Exception) -> None:
     from pipeline.local.metadata import MetadataError, open_metadata, record_outcome
 
     # The first step creates the database.
     if settings.metadata_file.exists():
         # The reason why the run has ended is more important.
         with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
-            record_outcome(store, run_id, outcome, description=_describe_run(settings))
+            record_outcome(store, run_id, outcome, description=_describe_run(settings), reason=str(reason))
 
 
 def _describe_run(settings: Settings) -> dict[str, Any]:

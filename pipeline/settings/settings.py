@@ -209,6 +209,11 @@ class Settings(Section):
         """Folder with one log file per run."""
         return self.workspace / "logs"
 
+    @property
+    def report_directory(self) -> Path:
+        """Folder with the reports that `digits report` makes, one sub-folder per run."""
+        return self.workspace / "reports"
+
 
 def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> Settings:
     """Builds the settings from all sources.
@@ -260,6 +265,32 @@ def load_contract(settings: Settings) -> Contract:
     if settings.trainer.preparation == "ink" and contract.channels > 1:
         raise SettingsError(f"trainer.preparation: expected 'resize' for the color images of {file}, not 'ink'.")
     return contract
+
+
+def changed_settings(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the settings of a run that differ from their defaults, except the workspace.
+
+    Args:
+        values: All settings of a run, perhaps of an earlier release, in the types of JSON.
+
+    Returns:
+        Full name, value and default of each; the default is None if there is no such setting any more.
+    """
+    defaults = dict(flatten(Settings(workspace=Path("/")).model_dump(mode="json", exclude={"workspace"})))
+    return [
+        {"name": name, "value": value, "default": defaults.get(name)}
+        for name, value in flatten(values)
+        if name != "workspace" and value != defaults.get(name)
+    ]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields values that are nested in sections by their full names, such as `trainer.epochs`."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.run_report.report import Report
 from pipeline.local.metadata import list_runs
 from tests.support.examples import png
 
@@ -32,7 +33,7 @@ def test_bad_data_reaches_no_step_that_learns(inverted_run: Any) -> None:
     assert inverted_run.result["outcome"] == "refused"
     assert inverted_run.result["test_accuracy"] is None
     before_the_gate = {"ImportSchemaGen", "MnistExampleGen", "StatisticsGen", "ExampleValidator"}
-    assert set(inverted_run.steps_that_ran) == {*before_the_gate, "DataGate"}
+    assert set(inverted_run.steps_that_ran) == {*before_the_gate, "DataGate", "DataReport"}
     assert inverted_run.versions == []
     (run,) = list_runs(inverted_run.workspace / "metadata.sqlite")
     assert run.outcome == "refused"
@@ -46,6 +47,20 @@ def test_a_person_is_told_what_is_wrong_with_the_data(inverted_run: Any) -> None
     assert {refusal["metric"] for refusal in inverted_run.result["refusals"]} == {"share of zeros (background)"}
     assert "data_gate.min_background" in inverted_run.shown
     assert "Traceback" not in inverted_run.shown
+
+
+@pytest.mark.slow
+def test_refused_data_has_a_report(inverted_run: Any) -> None:
+    page = Path(inverted_run.result["report"])
+    assert f"Report         {page}" in inverted_run.shown
+    report = Report.model_validate_json((page.parent / "report.json").read_bytes())
+    assert report.outcome == "refused"
+    assert {reason.partition(" (")[0] for reason in report.reasons} == {"DataGate: share of zeros"}
+    assert report.data is not None
+    assert report.data.class_counts["train"].keys() == set("0123456789")
+    assert len(report.data.samples) == 80
+    assert {step.name for step in report.steps} == set(inverted_run.steps_that_ran) - {"DataReport"}
+    assert "No training curves: Trainer did not complete." in report.missing
 
 
 @pytest.mark.slow
@@ -64,6 +79,7 @@ def test_a_mistake_in_the_data_ends_the_run_before_anything_is_published(run_dig
     (error,) = [line for line in failed.shown.splitlines() if line.startswith("Error: ")]
     assert str(damaged) in error
     assert "Traceback" not in failed.shown
+    assert "digits report" not in failed.shown, "it would show nothing"
     assert failed.versions == []
     (run,) = list_runs(tmp_path / "workspace" / "metadata.sqlite")
     assert run.outcome == "failed"

@@ -31,9 +31,10 @@ STEPS = [
     "BaselineModel",
     "CorruptedExampleGen",
     "Pusher",
+    "RunReport",
     *GATES,
 ]
-AFTER_TRAINER = ["BaselineModel", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher"]
+AFTER_TRAINER = ["BaselineModel", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher", "RunReport"]
 
 
 def test_the_first_run_trains_gates_and_pushes(first_run: Any) -> None:

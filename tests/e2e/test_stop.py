@@ -83,6 +83,11 @@ def test_a_killed_run_in_a_copied_workspace_loses_nothing(
     assert origin in shown
     assert "cached" not in shown
     assert [run.outcome for run in list_runs(workspace / "metadata.sqlite")][-1] == "unfinished"
+    report = [*COMMAND, "report", "--config", os.devnull, "--workspace", str(workspace), "--json"]
+    reported = json.loads(subprocess.run(report, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True).stdout)
+    assert Path(reported["html"]).is_relative_to(workspace / "reports")
+    assert "No decision of Evaluator: Evaluator did not complete." in reported["missing"]
+    assert not [sentence for sentence in reported["missing"] if sentence.startswith("No statistics")]
 
     examples = max((workspace / "pipeline_root/MnistExampleGen/examples").iterdir(), key=lambda path: int(path.name))
     lost = next(examples.glob("Split-train/*.gz"))

@@ -41,6 +41,7 @@ def add_run(store: MetadataStore) -> AddRun:
                 artifact = metadata_store_pb2.Artifact(type_id=pushed_type, uri=f"pushed/{version}")
                 artifact.custom_properties["pushed_version"].string_value = version
                 event = metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)
+                event.path.steps.add(key="pushed_model")
                 outputs.append((artifact, event))
             contexts = [
                 metadata_store_pb2.Context(type_id=put_type["pipeline_run"], name=run_id),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -49,7 +50,23 @@ UPSTREAM = {
         "RobustnessEvaluator",
         "ServingCheck",
     },
+    "RunReport": {
+        "ImportSchemaGen",
+        "MnistExampleGen",
+        "StatisticsGen",
+        "ExampleValidator",
+        "DataGate",
+        "Transform",
+        "Trainer",
+        "BaselineModel",
+        "Evaluator",
+        "RobustnessEvaluator",
+        "ServingCheck",
+        "Pusher",
+    },
+    "DataReport": {"ImportSchemaGen", "MnistExampleGen", "StatisticsGen", "ExampleValidator", "DataGate"},
 }
+REPORTS = {"RunReport", "DataReport"}
 
 
 def compiled(**overrides: Any) -> dict[str, Any]:
@@ -91,9 +108,12 @@ def test_steps_with_our_code_have_its_fingerprint(nodes: dict[str, Any]) -> None
     without_own_code = {"ImportSchemaGen", "ExampleValidator"}
     fingerprints = {name: parameters(nodes[name])["code_fingerprint"] for name in set(nodes) - without_own_code}
     assert fingerprints["Evaluator"] == fingerprints["RobustnessEvaluator"]
-    assert len(set(fingerprints.values())) == len(fingerprints) - 1
+    assert fingerprints["RunReport"] == fingerprints["DataReport"]
+    assert len(set(fingerprints.values())) == len(fingerprints) - 2
     assert all(len(fingerprint) == 64 for fingerprint in fingerprints.values())
-    assert json.loads(parameters(nodes["Pusher"])["code"]) == fingerprints
+    # A model is not made from its report.
+    of_model = {name: fingerprint for name, fingerprint in fingerprints.items() if name not in REPORTS}
+    assert json.loads(parameters(nodes["Pusher"])["code"]) == of_model
 
 
 def test_metrics_loaded_by_name_are_part_of_the_fingerprint() -> None:
@@ -110,9 +130,12 @@ def test_metrics_loaded_by_name_are_part_of_the_fingerprint() -> None:
 
 
 def test_training_and_later_steps_depend_on_the_verdict_of_data_gate(nodes: dict[str, Any]) -> None:
-    conditional = {name for name, node in nodes.items() if "passed" in str(node.inputs.conditionals)}
+    conditions = {name: str(node.inputs.conditionals) for name, node in nodes.items()}
+    conditional = {name for name, condition in conditions.items() if "passed" in condition}
     before = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}
     assert conditional == set(nodes) - before
+    of_value = {name: re.findall(r"int_value: (\d)", conditions[name]) for name in conditional}
+    assert of_value == {name: ["0"] if name == "DataReport" else ["1"] for name in conditional}
 
 
 @pytest.mark.parametrize("engine", ["docker", "kubernetes"])
@@ -152,7 +175,9 @@ def test_an_edited_schema_changes_its_step(nodes: dict[str, Any], tmp_path: Path
     ],
 )
 def test_a_setting_changes_only_its_steps(nodes: dict[str, Any], overrides: dict[str, Any], changed: set[str]) -> None:
-    assert changed_nodes(nodes, compiled(**overrides)) == changed
+    # The reports list the settings that differ from the defaults, except the workspace.
+    reports = set() if "workspace" in overrides else REPORTS
+    assert changed_nodes(nodes, compiled(**overrides)) == changed | reports
 
 
 def test_caching_can_be_switched_off(nodes: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ _SCHEMA_VERSION = "2.1.0"
 _VERSION_LENGTH = 12
 # Source: pipelineNamePattern in backend/src/apiserver/common/utils.go.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
-_CONDITION_INPUT = re.compile(r"inputs\.artifacts\['([^']*)'\]")
+_GATE_INPUT = re.compile(r"inputs\.artifacts\['([^']*)'\]\.artifacts\[0\]\.metadata\['passed'\] == 1")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class CompiledPipeline:
         return tuple(TopologicalSorter({name: task.get("dependentTasks", []) for name, task in tasks}).static_order())
 
     def gates_of(self, step: str) -> tuple[str, ...]:
-        """Returns the steps whose output decides whether `step` runs."""
+        """Returns the gates that must pass before `step` runs."""
         task = self._tasks[step]
         artifacts = task.get("inputs", {}).get("artifacts", {})
-        keys = _CONDITION_INPUT.findall(task.get("triggerPolicy", {}).get("condition", ""))
+        keys = _GATE_INPUT.findall(task.get("triggerPolicy", {}).get("condition", ""))
         return tuple(artifacts[key]["taskOutputArtifact"]["producerTask"] for key in keys if key in artifacts)
 
     @property

@@ -11,7 +11,7 @@ import pytest
 
 from components.run_report.rendering import render_html
 from components.run_report.report import Report, StepCost
-from tests.support.reports import empty_report, full_report, make_data, make_gate
+from tests.support.reports import empty_report, full_report, make_data, make_evaluation, make_gate
 from tests.support.web_page import DESKTOP, Page, running_browser
 
 _VOID = {"meta", "link", "img", "br"}
@@ -153,6 +153,12 @@ def test_absent_parts_are_left_out_and_missing_ones_named() -> None:
     for name in ("data", "evaluation", "epochs", "robustness", "gates", "latencies", "steps", "sources", "packages"):
         parse(full_report(**{name: Report.model_fields[name].default}))
     parse(full_report(steps=(StepCost(name="Pusher", seconds=0),), baseline_version=None))
+    without_predictions = {"confusion": (), "calibration": (), "mistakes": ()}
+    for classes in (("0", "1"), MANY):
+        page = parse(full_report(classes, evaluation=make_evaluation(classes).model_copy(update=without_predictions)))
+        assert "Classes" in page.text
+        assert "Confusion matrix" not in page.text
+        assert "Calibration" not in page.text
 
 
 @pytest.mark.parametrize("classes", [("0", "1"), MANY])

@@ -15,6 +15,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.features import Contract
+from components.run_report.collection import read_scalars
 from components.schema import SchemaError
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.training import ProgressLogger, predict_logits, run_fn, train_model
@@ -56,7 +57,8 @@ def test_run_fn_learns_logs_and_exports(
             custom_config={"hyperparameters": Hyperparameters(epochs=3, batch_size=20).model_dump(mode="json")},
         )
     )
-    signatures = tf.saved_model.load(str(tmp_path / "model")).signatures
+    model = tf.saved_model.load(str(tmp_path / "model"))
+    signatures = model.signatures
     assert signatures["examples"].structured_outputs["classes"].shape == [None, 10]
     assert list((tmp_path / "logs" / "validation").glob("events.*"))
     *progress, calibration = messages(caplog, logging.INFO)
@@ -64,7 +66,10 @@ def test_run_fn_learns_logs_and_exports(
     for number, message in enumerate(progress, start=1):
         assert re.fullmatch(rf"epoch {number}/3: {results}", message)
     assert len(progress) == 3
-    assert calibration.startswith("calibrated on eval: temperature ")
+    results_of_run = read_scalars(str(tmp_path / "logs"))["."]
+    num_trained = sum(int(np.prod(weight.shape)) for weight in signatures["examples"].trainable_variables)
+    assert results_of_run["parameters"] == [num_trained]
+    assert [calibration] == [f"calibrated on eval: temperature {each:.3f}" for each in results_of_run["temperature"]]
     assert messages(caplog, logging.DEBUG)[:2] == ["epoch 1/3, 10 %", "epoch 1/3, 20 %"]
 
 

@@ -27,6 +27,7 @@ from pipeline.local.metadata import (
     live_artifacts,
     read_run,
     record_outcome,
+    run_outputs,
 )
 
 AddRun = Callable[..., None]
@@ -49,6 +50,7 @@ def test_runs_are_listed_with_steps_outcome_and_version(store: MetadataStore, ad
     add_run(SECOND, {"Trainer": CACHED, "Pusher": FAILED})
     description = {"settings": {"trainer": {"epochs": 8}}, "software": {"version": "0.1.0"}}
     record_outcome(store, FIRST, "pushed", 0.995, description)
+    record_outcome(store, SECOND, "failed", reason="Pusher failed: no space.")
 
     first, second = list_runs(tmp_path / "metadata.sqlite")
     assert first == read_run(store, FIRST)
@@ -58,7 +60,8 @@ def test_runs_are_listed_with_steps_outcome_and_version(store: MetadataStore, ad
     assert {"settings": first.settings, "software": first.software} == description
     assert first.seconds == sum(step.seconds for step in first.steps) >= 0
     assert states(second) == [("Trainer", "cached"), ("Pusher", "failed")]
-    assert (second.outcome, second.test_accuracy, second.version) == ("unfinished", None, None)
+    assert (second.outcome, second.test_accuracy, second.version) == ("failed", None, None)
+    assert (first.reason, second.reason) == ("", "Pusher failed: no space.")
     assert artifact_folders(store, FIRST, "PushedModel") == ["pushed/17"]
     assert artifact_folders(store, SECOND, "PushedModel") == []
 
@@ -97,6 +100,14 @@ def test_a_name_that_fits_no_run_or_several_is_refused(
 def test_no_run_is_found_before_the_first_one() -> None:
     with pytest.raises(UnknownRunError, match="'17': no run has this .*; nothing has run here yet"):
         find_run([], "17")
+
+
+def test_outputs_are_found_by_step_and_key(store: MetadataStore, add_run: AddRun) -> None:
+    add_run(FIRST, {"Trainer": COMPLETE, "Pusher": COMPLETE}, version="17")
+    add_run(SECOND, {"Trainer": COMPLETE, "Pusher": CACHED}, version="18")
+    assert {key: artifact.uri for key, artifact in run_outputs(store, FIRST).items()} == {
+        ("Pusher", "pushed_model"): "pushed/17"
+    }
 
 
 def test_the_outcome_of_a_run_without_a_record_is_ignored(

@@ -4,7 +4,14 @@ import pytest
 
 from components.features import Contract
 from components.schema import SchemaError
-from pipeline.settings.settings import Settings, SettingsError, load_contract, load_settings, parse_assignments
+from pipeline.settings.settings import (
+    Settings,
+    SettingsError,
+    changed_settings,
+    load_contract,
+    load_settings,
+    parse_assignments,
+)
 from registry.signing import TrustPolicy
 
 
@@ -22,6 +29,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.metadata_file == tmp_path / "workspace" / "metadata.sqlite"
     assert settings.serving_directory == tmp_path / "workspace" / "serving" / "digits"
     assert settings.log_directory == tmp_path / "workspace" / "logs"
+    assert settings.report_directory == tmp_path / "workspace" / "reports"
 
 
 def test_later_sources_override_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +44,16 @@ def test_later_sources_override_earlier_ones(tmp_path: Path, monkeypatch: pytest
     assert settings.trainer.epochs == 4, (
         "a value that no stronger source sets comes from the profile that the file chooses"
     )
+
+
+def test_settings_that_differ_from_their_defaults_are_listed() -> None:
+    assert changed_settings(load_settings().model_dump(mode="json")) == []
+    settings = load_settings({"trainer": {"epochs": 3}, "workspace": "elsewhere"})
+    earlier = {**settings.model_dump(mode="json"), "data": {"sample_fraction": 0.5}}
+    assert changed_settings(earlier) == [
+        {"name": "data.sample_fraction", "value": 0.5, "default": None},
+        {"name": "trainer.epochs", "value": 3, "default": 7},
+    ]
 
 
 def test_a_file_with_another_name(tmp_path: Path) -> None:

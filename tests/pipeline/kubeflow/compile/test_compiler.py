@@ -106,7 +106,8 @@ def test_training_and_later_steps_wait_for_the_data_gate(compiled_spec: dict[str
                 if source["taskOutputArtifact"] == {"producerTask": "DataGate", "outputArtifactKey": "verdict"}
             ]
             # Numbers of a Struct are doubles, and CEL compares no double with an int.
-            condition = f"(inputs.artifacts['{key}'].artifacts[0].metadata['passed'] == 1.0)"
+            passed = "0.0" if name == "DataReport" else "1.0"
+            condition = f"(inputs.artifacts['{key}'].artifacts[0].metadata['passed'] == {passed})"
             assert task["triggerPolicy"] == {"condition": condition}
             conditional[name] = key
     before = {"MnistExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate"}

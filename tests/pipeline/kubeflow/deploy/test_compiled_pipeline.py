@@ -18,6 +18,11 @@ def test_a_compiled_pipeline(compiled_file: Path) -> None:
     }
 
 
+def test_a_gate_whose_refusal_starts_a_step_is_not_a_gate_of_the_step(compiled_file: Path) -> None:
+    content = compiled_file.read_bytes().replace(b"['passed'] == 1", b"['passed'] == 0")
+    assert parse_compiled(content, "compiled.yaml").gates_of("Trainer") == ()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -1,0 +1,89 @@
+"""Finds the report of a run, or makes one from what ML Metadata knows of it."""
+
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.run_report.report import HTML_FILE, REPORT_TYPE
+from pipeline.local.metadata import MetadataError, artifact_folders, list_runs, open_metadata, run_outputs
+from pipeline.settings.settings import changed_settings
+from registry.provenance import Software
+
+if TYPE_CHECKING:
+    from components.run_report.collection import RunFacts
+    from components.run_report.report import StepCost
+    from pipeline.local.metadata import Run
+    from pipeline.settings.settings import Settings
+
+
+def find_report(settings: "Settings", run: "Run") -> Path | None:
+    """Returns the folder of the report that RunReport wrote in a run, or None if it wrote none, or it is gone.
+
+    Raises:
+        MetadataError: The metadata database is damaged.
+    """
+    with open_metadata(settings.metadata_file) as store:
+        folders = map(Path, artifact_folders(store, run.run_id, REPORT_TYPE))
+    return next((folder for folder in folders if (folder / HTML_FILE).exists()), None)
+
+
+def can_report(settings: "Settings", since: datetime) -> bool:
+    """Returns whether the newest run has started since then and has at least statistics of its data."""
+    with suppress(MetadataError):
+        runs = list_runs(settings.metadata_file)
+        described = {step.name for run in runs[-1:] for step in run.steps if step.state in ("ran", "cached")}
+        return bool(runs) and runs[-1].started >= since and "StatisticsGen" in described
+    return False
+
+
+def make_report(settings: "Settings", run: "Run") -> Path:
+    """Makes a report of what there is of a run, such as one that failed, and returns its folder.
+
+    Raises:
+        MetadataError: The metadata database is damaged.
+        OSError: The report cannot be written.
+    """
+    from tfx.types.artifact_utils import deserialize_artifact
+
+    from components.run_report.collection import INPUTS, collect_report
+    from components.run_report.component import write_report
+    from components.run_report.step_costs import read_step_costs
+
+    with open_metadata(settings.metadata_file) as store:
+        outputs = run_outputs(store, run.run_id)
+        types = {each.id: each for each in store.get_artifact_types()}
+        facts = _facts(settings, run, read_step_costs(store, run.run_id))
+    artifacts = {
+        key: deserialize_artifact(types[found.type_id], found)
+        for key, each in INPUTS.items()
+        if (found := outputs.get((each.step, each.output)))
+    }
+    folder = settings.report_directory / run.run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_report(collect_report(artifacts, facts), folder)
+    return folder
+
+
+def _facts(settings: "Settings", run: "Run", steps: "tuple[StepCost, ...]") -> "RunFacts":
+    from components.run_report.collection import RunFacts
+    from components.run_report.report import ChangedSetting
+
+    reason = run.reason
+    # Earlier releases did not record the reason.
+    if not reason and run.outcome in ("failed", "stopped"):
+        reason = (
+            f"{run.steps[-1].name if run.steps else 'The first step'} did not complete; see {settings.log_directory}."
+        )
+    return RunFacts(
+        model=run.pipeline,
+        run_id=run.run_id,
+        outcome="pushed" if run.outcome == "unchanged" else run.outcome,
+        reasons=(reason,) if reason else (),
+        settings=tuple(ChangedSetting(**each) for each in changed_settings(run.settings)),
+        steps=steps,
+        software=Software.model_validate(run.software) if run.software else None,
+        missing=()
+        if run.settings
+        else ("No settings: the run has not ended, or an earlier release did not record them.",),
+    )
