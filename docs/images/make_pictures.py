@@ -18,7 +18,7 @@ from tests.support.serve_process import digits_serve
 from tests.support.web_page import Page, running_browser
 
 STROKES = Path("data") / "samples" / "strokes.json"
-DRAWING_PAGE_SIZE = (984, 725)
+DRAWING_PAGE_SIZE = (984, 750)
 REPORT_SIZE = (984, 1400)
 
 
@@ -29,6 +29,7 @@ def main(workspace: Path, folder: Path) -> None:
     """Take the pictures of README."""
     try:
         with running_browser() as browser:
+            browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
             take_drawing_page(browser, workspace, folder / "drawing-page.png")
             take_report(browser, workspace, folder / "report.png")
     except pytest.skip.Exception as error:
