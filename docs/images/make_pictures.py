@@ -1,4 +1,4 @@
-"""Takes the pictures in README, of the drawing page and of a report, from the newest pushed version in Chromium.
+"""Takes the pictures in README, of the drawing page and of a report, from the newest model and run in Chromium.
 
 `.venv/bin/python -m docs.images.make_pictures` in the project root, after `make run`.
 """
@@ -56,9 +56,9 @@ def take_drawing_page(browser: webdriver.Chrome, workspace: Path, file: Path) ->
 
 
 def take_report(browser: webdriver.Chrome, workspace: Path, file: Path) -> None:
-    """Opens the report of the newest pushed version."""
+    """Opens the report of the newest run."""
     command = [sys.executable, "-m", "pipeline.cli.main", "report", "--workspace", str(workspace), "--json"]
-    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["report"]
+    report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)["html"]
     page = Page(browser, Path(report).as_uri())
     page.resize(*REPORT_SIZE)
     page.open()
