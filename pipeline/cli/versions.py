@@ -66,6 +66,7 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
             ],
         )
         click.echo(f"\n{settings.serving_root} (a server loads the current version of a model)")
+        click.echo("`digits lineage VERSION` shows where a version comes from.")
         for values in found:
             if values["problem"]:
                 click.echo(f"{values['model']} {values['version']}: {values['problem']}")

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.tree import Tree
 
 from registry.lineage import VERDICT_TYPE, Ancestor, Lineage
-from registry.provenance import DataOrigin
+from registry.provenance import PROJECT, DataOrigin
 
 _FINGERPRINT_DIGITS = 12
 """Of a SHA-256; JSON has all."""
@@ -141,7 +141,7 @@ def _sections(lineage: Lineage) -> dict[str, list[str]]:
     code, packages = [], ""
     if software := origin.software:
         revision = f" ({software.revision})" if software.revision else ""
-        code = [f"digit-classifier {software.version}{revision}, Python {software.python}"]
+        code = [f"{PROJECT} {software.version}{revision}, Python {software.python}"]
         packages = ", ".join(f"{name} {version}" for name, version in sorted(software.packages.items()))
     if origin.ingredients:
         fingerprints = origin.ingredients.code.items()

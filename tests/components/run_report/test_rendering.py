@@ -136,9 +136,11 @@ def test_the_headline_says_what_happened_and_why() -> None:
     pushed = parse(full_report()).text
     assert "Pushed as version 1795828339" in pushed
     assert ", from version 1795741201" in pushed
+    assert "digits lineage 1795828339 --model digits" in pushed
     gates = (make_gate("Evaluator", passed=False), make_gate("DataGate", passed=False, enforced=False))
     refused = parse(full_report(outcome="refused", version=None, gates=gates, reasons=("Evaluator: low.",)))
     assert "Refused by Evaluator" in refused.text
+    assert "digits lineage" not in refused.text
     assert "Evaluator: low." in refused.text
     assert "Switched off, so without effect: DataGate" in refused.text
     assert ["recall", "class 2", "0.8765", "≥ 0.9700", "low"] in refused.rows["Gates"], "without empty columns"

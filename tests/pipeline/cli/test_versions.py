@@ -68,7 +68,7 @@ def test_versions_as_a_table(digits: Digits, table_rows: Callable[[str], list[li
     push("b", metrics={"accuracy": {"digit 1": 0.9}, "recall": {"all": 0.8}})
     push("c", model="fashion")
     assert digits("rollback").exit_code == 0
-    header, *found, last = table_rows(digits("versions").output)
+    header, *found, folder, hint = table_rows(digits("versions").output)
     state = "development key"
     assert header == ["model", "version", "pushed", "size", "accuracy", "span", "state", "role"]
     assert [[*row[:2], *row[3:]] for row in found] == [
@@ -77,7 +77,8 @@ def test_versions_as_a_table(digits: Digits, table_rows: Callable[[str], list[li
         ["digits", f"{NOW + 2}", "1.5 MB", "99.25 %", "3", state, f"current, rollback of {NOW}"],
         ["fashion", f"{NOW}", "1.5 MB", "99.50 %", "3", state, "current"],
     ]
-    assert last == [f"{workspace / 'serving'} (a server loads the current version of a model)"]
+    assert folder == [f"{workspace / 'serving'} (a server loads the current version of a model)"]
+    assert hint == ["`digits lineage VERSION` shows where a version comes from."]
 
 
 def test_versions_as_json(digits: Digits, workspace: Path) -> None:
