@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -126,6 +126,7 @@ class RunFacts:
         outcome: How it ended; None: pushed or refused, as the artifacts say.
         reasons: Why it ended so, in addition to the reasons of gates.
         settings: The settings that differ from their defaults.
+        trials: The trials of the search that found the hyperparameters.
         steps: Time and memory of each step.
         software: The software of the run.
         missing: What is not known, one sentence each.
@@ -136,6 +137,7 @@ class RunFacts:
     outcome: str | None = None
     reasons: tuple[str, ...] = ()
     settings: tuple[ChangedSetting, ...] = ()
+    trials: tuple[Mapping[str, Any], ...] = ()
     steps: tuple[StepCost, ...] = ()
     software: Software | None = None
     missing: tuple[str, ...] = ()
@@ -174,6 +176,7 @@ def collect_report(artifacts: Artifacts, run: RunFacts) -> Report:
         robustness=describe_robustness(robustness or {}),
         gates=tuple(map(describe_gate, verdicts)),
         latencies=tuple(latency for verdict in verdicts for latency in list_latencies(verdict)),
+        trials=run.trials,
         settings=run.settings,
         packages=_packages(run.software) if run.software else {},
         steps=run.steps,

@@ -1,6 +1,7 @@
 """RunReport: the last step, which writes what happened in a run into one page."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ REPORT_KEY = "report"
 
 _MODEL_NAME_KEY = "model_name"
 _SETTINGS_KEY = "settings"
+_TRIALS_KEY = "trials"
 _STEPS_KEY = "steps"
 
 _SETTINGS = TypeAdapter(tuple[ChangedSetting, ...])
@@ -44,7 +46,7 @@ class RunReportSpec(ComponentSpec):
     """Contract of RunReport."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        key: ExecutionParameter(type=str) for key in (_MODEL_NAME_KEY, _SETTINGS_KEY, _STEPS_KEY)
+        key: ExecutionParameter(type=str) for key in (_MODEL_NAME_KEY, _SETTINGS_KEY, _TRIALS_KEY, _STEPS_KEY)
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         key: ChannelParameter(type=each.type, optional=True) for key, each in INPUTS.items()
@@ -86,6 +88,7 @@ class Executor(BaseExecutor):
             model=exec_properties[_MODEL_NAME_KEY],
             run_id=(self._context and self._context.pipeline_run_id) or "",
             settings=_SETTINGS.validate_json(exec_properties[_SETTINGS_KEY]),
+            trials=tuple(json.loads(exec_properties[_TRIALS_KEY])),
             steps=_STEPS.validate_json(exec_properties[_STEPS_KEY]),
             software=installed_software(),
         )
@@ -104,15 +107,27 @@ class RunReport(BaseComponent):
     EXECUTOR_SPEC = ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, model_name: str, settings: list[dict[str, Any]], **inputs: BaseChannel) -> None:
+    def __init__(
+        self,
+        model_name: str,
+        settings: Sequence[Mapping[str, Any]],
+        trials: Sequence[Mapping[str, Any]] = (),
+        **inputs: BaseChannel,
+    ) -> None:
         """Defines the step.
 
         Args:
             model_name: Name of the model.
             settings: The settings that differ from their defaults: fields of `ChangedSetting`.
+            trials: The trials of the search that found the hyperparameters, if there was one.
             inputs: The artifacts of the run, by the keys of `components.run_report.collection.INPUTS`.
         """
-        parameters = {_MODEL_NAME_KEY: model_name, _SETTINGS_KEY: json.dumps(settings), _STEPS_KEY: "[]"}
+        parameters = {
+            _MODEL_NAME_KEY: model_name,
+            _SETTINGS_KEY: json.dumps(settings),
+            _TRIALS_KEY: json.dumps(trials),
+            _STEPS_KEY: "[]",
+        }
         super().__init__(RunReportSpec(**parameters, **inputs, report=Channel(type=ReportArtifact)))
 
 

@@ -18,6 +18,7 @@ from components.run_report.report import Report, StepCost
 from tests.support.run_artifacts import make_artifacts
 
 SETTINGS = [{"name": "trainer.epochs", "value": 1, "default": 7}]
+TRIALS = [{"learning_rate": 0.01, "eval_loss": 0.5}]
 STEPS = [{"name": "Trainer", "seconds": 2.5, "peak_bytes": 1000}]
 
 
@@ -25,7 +26,8 @@ def run_step(tmp_path: Path, inputs: dict[str, Any]) -> Report:
     report = ReportArtifact()
     report.uri = str(tmp_path / "report")
     Path(report.uri).mkdir()
-    properties = {"model_name": "digits", "settings": json.dumps(SETTINGS), "steps": json.dumps(STEPS)}
+    contents = {"settings": SETTINGS, "trials": TRIALS, "steps": STEPS}
+    properties = {"model_name": "digits", **{key: json.dumps(content) for key, content in contents.items()}}
     context = BaseExecutor.Context(tmp_dir=str(tmp_path), unique_id="1", pipeline_run_id="2026-01-02")
     Executor(context).Do(inputs, {"report": [report]}, properties)
     return Report.model_validate_json(Path(report.uri, "report.json").read_bytes())
@@ -37,6 +39,7 @@ def test_the_step_writes_the_report_as_a_page_and_as_json(tmp_path: Path, monkey
     assert (report.model, report.run_id, report.outcome, report.version) == ("digits", "2026-01-02", "pushed", 17)
     assert report.missing == ()
     assert [setting.model_dump() for setting in report.settings] == SETTINGS
+    assert list(report.trials) == TRIALS
     assert report.steps == (StepCost(**STEPS[0]),)
     assert "tfx" in report.packages
     assert (tmp_path / "report" / "report.html").read_text() == "<p>2026-01-02"
@@ -49,9 +52,12 @@ def test_inputs_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
 
 
 def test_every_input_is_optional() -> None:
-    step = RunReport("digits", SETTINGS, schema=Channel(type=INPUTS["schema"].type))
+    step = RunReport("digits", SETTINGS, TRIALS, schema=Channel(type=INPUTS["schema"].type))
     assert set(step.inputs) == {"schema"}
-    assert step.exec_properties == {"model_name": "digits", "settings": json.dumps(SETTINGS), "steps": "[]"}
+    assert step.exec_properties == {
+        **{"model_name": "digits", "settings": json.dumps(SETTINGS)},
+        **{"trials": json.dumps(TRIALS), "steps": "[]"},
+    }
 
 
 def test_the_driver_adds_the_costs_of_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

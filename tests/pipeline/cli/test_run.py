@@ -145,3 +145,22 @@ def test_a_key_that_cannot_sign_is_refused_before_any_work(
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, message in result.stderr) == (2, True), result.stderr
     assert not (tmp_path / "workspace" / "metadata.sqlite").exists()
+
+
+@pytest.mark.parametrize("can_report", [True, False])
+def test_a_failed_run_points_to_its_report_if_there_is_something_to_report(tmp_path: Path, can_report: bool) -> None:
+    script = f"""
+from pipeline.cli.main import main
+from pipeline.local import reports, runner
+
+def fail(settings, display):
+    raise runner.StepFailedError("Trainer failed: no memory")
+
+runner.run_pipeline = fail
+reports.can_report = lambda settings, since: {can_report}
+main(["run", "--workspace", {str(tmp_path)!r}])
+"""
+    command = [sys.executable, "-c", script]
+    process = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (1, "Error: Trainer failed: no memory\n")
+    assert ("Report         `digits report` shows what there is\n" in process.stdout) == can_report
