@@ -1,5 +1,6 @@
 """TFX's StatisticsGen and Transform with checks: they name damaged files, and StatisticsGen misses no example."""
 
+import logging
 from typing import Any
 
 from tfx.components import StatisticsGen as TfxStatisticsGen
@@ -11,7 +12,11 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.types import Artifact, artifact_utils
 from tfx.types.standard_component_specs import EXAMPLES_KEY, STATISTICS_KEY
 
-from components.example_counts import check_count, damage_named
+from components.example_counts import check_count, damage_named, recorded_counts
+from components.features import TRAIN_SPLIT
+from components.progress import log_num_records
+
+_log = logging.getLogger(__name__)
 
 ArtifactDict = dict[str, list[Artifact]]
 
@@ -33,6 +38,7 @@ class StatisticsGenExecutor(TfxStatisticsGenExecutor):
         for split in artifact_utils.decode_split_names(statistics.split_names):
             num_read = load_statistics(statistics, split).proto().datasets[0].num_examples
             check_count([artifact_utils.get_split_uri(input_dict[EXAMPLES_KEY], split)], num_read)
+            log_num_records(_log, num_read)
 
 
 class TransformExecutor(TfxTransformExecutor):
@@ -50,6 +56,8 @@ class TransformExecutor(TfxTransformExecutor):
         """
         with damage_named(_split_folders(input_dict)):
             super().Do(input_dict, output_dict, exec_properties)
+        counts = recorded_counts(artifact_utils.get_split_uri(input_dict[EXAMPLES_KEY], TRAIN_SPLIT))
+        log_num_records(_log, sum(counts.values()))
 
 
 class StatisticsGen(TfxStatisticsGen):

@@ -56,6 +56,17 @@ def write_counts(counts: Mapping[str, int], folder: str) -> None:
         file.write(json.dumps(dict(sorted(counts.items()))))
 
 
+def recorded_counts(split_folder: str) -> dict[str, int]:
+    """Returns the number of examples in each file of a split, by path; none if the step that wrote it recorded none."""
+    folder, split = os.path.split(split_folder)
+    file = os.path.join(folder, COUNTS_FILE)
+    if not tf.io.gfile.exists(file):
+        return {}
+    with tf.io.gfile.GFile(file) as content:
+        counts: dict[str, int] = json.loads(content.read())
+    return {os.path.join(folder, path): count for path, count in counts.items() if path.startswith(f"{split}/")}
+
+
 def check_count(split_folders: Iterable[str], num_read: int) -> None:
     """Compares the number of examples that a step has read from splits with the number that was written to them.
 
@@ -64,7 +75,7 @@ def check_count(split_folders: Iterable[str], num_read: int) -> None:
     Raises:
         LostExamplesError: The numbers differ; the message names both, and the file if one is missing or damaged.
     """
-    counts = {file: count for folder in split_folders for file, count in _recorded(folder).items()}
+    counts = {file: count for folder in split_folders for file, count in recorded_counts(folder).items()}
     num_written = sum(counts.values())
     if not counts or num_read == num_written:
         return
@@ -93,17 +104,6 @@ def damage_named(split_folders: Iterable[str]) -> Iterator[None]:
         yield
     except Exception as error:
         for folder in split_folders if _DAMAGE.search(f"{type(error).__name__}: {error}") else ():
-            for file in _recorded(folder) or tf.io.gfile.glob(os.path.join(folder, "*.gz")):
+            for file in recorded_counts(folder) or tf.io.gfile.glob(os.path.join(folder, "*.gz")):
                 count_records(file)
         raise
-
-
-def _recorded(split_folder: str) -> dict[str, int]:
-    """Returns the recorded number of examples in each file of a split."""
-    folder, split = os.path.split(split_folder)
-    file = os.path.join(folder, COUNTS_FILE)
-    if not tf.io.gfile.exists(file):
-        return {}
-    with tf.io.gfile.GFile(file) as content:
-        counts: dict[str, int] = json.loads(content.read())
-    return {os.path.join(folder, path): count for path, count in counts.items() if path.startswith(f"{split}/")}

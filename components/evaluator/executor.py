@@ -1,6 +1,7 @@
 """Executor of GatedEvaluator: TFMA measures, then the bounds decide."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,6 +31,7 @@ from components.evaluator import metrics
 from components.evaluator.bounds import ALL, EXAMPLE_COUNT, Bound, check_bounds, measurements
 from components.evaluator.predictions import batch_extractor, divide
 from components.example_counts import check_count, damage_named
+from components.progress import log_num_records
 from components.raw_examples import find_contract, find_files
 from components.verdict import Verdict
 from components.verdict_artifact import VERDICT_KEY, publish_verdict
@@ -38,6 +40,8 @@ GATE_KEY = "gate"
 BOUNDS_KEY = "bounds"
 ADVICE_KEY = "advice"
 ENFORCED_KEY = "enforced"
+
+_log = logging.getLogger(__name__)
 
 ArtifactDict = dict[str, list[Artifact]]
 
@@ -83,7 +87,9 @@ class Executor(BaseBeamExecutor):
             if key.metric == EXAMPLE_COUNT and key.kind == "candidate"
         }
         # Without a slice of all images, each image is in exactly one slice.
-        check_count(folders, counts.get(ALL, sum(counts.values())))
+        num_read = counts.get(ALL, sum(counts.values()))
+        check_count(folders, num_read)
+        log_num_records(_log, num_read)
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
         findings = tuple(check_bounds(measured, bounds, classes))
         enforced = bool(exec_properties[ENFORCED_KEY])

@@ -33,6 +33,7 @@ from components.example_gen.splits import (
 )
 from components.example_gen.summaries import summarize, without_alpha
 from components.features import FINGERPRINT_KEY, IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, SPAN_KEY, SPLITS, URI_KEY
+from components.progress import log_num_records
 from components.raw_examples import WRITER_OPTIONS, encode_png, find_contract, serialize_examples
 
 SCHEMA_KEY = "schema"
@@ -98,6 +99,7 @@ class Executor(BaseBeamExecutor):
                 | "Verify" >> beam.Map(verify_counts, sizes)
                 | "Record" >> beam.Map(write_counts, examples.uri)
             )
+        log_num_records(_log, sum(sum(by_split.values()) for by_split in sizes.values()))
         schema_files = (os.path.join(artifact.uri, SCHEMA_FILE) for artifact in (schema, examples))
         tf.io.gfile.copy(*schema_files, overwrite=True)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))

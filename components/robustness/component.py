@@ -1,6 +1,7 @@
 """CorruptedExampleGen: the step that writes corrupted copies of the test split, to gate on robustness."""
 
 import itertools
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,9 @@ from tfx.proto.example_gen_pb2 import PayloadFormat
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import Examples
 
-from components.example_counts import count_records, write_counts
+from components.example_counts import count_records, recorded_counts, write_counts
 from components.features import CORRUPTION_KEY, IMAGE_KEY, LABEL_KEY, SCHEMA_FILE, TEST_SPLIT, Contract
+from components.progress import log_num_records
 from components.raw_examples import (
     WRITER_OPTIONS,
     encode_png,
@@ -28,6 +30,8 @@ from components.raw_examples import (
     serialize_examples,
 )
 from components.robustness.corruptions import CORRUPTIONS, Images, corrupt
+
+_log = logging.getLogger(__name__)
 
 
 @component(use_beam=True)
@@ -67,6 +71,7 @@ def CorruptedExampleGen(  # noqa: N802 (the name of the step)
             | "Verify" >> beam.Map(verify_written, len(files))
             | "Record" >> beam.Map(write_counts, corrupted_examples.uri)
         )
+    log_num_records(_log, sum(recorded_counts(directory).values()))
     tf.io.gfile.copy(os.path.join(examples.uri, SCHEMA_FILE), os.path.join(corrupted_examples.uri, SCHEMA_FILE))
     corrupted_examples.split_names = artifact_utils.encode_split_names([TEST_SPLIT])
     examples_utils.set_payload_format(corrupted_examples, PayloadFormat.FORMAT_TF_EXAMPLE)

@@ -3,15 +3,18 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorboard.plugins.hparams import api as hparams
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.features import Contract
+from components.progress import log_progress
 from components.schema import parse_contract
 from components.trainer.datasets import evaluation_batches, read_examples, steps_per_epoch, training_batches
 from components.trainer.distribution import DistributedModel, choose_strategy, is_chief
@@ -89,7 +92,12 @@ def train_model(
     early_stopping = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=hyperparameters.patience, restore_best_weights=True
     )
-    loggers = [keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"), ProgressLogger()]
+    loggers = [
+        keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"),
+        # Without an ID, TensorBoard shows the name of the run instead of a hash.
+        hparams.KerasCallback(str(log_dir), hyperparameters.model_dump(), trial_id=""),
+        ProgressLogger(),
+    ]
 
     def training_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training_batches(train, num_classes, hyperparameters, context)
@@ -128,26 +136,26 @@ class ProgressLogger(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Remembers the epoch and its start; Keras calls this."""
-        self._epoch = epoch + 1
+        self._num_epochs_done = epoch
         self._epoch_start = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Logs about ten times per epoch; Keras calls this."""
+        """Logs the metrics of the epoch so far, about ten times per epoch; Keras calls this."""
         num_steps = self.params["steps"]
         if (batch + 1) % max(1, num_steps // _UPDATES_PER_EPOCH) == 0:
-            percent = 100 * (batch + 1) / num_steps
-            logger.debug("epoch %d/%d, %.0f %%", self._epoch, self.params["epochs"], percent)
+            self._log(logging.DEBUG, _describe_metrics(logs or {}), (batch + 1) / num_steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Logs loss and accuracy on train and on eval; Keras calls this."""
         values = logs or {}
-        logger.info(
-            "epoch %d/%d: loss %.4f, accuracy %.2f %%; eval %.4f, %.2f %% (%.0f s)",
-            self._epoch,
-            self.params["epochs"],
-            values["loss"],
-            100 * values["accuracy"],
-            values["val_loss"],
-            100 * values["val_accuracy"],
-            time.monotonic() - self._epoch_start,
-        )
+        results = f"{_describe_metrics(values)}; eval {values['val_loss']:.4f}, {100 * values['val_accuracy']:.2f} %"
+        self._log(logging.INFO, f"{results} ({time.monotonic() - self._epoch_start:.0f} s)", 1.0)
+
+    def _log(self, level: int, text: str, epoch_progress: float) -> None:
+        num_epochs = self.params["epochs"]
+        progress = (self._num_epochs_done + epoch_progress) / num_epochs
+        log_progress(logger, level, f"epoch {self._num_epochs_done + 1}/{num_epochs}: {text}", progress)
+
+
+def _describe_metrics(metrics: Mapping[str, float]) -> str:
+    return f"loss {metrics['loss']:.4f}, accuracy {100 * metrics['accuracy']:.2f} %"

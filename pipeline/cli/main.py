@@ -14,6 +14,7 @@ from pipeline.cli.predict import predict
 from pipeline.cli.report import report
 from pipeline.cli.run import clean, run, runs
 from pipeline.cli.serve import serve
+from pipeline.cli.tensorboard import tensorboard
 from pipeline.cli.verify_data import verify_data
 from pipeline.cli.versions import label, prune, rollback, verify, versions
 
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 for _command in (
-    *(new, run, runs, report, clean, compile_pipeline, deploy),
+    *(new, run, runs, report, tensorboard, clean, compile_pipeline, deploy),
     *(versions, verify, rollback, prune, label, lineage, predict, serve, verify_data),
 ):
     main.add_command(_command)

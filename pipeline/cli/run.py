@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @profile_option
 @config_option
 @set_option
+@click.option("--verbose", is_flag=True, help="Also show the log of TFX, Beam and TensorFlow.")
 @json_option
 def run(
     data: str | None,
@@ -48,6 +49,7 @@ def run(
     profile: str | None,
     config: Path | None,
     assignments: tuple[str, ...],
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, gate, push."""
@@ -55,7 +57,7 @@ def run(
 
     settings = settings_from_options(config, assignments, workspace=workspace, profile=profile, data_uri=data)
     load_contract(settings)
-    result = _run_and_show(settings, sys.stderr if as_json else sys.stdout)
+    result = _run_and_show(settings, sys.stderr if as_json else sys.stdout, verbose=verbose)
     if as_json:
         print_json(_result_values(result))
     if result.run.outcome == "refused":
@@ -143,10 +145,10 @@ def clean(old_roots: bool, dry_run: bool, workspace: str | None, config: Path | 
     click.echo(f"{verb} {num_bytes / 1e6:.1f} MB" if found else f"Nothing to clean in {settings.workspace}.")
 
 
-def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
+def _run_and_show(settings: "Settings", terminal: TextIO, *, verbose: bool) -> "RunResult":
     from rich.console import Console
 
-    from pipeline.local.display import RunDisplay, library_output_to
+    from pipeline.local.display import RunDisplay, following, library_output_to
     from pipeline.local.reports import can_report
     from pipeline.local.runner import run_pipeline
 
@@ -159,7 +161,8 @@ def _run_and_show(settings: "Settings", terminal: TextIO) -> "RunResult":
         display = RunDisplay(console)
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
         try:
-            result = run_pipeline(settings, display)
+            with following(log_file, display.show_log) if verbose else nullcontext():
+                result = run_pipeline(settings, display)
             display.show_result(result)
             console.print(f"Report         {result.report}", soft_wrap=True)
             return result

@@ -2,13 +2,16 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from components.verdict import TABLE_FILE, render_findings
@@ -27,41 +30,84 @@ _STEP_ENDS: dict[StepEnd, tuple[str, str, str]] = {
 """Mark, text and style of each line."""
 
 _NAME_WIDTH = 19
+_SPEED_ESTIMATE_SECONDS = 120.0
+"""How far the estimate of the time left looks back: it has to see the evaluation at the end of an epoch."""
+_LOG_POLL_SECONDS = 0.2
 _MAX_REFUSALS = 10
 """Per gate, so that the result fits on a screen."""
 
 
 class RunDisplay:
-    """Prints one line per step with its duration, and the progress of the running step."""
+    """Prints one line per step with its duration; a terminal also shows the running step and those that wait."""
 
     def __init__(self, console: Console) -> None:
-        """Prints to `console`, which shows transient texts only if it is a terminal."""
+        """Prints to `console`, which shows the running step only if it is a terminal."""
         self._console = console
-        self._status = console.status("")
-        self._step = ""
+        self._waiting: list[str] = []
+        self._text = ""
+        self._num_records = 0
+        self._progress = Progress()
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            transient=True,
+            # They are the log.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def steps_planned(self, names: Sequence[str]) -> None:
+        """Shows steps as waiting until they start."""
+        self._waiting = list(names)
 
     def step_started(self, name: str) -> None:
-        """Shows the step as running."""
-        self._step = name
-        self._status.update(name)
-        self._status.start()
+        """Shows the step as running; if it is already, its time goes on."""
+        if [task.description for task in self._progress.tasks] != [name]:
+            self._waiting = [waiting for waiting in self._waiting if waiting != name]
+            self._text, self._num_records = "", 0
+            self._progress = Progress(*_STEP_COLUMNS, speed_estimate_period=_SPEED_ESTIMATE_SECONDS)
+            self._progress.add_task(name, total=None)
+        self._live.start(refresh=True)
 
     def step_ended(self, name: str, state: StepEnd, seconds: float = 0.0) -> None:
         """Prints a step that has ended, with its duration, or that does not run."""
-        self._status.stop()
+        self._live.stop()
         mark, text, style = _STEP_ENDS[state]
-        self._print(f"{mark} {name:<{_NAME_WIDTH}} {text.format(seconds)}", style)
+        line = f"{mark} {name:<{_NAME_WIDTH}} {text.format(seconds)}"
+        if self._num_records and seconds:
+            line += f"  {self._num_records:,} records, {self._num_records / seconds:,.0f} per second"
+        self._print(line, style)
 
-    def progressed(self, text: str, *, transient: bool) -> None:
-        """Prints a progress text, or, if it is `transient`, shows it until the next one."""
+    def progressed(self, text: str, *, transient: bool, progress: float | None = None) -> None:
+        """Shows the progress of the running step.
+
+        Args:
+            text: What it does; printed, or, if it is `transient`, shown on a terminal until the next one.
+            transient: Whether the text is replaced by the next one.
+            progress: Share of the step that is done, 0 to 1; a terminal shows it as a bar, with the time left.
+        """
+        if progress is not None:
+            self._progress.columns = _PROGRESS_COLUMNS
+            self._progress.update(self._progress.task_ids[0], total=1, completed=progress)
         if transient:
-            self._status.update(f"{self._step}  {text}")
+            self._text = text
         else:
+            self._text = ""
             self._print(f"    {text}")
+        if self._live.is_started:
+            self._live.refresh()
+
+    def records_processed(self, count: int) -> None:
+        """Adds to the number of records that the line of the running step tells when the step has ended."""
+        self._num_records += count
+
+    def show_log(self, line: str) -> None:
+        """Prints a line of the libraries' log, without the colors that it may have."""
+        self._print(Text.from_ansi(line).plain, "dim")
 
     def stop(self) -> None:
         """Restores the terminal."""
-        self._status.stop()
+        self._live.stop()
 
     def show_result(self, result: "RunResult") -> None:
         """Prints the accuracy, the verdicts of the gates with the reasons of refusals, and the model's folder."""
@@ -102,8 +148,31 @@ class RunDisplay:
                 self._print(f"… and {len(verdict.refusals) - len(shown)} more")
             self._print(f"{verdict.advice}\nAll findings: {directory / TABLE_FILE}")
 
+    def _render(self) -> Group:
+        texts = [f"    {self._text}"] if self._text else []
+        if self._waiting:
+            texts.append(f"  then {', '.join(self._waiting)}")
+        return Group(self._progress, *(Text(text, style="dim", no_wrap=True, overflow="ellipsis") for text in texts))
+
     def _print(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True)
+
+
+class _RunningColumn(SpinnerColumn):
+    """Spins until the step has ended, also after all of its progress."""
+
+    def render(self, task: Task) -> RenderableType:
+        return self.spinner.render(task.get_time())
+
+
+class _TimeLeftColumn(TimeRemainingColumn):
+    def render(self, task: Task) -> Text:
+        return super().render(task) + " left"
+
+
+_STEP_COLUMNS = (_RunningColumn(), TextColumn(f"{{task.description:<{_NAME_WIDTH}}} {{task.elapsed:5.1f}} s"))
+"""Like the line of a step that has ended."""
+_PROGRESS_COLUMNS = (*_STEP_COLUMNS, BarColumn(bar_width=None), _TimeLeftColumn(compact=True))
 
 
 class _Terminal(TextIOWrapper):
@@ -155,3 +224,34 @@ def library_output_to(file: Path, terminal: TextIO) -> Iterator[TextIO]:
             for descriptor, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, descriptor)
                 os.close(copy)
+
+
+@contextmanager
+def following(file: Path, show: Callable[[str], None]) -> Iterator[None]:
+    """Shows the lines that are appended to a file in the body of the `with` statement.
+
+    Args:
+        file: An existing file.
+        show: Called with each line, in another thread.
+    """
+    ended = threading.Event()
+
+    def follow() -> None:
+        line, has_ended = "", False
+        while not has_ended:
+            has_ended = ended.wait(_LOG_POLL_SECONDS)
+            *complete, line = (line + content.read()).split("\n")
+            for each in complete:
+                show(each)
+        if line:
+            show(line)
+
+    with file.open(encoding="utf-8", errors="replace") as content:
+        content.seek(0, os.SEEK_END)
+        thread = threading.Thread(target=follow, name="log follower")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()

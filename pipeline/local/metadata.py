@@ -17,6 +17,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from components.features import FINGERPRINT_KEY, SPAN_KEY, URI_KEY
+from components.run_report.report import PEAK_BYTES_PROPERTY
 from registry.errors import ExpectedError, UsageError
 from registry.provenance import DataOrigin, list_files
 
@@ -54,11 +55,21 @@ class UnknownRunError(UsageError):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run, with its duration in seconds."""
+    """One step of a run.
+
+    Attributes:
+        name: Name of the step.
+        state: What it did.
+        seconds: Its duration.
+        execution_id: Its ID in ML Metadata, which is also the name of the folders of its outputs.
+        peak_bytes: Peak of the resident memory of the run's processes during the step; None if it was not measured.
+    """
 
     name: str
     state: StepState
     seconds: float
+    execution_id: int
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -231,6 +242,14 @@ def check_files(store: MetadataStore, run_id: str) -> Path | None:
     return path
 
 
+def record_peak_memory(store: MetadataStore, run_id: str, peak_bytes: int) -> None:
+    """Records the peak memory of the last step of a run, which must be recorded in `store`."""
+    context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
+    execution = max(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
+    execution.custom_properties[PEAK_BYTES_PROPERTY].int_value = peak_bytes
+    store.put_executions([execution])
+
+
 def record_outcome(
     store: MetadataStore,
     run_id: str,
@@ -363,7 +382,8 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
         pipeline, name = _pipeline_and_step(store, execution.id)
         state = _STEP_STATES.get(execution.last_known_state, "running")
         seconds = (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
-        steps.append(Step(name, state, seconds))
+        peak = execution.custom_properties.get(PEAK_BYTES_PROPERTY)
+        steps.append(Step(name, state, seconds, execution.id, peak.int_value if peak else None))
     outcome = context.custom_properties.get(_OUTCOME_PROPERTY)
     accuracy = context.custom_properties.get(_ACCURACY_PROPERTY)
     description = context.custom_properties.get(_DESCRIPTION_PROPERTY)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from components.progress import NUM_RECORDS_FIELD, PROGRESS_FIELD
 from components.run_report.report import HTML_FILE, REPORT_TYPE
 from components.verdict import Verdict, read_verdict
+from pipeline.local.memory import PeakMemory, sampled_memory
 from pipeline.settings.settings import Settings
 from registry.errors import ExpectedError
 from registry.provenance import DamagedVersionError, installed_software, read_provenance
@@ -129,7 +131,8 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
     pipeline = create_pipeline(settings, data, beam_args(settings))
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     compiled = Compiler().compile(pipeline)
-    with observer.observing(lambda: _check_files(settings, _run_id(compiled))):
+    display.steps_planned([node.pipeline_node.node_info.id for node in compiled.nodes])
+    with sampled_memory() as memory, observer.observing(partial(_between_steps, settings, compiled, memory)):
         try:
             LocalDagRunner().run_with_ir(compiled)
         except (Exception, KeyboardInterrupt) as error:
@@ -176,13 +179,16 @@ def _check_workspace(settings: Settings, display: "RunDisplay") -> None:
         )
 
 
-def _check_files(settings: Settings, run_id: str) -> None:
-    from pipeline.local.metadata import MetadataError, check_files, open_metadata
+def _between_steps(settings: Settings, compiled: "CompiledPipeline", memory: PeakMemory, has_run: bool) -> None:
+    """Records the peak memory of a step that has run, and checks the files of all steps."""
+    from pipeline.local.metadata import MetadataError, check_files, open_metadata, record_peak_memory
 
-    path = None
+    run_id, peak_bytes, path = _run_id(compiled), memory.take(), None
     # The first step creates the database. If that fails, as on a full disk, the step reports the reason.
     if settings.metadata_file.exists():
         with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
+            if has_run:
+                record_peak_memory(store, run_id, peak_bytes)
             path = check_files(store, run_id)
     if path:
         raise StepFailedError(
@@ -313,7 +319,7 @@ class StepObserver(logging.Handler):
         self._display = display
         self._started = 0.0
         self._state: StepEnd = "ran"
-        self._between_steps: Callable[[], None] = lambda: None
+        self._between_steps: Callable[[bool], None] = lambda has_run: None
         self.current_step: str | None = None
         self.failures: dict[str, str] = {}
         """Why steps failed whose inputs TFX could not resolve; it logs the reason and goes on."""
@@ -326,11 +332,11 @@ class StepObserver(logging.Handler):
         self._finish()
 
     @contextmanager
-    def observing(self, between_steps: Callable[[], None]) -> Iterator[None]:
+    def observing(self, between_steps: Callable[[bool], None]) -> Iterator[None]:
         """Reports the steps that run in the body of the `with` statement.
 
         Args:
-            between_steps: Called when a step starts or has finished; its error ends the run.
+            between_steps: Called when a step starts or has finished, with whether it has run; its error ends the run.
         """
         from absl import logging as absl_logging
 
@@ -350,10 +356,10 @@ class StepObserver(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """The loggers call this for each record."""
         if record.name.startswith(_STEP_LOGGER):
-            self._display.progressed(record.getMessage(), transient=record.levelno < logging.INFO)
+            self._report(record)
         elif record.msg == "Component %s is running." and isinstance(record.args, tuple):
             self._start(str(record.args[0]))
-            self._between_steps()
+            self._between_steps(False)
         elif record.msg == "A cached execution %d is used.":
             self._state = "cached"
         elif record.msg == "Skipping execution for %s":
@@ -362,8 +368,16 @@ class StepObserver(logging.Handler):
             self._state = "failed"
             self.failures[str(record.args[0])] = str(record.args[1])
         elif record.msg == "Component %s is finished.":
-            self._between_steps()
+            self._between_steps(self._state == "ran")
             self._finish()
+
+    def _report(self, record: logging.LogRecord) -> None:
+        if count := getattr(record, NUM_RECORDS_FIELD, None):
+            self._display.records_processed(count)
+        else:
+            progress = getattr(record, PROGRESS_FIELD, None)
+            transient = record.levelno < logging.INFO
+            self._display.progressed(record.getMessage(), transient=transient, progress=progress)
 
     def _start(self, name: str) -> None:
         self.current_step, self._state, self._started = name, "ran", time.monotonic()

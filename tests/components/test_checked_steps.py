@@ -1,5 +1,6 @@
 """The checks, with executors that lose examples in place of TFX's; tests/e2e runs these steps."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfx.types.standard_artifacts import Examples, ExampleStatistics
 from components import checked_steps
 from components.checked_steps import StatisticsGenExecutor, TransformExecutor
 from components.example_counts import LostExamplesError, write_counts
+from components.progress import NUM_RECORDS_FIELD
 
 
 def write(folder: Path, split: str, num_examples: int) -> None:
@@ -38,7 +40,10 @@ def examples(tmp_path: Path) -> Examples:
 LOST = "Split-test: 1 examples were read, but 2 were written"
 
 
-def test_statistics_cover_all_examples(examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statistics_cover_all_examples(
+    examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="components")
     num_examples = {"train": 3, "test": 2}
 
     def count(self: object, inputs: Any, outputs: Any, properties: Any) -> None:
@@ -51,9 +56,19 @@ def test_statistics_cover_all_examples(examples: Examples, tmp_path: Path, monke
     monkeypatch.setattr(checked_steps.TfxStatisticsGenExecutor, "Do", count)
     outputs = {"statistics": [artifact(ExampleStatistics, tmp_path / "statistics")]}
     StatisticsGenExecutor().Do({"examples": [examples]}, outputs, {})
+    assert [getattr(record, NUM_RECORDS_FIELD) for record in caplog.records] == [3, 2]
     num_examples["test"] = 1
     with pytest.raises(LostExamplesError, match=LOST):
         StatisticsGenExecutor().Do({"examples": [examples]}, outputs, {})
+
+
+def test_transform_logs_the_examples_that_it_analyzes(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="components")
+    monkeypatch.setattr(checked_steps.TfxTransformExecutor, "Do", lambda *_: None)
+    TransformExecutor().Do({"examples": [examples]}, {}, {})
+    assert [getattr(record, NUM_RECORDS_FIELD) for record in caplog.records] == [3]
 
 
 @pytest.mark.parametrize("kind", [StatisticsGenExecutor, TransformExecutor])

@@ -1,6 +1,7 @@
 """The executor with a tiny model that TFMA loads: its decision and its artifacts."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,10 @@ def blessing_files(outputs: dict[str, Artifact]) -> list[str]:
     return [path.name for path in Path(outputs["blessing"].uri).iterdir()]
 
 
-def test_a_good_model_is_blessed(evaluate: Evaluate) -> None:
+def test_a_good_model_is_blessed(evaluate: Evaluate, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="components.evaluator")
     outputs = evaluate(threes=39)
+    assert "processed 40 records" in caplog.text
     verdict = read_verdict(outputs["verdict"].uri)
     assert (verdict.gate, verdict.passed, verdict.advice) == ("Evaluator", True, "Train longer.")
     assert verdict.findings[0].value == pytest.approx(39 / 40)

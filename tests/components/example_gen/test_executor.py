@@ -1,3 +1,4 @@
+import logging
 import os
 import shutil
 from collections import Counter
@@ -93,10 +94,14 @@ def test_refuses_missing_data(tmp_path: Path) -> None:
         run(tmp_path / "absent.npz", tmp_path / "out", fingerprint="", span=-1)
 
 
-def test_writes_every_image_once_in_stratified_splits(data: Path, tmp_path: Path) -> None:
+def test_writes_every_image_once_in_stratified_splits(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="components.example_gen")
     examples = run(data, tmp_path / "out")
 
     found = {split: [parsed(record) for record in records(tmp_path / "out", split)] for split in SPLITS}
+    assert f"processed {sum(map(len, found.values()))} records" in caplog.text
     labels = {split: Counter(label for _, label in found[split]) for split in SPLITS}
     assert labels == {
         split: dict.fromkeys(DIGITS.classes, count) for split, count in (("train", 18), ("eval", 6), ("test", 5))

@@ -1,4 +1,5 @@
 import io
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,8 +77,12 @@ def test_contract() -> None:
     assert step.exec_properties == {"seed": 11, "sample_fraction": 0.5}
 
 
-def test_every_image_is_corrupted_once_in_every_way(clean: Examples, tmp_path: Path, digits: Images) -> None:
+def test_every_image_is_corrupted_once_in_every_way(
+    clean: Examples, tmp_path: Path, digits: Images, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="components.robustness")
     corrupted = run(clean, tmp_path / "out")
+    assert "processed 165 records" in caplog.text
 
     names = {path.name for path in (tmp_path / "out" / "Split-test").iterdir()}
     assert names == {f"{name}-0000{number}-of-00002.gz" for name in CORRUPTIONS for number in (0, 1)}

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from components.verdict import Finding, Verdict
-from pipeline.local.display import RunDisplay
+from pipeline.local.display import RunDisplay, following
 from pipeline.local.metadata import Run
 from pipeline.local.runner import RunResult
 
@@ -145,12 +146,59 @@ def test_each_step_that_ended_has_a_line(display: RunDisplay, output: io.StringI
     ]
 
 
+def test_a_step_that_counts_its_records_has_their_rate(display: RunDisplay, output: io.StringIO) -> None:
+    display.step_started("StatisticsGen")
+    for count in (60_000, 10_000):
+        display.records_processed(count)
+    display.step_ended("StatisticsGen", "ran", 4.0)
+    display.step_started("Transform")
+    display.step_ended("Transform", "ran", 3.6)
+    assert output.getvalue().splitlines() == [
+        "✓ StatisticsGen         4.0 s  70,000 records, 17,500 per second",
+        "✓ Transform             3.6 s",
+    ]
+
+
 def test_only_progress_that_is_not_transient_is_printed(display: RunDisplay, output: io.StringIO) -> None:
     display.step_started("Trainer")
     display.progressed("epoch 1/2, 50 %", transient=True)
     display.progressed("epoch 1/2: [loss] 0.2500, accuracy 90.00 %", transient=False)
     display.stop()
     assert output.getvalue() == "    epoch 1/2: [loss] 0.2500, accuracy 90.00 %\n"
+
+
+RUNNING = r"[⠁-⣿] Trainer               \d\.\d s"
+
+
+def test_a_terminal_shows_the_running_step_and_those_that_wait() -> None:
+    output = io.StringIO()
+    display = RunDisplay(Console(file=output, force_terminal=True, width=70, _environ={"TERM": "xterm"}))
+
+    def shown() -> list[str]:
+        """Returns the lines below those that stay."""
+        display.show_log("a line that stays")
+        text = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]|\r", "", output.getvalue())
+        return [line.rstrip() for line in text.rpartition("a line that stays\n")[2].splitlines()]
+
+    display.steps_planned(["Transform", "Trainer", "Pusher"])
+    display.step_started("Transform")
+    display.step_ended("Transform", "ran", 3.6)
+    display.step_started("Trainer")
+    row, *texts = shown()
+    assert re.fullmatch(RUNNING, row)
+    assert texts == ["  then Pusher"]
+    display.progressed("epoch 1/2: loss 0.5", transient=True, progress=0.25)
+    row, *texts = shown()
+    assert re.fullmatch(rf"{RUNNING} ━+╺━+ --:-- left", row)
+    assert len(row) <= 70
+    assert texts == ["    epoch 1/2: loss 0.5", "  then Pusher"]
+    display.progressed("epoch 2/2: eval 0.4", transient=False, progress=1.0)
+    display.step_started("Trainer")
+    row, *texts = shown()
+    assert re.fullmatch(rf"{RUNNING} ━+ 00:00 left", row), "runs until the step has ended"
+    assert texts == ["  then Pusher"]
+    display.stop()
+    assert "    epoch 2/2: eval 0.4\n" in output.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -160,16 +208,32 @@ def test_only_progress_that_is_not_transient_is_printed(display: RunDisplay, out
         pytest.param(lambda display: display.step_ended("Trainer", "ran", 1.0), id="step_ended"),
     ],
 )
-def test_a_terminal_shows_transient_progress_and_gets_its_cursor_back(end: Callable[[RunDisplay], None]) -> None:
+def test_a_terminal_gets_its_cursor_back(end: Callable[[RunDisplay], None]) -> None:
     output = io.StringIO()
     display = RunDisplay(Console(file=output, force_terminal=True, width=60, _environ={"TERM": "xterm"}))
+    stdout = sys.stdout
     display.step_started("Trainer")
-    display.progressed("epoch 1/2, 50 %", transient=True)
+    assert sys.stdout is stdout, "goes to the log"
     assert "\x1b[?25l" in output.getvalue()
     assert "\x1b[?25h" not in output.getvalue()
     end(display)
-    assert "Trainer  epoch 1/2, 50 %" in output.getvalue()
     assert "\x1b[?25h" in output.getvalue()
+
+
+def test_lines_of_the_log_are_shown_without_their_colors(display: RunDisplay, output: io.StringIO) -> None:
+    display.show_log("2026-01-02 \x1b[1mW\x1b[0m [x]: a warning")
+    assert output.getvalue() == "2026-01-02 W [x]: a warning\n"
+
+
+def test_appended_lines_are_followed_to_the_last(tmp_path: Path) -> None:
+    file = tmp_path / "run.log"
+    file.write_text("earlier\n")
+    lines: list[str] = []
+    with following(file, lines.append), file.open("a") as log:
+        log.write("first\nsec")
+        log.flush()
+        log.write("ond\nno end")
+    assert lines == ["first", "second", "no end"]
 
 
 def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17, rolled_back: bool = False) -> RunResult:

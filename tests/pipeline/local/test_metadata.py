@@ -27,6 +27,7 @@ from pipeline.local.metadata import (
     live_artifacts,
     read_run,
     record_outcome,
+    record_peak_memory,
     run_outputs,
 )
 
@@ -50,12 +51,14 @@ def test_runs_are_listed_with_steps_outcome_and_version(store: MetadataStore, ad
     add_run(SECOND, {"Trainer": CACHED, "Pusher": FAILED})
     description = {"settings": {"trainer": {"epochs": 8}}, "software": {"version": "0.1.0"}}
     record_outcome(store, FIRST, "pushed", 0.995, description)
+    record_peak_memory(store, FIRST, 2**33)
     record_outcome(store, SECOND, "failed", reason="Pusher failed: no space.")
 
     first, second = list_runs(tmp_path / "metadata.sqlite")
     assert first == read_run(store, FIRST)
     assert (first.pipeline, first.started) == ("digits", datetime(2026, 1, 2, 3, 4, 5, 6))
     assert states(first) == [("Trainer", "ran"), ("Pusher", "ran")]
+    assert [(step.execution_id, step.peak_bytes) for step in first.steps] == [(1, None), (2, 2**33)]
     assert (first.outcome, first.test_accuracy, first.version) == ("pushed", 0.995, 17)
     assert {"settings": first.settings, "software": first.software} == description
     assert first.seconds == sum(step.seconds for step in first.steps) >= 0

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from components.example_gen.sources.errors import DataError
+from components.progress import log_num_records, log_progress
 from components.verdict import Finding, Verdict
 from pipeline.local.display import RunDisplay
 from pipeline.local.metadata import MetadataError, Run, Step, StepState, list_runs
@@ -126,7 +127,7 @@ BAD = Verdict("ServingCheck", (Finding("core ops", "export", passed=False),), ad
     ],
 )
 def test_outcome_of_a_run(version: int | None, pusher: StepState | None, verdicts: list[Verdict], outcome: str) -> None:
-    steps = (Step("Pusher", pusher, 0.1),) if pusher else ()
+    steps = (Step("Pusher", pusher, 0.1, execution_id=1),) if pusher else ()
     run = Run("now", "digits", datetime(2026, 1, 2), 1.0, steps, "unfinished", None, version)
     assert run_outcome(run, verdicts) == outcome
 
@@ -144,8 +145,14 @@ class Recorder:
         assert seconds >= 0
         self.calls.append(("ended", name, state))
 
-    def progressed(self, text: str, *, transient: bool) -> None:
-        self.calls.append(("progressed", text, transient))
+    def progressed(self, text: str, *, transient: bool, progress: float | None = None) -> None:
+        self.calls.append(("progressed", text, transient, progress))
+
+    def records_processed(self, count: int) -> None:
+        self.calls.append(("processed", count))
+
+    def steps_planned(self, names: list[str]) -> None:
+        self.calls.append(("planned", names[0], names[-1]))
 
 
 @pytest.mark.slow
@@ -166,6 +173,7 @@ def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, mo
     recorder = Recorder()
     with pytest.raises(StepFailedError, match="^StatisticsGen failed: there are no examples$"):
         run_pipeline(settings, cast(RunDisplay, recorder))
+    assert ("planned", "ImportSchemaGen", "Pusher") in recorder.calls
     assert ("ended", "MnistExampleGen", "ran") in recorder.calls
     assert ("ended", "StatisticsGen", "failed") in recorder.calls
     assert ("ended", "Trainer", "ran") not in recorder.calls
@@ -204,7 +212,7 @@ def test_a_shard_that_disappears_during_a_run_ends_it_and_is_made_again(tmp_path
     )
     with pytest.raises(StepFailedError, match="^Stopped in Transform"):
         run_pipeline(settings, cast(RunDisplay, saboteur))
-    assert ("progressed", f"{lost} is missing or has changed; its step runs again", False) in saboteur.calls
+    assert ("progressed", f"{lost} is missing or has changed; its step runs again", False, None) in saboteur.calls
     ended = [call[1:] for call in saboteur.calls if call[0] == "ended"]
     assert ended.count(("MnistExampleGen", "ran")) == ended.count(("StatisticsGen", "ran")) == 2
     assert ("ImportSchemaGen", "cached") in ended
@@ -225,7 +233,7 @@ def test_artifacts_without_records_are_moved_aside(settings: Settings) -> None:
     [moved] = settings.workspace.glob("pipeline_root*/Trainer")
     assert moved.parent != settings.pipeline_root
     text = f"metadata.sqlite has no record of the old artifacts; moved to {moved.parent}"
-    assert recorder.calls[0] == ("progressed", text, False)
+    assert recorder.calls[0] == ("progressed", text, False, None)
 
 
 def test_a_damaged_database_ends_a_run_before_anything_else(settings: Settings) -> None:
@@ -242,11 +250,12 @@ def test_the_log_of_the_launcher_becomes_steps() -> None:
     recorder = Recorder()
     observer = StepObserver(cast(RunDisplay, recorder))
     tfx, steps = logging.getLogger("absl"), logging.getLogger("components.trainer.training")
-    steps_between: list[str | None] = []
-    with observer.observing(lambda: steps_between.append(observer.current_step)):
+    steps_between: list[tuple[str | None, bool]] = []
+    with observer.observing(lambda has_run: steps_between.append((observer.current_step, has_run))):
         tfx.info("Component %s is running.", "Trainer")
-        steps.debug("epoch 1/2, 50 %")
-        steps.info("epoch 1/2: loss")
+        log_progress(steps, logging.DEBUG, "epoch 1/2: loss", 0.25)
+        steps.info("calibrated")
+        log_num_records(steps, 70_000)
         assert observer.current_step == "Trainer"
         tfx.info("Component %s is finished.", "Trainer")
         tfx.info("Component %s is running.", "Pusher")
@@ -260,11 +269,13 @@ def test_the_log_of_the_launcher_becomes_steps() -> None:
         tfx.info("Component %s is finished.", "BulkInferrer")
     assert observer.failures == {"BulkInferrer": "no model"}
     tfx.info("Component %s is running.", "AfterTheRun")
-    assert steps_between == [step for step in ("Trainer", "Pusher", "Evaluator", "BulkInferrer") for _ in range(2)]
+    names = ("Trainer", "Pusher", "Evaluator", "BulkInferrer")
+    assert steps_between == [(name, has_run) for name in names for has_run in (False, name == "Trainer")]
     assert recorder.calls == [
         ("started", "Trainer"),
-        ("progressed", "epoch 1/2, 50 %", True),
-        ("progressed", "epoch 1/2: loss", False),
+        ("progressed", "epoch 1/2: loss", True, 0.25),
+        ("progressed", "calibrated", False, None),
+        ("processed", 70_000),
         ("ended", "Trainer", "ran"),
         ("started", "Pusher"),
         ("ended", "Pusher", "cached"),
