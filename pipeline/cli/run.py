@@ -10,12 +10,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from filelock import FileLock
 
 from pipeline.cli.options import (
+    EXIT_FAILURE,
     EXIT_REFUSED,
     config_option,
     data_option,
@@ -31,6 +33,7 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.local.display import RunDisplay
     from pipeline.local.runner import RunResult
     from pipeline.settings.settings import Settings
 
@@ -154,11 +157,11 @@ def _run_and_show(settings: "Settings", terminal: TextIO, *, verbose: bool) -> "
 
     started = datetime.now()
     log_file = settings.log_directory / f"run-{started:%Y%m%d-%H%M%S-%f}.log"
-    _stop_like_ctrl_c()
     with library_output_to(log_file, terminal) as outer, _temporary_files_removed():
         console = Console(file=outer, highlight=False, markup=False)
         console.print(f"{settings.name}: {settings.data.uri}, profile {settings.profile}", soft_wrap=True, style="bold")
         display = RunDisplay(console)
+        _stop_on_signals(display)
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
         try:
             with following(log_file, display.show_log) if verbose else nullcontext():
@@ -176,12 +179,28 @@ def _run_and_show(settings: "Settings", terminal: TextIO, *, verbose: bool) -> "
             console.print(f"Log            {log_file}", soft_wrap=True)
 
 
-def _stop_like_ctrl_c() -> None:
-    """Makes a run that is asked to end, or whose terminal is closed, stop as with Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # `nohup` ignores SIGHUP.
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+def _stop_on_signals(display: "RunDisplay") -> None:
+    """Makes Ctrl-C, SIGTERM and a closed terminal stop the run, and a second Ctrl-C or SIGTERM end the process."""
+    stopping = False
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            display.progressed("stopping; press Ctrl-C again to end at once", transient=True)
+            raise KeyboardInterrupt
+        # A shell may repeat it.
+        if number != signal.SIGHUP:
+            display.stop()
+            display.progressed(
+                "ended; run again to continue; `digits clean` removes what this run has left", transient=False
+            )
+            os._exit(EXIT_FAILURE)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Commands in the background ignore SIGINT, and those below `nohup` SIGHUP.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 @contextmanager

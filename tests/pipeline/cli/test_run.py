@@ -92,6 +92,60 @@ def test_a_second_run_of_a_workspace_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "metadata.sqlite").exists()
 
 
+# Standard output and error are redirected, which needs a process of its own; its run logs, and gets signals.
+RUN_SCRIPT = """
+import os, signal, sys
+import pipeline.local.runner
+from pipeline.cli.main import main
+
+def run_pipeline(settings, display):
+    display.step_started("Trainer")
+    os.write(2, b"log of C++\\n")
+    try:
+        for name in sys.argv[1].split(","):
+            os.kill(os.getpid(), signal.Signals[name])
+        print("not stopped")
+    except KeyboardInterrupt:
+        for name in filter(None, sys.argv[2].split(",")):
+            os.kill(os.getpid(), signal.Signals[name])
+    raise pipeline.local.runner.StepFailedError("Stopped in Trainer.")
+
+pipeline.local.runner.run_pipeline = run_pipeline
+main(["run", *sys.argv[3:]])
+"""
+
+
+def run_with_signals(workspace: Path, first: str, then: str, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", RUN_SCRIPT, first, then, "--workspace", str(workspace), *options]
+    # A run that ends at once leaves its temporary files.
+    environment = {**os.environ, "TMPDIR": str(workspace)}
+    return subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("then", ["", "SIGHUP"])
+@pytest.mark.parametrize("first", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_a_run_and_a_shell_may_repeat_it(tmp_path: Path, first: str, then: str) -> None:
+    result = run_with_signals(tmp_path, first, then)
+    assert (result.returncode, result.stderr) == (1, "Error: Stopped in Trainer.\n")
+    assert result.stdout.splitlines()[-1].startswith("Log  ")
+
+
+@pytest.mark.parametrize("then", ["SIGINT", "SIGTERM"])
+def test_a_second_signal_ends_a_run_at_once(tmp_path: Path, then: str) -> None:
+    result = run_with_signals(tmp_path, "SIGINT", then)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.splitlines()[1:] == [
+        "    ended; run again to continue; `digits clean` removes what this run has left",
+    ]
+
+
+def test_the_log_is_shown_on_request(tmp_path: Path) -> None:
+    [quiet, verbose] = (run_with_signals(tmp_path, "SIGINT", "", "--json", *option) for option in ((), ("--verbose",)))
+    assert quiet.stdout == verbose.stdout == ""
+    assert "log of C++" not in quiet.stderr
+    assert "log of C++" in verbose.stderr.splitlines()
+
+
 @pytest.fixture
 def no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
