@@ -153,7 +153,7 @@ def _run_and_show(settings: "Settings", terminal: TextIO, *, verbose: bool) -> "
 
     from pipeline.local.display import RunDisplay, following, library_output_to
     from pipeline.local.reports import can_report
-    from pipeline.local.runner import run_pipeline
+    from pipeline.local.runner import StepFailedError, run_pipeline
 
     started = datetime.now()
     log_file = settings.log_directory / f"run-{started:%Y%m%d-%H%M%S-%f}.log"
@@ -169,6 +169,8 @@ def _run_and_show(settings: "Settings", terminal: TextIO, *, verbose: bool) -> "
             display.show_result(result)
             console.print(f"Report         {result.report}", soft_wrap=True)
             return result
+        except KeyboardInterrupt as error:
+            raise StepFailedError("Stopped before the first step; run again.") from error
         except Exception:
             logging.exception("The run failed.")
             if can_report(settings, started):

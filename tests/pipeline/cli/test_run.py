@@ -104,7 +104,6 @@ def run_pipeline(settings, display):
     try:
         for name in sys.argv[1].split(","):
             os.kill(os.getpid(), signal.Signals[name])
-        print("not stopped")
     except KeyboardInterrupt:
         for name in filter(None, sys.argv[2].split(",")):
             os.kill(os.getpid(), signal.Signals[name])
