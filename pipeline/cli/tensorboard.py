@@ -41,7 +41,7 @@ def tensorboard(workspace: str | None, config: Path | None, port: int | None, op
         count = link_logs(settings, Path(folder))
         with library_output_to(Path(os.devnull), sys.stdout) as terminal:
             url = _start(folder, port)
-            text = f"TensorBoard with the training of {count} runs of {settings.workspace}: {url} (Ctrl+C stops)"
+            text = f"TensorBoard with {count} trainings of {settings.workspace}: {url} (Ctrl+C stops)"
             click.echo(text, file=terminal)
             if open_browser:
                 webbrowser.open(url)

@@ -98,19 +98,22 @@ def test_tensorboard_shows_runs_and_hyperparameters(logs: list[Path], tmp_path: 
         # Commands in the background ignore it, and so do their children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stdout
-        line = process.stdout.readline()
-        url = re.search(r"training of 2 runs of .*: (http://localhost:\d+/)", line)
-        assert url, line
-        names = [name + part for name in (FIRST_NAME, FOURTH_NAME) for part in ("", "/validation")]
-        deadline = time.monotonic() + 60
-        while ask(f"{url[1]}data/runs") != names and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert ask(f"{url[1]}data/runs") == names
-        groups = ask(f"{url[1]}data/plugin/hparams/session_groups", {"startIndex": 0, "sliceSize": 9})["sessionGroups"]
-        found = {group["name"]: group["hparams"]["learning_rate"] for group in groups}
-        assert found == {FIRST_NAME: 0, FOURTH_NAME: 1}
-        process.send_signal(number)
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            url = re.search(r"with 2 trainings of .*: (http://localhost:\d+/)", line)
+            assert url, line
+            names = [name + part for name in (FIRST_NAME, FOURTH_NAME) for part in ("", "/validation")]
+            deadline = time.monotonic() + 60
+            while ask(f"{url[1]}data/runs") != names and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert ask(f"{url[1]}data/runs") == names
+            request = {"startIndex": 0, "sliceSize": 9, "allowedStatuses": ["STATUS_RUNNING", "STATUS_UNKNOWN"]}
+            groups = ask(f"{url[1]}data/plugin/hparams/session_groups", request)["sessionGroups"]
+            found = {group["name"]: group["hparams"]["learning_rate"] for group in groups}
+            assert found == {FIRST_NAME: 0, FOURTH_NAME: 1}
+        finally:
+            process.send_signal(number)
         assert process.wait(timeout=60) == 0
     assert list(temporary.iterdir()) == []
 
