@@ -13,7 +13,7 @@ from pipeline.cli.options import (
     settings_from_options,
     workspace_option,
 )
-from registry.errors import ExpectedError, UsageError
+from registry.errors import ExpectedError
 
 
 @click.command()
@@ -30,14 +30,10 @@ def report(run: str | None, opens: bool, workspace: str | None, config: Path | N
     makes one of what there is.
     """
     from components.run_report.report import HTML_FILE, JSON_FILE
-    from pipeline.local.metadata import find_run, list_runs
-    from pipeline.local.reports import find_report, make_report
+    from pipeline.local.reports import find_report, find_reported_run, make_report
 
     settings = settings_from_options(config, workspace=workspace)
-    runs = list_runs(settings.metadata_file)
-    if not runs:
-        raise UsageError(f"No pipeline has run in {settings.workspace} yet; start one with `digits run`.")
-    found = find_run(runs, run) if run else runs[-1]
+    found = find_reported_run(settings, run)
     folder = find_report(settings, found)
     if folder is None:
         with quiet_libraries():

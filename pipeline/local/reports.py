@@ -6,15 +6,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.run_report.report import HTML_FILE, REPORT_TYPE
-from pipeline.local.metadata import MetadataError, artifact_folders, list_runs, open_metadata, run_outputs
+from pipeline.local.metadata import (
+    MetadataError,
+    UnknownRunError,
+    artifact_folders,
+    find_run,
+    list_runs,
+    open_metadata,
+    run_outputs,
+)
 from pipeline.settings.settings import changed_settings
-from registry.provenance import Software
+from registry.provenance import DamagedVersionError, Software, read_provenance
+from registry.versions import version_number
 
 if TYPE_CHECKING:
     from components.run_report.collection import RunFacts
     from components.run_report.report import StepCost
     from pipeline.local.metadata import Run
     from pipeline.settings.settings import Settings
+
+
+def find_reported_run(settings: "Settings", name: str | None) -> "Run":
+    """Finds a run by its name, by default the newest.
+
+    Args:
+        settings: Settings with the workspace.
+        name: As in `find_run`; a version that is the result of a rollback has the run of the version that it copies.
+
+    Raises:
+        MetadataError: The metadata database is damaged.
+        UnknownRunError: No run, or more than one, has this name.
+    """
+    runs = list_runs(settings.metadata_file)
+    if not runs:
+        raise UnknownRunError(f"No pipeline has run in {settings.workspace} yet; start one with `digits run`.")
+    if name is None:
+        return runs[-1]
+    try:
+        return find_run(runs, name)
+    except UnknownRunError:
+        with suppress(DamagedVersionError):
+            provenance = read_provenance(settings.serving_directory / name) if version_number(name) else None
+            if provenance and (of_copy := [run for run in runs if run.run_id == provenance.origin.pipeline_run]):
+                return of_copy[0]
+        raise
 
 
 def find_report(settings: "Settings", run: "Run") -> Path | None:

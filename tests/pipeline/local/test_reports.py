@@ -15,10 +15,13 @@ from tfx.types import Artifact
 from components.run_report.collection import INPUTS
 from components.run_report.component import ReportArtifact
 from components.run_report.report import Report
-from pipeline.local.metadata import Outcome, list_runs, record_outcome
-from pipeline.local.reports import can_report, find_report, make_report
+from pipeline.local.metadata import Outcome, UnknownRunError, list_runs, record_outcome
+from pipeline.local.reports import can_report, find_report, find_reported_run, make_report
 from pipeline.settings.settings import Settings
-from registry.provenance import installed_software
+from registry.provenance import Origin, installed_software
+from registry.publishing import publish, roll_back
+from registry.signing import TrustPolicy
+from registry.versions import list_versions
 from tests.support.run_artifacts import make_artifacts
 
 RUN_ID = "2026-01-02T03:04:05.000006"
@@ -135,3 +138,19 @@ def test_a_failed_run_has_a_report_if_its_data_is_known(
     assert not can_report(settings, later), "the run is an earlier one"
     settings.metadata_file.write_text("damaged")
     assert not can_report(settings, start)
+
+
+def test_a_version_of_a_rollback_has_the_report_of_the_version_that_it_copies(
+    store: MetadataStore, settings: Settings, tmp_path: Path
+) -> None:
+    record(store, {"pushed_model": make_artifacts(tmp_path)["pushed_model"]})
+    model = tmp_path / "model"
+    (model / "saved_model.pb").write_text("a")
+    for content, run_id in (("a", RUN_ID), ("b", "another workspace")):
+        (model / "saved_model.pb").write_text(content)
+        publish(model, settings.serving_directory, {}, Origin(pipeline_run=run_id))
+    original, other = list_versions(settings.serving_directory)
+    copy = roll_back(settings.serving_directory, original.number, TrustPolicy(allow_unverified=True))
+    assert find_reported_run(settings, str(copy.number)).run_id == find_reported_run(settings, None).run_id == RUN_ID
+    with pytest.raises(UnknownRunError, match="the nearest names are 17, "):
+        find_reported_run(settings, str(other.number))

@@ -178,7 +178,7 @@ def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, mo
     assert ("ended", "StatisticsGen", "failed") in recorder.calls
     assert ("ended", "Trainer", "ran") not in recorder.calls
     [run] = list_runs(settings.metadata_file)
-    assert run.outcome == "failed"
+    assert (run.outcome, run.reason) == ("failed", "StatisticsGen failed: there are no examples")
 
 
 class SaboteurOfAShard(Recorder):
