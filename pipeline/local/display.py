@@ -30,6 +30,8 @@ _STEP_ENDS: dict[StepEnd, tuple[str, str, str]] = {
 """Mark, text and style of each line."""
 
 _NAME_WIDTH = 19
+_REPORT_STEPS = ("RunReport", "DataReport")
+"""The second one runs instead of the first one if DataGate refuses the data."""
 _SPEED_ESTIMATE_SECONDS = 120.0
 """How far the estimate of the time left looks back: it has to see the evaluation at the end of an epoch."""
 _LOG_POLL_SECONDS = 0.2
@@ -58,7 +60,7 @@ class RunDisplay:
 
     def steps_planned(self, names: Sequence[str]) -> None:
         """Shows steps as waiting until they start."""
-        self._waiting = list(names)
+        self._waiting = [name for name in names if name not in _REPORT_STEPS[1:]]
 
     def step_started(self, name: str) -> None:
         """Shows the step as running; if it is already, its time goes on."""
@@ -72,6 +74,8 @@ class RunDisplay:
     def step_ended(self, name: str, state: StepEnd, seconds: float = 0.0) -> None:
         """Prints a step that has ended, with its duration, or that does not run."""
         self._live.stop()
+        if state == "not run" and name in _REPORT_STEPS:
+            return
         mark, text, style = _STEP_ENDS[state]
         line = f"{mark} {name:<{_NAME_WIDTH}} {text.format(seconds)}"
         if self._num_records and seconds:

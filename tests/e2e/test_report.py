@@ -251,11 +251,14 @@ def test_the_settings_the_software_and_the_steps(run: ReportedRun, first_run: An
     del packages["Python"], packages["digit-classifier"]
     assert packages == {name: importlib.metadata.version(name) for name in packages}
     assert {"tensorflow", "tfx", "keras"} <= set(packages)
-    ran = {step["name"]: step["seconds"] for step in run.result["steps"] if step["state"] == "ran"}
-    reported = {step.name: step.seconds for step in run.report.steps}
+    first, ran = (
+        {step["name"]: (step["seconds"], step["peak_bytes"]) for step in result["steps"] if step["state"] == "ran"}
+        for result in (first_run.result, run.result)
+    )
+    reported = {step.name: (step.seconds, step.peak_bytes) for step in run.report.steps}
     assert set(reported) == {step["name"] for step in run.result["steps"]} - {"RunReport"}
-    first = {step["name"]: step["seconds"] for step in first_run.result["steps"]}
     assert reported == {name: ran.get(name, first[name]) for name in reported}
+    assert all(peak_bytes > 2**27 for _, peak_bytes in reported.values())
 
 
 def test_the_page_is_small_and_found_again(run: ReportedRun) -> None:

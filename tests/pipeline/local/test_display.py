@@ -146,6 +146,12 @@ def test_each_step_that_ended_has_a_line(display: RunDisplay, output: io.StringI
     ]
 
 
+def test_the_report_that_is_not_needed_is_not_shown(display: RunDisplay, output: io.StringIO) -> None:
+    display.step_ended("DataReport", "not run")
+    display.step_ended("RunReport", "ran", 1.1)
+    assert output.getvalue() == "✓ RunReport             1.1 s\n"
+
+
 def test_a_step_that_counts_its_records_has_their_rate(display: RunDisplay, output: io.StringIO) -> None:
     display.step_started("StatisticsGen")
     for count in (60_000, 10_000):
@@ -180,7 +186,7 @@ def test_a_terminal_shows_the_running_step_and_those_that_wait() -> None:
         text = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]|\r", "", output.getvalue())
         return [line.rstrip() for line in text.rpartition("a line that stays\n")[2].splitlines()]
 
-    display.steps_planned(["Transform", "Trainer", "Pusher"])
+    display.steps_planned(["Transform", "Trainer", "Pusher", "DataReport"])
     display.step_started("Transform")
     display.step_ended("Transform", "ran", 3.6)
     display.step_started("Trainer")
