@@ -29,7 +29,8 @@ from components.pusher import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
 from components.run_report.component import RunReport
 from components.serving_check.component import ServingCheck
-from components.trainer.hyperparameters import HYPERPARAMETERS_KEY
+from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, SEARCH_KEY, Search
+from components.trainer.tuning import Tuner
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprints
@@ -72,8 +73,18 @@ _MODEL_SETTINGS: Mapping[str, Any] = {
 """Settings that shape the model and its gates, for the provenance."""
 
 
-def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str]) -> Pipeline:
-    """Creates the pipeline for a version of the data, without a metadata connection, which the runner adds."""
+def create_pipeline(
+    settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str], search: Search | None = None
+) -> Pipeline:
+    """Creates the pipeline, without a metadata connection, which the runner adds.
+
+    Args:
+        settings: All settings.
+        data: Version of the data.
+        beam_pipeline_args: Options of Beam.
+        search: A search for hyperparameters that follows the data steps, in place of training, gates and push. The name
+            of the pipeline is the same, so that both find the data steps in the cache: it is part of TFX's cache key.
+    """
     code = code_fingerprints(_CODE)
     max_images = settings.data.max_images
     sample_advice = f" data.max_images={max_images} limits the data." if max_images else ""
@@ -116,16 +127,6 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         serving_directory=str(settings.serving_directory),
     )
     data_passed = data_gate.outputs[VERDICT_KEY].future()[0].custom_property(PASSED_PROPERTY)
-    differing = changed_settings(settings.model_dump(mode="json"))
-    data_inputs = {
-        "schema": schema_gen.outputs["schema"],
-        "examples": example_gen.outputs["examples"],
-        "statistics": statistics_gen.outputs["statistics"],
-        "anomalies": example_validator.outputs["anomalies"],
-        "data_verdict": data_gate.outputs[VERDICT_KEY],
-    }
-    with Cond(data_passed == 0):
-        data_report = RunReport(settings.name, differing, **data_inputs).with_id("DataReport")
     with Cond(data_passed == 1):
         transform = Transform(
             examples=example_gen.outputs["examples"],
@@ -138,13 +139,40 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             # Nothing reads it: it is for pipelines that add files to those of earlier runs.
             disable_analyzer_cache=True,
         )
+    data_steps = [schema_gen, example_gen, statistics_gen, example_validator, data_gate, transform]
+    training_inputs = {
+        "examples": example_gen.outputs["examples"],
+        "schema": schema_gen.outputs["schema"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "train_args": trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
+        "eval_args": trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
+    }
+    if search is not None:
+        code |= code_fingerprints({"Tuner": "components.trainer.tuning"})
+        with Cond(data_passed == 1):
+            tuner = Tuner(
+                **training_inputs,
+                tuner_fn="components.trainer.tuning.tuner_fn",
+                custom_config={
+                    HYPERPARAMETERS_KEY: settings.trainer.model_dump(),
+                    SEARCH_KEY: search.model_copy(update={"code": code["Tuner"]}).model_dump(mode="json"),
+                },
+            )
+        return _pipeline(settings, [*data_steps, tuner], code, beam_pipeline_args)
+    differing = changed_settings(settings.model_dump(mode="json"))
+    data_inputs = {
+        "schema": schema_gen.outputs["schema"],
+        "examples": example_gen.outputs["examples"],
+        "statistics": statistics_gen.outputs["statistics"],
+        "anomalies": example_validator.outputs["anomalies"],
+        "data_verdict": data_gate.outputs[VERDICT_KEY],
+    }
+    with Cond(data_passed == 0):
+        data_report = RunReport(settings.name, differing, **data_inputs).with_id("DataReport")
+    with Cond(data_passed == 1):
         trainer = Trainer(
-            examples=example_gen.outputs["examples"],
-            schema=schema_gen.outputs["schema"],
-            transform_graph=transform.outputs["transform_graph"],
+            **training_inputs,
             run_fn="components.trainer.training.run_fn",
-            train_args=trainer_pb2.TrainArgs(splits=[TRAIN_SPLIT]),
-            eval_args=trainer_pb2.EvalArgs(splits=[EVAL_SPLIT]),
             custom_config={HYPERPARAMETERS_KEY: settings.trainer.model_dump()},
         )
         baseline_model = BaselineModel(
@@ -225,13 +253,8 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
             serving_verdict=serving_check.outputs[VERDICT_KEY],
             pushed_model=pusher.outputs["pushed_model"],
         )
-    components = [
-        schema_gen,
-        example_gen,
-        statistics_gen,
-        example_validator,
-        data_gate,
-        transform,
+    steps = [
+        *data_steps,
         trainer,
         baseline_model,
         evaluator,
@@ -243,13 +266,19 @@ def create_pipeline(settings: Settings, data: DataVersion, beam_pipeline_args: S
         run_report,
         data_report,
     ]
-    for component in components:
-        if component.id in code:
-            component.exec_properties[CODE_FINGERPRINT_KEY] = code[component.id]
+    return _pipeline(settings, steps, code, beam_pipeline_args)
+
+
+def _pipeline(
+    settings: Settings, steps: Sequence[BaseNode], code: Mapping[str, str], beam_pipeline_args: Sequence[str]
+) -> Pipeline:
+    for step in steps:
+        if step.id in code:
+            step.exec_properties[CODE_FINGERPRINT_KEY] = code[step.id]
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=str(settings.pipeline_root),
-        components=components,
+        components=list(steps),
         enable_cache=settings.enable_cache,
         beam_pipeline_args=list(beam_pipeline_args),
     )

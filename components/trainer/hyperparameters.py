@@ -7,9 +7,33 @@ from pydantic import BaseModel, ConfigDict, Field
 
 HYPERPARAMETERS_KEY = "hyperparameters"
 """Key of the hyperparameters in `custom_config`."""
+SEARCH_KEY = "search"
+"""Key of the search in `custom_config`."""
 
 NO_AUGMENTATION: Mapping[str, float] = dict.fromkeys(("rotation", "zoom", "shear", "shift", "disturbed_share"), 0.0)
 """Hyperparameters that turn augmentation off."""
+
+
+class Search(BaseModel):
+    """Budget and folder of a search for hyperparameters, which `tuner_fn` receives as JSON.
+
+    Attributes:
+        folder: Where KerasTuner records trials, to resume the search.
+        max_trials: Trials in all, with those of earlier attempts.
+        max_seconds: Training time of all trials together; None for any.
+        max_images: Images of train that a trial uses; None for all.
+        fixed: Hyperparameters that are not searched.
+        code: Fingerprint of the code; trials of other code do not count.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: str = ""
+    max_trials: int = Field(20, ge=1)
+    max_seconds: float | None = Field(None, gt=0)
+    max_images: int | None = Field(None, ge=1)
+    fixed: tuple[str, ...] = ()
+    code: str = ""
 
 
 class Hyperparameters(BaseModel):
@@ -26,6 +50,10 @@ class Hyperparameters(BaseModel):
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of each label spread over all classes.")
     patience: int = Field(4, ge=1, description="Epochs without a better eval loss before training stops.")
+    width: int = Field(
+        64, ge=2, description="Filters of the last convolutions; those before have at most half of them."
+    )
+    depth: int = Field(2, ge=0, description="Residual blocks of two convolutions.")
     rotation: float = Field(10.0, ge=0, le=180, description="Augmentation: largest rotation, in degrees.")
     zoom: float = Field(0.15, ge=0, lt=1, description="Augmentation: largest relative change of width or height.")
     shear: float = Field(0.2, ge=0, lt=1, description="Augmentation: largest horizontal shear, as a tangent.")

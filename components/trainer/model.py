@@ -11,21 +11,17 @@ from components.trainer.optimizer import Muon
 _SHORTEST_SIDE = 7
 """About the shorter side of the images in the last blocks, in pixels."""
 
-_STEM_FILTERS = 32
-_FILTERS = 64
-_NUM_BLOCKS = 2
-
 _WARMUP_SHARE = 0.1
 _INITIAL_LEARNING_RATE_SHARE = 0.05
 
 
-def build_model(contract: Contract) -> keras.Model:
+def build_model(contract: Contract, hyperparameters: Hyperparameters) -> keras.Model:
     """Builds the classifier.
 
-    Convolutions of stride 2 reduce the image until its shorter side has about 7 pixels: one of 5x5 with 32 filters, and
-    others of 3x3, of which the last has 64 filters and the others 32. Two residual blocks (He et al. 2016,
-    arXiv:1512.03385) of 64 filters follow, and a mean of each feature over the image, with learned weights. Most work
-    is done on small images, where a CPU does it fastest.
+    Convolutions of stride 2 reduce the image until its shorter side has about 7 pixels: one of 5x5, and others of 3x3,
+    of which the last has `width` filters and all before it half as many. `depth` residual blocks (He et al. 2016,
+    arXiv:1512.03385) follow, and a mean of each feature over the image, with learned weights. Most work is done on
+    small images, where a CPU does it fastest. With the defaults:
 
     - 28x28: to 14x14 and 7x7; 171,882 parameters for MNIST.
     - 64x64: to 32x32, 16x16 and 8x8; 183,331 for 3 classes in color.
@@ -33,6 +29,7 @@ def build_model(contract: Contract) -> keras.Model:
 
     Args:
         contract: Size of the images and classes.
+        hyperparameters: Width and depth.
 
     Returns:
         A functional model from float32[n,height,width,channels], standardized, to logits float32[n,k] of k classes. It
@@ -40,14 +37,15 @@ def build_model(contract: Contract) -> keras.Model:
         calibration temperature.
     """
     num_halvings = max(0, round(math.log2(min(contract.height, contract.width) / _SHORTEST_SIDE)))
+    filters = hyperparameters.width
     image = keras.Input(contract.image_shape, name="image")
-    features = keras.layers.ReLU()(_convolution(image, _STEM_FILTERS, size=5, strides=1 + (num_halvings > 0)))
+    features = keras.layers.ReLU()(_convolution(image, filters // 2, size=5, strides=1 + (num_halvings > 0)))
     for _ in range(num_halvings - 2):
-        features = keras.layers.ReLU()(_convolution(features, _STEM_FILTERS, strides=2))
-    features = keras.layers.ReLU()(_convolution(features, _FILTERS, strides=1 + (num_halvings > 1)))
-    for _ in range(_NUM_BLOCKS):
-        inner = keras.layers.ReLU()(_convolution(features, _FILTERS))
-        features = keras.layers.ReLU()(features + _convolution(inner, _FILTERS))
+        features = keras.layers.ReLU()(_convolution(features, filters // 2, strides=2))
+    features = keras.layers.ReLU()(_convolution(features, filters, strides=1 + (num_halvings > 1)))
+    for _ in range(hyperparameters.depth):
+        inner = keras.layers.ReLU()(_convolution(features, filters))
+        features = keras.layers.ReLU()(features + _convolution(inner, filters))
     features = _weighted_mean(features)
     logits = keras.layers.Dense(len(contract.classes), name="logits")(features)
     return keras.Model(image, logits, name="classifier")

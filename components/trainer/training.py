@@ -106,7 +106,7 @@ def train_model(
         return evaluation_batches(evaluation, num_classes, context)
 
     with strategy.scope():
-        network = build_model(contract)
+        network = build_model(contract, hyperparameters)
     model = DistributedModel(network.input, network.output, name=network.name)
     with strategy.scope():
         compile_model(model, hyperparameters, num_steps * hyperparameters.epochs)

@@ -14,6 +14,7 @@ from pipeline.cli.options import (
     quiet_libraries,
     set_option,
     settings_from_options,
+    tuned_option,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _SUFFIXES = {"kfp": (".yaml", ".yml"), "vertex": (".json",)}
 )
 @data_option
 @profile_option
+@tuned_option
 @config_option
 @set_option
 def compile_pipeline(
@@ -49,6 +51,7 @@ def compile_pipeline(
     target: "CompileTarget",
     data: str | None,
     profile: str | None,
+    tuned: bool,
     config: Path | None,
     assignments: tuple[str, ...],
 ) -> None:
@@ -63,7 +66,7 @@ def compile_pipeline(
     if output.suffix not in _SUFFIXES[target]:
         allowed = " or ".join(_SUFFIXES[target])
         raise click.BadParameter(f"{output}: expected a name that ends in {allowed}.", param_hint="--output")
-    settings = settings_from_options(config, assignments, profile=profile, data_uri=data, image=image)
+    settings = settings_from_options(config, assignments, profile=profile, data_uri=data, image=image, tuned=tuned)
     _write(compile_quietly(settings, target), output)
     _print_summary(settings, target, output)
 

@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     profile_option,
     set_option,
     settings_from_options,
+    tuned_option,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     "--data", metavar="URI", help="Image folders, npz, IDX, CSV or Parquet, as the pods see it.  [default: MNIST]"
 )
 @profile_option
+@tuned_option
 @config_option
 @set_option
 @click.option("--wait", is_flag=True, help="Show the progress until the run ends.")
@@ -71,6 +73,7 @@ def deploy(
     image: str | None,
     data: str | None,
     profile: str | None,
+    tuned: bool,
     config: Path | None,
     assignments: tuple[str, ...],
     wait: bool,
@@ -83,9 +86,10 @@ def deploy(
     """
     if wait and schedule is not None:
         raise click.UsageError("--wait follows a run that starts now; --schedule does not start a run now.")
-    if file is not None and any((image, data, profile, config, assignments)):
+    if file is not None and any((image, data, profile, tuned, config, assignments)):
         raise click.UsageError(
-            "--file is already compiled: use --image, --data, --profile, --config and --set with `digits compile`."
+            "--file is already compiled: use --image, --data, --profile, --tuned, --config and --set with `digits "
+            "compile`."
         )
     from rich.console import Console
 
@@ -101,7 +105,7 @@ def deploy(
         arguments = parse_arguments(parameters, pipeline.parameters)
         client = _connect(host, token_file, namespace)
     else:
-        settings = settings_from_options(config, assignments, profile=profile, data_uri=data, image=image)
+        settings = settings_from_options(config, assignments, profile=profile, data_uri=data, image=image, tuned=tuned)
         arguments = parse_arguments(parameters, parameters_of(settings))
         client = _connect(host, token_file, namespace)
         pipeline = parse_compiled(compile_quietly(settings, "kfp").encode(), settings.name)

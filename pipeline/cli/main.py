@@ -15,6 +15,7 @@ from pipeline.cli.report import report
 from pipeline.cli.run import clean, run, runs
 from pipeline.cli.serve import serve
 from pipeline.cli.tensorboard import tensorboard
+from pipeline.cli.tune import tune
 from pipeline.cli.verify_data import verify_data
 from pipeline.cli.versions import label, prune, rollback, verify, versions
 
@@ -30,7 +31,7 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            # The cutoff of click, 0.6, answers `tune` with `prune`.
+            # The cutoff of click, 0.6, answers `table` with `label`.
             similar = get_close_matches(error.command_name, self.commands, cutoff=0.75)
             raise click.NoSuchCommand(error.command_name, possibilities=similar, ctx=ctx) from error
 
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 for _command in (
-    *(new, run, runs, report, tensorboard, clean, compile_pipeline, deploy),
+    *(new, run, tune, runs, report, tensorboard, clean, compile_pipeline, deploy),
     *(versions, verify, rollback, prune, label, lineage, predict, serve, verify_data),
 ):
     main.add_command(_command)

@@ -37,6 +37,11 @@ config_option = click.option(
 profile_option = click.option(
     "--profile", metavar="P", help="Set of defaults: smoke (seconds of training), fast (two epochs) or default."
 )
+tuned_option = click.option(
+    "--tuned",
+    is_flag=True,
+    help="Train with the hyperparameters that `digits tune` has found; same as --set tuned=true.",
+)
 set_option = click.option(
     "--set", "assignments", metavar="SECTION.KEY=VALUE", multiple=True, help="Set one setting; repeatable."
 )
@@ -52,6 +57,7 @@ def settings_from_options(
     profile: str | None = None,
     data_uri: str | None = None,
     image: str | None = None,
+    tuned: bool = False,
 ) -> "Settings":
     """Builds the settings of a command from the values of its options.
 
@@ -61,7 +67,7 @@ def settings_from_options(
     from pipeline.settings.settings import load_settings, parse_assignments
 
     given = (("workspace", workspace), ("profile", profile), ("data.uri", data_uri), ("kubeflow.image", image))
-    options = tuple(f"{key}={value}" for key, value in given if value is not None)
+    options = tuple(f"{key}={value}" for key, value in given if value is not None) + ("tuned=true",) * tuned
     return load_settings(parse_assignments(assignments + options), config)
 
 

@@ -29,10 +29,12 @@ from pipeline.cli.options import (
     run_values,
     set_option,
     settings_from_options,
+    tuned_option,
     workspace_option,
 )
 
 if TYPE_CHECKING:
+    from components.trainer.hyperparameters import Search
     from pipeline.local.display import RunDisplay
     from pipeline.local.runner import RunResult
     from pipeline.settings.settings import Settings
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 @data_option
 @workspace_option
 @profile_option
+@tuned_option
 @config_option
 @set_option
 @click.option("--verbose", is_flag=True, help="Also show the log of TFX, Beam and TensorFlow.")
@@ -50,6 +53,7 @@ def run(
     data: str | None,
     workspace: str | None,
     profile: str | None,
+    tuned: bool,
     config: Path | None,
     assignments: tuple[str, ...],
     verbose: bool,
@@ -58,9 +62,11 @@ def run(
     """Run the pipeline: ingest, validate, transform, train, gate, push."""
     from pipeline.settings.settings import load_contract
 
-    settings = settings_from_options(config, assignments, workspace=workspace, profile=profile, data_uri=data)
+    settings = settings_from_options(
+        config, assignments, workspace=workspace, profile=profile, data_uri=data, tuned=tuned
+    )
     load_contract(settings)
-    result = _run_and_show(settings, sys.stderr if as_json else sys.stdout, verbose=verbose)
+    result = run_and_show(settings, sys.stderr if as_json else sys.stdout, verbose=verbose)
     if as_json:
         print_json(_result_values(result))
     if result.run.outcome == "refused":
@@ -148,7 +154,10 @@ def clean(old_roots: bool, dry_run: bool, workspace: str | None, config: Path | 
     click.echo(f"{verb} {num_bytes / 1e6:.1f} MB" if found else f"Nothing to clean in {settings.workspace}.")
 
 
-def _run_and_show(settings: "Settings", terminal: TextIO, *, verbose: bool) -> "RunResult":
+def run_and_show(
+    settings: "Settings", terminal: TextIO, search: "Search | None" = None, *, verbose: bool = False
+) -> "RunResult":
+    """Runs the pipeline, or a search for hyperparameters, and shows steps and result; the log goes to a file."""
     from rich.console import Console
 
     from pipeline.local.display import RunDisplay, following, library_output_to
@@ -165,9 +174,10 @@ def _run_and_show(settings: "Settings", terminal: TextIO, *, verbose: bool) -> "
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
         try:
             with following(log_file, display.show_log) if verbose else nullcontext():
-                result = run_pipeline(settings, display)
+                result = run_pipeline(settings, display, search)
             display.show_result(result)
-            console.print(f"Report         {result.report}", soft_wrap=True)
+            if result.report:
+                console.print(f"Report         {result.report}", soft_wrap=True)
             return result
         except KeyboardInterrupt as error:
             raise StepFailedError("Stopped before the first step; run again.") from error

@@ -14,10 +14,11 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from components.verdict import TABLE_FILE, render_findings
+from components.verdict import TABLE_FILE, render_findings, render_table
 
 if TYPE_CHECKING:
     from pipeline.local.runner import RunResult
+    from pipeline.settings.tuned import Trial
 
 StepEnd = Literal["ran", "cached", "failed", "not run"]
 
@@ -35,6 +36,13 @@ _REPORT_STEPS = ("RunReport", "DataReport")
 _SPEED_ESTIMATE_SECONDS = 120.0
 """How far the estimate of the time left looks back: it has to see the evaluation at the end of an epoch."""
 _LOG_POLL_SECONDS = 0.2
+_SEARCHED = {
+    "learning rate": "learning_rate",
+    "decay": "weight_decay",
+    "smoothing": "label_smoothing",
+    **{name: name for name in ("width", "depth", "augmentation")},
+}
+"""Columns of the table of trials."""
 _MAX_REFUSALS = 10
 """Per gate, so that the result fits on a screen."""
 
@@ -116,6 +124,9 @@ class RunDisplay:
     def show_result(self, result: "RunResult") -> None:
         """Prints the accuracy, the verdicts of the gates with the reasons of refusals, and the model's folder."""
         self._print("")
+        if result.trials:
+            self._show_trials(result.trials)
+            return
         accuracy = result.run.test_accuracy
         if accuracy is not None:
             name, lowest = min(result.class_accuracy.items(), key=lambda item: item[1])
@@ -136,6 +147,20 @@ class RunDisplay:
                 f"Served         version {result.served_version}, {cause}; "
                 f"`digits rollback {result.run.version}` would serve this model again"
             )
+
+    def _show_trials(self, trials: "Sequence[Trial]") -> None:
+        rows = [
+            (
+                str(trial["trial"]),
+                f"{trial['eval_loss']:.4f}",
+                f"{100 * trial['eval_accuracy']:.2f} %",
+                f"{trial['seconds']:.0f} s",
+                *(f"{trial[name]:.3g}" for name in _SEARCHED.values()),
+            )
+            for trial in trials
+        ]
+        header = ("trial", "eval loss", "accuracy", "took", *_SEARCHED)
+        self._print(render_table(header, rows).rstrip())
 
     def _show_refusals(self, result: "RunResult") -> None:
         refused = {directory: verdict for directory, verdict in result.verdicts.items() if not verdict.passed}

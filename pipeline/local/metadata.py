@@ -22,7 +22,7 @@ from registry.errors import ExpectedError, UsageError
 from registry.provenance import DataOrigin, list_files
 
 StepState = Literal["ran", "cached", "failed", "running"]
-Outcome = Literal["pushed", "unchanged", "refused", "failed", "stopped", "unfinished"]
+Outcome = Literal["pushed", "unchanged", "tuned", "refused", "failed", "stopped", "unfinished"]
 
 RUN_CONTEXT_TYPE = "pipeline_run"
 STEP_CONTEXT_TYPE = "node"

@@ -1,6 +1,7 @@
 """Runs the pipeline in this process and shows its steps as they happen."""
 
 import gc
+import json
 import logging
 import re
 import time
@@ -26,8 +27,10 @@ from registry.versions import Version, newest_usable
 if TYPE_CHECKING:
     from tfx.proto.orchestration.pipeline_pb2 import Pipeline as CompiledPipeline
 
+    from components.trainer.hyperparameters import Search
     from pipeline.local.display import RunDisplay, StepEnd
     from pipeline.local.metadata import Outcome, Run
+    from pipeline.settings.tuned import Trial
 
 _STEP_LOGGER = "components"
 _DATA_ERROR = re.compile(r"DataError: (.+)")
@@ -63,6 +66,7 @@ class RunResult:
         served_version: The version that a server loads now.
         rolled_back: Whether `served_version` is the result of a rollback.
         report: The page with the report.
+        trials: The completed trials, best first, if the run was a search for hyperparameters.
     """
 
     run: "Run"
@@ -71,6 +75,7 @@ class RunResult:
     served_version: int | None
     rolled_back: bool = False
     report: Path | None = None
+    trials: tuple["Trial", ...] = ()
 
     @property
     def class_accuracy(self) -> dict[str, float]:
@@ -78,8 +83,13 @@ class RunResult:
         return _evaluated(self.verdicts.values(), "recall")
 
 
-def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
+def run_pipeline(settings: Settings, display: "RunDisplay", search: "Search | None" = None) -> RunResult:
     """Runs the pipeline with TFX's LocalDagRunner.
+
+    Args:
+        settings: All settings.
+        display: Shows the steps.
+        search: A search for hyperparameters to run instead; its result becomes `settings.tuned_file`.
 
     Returns:
         The result of the run, also if a gate refused the model.
@@ -93,7 +103,7 @@ def run_pipeline(settings: Settings, display: "RunDisplay") -> RunResult:
     settings.workspace.mkdir(parents=True, exist_ok=True)
     # SQLite would abort a second run.
     with workspace_lock(settings.workspace):
-        return _run(settings, display)
+        return _run(settings, display, search)
 
 
 @contextmanager
@@ -112,7 +122,7 @@ def workspace_lock(workspace: Path) -> Iterator[None]:
         ) from error
 
 
-def _run(settings: Settings, display: "RunDisplay") -> RunResult:
+def _run(settings: Settings, display: "RunDisplay", search: "Search | None") -> RunResult:
     from components.example_gen.sources.detection import find_data
 
     observer = StepObserver(display)
@@ -128,7 +138,7 @@ def _run(settings: Settings, display: "RunDisplay") -> RunResult:
         from pipeline.beam.options import beam_args
         from pipeline.digits_pipeline import create_pipeline
 
-    pipeline = create_pipeline(settings, data, beam_args(settings))
+    pipeline = create_pipeline(settings, data, beam_args(settings), search)
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     compiled = Compiler().compile(pipeline)
     display.steps_planned([node.pipeline_node.node_info.id for node in compiled.nodes])
@@ -202,12 +212,15 @@ def _run_id(compiled: "CompiledPipeline") -> str:
 
 
 def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> RunResult:
+    from components.trainer.tuning import TRIALS_FILE
     from pipeline.local.metadata import artifact_folders, open_metadata, read_run, record_outcome
+    from pipeline.settings.tuned import write_tuned
 
     with open_metadata(settings.metadata_file) as store:
         run = read_run(store, run_id)
         folders = artifact_folders(store, run_id, "digits.Verdict")
         reports = artifact_folders(store, run_id, REPORT_TYPE)
+        tuner_results = artifact_folders(store, run_id, "TunerResults")
     if failed := [step.name for step in run.steps if step.state == "failed"]:
         failure = StepFailedError(f"{failed[0]} failed: {failures.get(failed[0], 'see the log')}")
         _record_end(settings, run_id, "failed", failure)
@@ -220,6 +233,9 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
     run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy, **description)
     with open_metadata(settings.metadata_file, writable=True) as store:
         record_outcome(store, run_id, run.outcome, accuracy, description)
+    trials = [trial for folder in tuner_results for trial in json.loads(Path(folder, TRIALS_FILE).read_bytes())]
+    if trials:
+        write_tuned(settings, trials)
     served = newest_usable(settings.serving_directory, settings.trust_policy)
     return RunResult(
         run,
@@ -228,6 +244,7 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
         served_version=served.number if served else None,
         rolled_back=served is not None and _is_rollback(served),
         report=Path(reports[0], HTML_FILE) if reports else None,
+        trials=tuple(trials),
     )
 
 
@@ -256,11 +273,14 @@ def run_outcome(run: "Run", verdicts: Iterable[Verdict]) -> "Outcome":
     """Returns the outcome of a run that completed without an error.
 
     Returns:
-        `refused` if a gate refused the model, or Pusher found that TFX's own InfraValidator did; else `pushed` or
-        `unchanged`.
+        `refused` if a gate refused the data or the model, or Pusher found that TFX's own InfraValidator did; else
+        `tuned` after a search for hyperparameters, and `pushed` or `unchanged` after any other run.
     """
-    if run.version is None or not all(verdict.passed for verdict in verdicts):
+    steps = {step.name for step in run.steps}
+    if not all(verdict.passed for verdict in verdicts) or (run.version is None and "Tuner" not in steps):
         return "refused"
+    if "Tuner" in steps:
+        return "tuned"
     return "unchanged" if any(step.name == "Pusher" and step.state == "cached" for step in run.steps) else "pushed"
 
 

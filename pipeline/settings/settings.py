@@ -1,7 +1,7 @@
 """All settings of the pipeline, typed and validated before anything runs.
 
-Values come, in increasing priority, from the defaults below, the profile, a TOML file, the environment
-(`DIGITS_SECTION__KEY`) and the command line.
+Values come, in increasing priority, from the defaults below, the profile, `digits tune` (if `tuned` is set), a TOML
+file, the environment (`DIGITS_SECTION__KEY`) and the command line.
 """
 
 import difflib
@@ -133,6 +133,7 @@ class Settings(Section):
     workspace: Path = Field(
         Path("workspace"), validate_default=True, description="Folder for everything that a run writes."
     )
+    tuned: bool = Field(False, description="Whether to train with the hyperparameters that `digits tune` has found.")
     enable_cache: bool = Field(True, description="Whether steps whose inputs have not changed are skipped.")
     data: DataSettings = DataSettings()
     trainer: Hyperparameters = Hyperparameters()
@@ -175,6 +176,21 @@ class Settings(Section):
     def serving_directory(self) -> Path:
         """Folder with one sub-folder per version, which TF Serving watches."""
         return self.serving_root / self.name
+
+    @property
+    def tuning_directory(self) -> Path:
+        """Folder of the searches for hyperparameters."""
+        return self.workspace / "tuning"
+
+    @property
+    def tuned_file(self) -> Path:
+        """TOML file of the best hyperparameters that `digits tune` has found."""
+        return self.tuning_directory / f"{self.name}.toml"
+
+    @property
+    def trials_file(self) -> Path:
+        """JSON file of the trials behind `tuned_file`, best first."""
+        return self.tuned_file.with_suffix(".json")
 
     @property
     def private_key(self) -> Path:
@@ -229,7 +245,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
         The validated, frozen settings.
 
     Raises:
-        SettingsError: A key is unknown, a value is not allowed, or the file cannot be read.
+        SettingsError: A key is unknown, a value is not allowed, or a file is missing or cannot be read.
     """
     _refuse_unknown_environment()
     try:
@@ -243,7 +259,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
         defaults = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
         if profile == "smoke" and "name" not in given:
             values["name"] = f"{from_file.get('name', DEFAULT_NAME)}{SMOKE_SUFFIX}"
-        return Settings(**_merge(defaults, values))
+        settings = Settings(**_merge(defaults, values))
+        return Settings(**_merge(_merge(defaults, _read_tuned(settings)), values)) if settings.tuned else settings
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(error))) from error
     except PydanticSettingsError as error:
@@ -345,6 +362,12 @@ def _read_file(file: Path | None) -> dict[str, Any]:
             if isinstance(value := data[key], str) and value and "://" not in value:
                 data[key] = os.path.abspath(path.parent / os.path.expanduser(value))
     return values
+
+
+def _read_tuned(settings: Settings) -> dict[str, Any]:
+    if not settings.tuned_file.exists():
+        raise SettingsError(f"{settings.tuned_file}: there are no tuned hyperparameters; run `digits tune` first.")
+    return _read_file(settings.tuned_file)
 
 
 def _refuse_unknown_environment() -> None:

@@ -18,6 +18,7 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
 from components.example_gen.sources.detection import DataVersion
+from components.trainer.hyperparameters import Search
 from pipeline import evaluation
 from pipeline.beam.options import direct_runner_args
 from pipeline.digits_pipeline import create_pipeline
@@ -69,8 +70,8 @@ UPSTREAM = {
 REPORTS = {"RunReport", "DataReport"}
 
 
-def compiled(**overrides: Any) -> dict[str, Any]:
-    pipeline = create_pipeline(load_settings(overrides, file=Path(os.devnull)), DATA, direct_runner_args())
+def compiled(search: Search | None = None, **overrides: Any) -> dict[str, Any]:
+    pipeline = create_pipeline(load_settings(overrides, file=Path(os.devnull)), DATA, direct_runner_args(), search)
     pipeline.metadata_connection_config = sqlite_metadata_connection_config("unused.sqlite")
     nodes = (node.pipeline_node for node in Compiler().compile(pipeline).nodes)
     return {node.node_info.id: node for node in nodes}
@@ -136,6 +137,24 @@ def test_training_and_later_steps_depend_on_the_verdict_of_data_gate(nodes: dict
     assert conditional == set(nodes) - before
     of_value = {name: re.findall(r"int_value: (\d)", conditions[name]) for name in conditional}
     assert of_value == {name: ["0"] if name == "DataReport" else ["1"] for name in conditional}
+
+
+def test_a_search_shares_the_data_steps_and_ends_with_tuner(nodes: dict[str, Any]) -> None:
+    with_search = compiled(Search(folder="tuning", max_trials=3), trainer={"epochs": 2})
+    tuner = with_search.pop("Tuner")
+    assert set(with_search) == UPSTREAM["Trainer"] | UPSTREAM["DataGate"]
+    assert not changed_nodes(with_search, nodes)
+    assert set(tuner.upstream_nodes) == UPSTREAM["Trainer"]
+    assert "passed" in str(tuner.inputs.conditionals)
+    values = parameters(tuner)
+    assert (json.loads(values["train_args"])["splits"], json.loads(values["eval_args"])["splits"]) == (
+        ["train"],
+        ["eval"],
+    )
+    config = json.loads(values["custom_config"])
+    assert config["hyperparameters"]["epochs"] == 2
+    assert config["search"]["max_trials"] == 3
+    assert config["search"]["code"] == values["code_fingerprint"]
 
 
 @pytest.mark.parametrize("engine", ["docker", "kubernetes"])

@@ -521,7 +521,7 @@ def serving_model() -> ServingModel:
 
     keras.utils.set_random_seed(1)
     hyperparameters = Hyperparameters(low_confidence=0.99)
-    return ServingModel(build_model(DIGITS), Standardization(), DIGITS, 0.5, hyperparameters)
+    return ServingModel(build_model(DIGITS, hyperparameters), Standardization(), DIGITS, 0.5, hyperparameters)
 
 
 def test_an_export_of_the_trainer_passes(

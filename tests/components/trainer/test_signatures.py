@@ -21,8 +21,9 @@ from tests.support.examples import DIGITS, png, serialize
 @pytest.fixture(scope="module")
 def serving_model(transform: tft.TFTransformOutput) -> ServingModel:
     tf.keras.utils.set_random_seed(1)
-    model = build_model(DIGITS)
-    return ServingModel(model, transform, DIGITS, temperature=0.5, hyperparameters=Hyperparameters(low_confidence=0.99))
+    hyperparameters = Hyperparameters(low_confidence=0.99)
+    model = build_model(DIGITS, hyperparameters)
+    return ServingModel(model, transform, DIGITS, temperature=0.5, hyperparameters=hyperparameters)
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,9 @@ def test_wrong_use_exits_with_2(digits: Digits, arguments: tuple[str, ...], mess
 
 
 def test_a_command_that_resembles_no_other_gets_no_suggestion(digits: Digits) -> None:
-    result = digits("tune")
+    result = digits("table")
     assert result.exit_code == 2
-    assert result.stderr.endswith("Error: No such command 'tune'.\n")
+    assert result.stderr.endswith("Error: No such command 'table'.\n")
 
 
 @pytest.mark.parametrize("command", ["run", "compile"])

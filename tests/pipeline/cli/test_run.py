@@ -98,7 +98,7 @@ import os, signal, sys
 import pipeline.local.runner
 from pipeline.cli.main import main
 
-def run_pipeline(settings, display):
+def run_pipeline(settings, display, search):
     display.step_started("Trainer")
     os.write(2, b"log of C++\\n")
     try:
@@ -206,7 +206,7 @@ def test_a_failed_run_points_to_its_report_if_there_is_something_to_report(tmp_p
 from pipeline.cli.main import main
 from pipeline.local import reports, runner
 
-def fail(settings, display):
+def fail(settings, display, search):
     raise runner.StepFailedError("Trainer failed: no memory")
 
 runner.run_pipeline = fail

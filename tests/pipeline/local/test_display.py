@@ -315,6 +315,20 @@ def test_result(display: RunDisplay, output: io.StringIO, result: RunResult, lin
     assert output.getvalue().splitlines() == ["", *lines]
 
 
+def test_trials_are_a_table(display: RunDisplay, output: io.StringIO) -> None:
+    first = {"trial": 3, "eval_loss": 0.0123, "eval_accuracy": 0.996, "seconds": 61.5, "learning_rate": 0.0123}
+    first |= {"weight_decay": 0.1, "label_smoothing": 0.0, "width": 48, "depth": 3, "augmentation": 0.51234}
+    trials = (first, {**first, "trial": 0, "eval_loss": 0.5})
+    display.show_result(replace(make_result(RUN, DATA_PASSED), trials=trials))
+    assert output.getvalue().splitlines() == [
+        "",
+        "trial   eval loss   accuracy   took   learning rate   decay   smoothing   width   depth   augmentation",
+        "─" * 102,
+        "3       0.0123      99.60 %    62 s   0.0123          0.1     0           48      3       0.512",
+        "0       0.5000      99.60 %    62 s   0.0123          0.1     0           48      3       0.512",
+    ]
+
+
 def test_a_long_refusal_fits_on_a_screen(display: RunDisplay, output: io.StringIO) -> None:
     low = tuple(Finding("accuracy", f"slice {number}", False, f"reason {number}") for number in range(100))
     run = replace(RUN, outcome="refused", version=None)

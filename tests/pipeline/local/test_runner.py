@@ -132,6 +132,21 @@ def test_outcome_of_a_run(version: int | None, pusher: StepState | None, verdict
     assert run_outcome(run, verdicts) == outcome
 
 
+@pytest.mark.parametrize(("verdict", "outcome"), [(GOOD, "tuned"), (BAD, "refused")])
+def test_outcome_of_a_search(verdict: Verdict, outcome: str) -> None:
+    run = Run(
+        "now",
+        "digits",
+        datetime(2026, 1, 2),
+        1.0,
+        (Step("Tuner", "ran", 0.1, execution_id=1),),
+        "unfinished",
+        None,
+        None,
+    )
+    assert run_outcome(run, [verdict]) == outcome
+
+
 class Recorder:
     """A display that records its calls."""
 

@@ -56,6 +56,26 @@ def test_settings_that_differ_from_their_defaults_are_listed() -> None:
     ]
 
 
+def test_tuned_hyperparameters_override_only_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned = tmp_path / "workspace" / "tuning" / "digits-smoke.toml"
+    smoke = {"profile": "smoke", "tuned": "true"}
+    with pytest.raises(
+        SettingsError, match=r"digits-smoke\.toml: there are no tuned hyperparameters; run `digits tune`"
+    ):
+        load_settings(smoke)
+    tuned.parent.mkdir(parents=True)
+    tuned.write_text("[trainer]\nwidth = 32\nbatch_size = 2\ndepth = 3\nrotation = 5\n")
+    (tmp_path / "digits.toml").write_text("[trainer]\ndepth = 1\n")
+    monkeypatch.setenv("DIGITS_TRAINER__ROTATION", "6")
+    trainer = load_settings(smoke).trainer
+    assert (trainer.batch_size, trainer.width, trainer.depth, trainer.rotation, trainer.epochs) == (2, 32, 1, 6, 4)
+    assert load_settings({**smoke, "trainer": {"width": "16"}}).trainer.width == 16
+    assert load_settings({**smoke, "tuned": "false"}).trainer.width == 64
+    tuned.write_text("[trainer]\nwidth = 1\n")
+    with pytest.raises(SettingsError, match=r"trainer\.width: Input should be greater than or equal to 2, not 1"):
+        load_settings(smoke)
+
+
 def test_a_file_with_another_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[data]\nseed = 5\n")
     assert load_settings(file=tmp_path / "mine.toml").data.seed == 5
@@ -143,7 +163,7 @@ def test_every_profile_is_valid(profile: str) -> None:
     [
         (
             "trainer.epoch=3",
-            r"^trainer.epoch: no such setting; did you mean 'epochs'\? Allowed: batch_size, disturbed_share",
+            r"^trainer.epoch: no such setting; did you mean 'epochs'\? Allowed: batch_size, depth, disturbed_share",
         ),
         (
             "traner.epochs=3",
