@@ -22,7 +22,7 @@ IMAGE ?= digit-classifier:$(VERSION)
 # Another registry or digest for the base image of deploy/Dockerfile.
 PYTHON_IMAGE ?=
 
-.PHONY: help setup run serve test test-slow test-containers test-flink image lint format lock audit sbom tf-serving-runtime flink clean
+.PHONY: help setup run serve notebook test test-slow test-containers test-flink image lint format lock audit sbom tf-serving-runtime flink clean
 
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target text; do \
@@ -36,10 +36,17 @@ run: $(READY)  ## Run the pipeline on MNIST; options of `digits run`: ARGS="--pr
 serve: $(READY)  ## Serve the pushed models and the drawing page; options of `digits serve`: ARGS="--rest-port 9000".
 	@$(DIGITS) serve $(ARGS)
 
+notebook: $(READY)  ## Open the notebook in JupyterLab; options of `jupyter lab`: ARGS="--no-browser".
+	@# The URL is for where there is no browser, and JupyterLab prints a link. The variable selects the kernel of .venv,
+	@# even if the user has installed another one of the same name.
+	@JUPYTER_PREFER_ENV_PATH=1 .venv/bin/jupyter lab digit_classifier.ipynb \
+		--LabApp.default_url=/lab/tree/digit_classifier.ipynb \
+		$(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
 test: $(READY)  ## Run the tests in parallel; options of pytest: ARGS="tests/pipeline -k settings".
 	@.venv/bin/python -m pytest --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
-test-slow: $(READY)  ## Run the slow tests: Kubeflow's contract, other data, the notebook, the commands in the guides.
+test-slow: $(READY)  ## Run the slow tests: Kubeflow's contract, other data, the commands in the guides.
 	@.venv/bin/python -m pytest -m slow --numprocesses 3 --no-loadscope-reorder $(ARGS)
 
 test-containers: $(READY)  ## Build the image; run the whole pipeline and each step in it.

@@ -49,6 +49,7 @@ LONG_SCOPES = (
     "tests/docs/test_execution.py",
     "tests/kubeflow/test_contract.py",
     "tests/pipeline/test_evaluation.py",
+    "tests/test_notebook.py",
 )
 
 
