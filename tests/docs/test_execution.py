@@ -31,8 +31,13 @@ REFUSED = "digits run --set evaluation.min_accuracy=0.992"
 """What a small run does not reach."""
 VERSIONS = {"1795345707": 0, "1795358541": 0, "1795358900": -1, "1795431209": -1}
 """Versions in the guides, and their positions in the list of pushed versions."""
-SERVERS = {"make serve": ' ARGS="--rest-port 0 --grpc-port 0"', "digits serve": " --rest-port 0 --grpc-port 0"}
-"""Commands that do not end, and what selects free ports."""
+PORTS = "--rest-port 0 --grpc-port 0"
+OPTIONS = {
+    "make serve": f'ARGS="{PORTS}"',
+    "digits serve": PORTS,
+    ".venv/bin/digits tune": "--trials 2 --epochs 1 --max-images 1000",
+}
+"""Options that a test adds: free ports, and a small search."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +125,11 @@ def test_runs(command: Command, project: Project, request: pytest.FixtureRequest
         running: ServeProcess = request.getfixturevalue("server")
         rest = running.address("REST").removeprefix("http://").partition("/")[0]
         text = text.replace("localhost:8501", rest).replace("localhost:8500", running.address("gRPC"))
-    for start, options in SERVERS.items():
-        if text.startswith(start):
-            assert_serves(project, text.partition("  #")[0] + options)
-            return
+    added = [options for start, options in OPTIONS.items() if text.startswith(start)]
+    text = " ".join([text.partition("  #")[0], *added]) if added else text
+    if PORTS in text:
+        assert_serves(project, text)
+        return
     run = ["bash", "-euo", "pipefail", "-c"] if command.language == SHELL else [sys.executable, "-c"]
     with project.start(*run, text) as process:
         output, _ = process.communicate()
