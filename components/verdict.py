@@ -199,6 +199,6 @@ def format_number(value: float | str | None) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if value == int(value):
+    if float(value).is_integer():
         return str(int(value))
     return f"{value:.4f}" if abs(value) >= _SMALL else f"{value:.1e}"

@@ -50,7 +50,7 @@ def render_html(report: Report) -> str:
         report=report,
         headline=_headline(report),
         few_classes=_FEW_CLASSES,
-        worst_classes=_worst_classes(report.evaluation) if report.evaluation else (),
+        worst_classes=_worst_first(report.evaluation.classes) if report.evaluation else (),
         confusions=_confusions(report.evaluation)[:_MAX_CONFUSIONS] if report.evaluation else (),
         histograms=_group(report.data.histograms, "feature") if report.data else (),
         samples=_group(report.data.samples, "label") if report.data else (),
@@ -68,11 +68,11 @@ def _headline(report: Report) -> str:
     return f"{outcome} by {' and '.join(gates)}" if gates and report.outcome == "refused" else outcome
 
 
-def _worst_classes(evaluation: Evaluation) -> list[ClassResult]:
-    """All classes if there are few, in their order; otherwise the worst first."""
-    if len(evaluation.classes) <= _FEW_CLASSES:
-        return list(evaluation.classes)
-    return sorted(evaluation.classes, key=lambda result: result.accuracy)
+def _worst_first(classes: Sequence[ClassResult]) -> list[ClassResult]:
+    """Returns all classes if there are few, in their order; otherwise the worst first, those without images last."""
+    if len(classes) <= _FEW_CLASSES:
+        return list(classes)
+    return sorted(classes, key=lambda result: (not result.images, result.accuracy))
 
 
 def _confusions(evaluation: Evaluation) -> Sequence[tuple[str, str, int]]:
@@ -107,7 +107,7 @@ def _count(value: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:.2f}\xa0%"
 
 
 def _percents(interval: Interval) -> str:
@@ -125,7 +125,7 @@ def _change(interval: Interval) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}\xa0s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
@@ -133,7 +133,7 @@ def _duration(seconds: float) -> str:
 
 def _memory(size: int) -> str:
     exponent = min(int(math.log2(size)) // 10, len(_UNITS) - 1) if size > 0 else 0
-    return f"{size / 1024**exponent:.1f} {_UNITS[exponent]}"
+    return f"{size / 1024**exponent:.1f}\xa0{_UNITS[exponent]}"
 
 
 def _setting(value: Any) -> str:

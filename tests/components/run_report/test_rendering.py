@@ -1,3 +1,4 @@
+import math
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from components.run_report.rendering import render_html
-from components.run_report.report import Report, StepCost
+from components.run_report.report import Epoch, Report, StepCost
 from tests.support.reports import empty_report, full_report, make_data, make_evaluation, make_gate
 from tests.support.web_page import DESKTOP, Page, running_browser
 
@@ -132,6 +133,19 @@ def test_no_number_or_name_is_left_out(classes: list[str]) -> None:
     assert checked > 150
 
 
+def test_a_class_without_images_is_not_the_weakest() -> None:
+    evaluation = make_evaluation(["0", "1", "2"])
+    unseen = evaluation.classes[0].model_copy(update={"images": 0, "accuracy": 0.0, "interval": (0.0, 1.0)})
+    page = parse(empty_report(evaluation=evaluation.model_copy(update={"classes": (unseen, *evaluation.classes[1:])})))
+    assert "class 2" in page.text
+    assert ["0", "0", "", ""] in [row[:4] for row in page.rows["Classes"]]
+
+
+def test_a_run_that_diverged_has_a_report() -> None:
+    epochs = (Epoch(loss=math.nan, accuracy=0.1, eval_loss=math.inf, eval_accuracy=0.1),)
+    assert ["1", "nan", "inf", "10.00 %", "10.00 %"] in parse(empty_report(epochs=epochs)).rows["Training"]
+
+
 def test_the_headline_says_what_happened_and_why() -> None:
     pushed = parse(full_report()).text
     assert "Pushed as version 1795828339" in pushed
@@ -160,7 +174,7 @@ def test_absent_parts_are_left_out_and_missing_ones_named() -> None:
         page = parse(full_report(classes, evaluation=make_evaluation(classes).model_copy(update=without_predictions)))
         assert "Classes" in page.text
         assert "Confusion matrix" not in page.text
-        assert "Calibration" not in page.text
+        assert not {"calibration", "mistakes"} & set(page.ids)
 
 
 @pytest.mark.parametrize("classes", [("0", "1"), MANY])
