@@ -34,7 +34,8 @@ from components.trainer.tuning import Tuner
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprints
-from pipeline.settings.settings import DataSettings, Settings, changed_settings, load_contract
+from pipeline.settings.settings import DataSettings, Settings, default_settings, load_contract, reported_settings
+from pipeline.settings.tuned import read_trials
 from registry.signatures import EXAMPLES
 from registry.signing import TrustPolicy, read_public_key
 
@@ -159,7 +160,7 @@ def create_pipeline(
                 },
             )
         return _pipeline(settings, [*data_steps, tuner], code, beam_pipeline_args)
-    differing = changed_settings(settings.model_dump(mode="json"))
+    all_settings = reported_settings(settings.model_dump(mode="json")), default_settings()
     data_inputs = {
         "schema": schema_gen.outputs["schema"],
         "examples": example_gen.outputs["examples"],
@@ -168,7 +169,7 @@ def create_pipeline(
         "data_verdict": data_gate.outputs[VERDICT_KEY],
     }
     with Cond(data_passed == 0):
-        data_report = RunReport(settings.name, differing, **data_inputs).with_id("DataReport")
+        data_report = RunReport(settings.name, *all_settings, **data_inputs).with_id("DataReport")
     with Cond(data_passed == 1):
         trainer = Trainer(
             **training_inputs,
@@ -240,7 +241,8 @@ def create_pipeline(
         ).with_id("Pusher")
         run_report = RunReport(
             settings.name,
-            differing,
+            *all_settings,
+            read_trials(settings),
             **data_inputs,
             transform_graph=transform.outputs["transform_graph"],
             model=trainer.outputs["model"],

@@ -17,9 +17,10 @@ from tfx.proto.orchestration.driver_output_pb2 import DriverOutput
 from tfx.types import Artifact, BaseChannel, Channel, artifact_utils
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from components.run_report.changed_settings import changed_settings
 from components.run_report.collection import INPUTS, RunFacts, collect_report
 from components.run_report.rendering import render_html
-from components.run_report.report import HTML_FILE, JSON_FILE, REPORT_TYPE, ChangedSetting, Report, StepCost
+from components.run_report.report import HTML_FILE, JSON_FILE, REPORT_TYPE, Report, StepCost
 from components.run_report.step_costs import read_step_costs
 from registry.provenance import installed_software
 
@@ -27,10 +28,10 @@ REPORT_KEY = "report"
 
 _MODEL_NAME_KEY = "model_name"
 _SETTINGS_KEY = "settings"
+_DEFAULTS_KEY = "default_settings"
 _TRIALS_KEY = "trials"
 _STEPS_KEY = "steps"
 
-_SETTINGS = TypeAdapter(tuple[ChangedSetting, ...])
 _STEPS = TypeAdapter(tuple[StepCost, ...])
 
 ArtifactDict = dict[str, list[Artifact]]
@@ -46,7 +47,8 @@ class RunReportSpec(ComponentSpec):
     """Contract of RunReport."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        key: ExecutionParameter(type=str) for key in (_MODEL_NAME_KEY, _SETTINGS_KEY, _TRIALS_KEY, _STEPS_KEY)
+        key: ExecutionParameter(type=str)
+        for key in (_MODEL_NAME_KEY, _SETTINGS_KEY, _DEFAULTS_KEY, _TRIALS_KEY, _STEPS_KEY)
     }
     INPUTS: ClassVar[dict[str, ChannelParameter]] = {
         key: ChannelParameter(type=each.type, optional=True) for key, each in INPUTS.items()
@@ -87,7 +89,7 @@ class Executor(BaseExecutor):
         facts = RunFacts(
             model=exec_properties[_MODEL_NAME_KEY],
             run_id=(self._context and self._context.pipeline_run_id) or "",
-            settings=_SETTINGS.validate_json(exec_properties[_SETTINGS_KEY]),
+            settings=changed_settings(*(json.loads(exec_properties[key]) for key in (_SETTINGS_KEY, _DEFAULTS_KEY))),
             trials=tuple(json.loads(exec_properties[_TRIALS_KEY])),
             steps=_STEPS.validate_json(exec_properties[_STEPS_KEY]),
             software=installed_software(),
@@ -110,7 +112,8 @@ class RunReport(BaseComponent):
     def __init__(
         self,
         model_name: str,
-        settings: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any],
+        defaults: Mapping[str, Any],
         trials: Sequence[Mapping[str, Any]] = (),
         **inputs: BaseChannel,
     ) -> None:
@@ -118,13 +121,15 @@ class RunReport(BaseComponent):
 
         Args:
             model_name: Name of the model.
-            settings: The settings that differ from their defaults: fields of `ChangedSetting`.
+            settings: The settings of the run, in sections.
+            defaults: Their defaults.
             trials: The trials of the search that found the hyperparameters, if there was one.
             inputs: The artifacts of the run, by the keys of `components.run_report.collection.INPUTS`.
         """
         parameters = {
             _MODEL_NAME_KEY: model_name,
             _SETTINGS_KEY: json.dumps(settings),
+            _DEFAULTS_KEY: json.dumps(defaults),
             _TRIALS_KEY: json.dumps(trials),
             _STEPS_KEY: "[]",
         }

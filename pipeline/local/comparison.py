@@ -10,9 +10,9 @@ from ml_metadata.metadata_store import MetadataStore
 
 from components.evaluator.comparison import PredictionComparison, compare_predictions
 from components.evaluator.prediction_files import read_predictions
+from components.run_report.changed_settings import flatten
 from components.verdict import Finding, Verdict, read_verdict
 from pipeline.local.metadata import Run, artifact_folders, data_origin, find_run, list_runs, open_metadata
-from pipeline.settings.settings import flatten
 from registry.errors import ExpectedError
 from registry.provenance import DataOrigin
 

@@ -15,7 +15,7 @@ from pipeline.local.metadata import (
     open_metadata,
     run_outputs,
 )
-from pipeline.settings.settings import changed_settings
+from pipeline.settings.settings import default_settings, reported_settings
 from registry.provenance import DamagedVersionError, Software, read_provenance
 from registry.versions import version_number
 
@@ -101,8 +101,8 @@ def make_report(settings: "Settings", run: "Run") -> Path:
 
 
 def _facts(settings: "Settings", run: "Run", steps: "tuple[StepCost, ...]") -> "RunFacts":
+    from components.run_report.changed_settings import changed_settings
     from components.run_report.collection import RunFacts
-    from components.run_report.report import ChangedSetting
 
     reason = run.reason
     # Earlier releases did not record the reason.
@@ -115,7 +115,7 @@ def _facts(settings: "Settings", run: "Run", steps: "tuple[StepCost, ...]") -> "
         run_id=run.run_id,
         outcome="pushed" if run.outcome == "unchanged" else run.outcome,
         reasons=(reason,) if reason else (),
-        settings=tuple(ChangedSetting(**each) for each in changed_settings(run.settings)),
+        settings=changed_settings(reported_settings(run.settings), default_settings()),
         steps=steps,
         software=Software.model_validate(run.software) if run.software else None,
         missing=()

@@ -284,30 +284,19 @@ def load_contract(settings: Settings) -> Contract:
     return contract
 
 
-def changed_settings(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the settings of a run that differ from their defaults, except the workspace.
+def reported_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that a report shows: all but those of the place, and of the data, which it shows elsewhere.
 
     Args:
-        values: All settings of a run, perhaps of an earlier release, in the types of JSON.
-
-    Returns:
-        Full name, value and default of each; the default is None if there is no such setting any more.
+        values: All settings, perhaps of an earlier release, in the types of JSON.
     """
-    defaults = dict(flatten(Settings(workspace=Path("/")).model_dump(mode="json", exclude={"workspace"})))
-    return [
-        {"name": name, "value": value, "default": defaults.get(name)}
-        for name, value in flatten(values)
-        if name != "workspace" and value != defaults.get(name)
-    ]
+    data = {key: value for key, value in values.get("data", {}).items() if key not in ("uri", "span")}
+    return {key: value for key, value in values.items() if key not in ("workspace", "kubeflow")} | {"data": data}
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields values that are nested in sections by their full names, such as `trainer.epochs`."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def default_settings() -> dict[str, Any]:
+    """Returns the defaults of the `reported_settings`."""
+    return reported_settings(Settings().model_dump(mode="json"))
 
 
 def parse_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:

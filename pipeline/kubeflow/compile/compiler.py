@@ -71,7 +71,9 @@ def _adapt(spec: kubeflow_spec.Spec, settings: Settings, beam_steps: frozenset[s
     kubeflow_spec.drop_hooks_and_caching(spec)
     kubeflow_spec.set_retries(spec, settings.kubeflow.retries)
     kubeflow_spec.set_constant(spec, "ImportSchemaGen", "schema_file", path_in_image(str(settings.data.schema_file)))
-    kubeflow_spec.add_run_id(spec, kubeflow_spec.PUSHER)
+    for step in (kubeflow_spec.PUSHER, *kubeflow_spec.REPORT_STEPS):
+        kubeflow_spec.add_run_id(spec, step)
+    kubeflow_spec.show_reports(spec)
     signing_key = settings.workspace / kubeflow_spec.SIGNING_FOLDER / "private_key.pem"
     has_key = bool(settings.kubeflow.signing_secret)
     kubeflow_spec.set_constant(spec, kubeflow_spec.PUSHER, PRIVATE_KEY_KEY, str(signing_key) if has_key else "")

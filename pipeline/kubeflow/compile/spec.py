@@ -9,11 +9,13 @@ from typing import Any
 
 from pipeline.kubeflow.compile.parameters import IMAGE_PARAMETER, CompileTarget, PipelineParameter, Value
 from pipeline.kubeflow.step.entrypoint import STORE_VARIABLE
+from pipeline.kubeflow.step.executor_messages import HTML_TITLE
 from pipeline.settings.kubeflow import KubeflowSettings, RetrySettings, StepResources
 
 Spec = dict[str, Any]
 
 PUSHER = "Pusher"
+REPORT_STEPS = ("RunReport", "DataReport")
 SERVING_STEPS = ("DataGate", "BaselineModel", PUSHER)
 """Steps that read or write the pushed versions."""
 UNCACHED_STEPS = ("MnistExampleGen", "ImportSchemaGen", *SERVING_STEPS)
@@ -95,15 +97,23 @@ def add_parameters(spec: Spec, parameters: Iterable[PipelineParameter]) -> None:
                 _add_input(spec, step, parameter)
                 add_arguments(spec, [step], *(f"--override={path}={parameter.name}" for path in paths))
             if _DATA_STEP not in parameter.targets:
-                # Pusher writes the settings of the model into its provenance.
-                _add_input(spec, PUSHER, parameter)
-                add_arguments(spec, [PUSHER], f"--override=settings.{parameter.setting}={parameter.name}")
+                # They show the settings in the provenance and in the report.
+                for step in (PUSHER, *REPORT_STEPS):
+                    _add_input(spec, step, parameter)
+                    add_arguments(spec, [step], f"--override=settings.{parameter.setting}={parameter.name}")
 
 
 def add_run_id(spec: Spec, step: str) -> None:
     """Passes the id of the run to a step; KFP does not set it in containers."""
     _add_input(spec, step, PipelineParameter(RUN_ID_PARAMETER, "STRING"))
     set_constant(spec, step, RUN_ID_PARAMETER, RUN_ID_PLACEHOLDER)
+
+
+def show_reports(spec: Spec) -> None:
+    """Gives reports the type that the UI of Kubeflow Pipelines shows as a page."""
+    for step in REPORT_STEPS:
+        definitions = spec["components"][tasks(spec)[step]["componentRef"]["name"]]["outputDefinitions"]
+        definitions["artifacts"]["report"]["artifactType"] = {"schemaTitle": HTML_TITLE, "schemaVersion": "0.0.1"}
 
 
 def set_retries(spec: Spec, retries: RetrySettings) -> None:

@@ -26,15 +26,23 @@ ORIGINAL_URI_KEY = "original_uri"
 """Custom property of every input: its URI before translation, which Pusher records in the provenance."""
 
 _LOGS_OUTPUT = "executor-logs"
+_REPORT_OUTPUT = "report"
+_PAGE = "report.html"
+"""File of a report that Kubeflow Pipelines stores; its UI cannot show a folder."""
 _RUN_ID_PARAMETER = "pipeline_run_id"
 _PROJECT_PATH_PARAMETERS = ("uri", "schema_file")
 
 _MOUNTS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 """Folder below the root of the pod, by URI scheme."""
 
-_VERDICT_TITLE = "digits.Verdict"
-_VERDICT_CLASS = "components.verdict_artifact.VerdictArtifact"
-"""TFX expects the class path as the title of a custom type, and does not allow such a path as a title."""
+HTML_TITLE = "system.HTML"
+"""Type of an artifact that the UI of Kubeflow Pipelines shows as a page; its URI is that of a file."""
+
+_CLASSES = {
+    "digits.Verdict": "components.verdict_artifact.VerdictArtifact",
+    HTML_TITLE: "components.run_report.component.ReportArtifact",
+}
+"""Class by title: TFX expects the class path as the title of a custom type, and does not allow such a path there."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,10 @@ def globalize(executor_output: Json, uris: Mapping[str, str], num_files: Mapping
         if key in num_files:
             metadata[NUM_FILES_KEY] = num_files[key]
         globalized = {**artifact, "metadata": metadata}
-        artifacts[key] = {"artifacts": [_with_uris(globalized, uris)]}
+        result = _with_uris(globalized, uris)
+        if key == _REPORT_OUTPUT:
+            result["uri"] += f"/{_PAGE}"
+        artifacts[key] = {"artifacts": [result]}
     return {**executor_output, "artifacts": artifacts}
 
 
@@ -230,9 +241,10 @@ def _localize_uris(local: Json, pod_root: Path, keep_gs_uris: bool) -> dict[str,
     uris = {}
     for _, artifact in [*_artifacts(local, "inputs"), *_artifacts(local, "outputs")]:
         uri = artifact["uri"]
-        if type_title(artifact) == _VERDICT_TITLE:
-            # A step writes its verdict itself, to a local folder.
-            artifact["type"] = {"schemaTitle": _VERDICT_CLASS}
+        title = type_title(artifact)
+        if title in _CLASSES:
+            # A step writes its verdict and its report itself, to a local folder.
+            artifact["type"] = {"schemaTitle": _CLASSES[title]}
         elif keep_gs_uris and uri.startswith("gs://"):
             continue
         artifact["uri"] = str(_pod_path(uri, pod_root))

@@ -14,10 +14,10 @@ from tfx.types import Channel
 from components.run_report import component
 from components.run_report.collection import INPUTS
 from components.run_report.component import Driver, Executor, ReportArtifact, RunReport
-from components.run_report.report import Report, StepCost
+from components.run_report.report import ChangedSetting, Report, StepCost
 from tests.support.run_artifacts import make_artifacts
 
-SETTINGS = [{"name": "trainer.epochs", "value": 1, "default": 7}]
+SETTINGS, DEFAULTS = {"trainer": {"epochs": 1, "seed": 0}}, {"trainer": {"epochs": 7, "seed": 0}}
 TRIALS = [{"learning_rate": 0.01, "eval_loss": 0.5}]
 STEPS = [{"name": "Trainer", "seconds": 2.5, "peak_bytes": 1000}]
 
@@ -26,7 +26,7 @@ def run_step(tmp_path: Path, inputs: dict[str, Any]) -> Report:
     report = ReportArtifact()
     report.uri = str(tmp_path / "report")
     Path(report.uri).mkdir()
-    contents = {"settings": SETTINGS, "trials": TRIALS, "steps": STEPS}
+    contents = {"settings": SETTINGS, "default_settings": DEFAULTS, "trials": TRIALS, "steps": STEPS}
     properties = {"model_name": "digits", **{key: json.dumps(content) for key, content in contents.items()}}
     context = BaseExecutor.Context(tmp_dir=str(tmp_path), unique_id="1", pipeline_run_id="2026-01-02")
     Executor(context).Do(inputs, {"report": [report]}, properties)
@@ -38,7 +38,7 @@ def test_the_step_writes_the_report_as_a_page_and_as_json(tmp_path: Path, monkey
     report = run_step(tmp_path, {key: [artifact] for key, artifact in make_artifacts(tmp_path).items()})
     assert (report.model, report.run_id, report.outcome, report.version) == ("digits", "2026-01-02", "pushed", 17)
     assert report.missing == ()
-    assert [setting.model_dump() for setting in report.settings] == SETTINGS
+    assert report.settings == (ChangedSetting(name="trainer.epochs", value=1, default=7),)
     assert list(report.trials) == TRIALS
     assert report.steps == (StepCost(**STEPS[0]),)
     assert "tfx" in report.packages
@@ -52,11 +52,14 @@ def test_inputs_that_do_not_exist_are_left_out(tmp_path: Path) -> None:
 
 
 def test_every_input_is_optional() -> None:
-    step = RunReport("digits", SETTINGS, TRIALS, schema=Channel(type=INPUTS["schema"].type))
+    step = RunReport("digits", SETTINGS, DEFAULTS, TRIALS, schema=Channel(type=INPUTS["schema"].type))
     assert set(step.inputs) == {"schema"}
     assert step.exec_properties == {
-        **{"model_name": "digits", "settings": json.dumps(SETTINGS)},
-        **{"trials": json.dumps(TRIALS), "steps": "[]"},
+        "model_name": "digits",
+        "settings": json.dumps(SETTINGS),
+        "default_settings": json.dumps(DEFAULTS),
+        "trials": json.dumps(TRIALS),
+        "steps": "[]",
     }
 
 

@@ -7,7 +7,6 @@ from components.schema import SchemaError
 from pipeline.settings.settings import (
     Settings,
     SettingsError,
-    changed_settings,
     load_contract,
     load_settings,
     parse_assignments,
@@ -44,16 +43,6 @@ def test_later_sources_override_earlier_ones(tmp_path: Path, monkeypatch: pytest
     assert settings.trainer.epochs == 4, (
         "a value that no stronger source sets comes from the profile that the file chooses"
     )
-
-
-def test_settings_that_differ_from_their_defaults_are_listed() -> None:
-    assert changed_settings(load_settings().model_dump(mode="json")) == []
-    settings = load_settings({"trainer": {"epochs": 3}, "workspace": "elsewhere"})
-    earlier = {**settings.model_dump(mode="json"), "data": {"sample_fraction": 0.5}}
-    assert changed_settings(earlier) == [
-        {"name": "data.sample_fraction", "value": 0.5, "default": None},
-        {"name": "trainer.epochs", "value": 3, "default": 7},
-    ]
 
 
 def test_tuned_hyperparameters_override_only_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

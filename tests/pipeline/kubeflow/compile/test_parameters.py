@@ -84,7 +84,10 @@ def test_a_value_of_a_run_has_the_effect_of_the_setting(compiled_spec: dict[str,
         assert overridden(compiled_spec, step, defaults) == constants(compiled_spec, step)
         if constants(compiled_spec, step) != constants(as_settings, step):
             concerned.add(step)
-    assert concerned == {"MnistExampleGen", "Trainer", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher"}
+    assert concerned == {"MnistExampleGen", "Trainer", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher"} | {
+        "RunReport",
+        "DataReport",
+    }
 
 
 @pytest.mark.parametrize(("enforced", "steps"), [(True, {"Evaluator", "ServingCheck"}), (False, {"Evaluator"})])

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from tfx.utils.name_utils import get_full_name
 
+from components.run_report.component import ReportArtifact
+from components.run_report.report import HTML_FILE
 from components.verdict_artifact import VerdictArtifact
 from pipeline.kubeflow.step.executor_messages import (
+    HTML_TITLE,
     ORIGINAL_URI_KEY,
     LocalInput,
     apply_overrides,
@@ -103,6 +106,15 @@ def test_types_are_restored(executor_input: Json) -> None:
     verdict_type = {"schemaTitle": get_full_name(VerdictArtifact)}
     assert {key: found["type"] for key, found in local.inputs} == {"model": MODEL_TYPE, "data_verdict": verdict_type}
     assert dict(local.outputs)["verdict"]["type"] == verdict_type
+
+
+def test_the_user_interface_can_show_the_page_of_a_report(executor_input: Json) -> None:
+    executor_input["outputs"]["artifacts"]["report"] = artifact(f"{ROOT}/report", {"schemaTitle": HTML_TITLE})
+    local = localized(executor_input)
+    found = dict(local.outputs)["report"]
+    assert found["type"] == {"schemaTitle": get_full_name(ReportArtifact)}
+    result = globalize({"artifacts": {"report": {"artifacts": [found]}}}, local.uris, {})
+    assert result["artifacts"]["report"]["artifacts"][0]["uri"] == f"{ROOT}/report/{HTML_FILE}"
 
 
 def test_metadata_is_unwrapped_once(executor_input: Json) -> None:
