@@ -73,6 +73,7 @@ def test_the_pushed_model_says_where_it_comes_from(first_run: Any) -> None:
     assert "assets.extra/tf_serving_warmup_requests" in provenance.files
     assert "assets.extra/train_statistics.pb" in provenance.files
     assert "assets.extra/schema.pbtxt" in provenance.files
+    assert "assets.extra/model_card.md" in provenance.files
 
 
 def lineage(run: Any, version: int) -> dict[str, Any]:
