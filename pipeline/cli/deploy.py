@@ -183,7 +183,7 @@ def _show_end(console: "Console", client: "KubeflowClient", deployment: "Deploym
         _print(console, "Gates", text, "bold red")
         return True
     last = pipeline.steps[-1]
-    _print(console, "Gates", f"the API does not return their decisions; see the log of {last}, or its output in the UI")
+    _print(console, "Gates", f"the API does not return their decisions; see the output of {last} in the UI")
     return False
 
 

@@ -152,7 +152,7 @@ def test_wait_for_a_run_that_succeeds(kubeflow: Any, deploy: Deploy, run: Json) 
     result = deploy("--wait")
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == (
-        "Gates          the API does not return their decisions; see the log of Pusher, or its output in the UI"
+        "Gates          the API does not return their decisions; see the output of Pusher in the UI"
     )
 
 
