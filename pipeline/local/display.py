@@ -77,11 +77,13 @@ class RunDisplay:
             self._text, self._num_records = "", 0
             self._progress = Progress(*_STEP_COLUMNS, speed_estimate_period=_SPEED_ESTIMATE_SECONDS)
             self._progress.add_task(name, total=None)
-        self._live.start(refresh=True)
+        self._live.start()
+        self._live.refresh()
 
     def step_ended(self, name: str, state: StepEnd, seconds: float = 0.0) -> None:
         """Prints a step that has ended, with its duration, or that does not run."""
-        self._live.stop()
+        self._progress, self._text = Progress(), ""
+        self._refresh()
         if state == "not run" and name in _REPORT_STEPS:
             return
         mark, text, style = _STEP_ENDS[state]
@@ -106,8 +108,7 @@ class RunDisplay:
         else:
             self._text = ""
             self._print(f"    {text}")
-        if self._live.is_started:
-            self._live.refresh()
+        self._refresh()
 
     def records_processed(self, count: int) -> None:
         """Adds to the number of records that the line of the running step tells when the step has ended."""
@@ -176,6 +177,10 @@ class RunDisplay:
             if len(verdict.refusals) > len(shown):
                 self._print(f"… and {len(verdict.refusals) - len(shown)} more")
             self._print(f"{verdict.advice}\nAll findings: {directory / TABLE_FILE}")
+
+    def _refresh(self) -> None:
+        if self._live.is_started:
+            self._live.refresh()
 
     def _render(self) -> Group:
         texts = [f"    {self._text}"] if self._text else []

@@ -3,7 +3,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -176,45 +175,46 @@ def test_only_progress_that_is_not_transient_is_printed(display: RunDisplay, out
 RUNNING = r"[⠁-⣿] Trainer               \d\.\d s"
 
 
+def screen(output: str) -> list[str]:
+    """Returns the lines that a terminal shows after this output."""
+    lines, row = [""], 0
+    for up, erase, line_feed, text in re.findall(
+        r"\x1b\[(\d+)A|(\x1b\[2K)|(\n)|([^\x1b\n\r]+)|\x1b\[[^AK]+?[a-z]|\r", output
+    ):
+        row += bool(line_feed) - int(up or 0)
+        lines += [""] * (row + 1 - len(lines))
+        lines[row] = "" if erase else lines[row] + text
+    return "\n".join(line.rstrip() for line in lines).rstrip().splitlines()
+
+
 def test_a_terminal_shows_the_running_step_and_those_that_wait() -> None:
     output = io.StringIO()
     display = RunDisplay(Console(file=output, force_terminal=True, width=70, _environ={"TERM": "xterm"}))
-
-    def shown() -> list[str]:
-        """Returns the lines below those that stay."""
-        display.show_log("a line that stays")
-        text = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]|\r", "", output.getvalue())
-        return [line.rstrip() for line in text.rpartition("a line that stays\n")[2].splitlines()]
-
     display.steps_planned(["Transform", "Trainer", "Pusher", "DataReport"])
     display.step_started("Transform")
     display.step_ended("Transform", "ran", 3.6)
     display.step_started("Trainer")
-    row, *texts = shown()
+    transform, row, *texts = screen(output.getvalue())
+    assert transform == "✓ Transform             3.6 s"
     assert re.fullmatch(RUNNING, row)
     assert texts == ["  then Pusher"]
     display.progressed("epoch 1/2: loss 0.5", transient=True, progress=0.25)
-    row, *texts = shown()
+    _, row, *texts = screen(output.getvalue())
     assert re.fullmatch(rf"{RUNNING} ━+╺━+ --:-- left", row)
     assert len(row) <= 70
     assert texts == ["    epoch 1/2: loss 0.5", "  then Pusher"]
     display.progressed("epoch 2/2: eval 0.4", transient=False, progress=1.0)
     display.step_started("Trainer")
-    row, *texts = shown()
+    _, epoch, row, *texts = screen(output.getvalue())
+    assert epoch == "    epoch 2/2: eval 0.4"
     assert re.fullmatch(rf"{RUNNING} ━+ 00:00 left", row), "runs until the step has ended"
     assert texts == ["  then Pusher"]
+    display.step_ended("Trainer", "ran", 12.0)
     display.stop()
-    assert "    epoch 2/2: eval 0.4\n" in output.getvalue()
+    assert screen(output.getvalue()) == [transform, epoch, "✓ Trainer              12.0 s"]
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        pytest.param(lambda display: display.stop(), id="stop"),
-        pytest.param(lambda display: display.step_ended("Trainer", "ran", 1.0), id="step_ended"),
-    ],
-)
-def test_a_terminal_gets_its_cursor_back(end: Callable[[RunDisplay], None]) -> None:
+def test_a_terminal_gets_its_cursor_back() -> None:
     output = io.StringIO()
     display = RunDisplay(Console(file=output, force_terminal=True, width=60, _environ={"TERM": "xterm"}))
     stdout = sys.stdout
@@ -222,7 +222,7 @@ def test_a_terminal_gets_its_cursor_back(end: Callable[[RunDisplay], None]) -> N
     assert sys.stdout is stdout, "goes to the log"
     assert "\x1b[?25l" in output.getvalue()
     assert "\x1b[?25h" not in output.getvalue()
-    end(display)
+    display.stop()
     assert "\x1b[?25h" in output.getvalue()
 
 
