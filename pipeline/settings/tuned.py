@@ -44,8 +44,8 @@ def write_tuned(settings: Settings, trials: Sequence[Trial]) -> None:
 
 
 def read_trials(settings: Settings) -> tuple[Trial, ...]:
-    """Returns the trials behind the hyperparameters of a run, best first; none if it does not use tuned ones."""
-    if not settings.tuned:
+    """Returns the trials behind the hyperparameters of a run, best first; none if they are not tuned, or not known."""
+    if not (settings.tuned and settings.trials_file.exists()):
         return ()
     return tuple(json.loads(settings.trials_file.read_text(encoding="utf-8")))
 

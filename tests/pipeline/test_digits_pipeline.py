@@ -157,6 +157,17 @@ def test_a_search_shares_the_data_steps_and_ends_with_tuner(nodes: dict[str, Any
     assert config["search"]["code"] == values["code_fingerprint"]
 
 
+def test_the_report_has_the_trials_behind_tuned_hyperparameters(nodes: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "tuning"
+    folder.mkdir()
+    (folder / "digits.toml").write_text("[trainer]\nwidth = 32\n")
+    (folder / "digits.json").write_text('[{"trial": 0, "eval_loss": 0.5}]')
+    with_tuned = compiled(workspace=str(tmp_path), tuned=True)
+    assert json.loads(parameters(with_tuned["Trainer"])["custom_config"])["hyperparameters"]["width"] == 32
+    assert json.loads(parameters(with_tuned["RunReport"])["trials"]) == [{"trial": 0, "eval_loss": 0.5}]
+    assert json.loads(parameters(nodes["RunReport"])["trials"]) == []
+
+
 @pytest.mark.parametrize("engine", ["docker", "kubernetes"])
 def test_infra_validator_can_be_switched_on(nodes: dict[str, Any], engine: str) -> None:
     with_engine = compiled(infra_validator={"engine": engine, "tf_serving_tag": "2.19.1"})

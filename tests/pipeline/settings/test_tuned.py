@@ -27,6 +27,9 @@ def test_the_next_run_trains_with_the_best_trial() -> None:
     assert settings.trainer.model_dump(include=set(TUNED)) == tuned_hyperparameters(BEST) == TUNED
     assert read_trials(settings) == (BEST, WORST)
     assert read_trials(load_settings()) == ()
+    settings.trials_file.rename("copied-without-trials.json")
+    assert read_trials(settings) == ()
+    Path("copied-without-trials.json").rename(settings.trials_file)
     assert sorted(path.name for path in search.tuning_directory.iterdir()) == ["digits.json", "digits.toml"]
 
 
