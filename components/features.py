@@ -23,6 +23,9 @@ SPLITS = (TRAIN_SPLIT, EVAL_SPLIT, TEST_SPLIT)
 SCHEMA_FILE = "schema.pbtxt"
 """Name of the schema in the artifact of ImportSchemaGen, in an `Examples` artifact and in a pushed version."""
 
+ORIGINAL_URI_KEY = "original_uri"
+"""Custom property of an artifact that is a local copy: its URI. The entry point of steps on Kubeflow sets it."""
+
 # Execution properties of MnistExampleGen and properties of its examples.
 URI_KEY = "uri"
 SPAN_KEY = "span"

@@ -37,7 +37,7 @@ from tfx.types.standard_component_specs import (
 from tfx.utils import io_utils, path_utils
 
 from components.baseline_driver import BASELINE_KEY, SERVING_DIRECTORY_KEY, VERSION_PROPERTY, BaselineDriver
-from components.features import FINGERPRINT_KEY, SCHEMA_FILE, TRAIN_SPLIT, URI_KEY
+from components.features import FINGERPRINT_KEY, ORIGINAL_URI_KEY, SCHEMA_FILE, TRAIN_SPLIT, URI_KEY
 from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
 from registry.provenance import (
@@ -65,8 +65,6 @@ PRIVATE_KEY_KEY = "private_key"
 """Execution property for the file of the key that signs versions; empty if they are not signed."""
 
 _HAS_MODEL_PROPERTY = "has_model"
-_ORIGINAL_URI_PROPERTY = "original_uri"
-"""Set by the entry point of steps on Kubeflow if the artifact is a local copy."""
 
 _STATISTICS_FILE = "FeatureStats.pb"
 """From tfx/components/statistics_gen/executor.py, whose import would load TFDV, Beam and TensorFlow."""
@@ -205,7 +203,7 @@ class Executor(tfx_pusher.Executor):
         )
         return Origin(
             pipeline_run=self._context.pipeline_run_id if self._context else None,
-            model_uri=model.get_string_custom_property(_ORIGINAL_URI_PROPERTY) or model.uri,
+            model_uri=model.get_string_custom_property(ORIGINAL_URI_KEY) or model.uri,
             ingredients=Ingredients(
                 data=data,
                 code=json.loads(exec_properties[CODE_KEY]),

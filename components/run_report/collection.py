@@ -42,6 +42,7 @@ from components.features import (
     FINGERPRINT_KEY,
     IMAGE_KEY,
     LABEL_KEY,
+    ORIGINAL_URI_KEY,
     SPLITS,
     TEST_SPLIT,
     TRAIN_SPLIT,
@@ -181,12 +182,16 @@ def collect_report(artifacts: Artifacts, run: RunFacts) -> Report:
         packages=_packages(run.software) if run.software else {},
         steps=run.steps,
         sources=tuple(
-            Source(step=each.step, type=each.type.TYPE_NAME, uri=artifacts[key].uri)
+            Source(step=each.step, type=each.type.TYPE_NAME, uri=_uri(artifacts[key]))
             for key, each in INPUTS.items()
             if key in artifacts
         ),
         missing=(*run.missing, *parts.missing),
     )
+
+
+def _uri(artifact: Artifact) -> str:
+    return artifact.get_string_custom_property(ORIGINAL_URI_KEY) or artifact.uri
 
 
 def read_scalars(folder: str) -> dict[str, dict[str, list[float]]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from components.features import ORIGINAL_URI_KEY
 from pipeline.kubeflow.step.failure import KubeflowStepError
 
 Json = dict[str, Any]
@@ -21,9 +22,6 @@ Json = dict[str, Any]
 NUM_FILES_KEY = "num_files"
 """Custom property of every output: its number of files when it was written. The launcher downloads whatever is below a
 URI, even if that is nothing, and does not report deleted files."""
-
-ORIGINAL_URI_KEY = "original_uri"
-"""Custom property of every input: its URI before translation, which Pusher records in the provenance."""
 
 _LOGS_OUTPUT = "executor-logs"
 _REPORT_OUTPUT = "report"

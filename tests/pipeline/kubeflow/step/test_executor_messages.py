@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from tfx.utils.name_utils import get_full_name
 
+from components.features import ORIGINAL_URI_KEY
 from components.run_report.component import ReportArtifact
 from components.run_report.report import HTML_FILE
 from components.verdict_artifact import VerdictArtifact
 from pipeline.kubeflow.step.executor_messages import (
     HTML_TITLE,
-    ORIGINAL_URI_KEY,
     LocalInput,
     apply_overrides,
     globalize,
