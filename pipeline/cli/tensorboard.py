@@ -38,42 +38,35 @@ def tensorboard(workspace: str | None, config: Path | None, port: int | None, op
     settings = settings_from_options(config, workspace=workspace)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="digits-tensorboard-") as folder, suppress(KeyboardInterrupt):
-        count = link_logs(settings, Path(folder))
+        link_logs(settings, Path(folder))
         with library_output_to(Path(os.devnull), sys.stdout) as terminal:
             url = _start(folder, port)
-            text = f"TensorBoard with {count} trainings of {settings.workspace}: {url} (Ctrl+C stops)"
-            click.echo(text, file=terminal)
+            click.echo(f"TensorBoard with the runs of {settings.workspace}: {url} (Ctrl+C stops)", file=terminal)
             if open_browser:
                 webbrowser.open(url)
             threading.Event().wait()
 
 
-def link_logs(settings: "Settings", folder: Path) -> int:
+def link_logs(settings: "Settings", folder: Path) -> None:
     """Links the TensorBoard logs of all runs of a workspace that have trained, also of the one in progress.
 
     Args:
         settings: The settings with the workspace.
         folder: Where to make the links, named by run; TensorBoard shows the names.
 
-    Returns:
-        The number of links.
-
     Raises:
         TensorBoardError: No run has trained.
     """
     from pipeline.local.metadata import list_runs
 
-    count = 0
     for run in list_runs(settings.metadata_file):
         for step in run.steps:
             logs = settings.pipeline_root / "Trainer" / "model_run" / str(step.execution_id)
             # If Trainer came from the cache, the logs belong to an earlier run.
             if step.name == "Trainer" and logs.exists():
                 (folder / _run_name(run)).symlink_to(logs.absolute(), target_is_directory=True)
-                count += 1
-    if not count:
+    if not any(folder.iterdir()):
         raise TensorBoardError(f"{settings.workspace}: no run has trained a model yet; start one with `digits run`.")
-    return count
 
 
 def _run_name(run: "Run") -> str:

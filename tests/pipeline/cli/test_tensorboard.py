@@ -51,7 +51,7 @@ def test_each_training_has_a_link_with_the_name_of_its_run(
     settings: Settings, logs: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "links").mkdir()
-    assert link_logs(settings, tmp_path / "links") == 2
+    link_logs(settings, tmp_path / "links")
     links = {link.name: link.resolve() for link in (tmp_path / "links").iterdir()}
     assert links == {FIRST_NAME: logs[0], FOURTH_NAME: logs[1]}
 
@@ -59,8 +59,9 @@ def test_each_training_has_a_link_with_the_name_of_its_run(
 def test_a_workspace_without_training_is_refused(
     settings: Settings, digits: Callable[..., Result], tmp_path: Path
 ) -> None:
+    (tmp_path / "links").mkdir()
     with pytest.raises(TensorBoardError, match="no run has trained a model yet; start one with `digits run`"):
-        link_logs(settings, tmp_path)
+        link_logs(settings, tmp_path / "links")
     result = digits("tensorboard", "--workspace", tmp_path / "none", "--config", os.devnull)
     assert (result.exit_code, result.stderr.startswith(f"Error: {tmp_path / 'none'}: no run")) == (1, True)
 
@@ -101,7 +102,7 @@ def test_tensorboard_shows_runs_and_hyperparameters(logs: list[Path], tmp_path: 
         try:
             assert process.stdout
             line = process.stdout.readline()
-            url = re.search(r"with 2 trainings of .*: (http://localhost:\d+/)", line)
+            url = re.search(r"TensorBoard with the runs of .*: (http://localhost:\d+/)", line)
             assert url, line
             names = [name + part for name in (FIRST_NAME, FOURTH_NAME) for part in ("", "/validation")]
             deadline = time.monotonic() + 60
