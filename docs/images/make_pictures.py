@@ -19,7 +19,7 @@ from tests.support.web_page import Page, running_browser
 
 STROKES = Path("data") / "samples" / "strokes.json"
 DRAWING_PAGE_SIZE = (984, 750)
-REPORT_SIZE = (984, 880)
+REPORT_SIZE = (984, 960)
 
 
 @click.command()
