@@ -159,7 +159,8 @@ def collect_report(artifacts: Artifacts, run: RunFacts) -> Report:
     reasons = (*run.reasons, *list_refusals(verdicts))
     if "pushed_model" in artifacts and version is None and not reasons:
         reasons = ("InfraValidator refused the model.",)
-    parts.note(bool(run.steps), "time and memory of the steps", "the runner does not tell")
+    parts.note(bool(run.steps), "time of the steps", "the runner does not tell")
+    parts.note(any(step.peak_bytes for step in run.steps), "peak memory of the steps", "it was not measured")
     parts.note(run.software is not None, "versions of the software", "the run did not record them")
     return Report(
         model=run.model,

@@ -34,6 +34,8 @@ from components.serving_check.check import MEDIAN_LATENCY, TAIL_LATENCY
 from components.verdict import Verdict
 
 MAX_MISTAKES = 60
+MAX_REASONS = 5
+"""Per gate; the report also has all its requirements."""
 
 _DRAWN_PREFIXES = ("brightness_", "ink_")
 _DRAWN_FEATURES = (BACKGROUND_SHARE_KEY, SATURATED_SHARE_KEY)
@@ -192,15 +194,18 @@ def describe_gate(verdict: Verdict) -> Gate:
 
 
 def list_refusals(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
-    """Returns why gates refused, one sentence for each requirement that was not met."""
+    """Returns why gates refused: a sentence for each of the first requirements that were not met."""
     sentences = []
     for verdict in verdicts:
-        for finding in () if verdict.passed else verdict.refusals:
+        refusals = () if verdict.passed else verdict.refusals
+        for finding in refusals[:MAX_REASONS]:
             cells = finding.cells()
             where = ", ".join(filter(None, (cells["feature"], cells["slice"])))
             value = cells["value"] and f" is {cells['value']}"
             bound = cells["bound"] and f", expected {cells['bound']}"
             sentences.append(f"{verdict.gate}: {finding.metric} ({where}){value}{bound}: {finding.reason}.")
+        if len(refusals) > MAX_REASONS:
+            sentences.append(f"{verdict.gate}: {len(refusals) - MAX_REASONS} more requirements are not met.")
     return tuple(sentences)
 
 

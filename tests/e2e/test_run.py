@@ -48,7 +48,9 @@ def test_the_first_run_trains_gates_and_pushes(first_run: Any) -> None:
 
 def test_a_person_sees_steps_progress_accuracy_decision_and_place(first_run: Any) -> None:
     for step in STEPS:
-        assert re.search(rf"^✓ {step} +\d+\.\d s$", first_run.shown, re.MULTILINE), first_run.shown
+        assert re.search(
+            rf"^✓ {step} +\d+\.\d s(  [\d,]+ records, [\d,]+ per second)?$", first_run.shown, re.MULTILINE
+        ), first_run.shown
     assert re.search(r"^ +epoch 4/4: loss .*, accuracy .*; eval .*, .* %", first_run.shown, re.MULTILINE)
     assert re.search(r"^Test accuracy +9\d\.\d\d % \(lowest: class \d, \d+\.\d\d %\)$", first_run.shown, re.MULTILINE)
     assert re.search(r"^Gates +passed: (\w+, ){3}\w+$", first_run.shown, re.MULTILINE)

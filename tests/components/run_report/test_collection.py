@@ -20,7 +20,9 @@ from registry.provenance import Software
 from tests.support.run_artifacts import CONTRACT, make_artifacts, verdict, write_scalars
 
 SOFTWARE = Software(version="0.1.0", revision="c0ffee", python="3.11.9", packages={"tfx": "1.21.0"})
-FACTS = RunFacts("digits", "2026-01-02", steps=(StepCost(name="Trainer", seconds=3.5),), software=SOFTWARE)
+FACTS = RunFacts(
+    "digits", "2026-01-02", steps=(StepCost(name="Trainer", seconds=3.5, peak_bytes=1000),), software=SOFTWARE
+)
 
 
 @pytest.fixture
@@ -186,7 +188,8 @@ def test_facts_that_the_run_does_not_have_are_missing(artifacts: dict[str, Artif
     assert (report.outcome, report.reasons) == ("failed", ("Trainer failed.",))
     assert report.missing == (
         "No settings: lost.",
-        "No time and memory of the steps: the runner does not tell.",
+        "No time of the steps: the runner does not tell.",
+        "No peak memory of the steps: it was not measured.",
         "No versions of the software: the run did not record them.",
     )
 

@@ -152,6 +152,17 @@ def test_a_refusal_is_a_sentence() -> None:
     )
 
 
+def test_only_the_first_requirements_of_a_gate_are_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections, "MAX_REASONS", 1)
+    found = [Finding(metric, "all", False, "it is low") for metric in ("a", "b", "c")]
+    few = verdict("Other", found[0])
+    assert list_refusals([verdict("Gate", *found), few]) == (
+        "Gate: a (all): it is low.",
+        "Gate: 2 more requirements are not met.",
+        "Other: a (all): it is low.",
+    )
+
+
 def test_latencies_are_those_of_serving_check() -> None:
     assert list_latencies(VERDICTS["serving_verdict"]) == (
         Latency(signature="pixels", median=1.5, p99=2.5),

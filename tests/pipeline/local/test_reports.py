@@ -97,6 +97,7 @@ def test_a_run_of_an_earlier_release_has_a_report(store: MetadataStore, settings
     assert [sentence.split(":")[0] for sentence in report.missing] == [
         "No training curves",
         "No confusion matrix, calibration and mistakes",
+        "No peak memory of the steps",
     ]
 
 
