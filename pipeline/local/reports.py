@@ -1,6 +1,8 @@
 """Finds the report of a run, or makes one from what ML Metadata knows of it."""
 
+import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def find_reported_run(settings: "Settings", name: str | None) -> "Run":
-    """Finds a run by its name, by default the newest.
+    """Finds a run by its name, by default the newest that is not a search for hyperparameters.
 
     Args:
         settings: Settings with the workspace.
@@ -41,7 +43,7 @@ def find_reported_run(settings: "Settings", name: str | None) -> "Run":
     if not runs:
         raise UnknownRunError(f"No pipeline has run in {settings.workspace} yet; start one with `digits run`.")
     if name is None:
-        return runs[-1]
+        return next((run for run in reversed(runs) if run.outcome != "tuned"), runs[-1])
     try:
         return find_run(runs, name)
     except UnknownRunError:
@@ -84,11 +86,14 @@ def make_report(settings: "Settings", run: "Run") -> Path:
     from components.run_report.collection import INPUTS, collect_report
     from components.run_report.component import write_report
     from components.run_report.step_costs import read_step_costs
+    from components.trainer.tuning import TRIALS_FILE
 
     with open_metadata(settings.metadata_file) as store:
         outputs = run_outputs(store, run.run_id)
         types = {each.id: each for each in store.get_artifact_types()}
+        tuner_results = artifact_folders(store, run.run_id, "TunerResults")
         facts = _facts(settings, run, read_step_costs(store, run.run_id))
+    trials = [trial for folder in tuner_results for trial in json.loads(Path(folder, TRIALS_FILE).read_bytes())]
     artifacts = {
         key: deserialize_artifact(types[found.type_id], found)
         for key, each in INPUTS.items()
@@ -96,7 +101,7 @@ def make_report(settings: "Settings", run: "Run") -> Path:
     }
     folder = settings.report_directory / run.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    write_report(collect_report(artifacts, facts), folder)
+    write_report(collect_report(artifacts, replace(facts, trials=tuple(trials))), folder)
     return folder
 
 

@@ -11,6 +11,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from ml_metadata.proto.metadata_store_pb2 import Context, Event, Execution
 from tfx.types import Artifact
+from tfx.types.standard_artifacts import TunerResults
 
 from components.run_report.collection import INPUTS
 from components.run_report.component import ReportArtifact
@@ -32,7 +33,9 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(workspace=tmp_path)
 
 
-def record(store: MetadataStore, artifacts: Mapping[str, Artifact], state: int = Execution.COMPLETE) -> None:
+def record(
+    store: MetadataStore, artifacts: Mapping[str, Artifact], state: int = Execution.COMPLETE, run_id: str = RUN_ID
+) -> None:
     """Records each artifact as an output of a step, as TFX does."""
     context_types = [
         store.put_context_type(metadata_store_pb2.ContextType(name=each)) for each in ("pipeline_run", "node")
@@ -46,7 +49,7 @@ def record(store: MetadataStore, artifacts: Mapping[str, Artifact], state: int =
         event.path.steps.add(key=output)
         contexts = [
             Context(type_id=type_id, name=name)
-            for type_id, name in zip(context_types, (RUN_ID, f"digits.{step}"), strict=True)
+            for type_id, name in zip(context_types, (run_id, f"digits.{step}"), strict=True)
         ]
         execution = Execution(type_id=step_type, last_known_state=state)
         store.put_execution(execution, [(content, event)], contexts, reuse_context_if_already_exist=True)
@@ -139,6 +142,21 @@ def test_a_failed_run_has_a_report_if_its_data_is_known(
     assert not can_report(settings, later), "the run is an earlier one"
     settings.metadata_file.write_text("damaged")
     assert not can_report(settings, start)
+
+
+def test_a_search_is_reported_with_its_trials_but_only_by_its_name(
+    store: MetadataStore, settings: Settings, tmp_path: Path
+) -> None:
+    record(store, {"schema": make_artifacts(tmp_path)["schema"]})
+    results = TunerResults()
+    results.uri = str(tmp_path)
+    (tmp_path / "trials.json").write_text('[{"trial": 1, "eval_loss": 0.5}]')
+    record(store, {"tuner_results": results}, run_id="2026-01-03")
+    record_outcome(store, "2026-01-03", "tuned")
+    assert find_reported_run(settings, None).run_id == RUN_ID
+    folder = make_report(settings, find_reported_run(settings, "2026-01-03"))
+    report = Report.model_validate_json((folder / "report.json").read_bytes())
+    assert (report.outcome, list(report.trials)) == ("tuned", [{"trial": 1, "eval_loss": 0.5}])
 
 
 def test_a_version_of_a_rollback_has_the_report_of_the_version_that_it_copies(
