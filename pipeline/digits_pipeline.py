@@ -35,7 +35,7 @@ from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprints
 from pipeline.settings.settings import DataSettings, Settings, default_settings, load_contract, reported_settings
-from pipeline.settings.tuned import read_trials
+from pipeline.settings.tuned import Trial
 from registry.signatures import EXAMPLES
 from registry.signing import TrustPolicy, read_public_key
 
@@ -75,7 +75,11 @@ _MODEL_SETTINGS: Mapping[str, Any] = {
 
 
 def create_pipeline(
-    settings: Settings, data: DataVersion, beam_pipeline_args: Sequence[str], search: Search | None = None
+    settings: Settings,
+    data: DataVersion,
+    beam_pipeline_args: Sequence[str],
+    search: Search | None = None,
+    trials: Sequence[Trial] = (),
 ) -> Pipeline:
     """Creates the pipeline, without a metadata connection, which the runner adds.
 
@@ -85,6 +89,7 @@ def create_pipeline(
         beam_pipeline_args: Options of Beam.
         search: A search for hyperparameters that follows the data steps, in place of training, gates and push. The name
             of the pipeline is the same, so that both find the data steps in the cache: it is part of TFX's cache key.
+        trials: The trials behind the hyperparameters, for the report.
     """
     code = code_fingerprints(_CODE)
     max_images = settings.data.max_images
@@ -242,7 +247,7 @@ def create_pipeline(
         run_report = RunReport(
             settings.name,
             *all_settings,
-            read_trials(settings),
+            trials,
             **data_inputs,
             transform_graph=transform.outputs["transform_graph"],
             model=trainer.outputs["model"],

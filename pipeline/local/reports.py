@@ -93,7 +93,8 @@ def make_report(settings: "Settings", run: "Run") -> Path:
         types = {each.id: each for each in store.get_artifact_types()}
         tuner_results = artifact_folders(store, run.run_id, "TunerResults")
         facts = _facts(settings, run, read_step_costs(store, run.run_id))
-    trials = [trial for folder in tuner_results for trial in json.loads(Path(folder, TRIALS_FILE).read_bytes())]
+    trial_files = [file for folder in tuner_results if (file := Path(folder, TRIALS_FILE)).exists()]
+    trials = [trial for file in trial_files for trial in json.loads(file.read_bytes())]
     artifacts = {
         key: deserialize_artifact(types[found.type_id], found)
         for key, each in INPUTS.items()

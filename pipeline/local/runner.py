@@ -20,6 +20,7 @@ from components.run_report.report import HTML_FILE, REPORT_TYPE
 from components.verdict import Verdict, read_verdict
 from pipeline.local.memory import PeakMemory, sampled_memory
 from pipeline.settings.settings import Settings
+from pipeline.settings.tuned import read_trials
 from registry.errors import ExpectedError
 from registry.provenance import DamagedVersionError, installed_software, read_provenance
 from registry.versions import Version, newest_usable
@@ -138,7 +139,7 @@ def _run(settings: Settings, display: "RunDisplay", search: "Search | None") -> 
         from pipeline.beam.options import beam_args
         from pipeline.digits_pipeline import create_pipeline
 
-    pipeline = create_pipeline(settings, data, beam_args(settings), search)
+    pipeline = create_pipeline(settings, data, beam_args(settings), search, read_trials(settings))
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     compiled = Compiler().compile(pipeline)
     display.steps_planned([node.pipeline_node.node_info.id for node in compiled.nodes])

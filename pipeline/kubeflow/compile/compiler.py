@@ -18,6 +18,7 @@ from pipeline.kubeflow.compile.checks import check_settings, check_spec
 from pipeline.kubeflow.compile.parameters import CompileTarget, parameters_of, path_in_image
 from pipeline.settings.beam import STAGING_ENGINES
 from pipeline.settings.settings import Settings
+from pipeline.settings.tuned import read_trials
 
 ENTRY_POINT = ("python", "-m", "pipeline.kubeflow.step.entrypoint")
 
@@ -41,11 +42,13 @@ def compile_pipeline(settings: Settings, target: CompileTarget) -> str:
     """
     check_settings(settings, target)
     workspace = _VERTEX_WORKSPACE if target == "vertex" else Path(settings.kubeflow.workspace)
+    # They are in the local workspace.
+    trials = read_trials(settings)
     settings = settings.model_copy(update={"workspace": workspace})
     parameters = parameters_of(settings, target)
     beam_arguments = beam_args(settings)
     data = DataVersion(parameters["data_uri"].default, parameters["data_span"].default, fingerprint="")
-    pipeline = create_pipeline(settings, data, beam_arguments)
+    pipeline = create_pipeline(settings, data, beam_arguments, trials=trials)
     config = KubeflowV2DagRunnerConfig(
         default_image=settings.kubeflow.image, default_commands=list(ENTRY_POINT), use_pipeline_spec_2_1=True
     )

@@ -15,6 +15,7 @@ from pipeline.beam.options import direct_runner_args
 from pipeline.kubeflow.compile.checks import CompileError
 from pipeline.kubeflow.compile.compiler import compile_pipeline
 from pipeline.settings.settings import load_settings, parse_assignments
+from pipeline.settings.tuned import write_tuned
 
 VERTEX = ("kubeflow.vertex_root=gs://bucket/root", "kubeflow.serving_store=gs://bucket/serving")
 BEAM_STEPS = {
@@ -144,6 +145,16 @@ def test_files_of_the_project_have_their_path_in_the_image(compiled_spec: dict[s
     }
     assert (example_gen["uri"], example_gen["span"], example_gen["fingerprint"]) == ("data/mnist.npz", -1, "")
     assert inputs["BaselineModel"]["serving_directory"]["runtimeValue"]["constant"] == "/digits/serving/digits-smoke"
+
+
+def test_the_trials_behind_tuned_hyperparameters_come_from_the_local_workspace(tmp_path: Path) -> None:
+    trials = [{"trial": 1, "eval_loss": 0.5, "eval_accuracy": 0.9, "learning_rate": 0.02}]
+    settings = {"profile": "smoke", "workspace": str(tmp_path)}
+    write_tuned(load_settings(settings, file=Path(os.devnull)), trials)
+    tuned = load_settings({**settings, "tuned": True}, file=Path(os.devnull))
+    spec, _ = yaml.safe_load_all(compile_pipeline(tuned, "kfp"))
+    constant = tasks(spec)["RunReport"]["inputs"]["parameters"]["trials"]["runtimeValue"]["constant"]
+    assert json.loads(constant) == trials
 
 
 def test_pusher_receives_the_run_id(compiled_spec: dict[str, Any]) -> None:
