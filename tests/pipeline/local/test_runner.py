@@ -188,7 +188,7 @@ def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, mo
     recorder = Recorder()
     with pytest.raises(StepFailedError, match="^StatisticsGen failed: there are no examples$"):
         run_pipeline(settings, cast(RunDisplay, recorder))
-    assert ("planned", "ImportSchemaGen", "Pusher") in recorder.calls
+    assert ("planned", "ImportSchemaGen", "RunReport") in recorder.calls
     assert ("ended", "MnistExampleGen", "ran") in recorder.calls
     assert ("ended", "StatisticsGen", "failed") in recorder.calls
     assert ("ended", "Trainer", "ran") not in recorder.calls
