@@ -23,6 +23,7 @@ from pipeline import evaluation
 from pipeline.beam.options import direct_runner_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.settings.settings import PROJECT_ROOT, load_settings
+from pipeline.settings.tuned import read_trials
 from tests.support.examples import DIGITS, schema_text
 
 DATA = DataVersion("data/mnist.npz", span=4, fingerprint="abc")
@@ -71,7 +72,8 @@ REPORTS = {"RunReport", "DataReport"}
 
 
 def compiled(search: Search | None = None, **overrides: Any) -> dict[str, Any]:
-    pipeline = create_pipeline(load_settings(overrides, file=Path(os.devnull)), DATA, direct_runner_args(), search)
+    settings = load_settings(overrides, file=Path(os.devnull))
+    pipeline = create_pipeline(settings, DATA, direct_runner_args(), search, read_trials(settings))
     pipeline.metadata_connection_config = sqlite_metadata_connection_config("unused.sqlite")
     nodes = (node.pipeline_node for node in Compiler().compile(pipeline).nodes)
     return {node.node_info.id: node for node in nodes}
