@@ -258,7 +258,7 @@ def test_the_settings_the_software_and_the_steps(run: ReportedRun, first_run: An
     reported = {step.name: (step.seconds, step.peak_bytes) for step in run.report.steps}
     assert set(reported) == {step["name"] for step in run.result["steps"]} - {"RunReport"}
     assert reported == {name: ran.get(name, first[name]) for name in reported}
-    assert all(peak_bytes > 2**27 for _, peak_bytes in reported.values())
+    assert all((peak_bytes or 0) > 2**27 for _, peak_bytes in reported.values())
 
 
 def test_the_page_is_small_and_found_again(run: ReportedRun) -> None:
