@@ -79,6 +79,8 @@ format: $(READY)  ## Format the code.
 lock: $(UV)  ## Update uv.lock and the requirements files from setup.py and pyproject.toml.
 	@$(UV) lock
 	@$(UV) export --quiet --locked --no-dev --all-extras --no-emit-project --no-header --output-file requirements.txt
+	@$(UV) export --quiet --locked --no-dev --extra gs --extra s3 --no-emit-project --no-header \
+		--output-file deploy/requirements.txt
 	@$(UV) export --quiet --locked --only-group uv --no-header --output-file requirements-uv.txt
 
 audit: $(UV)  ## Check uv.lock for known vulnerabilities, except those that pyproject.toml accepts in `tool.uv.audit`.
@@ -95,7 +97,7 @@ DEBIAN_COMPONENT := {"type": "library", "name": "$${Package}", "version": "$${Ve
 sbom: $(UV)  ## List the packages in .venv and the image, including Debian's, in CycloneDX in build/sbom/.
 	@mkdir -p build/sbom
 	@for name in environment image; do \
-		[[ $$name = image ]] && groups="--no-dev --all-extras" || groups=""; \
+		[[ $$name = image ]] && groups="--no-dev --extra gs --extra s3" || groups="--extra notebook"; \
 		$(UV) export --quiet --locked --preview-features sbom-export --format cyclonedx1.5 $$groups \
 			--output-file "build/sbom/$$name.cdx.json"; \
 	done

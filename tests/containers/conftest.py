@@ -40,7 +40,7 @@ def base_image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with a strict umask and files that must not enter the image."""
     folder = tmp_path_factory.mktemp("checkout")
-    requirements = ("pyproject.toml", "requirements.txt", "requirements-uv.txt")
+    requirements = ("pyproject.toml", "requirements-uv.txt")
     for name in (".dockerignore", "Makefile", *requirements, "setup.py", "setup_check.py"):
         shutil.copy2(PROJECT_ROOT / name, folder)
     for name in ("components", "data", "deploy", "pipeline", "registry", "serving"):

@@ -115,7 +115,7 @@ def test_bytecode_exists_for_all_imports(run_in_image: RunInImage) -> None:
 
 
 def test_packages_are_those_of_the_lock(report: Callable[[str], Any]) -> None:
-    lines = (PROJECT_ROOT / "requirements.txt").read_text().splitlines()
+    lines = (PROJECT_ROOT / "deploy" / "requirements.txt").read_text().splitlines()
     requirements = [Requirement(line.rstrip("\\")) for line in lines if re.match(r"[a-z0-9]", line)]
     locked = {
         requirement.name: str(requirement.specifier).removeprefix("==")
