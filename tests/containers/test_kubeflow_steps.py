@@ -68,7 +68,7 @@ def test_every_task_succeeds_and_the_model_is_pushed(
 ) -> None:
     logs = {name: task.attempts[-1].log[-3000:] for name, task in first_run.tasks.items() if task.state == "failed"}
     assert not logs, logs
-    assert first_run.named("succeeded") == set(pipeline.tasks)
+    assert first_run.named("succeeded") == set(pipeline.tasks) - {"DataReport"}, "it runs if DataGate refuses"
     pushed = first_run.output("Pusher", "pushed_model").properties
     assert pushed["pushed"] == 1
     [model] = claims.glob("*/digits-smoke/*/saved_model.pb")
