@@ -31,7 +31,7 @@ def test_letters_are_trained_gated_and_pushed(compile_digits: CompileDigits, tmp
 
     run = cluster.run(pipeline, {})
 
-    assert run.named("succeeded") | run.named("cached") == set(pipeline.tasks), run
+    assert run.named("succeeded") | run.named("cached") == set(pipeline.tasks) - {"DataReport"}, run
     examples = cluster.store.path(run.output("MnistExampleGen", "examples").uri)
     assert list((examples / f"Split-{TEST_SPLIT}").iterdir())
     [version] = list_versions(workspace / "serving" / "letters-smoke")
