@@ -92,12 +92,14 @@ def train_model(
     early_stopping = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=hyperparameters.patience, restore_best_weights=True
     )
-    loggers = [
-        keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"),
-        # Without an ID, TensorBoard shows the name of the run instead of a hash.
-        hparams.KerasCallback(str(log_dir), hyperparameters.model_dump(), trial_id=""),
-        ProgressLogger(),
-    ]
+    callbacks = [early_stopping]
+    if is_chief(strategy):
+        callbacks += [
+            keras.callbacks.TensorBoard(log_dir=str(log_dir), update_freq="epoch"),
+            # Without an ID, TensorBoard shows the name of the run instead of a hash.
+            hparams.KerasCallback(str(log_dir), hyperparameters.model_dump(), trial_id=""),
+            ProgressLogger(),
+        ]
 
     def training_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training_batches(train, num_classes, hyperparameters, context)
@@ -119,7 +121,7 @@ def train_model(
             steps_per_epoch=num_steps,
             shuffle=False,  # The dataset shuffles itself.
             verbose=0,
-            callbacks=[early_stopping, *(loggers if is_chief(strategy) else [])],
+            callbacks=callbacks,
         )
     return model
 
