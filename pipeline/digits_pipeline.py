@@ -28,6 +28,7 @@ from components.preprocessing import CONTRACT_KEY
 from components.pusher import AtomicPusher
 from components.robustness.component import CorruptedExampleGen
 from components.run_report.component import RunReport
+from components.run_report.report import REPORT_STEPS
 from components.serving_check.component import ServingCheck
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, SEARCH_KEY, Search
 from components.trainer.tuning import Tuner
@@ -42,8 +43,6 @@ from registry.signing import TrustPolicy, read_public_key
 CODE_FINGERPRINT_KEY = "code_fingerprint"
 """Execution property that makes the cache see the code of a step."""
 
-_REPORT_STEPS = ("RunReport", "DataReport")
-
 _CODE: Mapping[str, str] = {
     "MnistExampleGen": "components.example_gen.executor",
     "StatisticsGen": "components.checked_steps",
@@ -56,7 +55,7 @@ _CODE: Mapping[str, str] = {
     "RobustnessEvaluator": "components.evaluator.executor",
     "ServingCheck": "components.serving_check.component",
     "Pusher": "components.pusher",
-    **dict.fromkeys(_REPORT_STEPS, "components.run_report.component"),
+    **dict.fromkeys(REPORT_STEPS, "components.run_report.component"),
 }
 """Module with the code of each step that is not TFX's own; with its imports it is part of the cache key."""
 
@@ -241,7 +240,7 @@ def create_pipeline(
             },
             serving_directory=settings.serving_directory,
             private_key=settings.private_key,
-            code={step: fingerprint for step, fingerprint in code.items() if step not in _REPORT_STEPS},
+            code={step: fingerprint for step, fingerprint in code.items() if step not in REPORT_STEPS},
             run_settings=settings.model_dump(mode="json", include=_MODEL_SETTINGS),
         ).with_id("Pusher")
         run_report = RunReport(

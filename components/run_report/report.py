@@ -10,6 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+REPORT_STEPS = ("RunReport", "DataReport")
+"""The steps that write a report; the second one runs instead of the first one if DataGate refuses the data."""
+
 PEAK_BYTES_PROPERTY = "peak_bytes"
 """Custom property of an execution in ML Metadata: the peak memory of the step, in bytes, if it was measured."""
 

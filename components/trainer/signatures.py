@@ -61,13 +61,17 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
             f"Calibration needs finite logits of at least one image, got {len(logits)} images, {num_diverged} of them "
             "with logits that are not finite. If there are any, training diverged: lower trainer.learning_rate."
         )
-    rows = np.arange(len(labels))
 
-    def log_loss(log_temperature: float) -> float:
-        return float(-log_softmax(logits / math.exp(log_temperature), axis=-1)[rows, labels].mean())
+    def loss_at(log_temperature: float) -> float:
+        return log_loss(logits / math.exp(log_temperature), labels)
 
     least, most = _TEMPERATURE_BOUNDS
-    return math.exp(minimize_scalar(log_loss, bounds=(math.log(least), math.log(most)), method="bounded").x)
+    return math.exp(minimize_scalar(loss_at, bounds=(math.log(least), math.log(most)), method="bounded").x)
+
+
+def log_loss(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Returns the mean log loss of logits float[n,k] of k classes, given the labels int[n]."""
+    return float(-log_softmax(logits, axis=-1)[np.arange(len(labels)), labels].mean())
 
 
 class ServingModel(tf.Module):

@@ -16,7 +16,6 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError, FatalRuntimeError
-from scipy.special import log_softmax
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import Tuner as TfxTuner
 from tfx.components.tuner.component import TunerFnResult
@@ -31,7 +30,7 @@ from components.features import Contract
 from components.schema import parse_contract
 from components.trainer.datasets import read_examples
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, SEARCH_KEY, Hyperparameters, Search
-from components.trainer.signatures import fit_temperature
+from components.trainer.signatures import fit_temperature, log_loss
 from components.trainer.training import predict_logits, train_model
 from registry.errors import ExpectedError
 
@@ -196,8 +195,7 @@ class TrialTuner(keras_tuner.Tuner):
         if not np.isfinite(logits).all():
             logger.info("trial %s: training diverged", trial.trial_id)
             raise FailedTrialError(f"Training diverged with {hyperparameters}.")
-        log_probabilities = log_softmax(logits / fit_temperature(logits, labels), axis=-1)
-        loss = float(-log_probabilities[np.arange(len(labels)), labels].mean())
+        loss = log_loss(logits / fit_temperature(logits, labels), labels)
         accuracy = float((logits.argmax(axis=-1) == labels).mean())
         seconds = time.monotonic() - started
         logger.info(

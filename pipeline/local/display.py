@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from components.run_report.report import REPORT_STEPS
 from components.verdict import TABLE_FILE, render_findings, render_table
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ _STEP_ENDS: dict[StepEnd, tuple[str, str, str]] = {
 """Mark, text and style of each line."""
 
 _NAME_WIDTH = 19
-_REPORT_STEPS = ("RunReport", "DataReport")
-"""The second one runs instead of the first one if DataGate refuses the data."""
 _SPEED_ESTIMATE_SECONDS = 120.0
 """How far the estimate of the time left looks back: it has to see the evaluation at the end of an epoch."""
 _LOG_POLL_SECONDS = 0.2
@@ -68,7 +67,7 @@ class RunDisplay:
 
     def steps_planned(self, names: Sequence[str]) -> None:
         """Shows steps as waiting until they start."""
-        self._waiting = [name for name in names if name not in _REPORT_STEPS[1:]]
+        self._waiting = [name for name in names if name not in REPORT_STEPS[1:]]
 
     def step_started(self, name: str) -> None:
         """Shows the step as running; if it is already, its time goes on."""
@@ -84,7 +83,7 @@ class RunDisplay:
         """Prints a step that has ended, with its duration, or that does not run."""
         self._progress, self._text = Progress(), ""
         self._refresh()
-        if state == "not run" and name in _REPORT_STEPS:
+        if state == "not run" and name in REPORT_STEPS:
             return
         mark, text, style = _STEP_ENDS[state]
         line = f"{mark} {name:<{_NAME_WIDTH}} {text.format(seconds)}"

@@ -11,6 +11,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 
 from components.example_gen.sources.detection import DataVersion
 from components.pusher import PRIVATE_KEY_KEY
+from components.run_report.report import REPORT_STEPS
 from pipeline.beam.options import beam_args
 from pipeline.digits_pipeline import create_pipeline
 from pipeline.kubeflow.compile import spec as kubeflow_spec
@@ -74,7 +75,7 @@ def _adapt(spec: kubeflow_spec.Spec, settings: Settings, beam_steps: frozenset[s
     kubeflow_spec.drop_hooks_and_caching(spec)
     kubeflow_spec.set_retries(spec, settings.kubeflow.retries)
     kubeflow_spec.set_constant(spec, "ImportSchemaGen", "schema_file", path_in_image(str(settings.data.schema_file)))
-    for step in (kubeflow_spec.PUSHER, *kubeflow_spec.REPORT_STEPS):
+    for step in (kubeflow_spec.PUSHER, *REPORT_STEPS):
         kubeflow_spec.add_run_id(spec, step)
     kubeflow_spec.show_reports(spec)
     signing_key = settings.workspace / kubeflow_spec.SIGNING_FOLDER / "private_key.pem"

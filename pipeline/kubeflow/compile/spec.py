@@ -7,6 +7,7 @@ https://github.com/kubeflow/pipelines/blob/2.17.0/kubernetes_platform/proto/kube
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from components.run_report.report import REPORT_STEPS
 from pipeline.kubeflow.compile.parameters import IMAGE_PARAMETER, CompileTarget, PipelineParameter, Value
 from pipeline.kubeflow.step.entrypoint import STORE_VARIABLE
 from pipeline.kubeflow.step.executor_messages import HTML_TITLE
@@ -15,7 +16,6 @@ from pipeline.settings.kubeflow import KubeflowSettings, RetrySettings, StepReso
 Spec = dict[str, Any]
 
 PUSHER = "Pusher"
-REPORT_STEPS = ("RunReport", "DataReport")
 SERVING_STEPS = ("DataGate", "BaselineModel", PUSHER)
 """Steps that read or write the pushed versions."""
 UNCACHED_STEPS = ("MnistExampleGen", "ImportSchemaGen", *SERVING_STEPS)
