@@ -12,6 +12,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.settings.settings import load_settings
+from tests.support.metadata_store import create_store
 
 AddRun = Callable[..., None]
 
@@ -19,10 +20,7 @@ AddRun = Callable[..., None]
 @pytest.fixture
 def store(tmp_path: Path) -> MetadataStore:
     """The database of a workspace that is `tmp_path`."""
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
-    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    return MetadataStore(config)
+    return create_store(tmp_path)
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ from ml_metadata.proto import metadata_store_pb2
 from ml_metadata.proto.metadata_store_pb2 import Context, Event, Execution
 
 from components.run_report.step_costs import read_step_costs
+from tests.support.metadata_store import create_store
 
 AddStep = Callable[..., tuple[int, int]]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> MetadataStore:
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
-    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    return MetadataStore(config)
+    return create_store(tmp_path)
 
 
 @pytest.fixture
