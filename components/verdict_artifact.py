@@ -3,6 +3,7 @@
 from tfx.types.artifact import Artifact
 
 from components.verdict import Verdict, write_verdict
+from registry.provenance import VERDICT_TYPE
 
 VERDICT_KEY = "verdict"
 PASSED_PROPERTY = "passed"
@@ -15,7 +16,7 @@ class VerdictArtifact(Artifact):
     type names of two parts.
     """
 
-    TYPE_NAME = "digits.Verdict"
+    TYPE_NAME = VERDICT_TYPE
 
 
 def publish_verdict(verdict: Verdict, artifact: Artifact) -> None:

@@ -7,7 +7,6 @@ loads the version, and after all servers have read it, a second one moves the la
 refuses the second step and accepts it at a later poll.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
+from registry.atomic_files import replace_file
 from registry.errors import ExpectedError
 from registry.versions import Version, list_versions
 
@@ -224,10 +224,4 @@ def _seconds_until_read(file: Path) -> float:
 
 
 def _write(file: Path, config: ModelServerConfig) -> None:
-    # The `tempfile` module would restrict the permissions, but the server runs as another user.
-    staging = file.with_name(f".{file.name}.new")
-    with staging.open("w", encoding="utf-8") as stream:
-        stream.write(_HEADER + text_format.MessageToString(config))
-        stream.flush()
-        os.fsync(stream.fileno())
-    staging.replace(file)
+    replace_file(file, _HEADER + text_format.MessageToString(config))

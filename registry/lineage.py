@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from registry.labels import LabelError, read_labels
 from registry.provenance import (
     EXTRA_FOLDER,
+    VERDICT_TYPE,
     DamagedVersionError,
     DataOrigin,
     Origin,
@@ -27,9 +28,6 @@ from registry.versions import (
     version_fingerprint,
     version_number,
 )
-
-VERDICT_TYPE = "digits.Verdict"
-"""Type of the verdicts of gates in TFX."""
 
 _SCHEMA_FILE = f"{EXTRA_FOLDER}/schema.pbtxt"
 

@@ -27,6 +27,9 @@ PROVENANCE_FILE = f"{EXTRA_FOLDER}/provenance.json"
 SIGNATURE_FILE = f"{EXTRA_FOLDER}/model.sig"
 """Signature of a version, a sigstore bundle; a path in the version's folder."""
 
+VERDICT_TYPE = "digits.Verdict"
+"""Type of the artifacts with the verdicts of gates."""
+
 PROJECT = "digit-classifier"
 
 

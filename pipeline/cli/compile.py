@@ -16,6 +16,7 @@ from pipeline.cli.options import (
     settings_from_options,
     tuned_option,
 )
+from registry.atomic_files import replace_file
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.compile.parameters import CompileTarget
@@ -67,7 +68,7 @@ def compile_pipeline(
         allowed = " or ".join(_SUFFIXES[target])
         raise click.BadParameter(f"{output}: expected a name that ends in {allowed}.", param_hint="--output")
     settings = settings_from_options(config, assignments, profile=profile, data_uri=data, image=image, tuned=tuned)
-    _write(compile_quietly(settings, target), output)
+    replace_file(output, compile_quietly(settings, target))
     _print_summary(settings, target, output)
 
 
@@ -85,16 +86,6 @@ def compile_quietly(settings: "Settings", target: "CompileTarget") -> str:
         from pipeline.kubeflow.compile.compiler import compile_pipeline as compile_text
 
         return compile_text(settings, target)
-
-
-def _write(text: str, file: Path) -> None:
-    # The file changes completely or not at all.
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _print_summary(settings: "Settings", target: "CompileTarget", output: Path) -> None:

@@ -14,7 +14,7 @@ from components.run_report.changed_settings import flatten
 from components.verdict import Finding, Verdict, read_verdict
 from pipeline.local.metadata import Run, artifact_folders, data_origin, find_run, list_runs, open_metadata
 from registry.errors import ExpectedError
-from registry.provenance import DataOrigin
+from registry.provenance import VERDICT_TYPE, DataOrigin
 
 _Content = TypeVar("_Content")
 
@@ -74,7 +74,7 @@ def compare_runs(file: Path, first: str, second: str) -> RunComparison:
     missing: list[str] = []
     with open_metadata(file) as store:
         data = data_origin(store, runs[0].run_id), data_origin(store, runs[1].run_id)
-        verdicts = [_read(store, run, "digits.Verdict", read_verdict, missing) for run in runs]
+        verdicts = [_read(store, run, VERDICT_TYPE, read_verdict, missing) for run in runs]
         tables = [_read(store, run, "ModelEvaluation", read_predictions, missing) for run in runs]
     missing += [f"{run.run_id}: its settings and software are not recorded." for run in runs if not run.software]
     is_described = all(run.software for run in runs)

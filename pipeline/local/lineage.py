@@ -21,8 +21,8 @@ from pipeline.local.metadata import (
     open_metadata,
     read_run,
 )
-from registry.lineage import VERDICT_TYPE, Ancestor, Lineage
-from registry.provenance import GateRecord, Ingredients, Origin, Software
+from registry.lineage import Ancestor, Lineage
+from registry.provenance import VERDICT_TYPE, GateRecord, Ingredients, Origin, Software
 
 _MAX_HOPS = 100
 """The maximum of ML Metadata; a step takes two hops."""

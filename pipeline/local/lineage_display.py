@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.tree import Tree
 
-from registry.lineage import VERDICT_TYPE, Ancestor, Lineage
-from registry.provenance import PROJECT, DataOrigin
+from registry.lineage import Ancestor, Lineage
+from registry.provenance import PROJECT, VERDICT_TYPE, DataOrigin
 
 _FINGERPRINT_DIGITS = 12
 """Of a SHA-256; JSON has all."""

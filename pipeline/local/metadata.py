@@ -193,7 +193,7 @@ def read_run(store: MetadataStore, run_id: str) -> Run:
 
 
 def artifact_folders(store: MetadataStore, run_id: str, type_name: str) -> list[str]:
-    """Returns the URIs of the artifacts of a type, such as `digits.Verdict`, that a run created or reused."""
+    """Returns the URIs of the artifacts of a type, such as `digits.Report`, that a run created or reused."""
     context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
     return [artifact.uri for artifact in _artifacts(store, context, type_name)]
 

@@ -22,7 +22,7 @@ from pipeline.local.memory import PeakMemory, sampled_memory
 from pipeline.settings.settings import Settings
 from pipeline.settings.tuned import read_trials
 from registry.errors import ExpectedError
-from registry.provenance import DamagedVersionError, installed_software, read_provenance
+from registry.provenance import VERDICT_TYPE, DamagedVersionError, installed_software, read_provenance
 from registry.versions import Version, newest_usable
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
 
     with open_metadata(settings.metadata_file) as store:
         run = read_run(store, run_id)
-        folders = artifact_folders(store, run_id, "digits.Verdict")
+        folders = artifact_folders(store, run_id, VERDICT_TYPE)
         reports = artifact_folders(store, run_id, REPORT_TYPE)
         tuner_results = artifact_folders(store, run_id, "TunerResults")
     if failed := [step.name for step in run.steps if step.state == "failed"]:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from components.trainer.hyperparameters import Hyperparameters
 from pipeline.settings.settings import PROFILES, Settings
+from registry.atomic_files import replace_file
 
 Trial = Mapping[str, Any]
 """`trial`, `eval_loss`, `eval_accuracy`, `seconds`, `parameters`, `augmentation`, and the tuned hyperparameters."""
@@ -39,8 +39,8 @@ def write_tuned(settings: Settings, trials: Sequence[Trial]) -> None:
         *(f"{key} = {value}" for key, value in tuned_hyperparameters(best).items()),
     ]
     settings.tuning_directory.mkdir(parents=True, exist_ok=True)
-    _replace(settings.trials_file, json.dumps(trials, indent=2))
-    _replace(settings.tuned_file, "\n".join(lines) + "\n")
+    replace_file(settings.trials_file, json.dumps(trials, indent=2))
+    replace_file(settings.tuned_file, "\n".join(lines) + "\n")
 
 
 def read_trials(settings: Settings) -> tuple[Trial, ...]:
@@ -48,10 +48,3 @@ def read_trials(settings: Settings) -> tuple[Trial, ...]:
     if not (settings.tuned and settings.trials_file.exists()):
         return ()
     return tuple(json.loads(settings.trials_file.read_text(encoding="utf-8")))
-
-
-def _replace(file: Path, text: str) -> None:
-    # The file changes completely or not at all.
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

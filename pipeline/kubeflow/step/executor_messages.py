@@ -16,6 +16,7 @@ import yaml
 
 from components.features import ORIGINAL_URI_KEY
 from pipeline.kubeflow.step.failure import KubeflowStepError
+from registry.provenance import VERDICT_TYPE
 
 Json = dict[str, Any]
 
@@ -37,7 +38,7 @@ HTML_TITLE = "system.HTML"
 """Type of an artifact that the UI of Kubeflow Pipelines shows as a page; its URI is that of a file."""
 
 _CLASSES = {
-    "digits.Verdict": "components.verdict_artifact.VerdictArtifact",
+    VERDICT_TYPE: "components.verdict_artifact.VerdictArtifact",
     HTML_TITLE: "components.run_report.component.ReportArtifact",
 }
 """Class by title: TFX expects the class path as the title of a custom type, and does not allow such a path there."""

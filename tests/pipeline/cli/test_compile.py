@@ -103,11 +103,10 @@ def test_a_refused_compilation_leaves_no_file(tmp_path: Path, arguments: list[st
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pipeline.yaml").write_text("old")
 
-    def disk_full(file: Path, text: str, encoding: str) -> None:
-        file.touch()
+    def disk_full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", disk_full)
+    monkeypatch.setattr("os.fsync", disk_full)
     result = CliRunner().invoke(main, ["compile", "--profile", "smoke"])
     assert (result.exit_code, "No space left on device" in result.output) == (1, True)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("pipeline.yaml", "old")]
