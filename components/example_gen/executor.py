@@ -82,7 +82,10 @@ class Executor(BaseBeamExecutor):
             _log.info("reading %s, span %d, fingerprint %s", data.uri, data.span, data.fingerprint)
         schema = artifact_utils.get_single_instance(input_dict[SCHEMA_KEY])
         contract = find_contract(schema)
-        shares = open_source(data.uri).shares()
+        source = open_source(data.uri)
+        for assumption in source.assumptions:
+            _log.warning("assumed: %s", assumption)
+        shares = source.shares()
         fractions = SplitFractions(eval=exec_properties[EVAL_FRACTION_KEY], test=exec_properties[TEST_FRACTION_KEY])
         sizes, assignment = _assign(
             shares, fractions, exec_properties[MAX_IMAGES_KEY], exec_properties[SEED_KEY], data.uri

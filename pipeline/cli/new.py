@@ -120,6 +120,8 @@ def _show(name: str, proposal: "Proposal", bounds: "EvaluationSettings", uri: st
     survey = proposal.survey
     config = f"--config {name}/digits.toml"
     click.echo(f"{uri}: {survey.format}, {survey.num_images:,} images")
+    for assumption in survey.assumptions:
+        click.echo(f"  {'assumed':<12} {assumption}")
     for choice in proposal.choices:
         click.echo(f"  {choice.subject:<12} {choice.value} ({choice.reason})")
     splits = ", ".join(f"{sum(sizes.values()):,} {split}" for split, sizes in proposal.sizes.items())

@@ -34,6 +34,7 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
                 "span": found_span,
                 "format": source.format,
                 "files": source.files,
+                "assumptions": survey.assumptions,
                 "fingerprint": sha256,
                 "counts": counts,
                 "sizes": [{"height": height, "width": width, "images": count} for (height, width), count in sizes],
@@ -43,6 +44,8 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
         return
     described = f"{_describe_sizes(sizes)}, {_describe_color(num_color, survey.num_images)}"
     click.echo(f"{found_uri}: {source.format}, {len(source.files)} file(s), nothing wrong")
+    for assumption in survey.assumptions:
+        click.echo(f"Assumed: {assumption}")
     click.echo(f"{survey.num_images} images, {described}")
     click.echo(f"SHA-256 {sha256}\n")
     rows = [(name, *(str(of_origin[name]) for of_origin in counts.values())) for name in survey.classes]

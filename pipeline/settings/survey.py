@@ -20,11 +20,13 @@ class Survey:
         format: Human-readable name of its format.
         counts: Number of images by origin and class.
         summaries: The summary features by name, one value per image; NaN if an image does not have the feature.
+        assumptions: What its files do not say, one line each.
     """
 
     format: str
     counts: Mapping[Stratum, int]
     summaries: Mapping[str, NDArray[np.float64]]
+    assumptions: tuple[str, ...] = ()
 
     @property
     def num_images(self) -> int:
@@ -69,4 +71,5 @@ def survey_data(source: Source, where: str) -> Survey:
         for batch in batch_by_shape(enumerate(share.images(range(len(share.records()))))):
             columns = summarize(without_alpha(np.stack([image.pixels for _, image in batch])), with_ink=True)
             parts.append({key: column.to_numpy(zero_copy_only=False) for key, column in columns.items()})
-    return Survey(source.format, counts, {key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
+    summaries = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return Survey(source.format, counts, summaries, source.assumptions)

@@ -4,17 +4,17 @@ Span patterns are those of TFX's ExampleGen: https://www.tensorflow.org/tfx/guid
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from components.example_gen.sources.errors import DataError, listed, quoted
 from components.example_gen.sources.idx import MAGICS, PARTS, idx_data_sets, idx_source, sibling_names
 from components.example_gen.sources.image_folder import image_folder_source, is_image
-from components.example_gen.sources.kaggle_csv import HEAD, csv_source
+from components.example_gen.sources.kaggle_csv import HEAD, csv_data_sets, csv_source, is_csv
 from components.example_gen.sources.npz import npz_source
 from components.example_gen.sources.parquet import MAGIC, parquet_source
-from components.example_gen.sources.source import Source, fingerprint
+from components.example_gen.sources.source import ALL, Source, fingerprint, only_copy
 from components.example_gen.sources.storage import (
     Entry,
     decompressed,
@@ -27,7 +27,7 @@ from components.example_gen.sources.storage import (
 
 _LAYOUTS = (
     "an npz file (mnist.npz), a folder of four IDX files (train-images-idx3-ubyte[.gz] and so on) or one of them, "
-    "a folder with a folder of images for each class, a CSV file or a folder with train.csv, "
+    "a folder with a folder of images for each class, a CSV file or a folder with one for training (train.csv), "
     "or a Parquet file or a folder of them"
 )
 _FIX = "pass the path or URI of one of these"
@@ -142,8 +142,8 @@ def _open_file(uri: str) -> Source:
         return idx_source(folder, *data_sets.popitem())
     if head.startswith(MAGIC) or name.endswith(".parquet"):
         return parquet_source([uri])
-    if HEAD.match(head) or name.endswith((".csv", ".csv.gz")):
-        return csv_source(uri)
+    if HEAD.match(head) or is_csv(name):
+        return csv_source({ALL: uri})
     raise DataError(uri, f"a file that starts {quoted(head[:16])}", _LAYOUTS, _FIX)
 
 
@@ -164,8 +164,8 @@ def _open_folder(uri: str) -> Source:
         file.uri for file in (list_tree(uri) if first and _is_parquet(first) else files) if _is_parquet(file)
     ]:
         layouts["Parquet files"] = partial(parquet_source, parquet_files)
-    if train := _csv_file(uri, "train", files):
-        layouts["train.csv"] = partial(csv_source, train, _csv_file(uri, "test", files))
+    for name, by_origin in csv_data_sets(files, alone=not layouts).items():
+        layouts[name] = partial(_open_csv, uri, by_origin)
     if not layouts:
         raise DataError(uri, f"a folder with {listed([entry.name for entry in entries])}", _LAYOUTS, _FIX)
     if len(layouts) > 1:
@@ -178,8 +178,5 @@ def _is_parquet(entry: Entry) -> bool:
     return not entry.is_folder and entry.name.endswith(".parquet")
 
 
-def _csv_file(folder: str, stem: str, files: list[Entry]) -> str | None:
-    found = [entry for entry in files if entry.name in (f"{stem}.csv", f"{stem}.csv.gz")]
-    if len(found) > 1:
-        raise DataError(folder, f"both {found[0].name} and {found[1].name}", "only one of them", "remove the other")
-    return found[0].uri if found else None
+def _open_csv(folder: str, by_origin: Mapping[str, Sequence[Entry]]) -> Source:
+    return csv_source({origin: only_copy(folder, copies) for origin, copies in by_origin.items()})

@@ -1,8 +1,6 @@
 """Reads IDX files, the format of MNIST, Fashion-MNIST, KMNIST and EMNIST.
 
-Format and file names: http://yann.lecun.com/exdb/mnist/, "FILE FORMATS FOR THE MNIST DATABASE". EMNIST (Cohen et al.
-2017, arXiv:1702.05373) stores images column by column
-(https://www.nist.gov/itl/products-and-services/emnist-dataset); files of its name are transposed.
+Format and file names: http://yann.lecun.com/exdb/mnist/, "FILE FORMATS FOR THE MNIST DATABASE".
 """
 
 import gzip
@@ -19,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.example_gen.sources.errors import DataError, corrupt
-from components.example_gen.sources.source import TEST, TRAIN, Array, ArraySource, check_image_size
+from components.example_gen.sources.source import TEST, TRAIN, Array, ArraySource, check_image_size, is_transposed
 from components.example_gen.sources.storage import Entry, decompressed, read_exactly
 
 # Type and number of dimensions, the first four bytes: images and labels are of type uint8.
 _MAGICS = {"images": 0x00000803, "labels": 0x00000801}
 MAGICS = tuple(magic.to_bytes(4, "big") for magic in _MAGICS.values())
 
-_TRANSPOSED_PREFIX = "emnist-"
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<set>train|t10k|test)-(?P<what>images|labels)(?P<mark>[-.])idx[13]-ubyte(\.gz)?")
 PARTS = tuple((origin, content) for origin in (TRAIN, TEST) for content in _MAGICS)
 
@@ -123,6 +120,6 @@ def idx_source(folder: str, prefix: str, parts: Parts) -> ArraySource:
             names = " and ".join(entry.name for entry in found)
             raise DataError(folder, f"both {names}", "only one of them", "remove the other")
     files = [parts[part][0].uri for part in PARTS]
-    images = [IdxArray(uri, "images", prefix.startswith(_TRANSPOSED_PREFIX)) for uri in files[::2]]
+    images = [IdxArray(uri, "images", is_transposed(uri)) for uri in files[::2]]
     labels = [IdxArray(uri, "labels", is_transposed=False) for uri in files[1::2]]
     return ArraySource("IDX", tuple(files), tuple(zip((TRAIN, TEST), images, labels, strict=True)))

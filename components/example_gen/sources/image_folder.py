@@ -25,7 +25,15 @@ from components.example_gen.sources.source import (
     check_classes,
     ranges,
 )
-from components.example_gen.sources.storage import Entry, in_parallel, list_folder, list_tree, opened, plain_path
+from components.example_gen.sources.storage import (
+    Entry,
+    in_parallel,
+    list_folder,
+    list_tree,
+    opened,
+    plain_path,
+    relative_path,
+)
 
 # Files can be large, and decoding one takes time.
 _MAX_FILES_PER_SHARE = 512
@@ -83,7 +91,7 @@ def image_folder_source(folder: str, entries: Sequence[Entry]) -> ImageFolderSou
         found = (origin for origin in (TRAIN, EVAL, TEST) if origin in by_origin)
         sets = [(origin, by_origin[origin], list_folder(by_origin[origin])) for origin in found]
     contents = [
-        (entry.uri, Record(origin, _relative(entry.uri, folder), label))
+        (entry.uri, Record(origin, relative_path(entry.uri, folder), label))
         for origin, uri, content in sets
         for label, entry in _class_files(uri, content, folder)
     ]
@@ -132,10 +140,6 @@ def _check_links(entries: Iterable[Entry], root: str) -> None:
         if entry.is_folder or not str(entry.link_target).startswith(inside):
             found, fix = f"a symbolic link to {entry.link_target}", "replace it with a copy"
             raise DataError(entry.uri, found, f"files and folders in {root}", fix)
-
-
-def _relative(uri: str, folder: str) -> str:
-    return plain_path(uri).removeprefix(f"{plain_path(folder)}/")
 
 
 def _read_file(uri: str) -> bytes:

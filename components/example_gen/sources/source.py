@@ -5,15 +5,17 @@ import math
 import posixpath
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.example_gen.sources.errors import DataError, listed
-from components.example_gen.sources.storage import in_parallel, opened, plain_path
+from components.example_gen.sources.storage import Entry, decompressed, in_parallel, opened, plain_path, relative_path
 from registry.signatures import MAX_PIXELS
 
 # Origins of records: the sets of a source that has several, and the only set of any other source.
@@ -100,10 +102,12 @@ class Source(ABC):
     Attributes:
         format: Human-readable name of the format.
         files: Full URIs of all files, in a fixed order.
+        assumptions: What the files do not say, one line each.
     """
 
     format: str
     files: tuple[str, ...]
+    assumptions: tuple[str, ...] = field(default=(), kw_only=True)
 
     @abstractmethod
     def shares(self, records_per_share: int = RECORDS_PER_SHARE) -> list[Share]:
@@ -227,6 +231,15 @@ def check_classes(where: str, strata: Iterable[tuple[str, str]]) -> None:
         raise DataError(where, f"only the class {listed(sorted(trained))}", "at least two classes", fix)
 
 
+def is_transposed(uri: str) -> bool:
+    """Returns whether a file stores images column by column.
+
+    EMNIST (Cohen et al. 2017, arXiv:1702.05373) does; its files have this prefix
+    (https://www.nist.gov/itl/products-and-services/emnist-dataset).
+    """
+    return posixpath.basename(plain_path(uri)).startswith("emnist-")
+
+
 def numbered_records(origin: str, start: int, labels: NDArray[np.integer]) -> list[Record]:
     """Makes records with consecutive indices as keys, and integers [n] as labels."""
     return [Record(origin, f"{origin}/{index:06d}", str(label)) for index, label in enumerate(labels.tolist(), start)]
@@ -246,14 +259,27 @@ def fingerprint(source: Source) -> str:
     paths = [plain_path(uri) for uri in source.files]
     folder = posixpath.commonpath([posixpath.dirname(path) for path in paths])
     digest = hashlib.sha256()
-    for path, (size, content) in zip(paths, in_parallel(_digest, source.files), strict=True):
+    for path, (size, content) in zip(paths, in_parallel(partial(_digest, opened), source.files), strict=True):
         digest.update(f"{posixpath.relpath(path, folder)}\0{size}\0{content}\n".encode())
     return digest.hexdigest()
 
 
-def _digest(uri: str) -> tuple[int, str]:
+def only_copy(folder: str, files: Sequence[Entry]) -> str:
+    """Returns the URI of the first of several files that must have the same content, plain or gzipped.
+
+    Raises:
+        DataError: They differ.
+    """
+    uris = [file.uri for file in files]
+    if len(files) > 1 and len(set(in_parallel(partial(_digest, decompressed), uris))) > 1:
+        names = " and ".join(relative_path(uri, folder) for uri in uris)
+        raise DataError(folder, f"both {names}, which differ", "only one of them", "remove the other")
+    return uris[0]
+
+
+def _digest(open_file: Callable[[str], AbstractContextManager[IO[bytes]]], uri: str) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
-    with opened(uri) as file:
+    with open_file(uri) as file:
         while block := file.read(_BLOCK_SIZE):
             digest.update(block)
             size += len(block)

@@ -50,6 +50,11 @@ def plain_path(uri: str) -> str:
     return unquote(path) if uri.startswith(("http://", "https://")) else path
 
 
+def relative_path(uri: str, folder: str) -> str:
+    """Returns the path of a file in a folder, both given as full URIs."""
+    return plain_path(uri).removeprefix(f"{plain_path(folder)}/")
+
+
 @contextmanager
 def access(uri: str) -> Iterator[tuple[Any, str]]:
     """Yields the file system of a URI and the path in it; converts every failure to reach that to a DataError."""

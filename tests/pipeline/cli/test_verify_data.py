@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from pipeline.cli.main import main
-from tests.support.image_data import encode_image, write_idx, write_npz
+from tests.support.image_data import csv_text, encode_image, write_idx, write_npz
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def test_prints_json_for_the_newest_span(data: Path, tmp_path: Path) -> None:
         "span": 7,
         "format": "npz",
         "files": [f"file://{data}"],
+        "assumptions": [],
         "counts": {
             "train": {str(digit): 2 for digit in range(10)},
             "test": {str(digit): 1 for digit in range(10)},
@@ -55,6 +56,14 @@ def test_prints_json_for_the_newest_span(data: Path, tmp_path: Path) -> None:
         "sizes": [{"height": 28, "width": 28, "images": 30}],
         "num_color": 0,
     }
+
+
+def test_says_what_it_assumes(tmp_path: Path) -> None:
+    path = tmp_path / "mnist_train.csv"
+    path.write_text(csv_text().partition("\n")[2])
+    lines = verify_data(path).output.splitlines()
+    assert lines[0] == f"{path}: CSV, 1 file(s), nothing wrong"
+    assert lines[1] == "Assumed: mnist_train.csv: no header: column 1 of 785 is the label"
 
 
 def write_shapes(folder: Path, color: int) -> Path:
