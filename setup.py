@@ -12,6 +12,7 @@ setup(
     packages=find_packages(include=["pipeline*", "components*", "registry*", "serving*"]),
     package_data={
         "components.run_report": ["*.css", "*.jinja"],
+        "pipeline.local": ["*.jinja"],
         "registry": ["*.jinja"],
         "serving": ["web/*", "tf_serving/*"],
     },

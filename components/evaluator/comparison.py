@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,12 @@ class PairedAccuracy:
     second: float
     change: float
     interval: Interval
+
+    @property
+    def tendency(self) -> Literal["better", "worse", ""]:
+        """How the second model differs, if the interval excludes zero."""
+        low, high = self.interval
+        return "better" if low > 0 else "worse" if high < 0 else ""
 
 
 @dataclass(frozen=True)

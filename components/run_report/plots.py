@@ -6,7 +6,7 @@ Text stays text, so that it can be read aloud, searched, and shown in the font o
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from components.evaluator.comparison import PairedAccuracy
 from components.run_report.report import CalibrationBin, ClassResult, Epoch, Histogram
 
 _TEXT, _MUTED, _EDGE = "#000001", "#000002", "#000003"
@@ -125,6 +126,38 @@ def plot_results(results: Sequence[ClassResult], name: str) -> str:
         axes.figure.legend(loc="outside upper left", ncols=2)
 
     return _draw(draw, f"Accuracy of each {name}, with intervals and baseline, as in the table", 0.7 + 0.25 * len(rows))
+
+
+def plot_changes(results: Mapping[str, PairedAccuracy], name: str) -> str:
+    """Draws changes of the accuracy with their intervals, one row each, by the name of the row from top to bottom.
+
+    Args:
+        results: The rows; at least one.
+        name: What a row is, for the description.
+    """
+    rows = np.arange(len(results))
+    colors = {"better": _SERIES[2], "worse": _SERIES[1], "": _MUTED}
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=_TEXT, linewidth=0.8)
+        for tendency, color in colors.items():
+            found = [(row, result) for row, result in enumerate(results.values()) if result.tendency == tendency]
+            for row, result in found:
+                low, high = 100 * np.array(result.interval)
+                axes.hlines(row, low, high, color=color, linewidth=1.4, alpha=0.6)
+            changes = [100 * result.change for _, result in found]
+            label = tendency or "no clear difference"
+            axes.plot(changes, [row for row, _ in found], "o", color=color, label=label if found else None)
+        axes.set_yticks(rows, list(map(_shorten, results)), color=_TEXT)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("Change of the accuracy, points")
+        axes.figure.legend(loc="outside upper left", ncols=3)
+
+    return _draw(
+        draw, f"Change of the accuracy of each {name}, with intervals, as in the table", 0.7 + 0.25 * len(rows)
+    )
 
 
 def plot_calibration(bins: Sequence[CalibrationBin]) -> str:

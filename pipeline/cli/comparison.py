@@ -1,6 +1,6 @@
 """What `digits runs --compare` prints."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,9 @@ from pipeline.cli.options import percent, print_table, run_values
 
 if TYPE_CHECKING:
     from components.evaluator.comparison import PairedAccuracy, PredictionComparison
-    from components.verdict import Finding
-    from pipeline.local.comparison import Metric, RunComparison
+    from pipeline.local.comparison import RunComparison
 
 _SIDES = ("first", "second")
-_FINGERPRINT_WIDTH = 12
 
 
 def comparison_values(comparison: "RunComparison") -> dict[str, Any]:
@@ -32,17 +30,17 @@ def comparison_values(comparison: "RunComparison") -> dict[str, Any]:
 
 def show_comparison(comparison: "RunComparison") -> None:
     """Prints a comparison: the runs with their data, then what differs, then the accuracy on the same images."""
-    print_table(("", *_SIDES), _summary(comparison))
+    print_table(("", *_SIDES), [(name, *map(_cell, pair)) for name, *pair in comparison.summary])
     differing = {"setting": comparison.settings, "software": comparison.software}
     for name, pairs in differing.items():
         if pairs:
             click.echo()
             print_table((name, *_SIDES), [(key, *map(_text, pair)) for key, pair in pairs.items()])
-    metrics = [each for each in comparison.metrics if not _is_shown_elsewhere(each, comparison.predictions)]
+    metrics = comparison.other_metrics
     rows = [
-        (metric.gate, metric.metric, metric.slice, metric.feature or "", _value(metric.first), _value(metric.second))
+        (metric.gate, metric.metric, metric.slice, metric.feature or "", *metric.texts)
         for metric in metrics
-        if _value(metric.first) != _value(metric.second)
+        if metric.differs
     ]
     click.echo()
     if rows:
@@ -53,35 +51,6 @@ def show_comparison(comparison: "RunComparison") -> None:
         _show_predictions(comparison.predictions)
     for sentence in comparison.missing:
         click.echo(f"Missing: {sentence}")
-
-
-def _summary(comparison: "RunComparison") -> Iterable[tuple[str, ...]]:
-    runs, data = comparison.runs, comparison.data
-    yield "run", *(run.run_id for run in runs)
-    yield "outcome", *(run.outcome for run in runs)
-    yield "version", *(_text(run.version) for run in runs)
-    yield "test accuracy", *(percent(run.test_accuracy) for run in runs)
-    yield "data", *(each.uri if each else "" for each in data)
-    yield "span", *(str(each.span) if each else "" for each in data)
-    yield "fingerprint", *(each.fingerprint[:_FINGERPRINT_WIDTH] if each else "" for each in data)
-    for metric in comparison.metrics:
-        if _counts_images(metric):
-            yield f"{metric.slice} images", _value(metric.first), _value(metric.second)
-
-
-def _counts_images(metric: "Metric") -> bool:
-    return (metric.gate, metric.metric) == ("DataGate", "examples")
-
-
-def _is_shown_elsewhere(metric: "Metric", predictions: "PredictionComparison | None") -> bool:
-    """Returns whether the summary or the accuracy on the same images shows a metric."""
-    if _counts_images(metric):
-        return True
-    is_refused = any(finding and not finding.passed for finding in (metric.first, metric.second))
-    if predictions is None or metric.metric not in ("accuracy", "recall") or is_refused:
-        return False
-    classes = {f"class {name}" for name in predictions.classes}
-    return metric.slice in {"all", *classes, *predictions.corruptions}
 
 
 def _show_predictions(predictions: "PredictionComparison") -> None:
@@ -104,17 +73,13 @@ def _show_predictions(predictions: "PredictionComparison") -> None:
 
 
 def _cells(result: "PairedAccuracy") -> tuple[str, ...]:
-    low, high = result.interval
-    numbers = [f"{100 * number:+.2f}" for number in (result.change, low, high)]
-    change = "better" if low > 0 else "worse" if high < 0 else ""
-    interval = f"{numbers[1]} to {numbers[2]}"
-    return str(result.images), percent(result.first), percent(result.second), numbers[0], interval, change
+    change, low, high = [f"{100 * number:+.2f}" for number in (result.change, *result.interval)]
+    shares = percent(result.first), percent(result.second)
+    return str(result.images), *shares, change, f"{low} to {high}", result.tendency
 
 
-def _value(finding: "Finding | None") -> str:
-    if finding is None:
-        return ""
-    return " ".join(filter(None, (finding.cells()["value"], "" if finding.passed else "refused")))
+def _cell(value: Any) -> str:
+    return percent(value) if isinstance(value, float) else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -18,6 +18,8 @@ from registry.provenance import VERDICT_TYPE, DataOrigin
 
 _Content = TypeVar("_Content")
 
+_FINGERPRINT_WIDTH = 12
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -32,6 +34,21 @@ class Metric:
     feature: str | None
     first: Finding | None
     second: Finding | None
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The values of both runs as tables show them; empty if a run has none."""
+        return _text(self.first), _text(self.second)
+
+    @property
+    def differs(self) -> bool:
+        """Whether tables show a difference."""
+        return self.texts[0] != self.texts[1]
+
+    @property
+    def counts_images(self) -> bool:
+        """Whether it is the number of images of a split."""
+        return (self.gate, self.metric) == ("DataGate", "examples")
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,36 @@ class RunComparison:
     metrics: tuple[Metric, ...]
     predictions: PredictionComparison | None
     missing: tuple[str, ...]
+
+    @property
+    def summary(self) -> tuple[tuple[str, Any, Any], ...]:
+        """What each run is, and its data: a name and two values; a number with a fraction is a share of 0 to 1."""
+        runs, data = self.runs, self.data
+        rows: dict[str, tuple[Any, ...]] = {
+            "run": tuple(run.run_id for run in runs),
+            "outcome": tuple(run.outcome for run in runs),
+            "version": tuple(run.version for run in runs),
+            "test accuracy": tuple(run.test_accuracy for run in runs),
+            "data": tuple(each and each.uri for each in data),
+            "span": tuple(each and each.span for each in data),
+            "fingerprint": tuple(each and each.fingerprint[:_FINGERPRINT_WIDTH] for each in data),
+            **{f"{metric.slice} images": metric.texts for metric in self.metrics if metric.counts_images},
+        }
+        return tuple((name, first, second) for name, (first, second) in rows.items())
+
+    @property
+    def other_metrics(self) -> tuple[Metric, ...]:
+        """The metrics that neither the summary nor the accuracy on the same images shows."""
+        return tuple(metric for metric in self.metrics if not self._shows_elsewhere(metric))
+
+    def _shows_elsewhere(self, metric: Metric) -> bool:
+        if metric.counts_images:
+            return True
+        is_refused = any(finding and not finding.passed for finding in (metric.first, metric.second))
+        if self.predictions is None or metric.metric not in ("accuracy", "recall") or is_refused:
+            return False
+        classes = {f"class {name}" for name in self.predictions.classes}
+        return metric.slice in {"all", *classes, *self.predictions.corruptions}
 
 
 def compare_runs(file: Path, first: str, second: str) -> RunComparison:
@@ -116,6 +163,12 @@ def _metrics(first: Iterable[Verdict], second: Iterable[Verdict]) -> Iterator[Me
     found = _findings(first), _findings(second)
     for key in dict.fromkeys([*found[0], *found[1]]):
         yield Metric(*key, found[0].get(key), found[1].get(key))
+
+
+def _text(finding: Finding | None) -> str:
+    if finding is None:
+        return ""
+    return " ".join(filter(None, (finding.cells()["value"], "" if finding.passed else "refused")))
 
 
 def _findings(verdicts: Iterable[Verdict]) -> dict[tuple[str, str, str, str | None], Finding]:

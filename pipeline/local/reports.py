@@ -1,4 +1,4 @@
-"""Finds the report of a run, or makes one from what ML Metadata knows of it."""
+"""Finds the report of a run, or makes one from what ML Metadata knows of it; makes reports that compare two runs."""
 
 import json
 from contextlib import suppress
@@ -18,12 +18,14 @@ from pipeline.local.metadata import (
     run_outputs,
 )
 from pipeline.settings.settings import default_settings, reported_settings
+from registry.atomic_files import replace_file
 from registry.provenance import DamagedVersionError, Software, read_provenance
 from registry.versions import version_number
 
 if TYPE_CHECKING:
     from components.run_report.collection import RunFacts
     from components.run_report.report import StepCost
+    from pipeline.local.comparison import RunComparison
     from pipeline.local.metadata import Run
     from pipeline.settings.settings import Settings
 
@@ -104,6 +106,20 @@ def make_report(settings: "Settings", run: "Run") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_report(collect_report(artifacts, replace(facts, trials=tuple(trials))), folder)
     return folder
+
+
+def write_comparison(settings: "Settings", comparison: "RunComparison") -> Path:
+    """Writes a comparison of two runs as a page, and returns its file.
+
+    Raises:
+        OSError: The page cannot be written.
+    """
+    from pipeline.local.comparison_page import render_comparison
+
+    settings.report_directory.mkdir(parents=True, exist_ok=True)
+    file = settings.report_directory / f"{'_'.join(run.run_id for run in comparison.runs)}.html"
+    replace_file(file, render_comparison(comparison))
+    return file
 
 
 def _facts(settings: "Settings", run: "Run", steps: "tuple[StepCost, ...]") -> "RunFacts":

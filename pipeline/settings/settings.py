@@ -227,7 +227,7 @@ class Settings(Section):
 
     @property
     def report_directory(self) -> Path:
-        """Folder with the reports that `digits report` makes, one sub-folder per run."""
+        """Folder with what `digits report` makes: a folder per report of a run, a page per comparison of two runs."""
         return self.workspace / "reports"
 
 

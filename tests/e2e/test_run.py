@@ -18,6 +18,7 @@ from components.verdict import read_verdict
 from pipeline.cli.main import main
 from pipeline.local.comparison import compare_runs
 from registry.provenance import model_fingerprint, read_provenance
+from tests.support.html_page import Parsed
 
 PROJECT_ROOT = Path(__file__).parents[2]
 GATES = ["DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"]
@@ -189,6 +190,36 @@ def test_two_runs_are_compared_on_the_same_images(first_run: Any, retrained_run:
     assert list(predictions.classes) == list("0123456789")
     assert sorted(predictions.corruptions) == sorted(CORRUPTIONS)
     assert (predictions.left_out, predictions.corrupted_left_out) == ((0, 0), (0, 0))
+
+
+def test_the_page_that_compares_two_runs_has_the_numbers_of_the_json(first_run: Any, retrained_run: Any) -> None:
+    options = ["--compare", str(first_run.result["version"]), str(retrained_run.result["version"])]
+    options += ["--workspace", str(first_run.workspace), "--json"]
+    compared, reported = (json.loads(CliRunner().invoke(main, [name, *options]).stdout) for name in ("runs", "report"))
+    page = Parsed(Path(reported["html"]).read_text(encoding="utf-8"))
+    assert reported["run_ids"] == [run["run_id"] for run in compared["runs"]]
+    assert ["trainer.seed", "0", "1"] in page.rows["Settings"]
+    predictions = compared["predictions"]
+    sections = {
+        "Classes": {"all": predictions["overall"], **predictions["classes"]},
+        "Robustness": predictions["corruptions"],
+    }
+    for title, results in sections.items():
+        shown = page.rows[title][1:]
+        assert [row[0] for row in shown] == list(results)
+        for (_, images, first, second, change, interval, tendency), result in zip(shown, results.values(), strict=True):
+            low, high = (100 * end for end in result["interval"])
+            assert int(images.replace(",", "")) == result["images"]
+            assert (first, second) == (f"{100 * result['first']:.2f} %", f"{100 * result['second']:.2f} %")
+            assert change.replace("−", "-") == f"{100 * result['change']:+.2f}"
+            assert interval.replace("−", "-") == f"{low:+.2f} to {high:+.2f}"
+            assert tendency == ("better" if low > 0 else "worse" if high < 0 else "")
+    gates = {tuple(row[:4]): row[4:] for row in page.rows["Gates"]}
+    log_losses = [each for each in compared["metrics"] if each["metric"] == "log_loss"]
+    for each in log_losses:
+        values = [f"{each[order]['value']:.4f}" for order in ("first", "second")]
+        assert gates["Evaluator", "log_loss", each["slice"], ""] == values
+    assert log_losses
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from components.evaluator.comparison import PairedAccuracy
 from components.run_report import plots
 from components.run_report.report import CalibrationBin, Histogram
 from tests.support.reports import full_report, make_evaluation, make_result
@@ -20,6 +21,7 @@ PLOTS = {
     "epochs": plots.plot_epochs(full_report().epochs, "loss"),
     "histograms": plots.plot_histograms([Histogram(feature="f", split="train", edges=(0, 1, 2), counts=(3, 4))]),
     "results": plots.plot_results(EVALUATION.classes, "class"),
+    "changes": plots.plot_changes({"0": PairedAccuracy(9, 0.5, 0.4, -0.1, (-0.2, -0.05))}, "class"),
     "calibration": plots.plot_calibration(EVALUATION.calibration),
     "confusion": plots.plot_confusion(EVALUATION.confusion),
 }
@@ -45,6 +47,15 @@ def test_rows_are_labeled_with_their_names() -> None:
     assert {"$x$ & <b>", "日本", f"{'a' * 21}…", "baseline"} <= set(texts(svg))
     without = [result.model_copy(update={"baseline": None}) for result in results]
     assert "baseline" not in texts(plots.plot_results(without, "class"))
+
+
+def test_clear_changes_stand_out() -> None:
+    intervals = {"a": (0.1, 0.2), "b": (-0.2, -0.1), "c": (-0.1, 0.1)}
+    results = {name: PairedAccuracy(9, 0.5, 0.5, sum(ends) / 2, ends) for name, ends in intervals.items()}
+    svg = plots.plot_changes(results, "class")
+    assert {"a", "b", "c", "better", "worse", "no clear difference"} <= set(texts(svg))
+    assert {"var(--series-3)", "var(--series-2)"} <= set(re.findall(r"var\([\w-]+\)", svg))
+    assert "worse" not in texts(plots.plot_changes({"a": results["a"]}, "class"))
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@ import math
 import re
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +10,14 @@ import pytest
 
 from components.run_report.rendering import render_html
 from components.run_report.report import Epoch, Report, StepCost
+from tests.support.html_page import Parsed
 from tests.support.reports import empty_report, full_report, make_data, make_evaluation, make_gate
 from tests.support.web_page import DESKTOP, Page, running_browser
 
-_VOID = {"meta", "link", "img", "br"}
 _MAX_BYTES = 3_000_000
 HOSTILE = "<b>\"&'$x$|日本"
 LONG = "Staffordshire bull terrier of the northern counties, adult, in its winter coat"
 MANY = [f"{LONG if index % 2 else HOSTILE} {index:02d}" for index in range(100)]
-
-
-class Parsed(HTMLParser):
-    """The text of a page, its loads, and the rows of its tables by the title of the section."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.used: set[str] = set()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.images: list[dict[str, str | None]] = []
-        self.plots: list[str] = []
-        self.text = ""
-        self.title = ""
-        self.rows: dict[str, list[list[str]]] = defaultdict(list)
-        self.feed(html)
-        self.close()
-        assert self.tags == [], "every element is closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.used.add(tag)
-        self.ids += [values["id"] or ""] if "id" in values else []
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-        self.images += [values] if tag == "img" else []
-        self.plots += [values["aria-label"] or ""] if values.get("role") == "img" else []
-        if tag == "h2":
-            self.title = ""
-        if tag == "tr":
-            self.rows[self.title].append([])
-        if tag in ("td", "th"):
-            assert tag == "td" or values["scope"] in ("row", "col")
-            self.rows[self.title][-1].append("")
-        if tag not in _VOID:
-            self.tags.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.tags.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self.tags or "title" in self.tags:
-            return
-        self.text += data.replace("\xa0", " ") + " "
-        if "h2" in self.tags:
-            self.title += data.strip()
-        if {"td", "th"} & set(self.tags):
-            row = self.rows[self.title][-1]
-            row[-1] = f"{row[-1]}{data}".replace("\xa0", " ").strip()
 
 
 def parse(report: Report) -> Parsed:

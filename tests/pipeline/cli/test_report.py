@@ -78,6 +78,24 @@ def test_an_unknown_run_is_refused_with_the_nearest_names(digits: Digits, worksp
     assert "the nearest names are 1700" in result.stderr
 
 
+def test_two_runs_are_compared_in_a_page(digits: Digits, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = workspace / "reports" / f"{FIRST}_{SECOND}.html"
+    exit_codes = {page.as_uri(): 0}
+    monkeypatch.setattr(click, "launch", exit_codes.pop)
+    result = digits("report", "--compare", "1700", "1800", "--workspace", workspace, "--open")
+    assert (result.output, exit_codes) == (f"{page}\n", {})
+    assert "<!doctype html>" in page.read_text()
+    values = json.loads(digits("report", "--compare", "1700", "1800", "--workspace", workspace, "--json").output)
+    assert (values["run_ids"], values["html"]) == ([FIRST, SECOND], str(page))
+    assert f"{FIRST}: its settings and software are not recorded." in values["missing"]
+
+
+def test_a_report_is_either_of_a_run_or_compares_two(digits: Digits, workspace: Path) -> None:
+    result = digits("report", "1700", "--compare", "1700", "1800", "--workspace", workspace)
+    assert result.exit_code == 2
+    assert "Error: Give either 1700 or --compare, not both." in result.stderr
+
+
 def test_there_is_no_report_before_the_first_run(digits: Digits, tmp_path: Path) -> None:
     result = digits("report", "--workspace", tmp_path / "empty")
     assert result.exit_code == 2
