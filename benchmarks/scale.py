@@ -23,7 +23,7 @@ MAX_PEAK_BYTES = 3 * GIBIBYTE
 Costs = Mapping[int, Mapping[str, StepCosts]]
 """Costs by number of records and step."""
 
-_IMAGES_MAGIC, _LABELS_MAGIC = MAGICS
+_IMAGES_MAGIC, _LABELS_MAGIC, *_ = MAGICS
 _CHUNK = 2_000
 _SEED = 0
 # Names of MNIST's own files.

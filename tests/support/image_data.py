@@ -70,7 +70,7 @@ def refuse(uri: Path | str, message: str, records_per_share: int = 5) -> None:
 
 def write_npz(folder: Path, save: Callable[..., None] = np.savez_compressed, **replaced: Any) -> Path:
     """Writes mnist.npz, some arrays replaced, or left out if None."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     save(folder / "mnist.npz", **{key: array for key, array in {**ARRAYS, **replaced}.items() if array is not None})
     return folder / "mnist.npz"
 
@@ -79,7 +79,7 @@ def write_idx(
     folder: Path, prefix: str = "", test: str = "t10k", mark: str = "-", suffix: str = "", **replaced: Any
 ) -> Path:
     """Writes four files, with some arrays replaced."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for origin, part in {"train": "train", "test": test}.items():
         images, labels = ({**ARRAYS, **replaced}[f"{key}_{origin}"] for key in "xy")
         contents = {
@@ -118,7 +118,7 @@ def csv_text(part: str = "train", first: int = 0) -> str:
 
 def write_csv(folder: Path, suffix: str = "") -> Path:
     """Writes train.csv and test.csv."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for part in ("train", "test"):
         text = csv_text(part).encode()
         (folder / f"{part}.csv{suffix}").write_bytes(gzip.compress(text) if suffix else text)
@@ -141,7 +141,7 @@ def parquet_table(
 
 def write_parquet(folder: Path) -> Path:
     """Writes one file for training and one for testing, with row groups of four images."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for part in ("train", "test"):
         parquet.write_table(parquet_table(part), folder / f"{part}-00000-of-00001.parquet", row_group_size=4)
     return folder

@@ -4,7 +4,7 @@ Span patterns are those of TFX's ExampleGen: https://www.tensorflow.org/tfx/guid
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,21 +14,25 @@ from components.example_gen.sources.image_folder import image_folder_source, is_
 from components.example_gen.sources.kaggle_csv import HEAD, csv_data_sets, csv_source, is_csv
 from components.example_gen.sources.npz import npz_source
 from components.example_gen.sources.parquet import MAGIC, parquet_source
-from components.example_gen.sources.source import ALL, Source, fingerprint, only_copy
+from components.example_gen.sources.source import ALL, ORIGINS, Source, fingerprint, only_copy
 from components.example_gen.sources.storage import (
     Entry,
+    archive_uri,
     decompressed,
     exists,
     full_uri,
     is_folder,
     list_folder,
     list_tree,
+    parent_uri,
+    plain_path,
+    sibling_uri,
 )
 
 _LAYOUTS = (
     "an npz file (mnist.npz), a folder of four IDX files (train-images-idx3-ubyte[.gz] and so on) or one of them, "
     "a folder with a folder of images for each class, a CSV file or a folder with one for training (train.csv), "
-    "or a Parquet file or a folder of them"
+    "a Parquet file or a folder of them, or a zip file of any of these"
 )
 _FIX = "pass the path or URI of one of these"
 
@@ -120,26 +124,31 @@ def open_source(uri: str) -> Source:
     """
     location = full_uri(uri)
     if is_folder(location):
-        return _open_folder(location)
+        is_part = sibling_names(plain_path(location).rpartition("/")[2])
+        return _open_folder(parent_uri(location) if is_part else location)
     if not exists(location):
         raise DataError(location, "nothing at this path", _LAYOUTS, "correct the path")
     return _open_file(location)
 
 
 def _open_file(uri: str) -> Source:
-    folder, _, name = uri.rpartition("/")
+    name = plain_path(uri).rpartition("/")[2]
     with decompressed(uri) as stream:
         head = stream.read(512)
     # The name counts as well, so that the reader of the format can describe the damage of a damaged file.
-    if head.startswith(b"PK") or name.endswith(".npz"):
+    if name.endswith(".npz"):
         return npz_source(uri)
+    if head.startswith(b"PK"):
+        content = archive_uri(uri)
+        is_npz = any(entry.name.endswith(".npy") for entry in list_folder(content))
+        return npz_source(uri) if is_npz else _open_folder(content)
     if head.startswith(MAGICS) or sibling_names(name):
-        siblings = [Entry(sibling, f"{folder}/{sibling}", is_folder=False) for sibling in sibling_names(name)]
+        siblings = [Entry(sibling, sibling_uri(uri, sibling), is_folder=False) for sibling in sibling_names(name)]
         data_sets = idx_data_sets(entry for entry in siblings if exists(entry.uri))
         if not data_sets:
             found, expected = "an IDX file with an unknown name", "a name such as train-images-idx3-ubyte[.gz]"
             raise DataError(uri, found, expected, "rename it")
-        return idx_source(folder, *data_sets.popitem())
+        return idx_source(parent_uri(uri), *data_sets.popitem())
     if head.startswith(MAGIC) or name.endswith(".parquet"):
         return parquet_source([uri])
     if HEAD.match(head) or is_csv(name):
@@ -148,8 +157,20 @@ def _open_file(uri: str) -> Source:
 
 
 def _open_folder(uri: str) -> Source:
+    layouts = _find_layouts(uri)
+    if not layouts:
+        raise DataError(uri, f"a folder with {listed([entry.name for entry in list_folder(uri)])}", _LAYOUTS, _FIX)
+    if len(layouts) > 1:
+        raise DataError(uri, " and ".join(layouts), "one data set", "keep each in its own folder")
+    (open_layout,) = layouts.values()
+    return open_layout()
+
+
+def _find_layouts(uri: str) -> dict[str, Callable[[], Source]]:
+    """Finds the data sets in a folder, or if there are none, in its subfolders; the names are for messages."""
     entries = list_folder(uri)
-    files = [entry for entry in entries if not entry.is_folder]
+    folders = [entry for entry in entries if entry.is_folder and not entry.link_target]
+    files = [file for entry in entries for file in _files(entry)]
     layouts: dict[str, Callable[[], Source]] = {}
     data_sets = idx_data_sets(files)
     complete = {prefix: parts for prefix, parts in data_sets.items() if len(parts) == len(PARTS)}
@@ -158,7 +179,7 @@ def _open_folder(uri: str) -> Source:
     # A folder of images may be large: its first file decides.
     below = (file for entry in entries if entry.is_folder for file in list_tree(entry.uri))
     first = next((file for file in below if is_image(file) or _is_parquet(file)), None)
-    if first and is_image(first):
+    if first and is_image(first) and not _is_wrapper(folders):
         layouts["folders of images"] = partial(image_folder_source, uri, entries)
     if parquet_files := [
         file.uri for file in (list_tree(uri) if first and _is_parquet(first) else files) if _is_parquet(file)
@@ -166,12 +187,29 @@ def _open_folder(uri: str) -> Source:
         layouts["Parquet files"] = partial(parquet_source, parquet_files)
     for name, by_origin in csv_data_sets(files, alone=not layouts).items():
         layouts[name] = partial(_open_csv, uri, by_origin)
-    if not layouts:
-        raise DataError(uri, f"a folder with {listed([entry.name for entry in entries])}", _LAYOUTS, _FIX)
-    if len(layouts) > 1:
-        raise DataError(uri, " and ".join(layouts), "one data set", "keep each in its own folder")
-    (open_layout,) = layouts.values()
-    return open_layout()
+    archives = [file for file in files if file.name.endswith((".npz", ".zip"))]
+    if not layouts and len(archives) == 1:
+        layouts[archives[0].name] = partial(_open_file, archives[0].uri)
+    return layouts or {
+        f"{folder.name}: {name}": open_layout
+        for folder in folders
+        for name, open_layout in _find_layouts(folder.uri).items()
+    }
+
+
+def _files(entry: Entry) -> Iterator[Entry]:
+    """Yields a file, or the file in a folder of the same name, as archives of Kaggle are extracted."""
+    if not entry.is_folder:
+        yield entry
+    elif is_csv(entry.name) or sibling_names(entry.name):
+        yield from (file for file in list_folder(entry.uri) if file.name == entry.name and not file.is_folder)
+
+
+def _is_wrapper(folders: Sequence[Entry]) -> bool:
+    """Returns whether a folder of images has only one subfolder, which is not a class and not a set for training."""
+    if len(folders) != 1 or folders[0].name.lower() in ORIGINS:
+        return False
+    return not any(is_image(entry) for entry in list_folder(folders[0].uri))
 
 
 def _is_parquet(entry: Entry) -> bool:

@@ -27,7 +27,7 @@ from components.example_gen.sources.source import (
     Source,
     numbered,
 )
-from components.example_gen.sources.storage import opened, plain_path
+from components.example_gen.sources.storage import opened, parent_uri, plain_path
 
 MAGIC = b"PAR1"
 
@@ -117,15 +117,17 @@ def parquet_source(files: Sequence[str]) -> ParquetSource:
     Raises:
         DataError: The files are in several folders, or only some have such names.
     """
-    folder = posixpath.dirname(files[0])
-    if any(posixpath.dirname(uri) != folder for uri in files):
-        folders = listed(sorted({posixpath.dirname(plain_path(uri)) for uri in files}))
-        raise DataError(posixpath.dirname(folder), f"Parquet files in {folders}", "one data set", "pass one folder")
-    origins = [ORIGINS.get(re.split(r"[-_.]", posixpath.basename(uri))[0].lower(), "") for uri in files]
+    folder = parent_uri(files[0])
+    folders = sorted({posixpath.dirname(plain_path(uri)) for uri in files})
+    if len(folders) > 1:
+        where = posixpath.commonpath(folders)
+        raise DataError(where, f"Parquet files in {listed(folders)}", "one data set", "pass one folder")
+    names = [posixpath.basename(plain_path(uri)) for uri in files]
+    origins = [ORIGINS.get(re.split(r"[-_.]", name)[0].lower(), "") for name in names]
     if len(files) == 1 or not any(origins):
         origins = [ALL] * len(files)
     if not {TRAIN, ALL} & set(origins) or "" in origins:
-        found = f"the files {listed([posixpath.basename(plain_path(uri)) for uri in files])}"
+        found = f"the files {listed(names)}"
         expected = "names that start with train-, and optionally others that start with validation- or test-"
         raise DataError(folder, found, expected, "rename, add or remove files")
     return ParquetSource("Parquet", tuple(files), tuple(origins))

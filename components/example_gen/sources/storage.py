@@ -2,18 +2,25 @@
 
 import gzip
 import os
+import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import IO, Any, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
 
 from fsspec.core import split_protocol, url_to_fs
+from fsspec.implementations.zip import ZipFileSystem
 
-from components.example_gen.sources.errors import DataError, corrupt
+from components.example_gen.sources.errors import DataError, corrupt, quoted
 
 _GZIP_MAGIC = b"\x1f\x8b"
+
+_ARCHIVE = "zip://"
+_CHAIN = "::"
 
 PROTOCOLS = ["file", "http", "https", "s3", "s3a", "gs", "gcs"]
 
@@ -25,6 +32,27 @@ _DRIVERS = {"aiohttp", "aiobotocore", "botocore", "gcsfs", "google"}
 # Threads mostly wait for an object store, so there may be more of them than processors.
 _NUM_THREADS = 16
 _MAX_WAITING = 64
+
+# Left behind by file managers; hidden files are skipped, too.
+_SYSTEM_FILES = {"__macosx", "thumbs.db", "desktop.ini"}
+
+_HEAD_SIZE = 512
+
+# What is often downloaded or saved instead of data: the first bytes, the kind of file, and what to do.
+_NEAR_MISSES = (
+    (
+        rb"\s*<(!doctype html|html|head)",
+        "an HTML page",
+        "download the file itself, and look for the reason in the page",
+    ),
+    (rb"version https://git-lfs", "a Git LFS pointer", "run: git lfs pull"),
+    (rb"\x80[\x02-\x05]", "a Python pickle, which may run any program", "convert it: numpy.savez_compressed"),
+    (rb"\x89HDF", "an HDF5 file", "convert it: numpy.savez_compressed"),
+    (rb"MATLAB 5", "a MATLAB file", "convert it: numpy.savez_compressed"),
+    (rb"(%.*\s)*@relation", "an ARFF file", "save it as CSV"),
+    (rb"Rar!|7z\xbc\xaf|\xfd7zXZ|BZh", "an archive that is not zip", "extract it, and pass the folder"),
+    (rb"(?s).{257}ustar", "a tar archive", "extract it, and pass the folder"),
+)
 
 _Result = TypeVar("_Result")
 
@@ -40,14 +68,38 @@ class Entry(NamedTuple):
 
 def full_uri(uri: str) -> str:
     """Makes a URI independent of the working directory: `data/a` becomes `file:///.../data/a`."""
-    file_system, path = _locate(uri)
-    return str(file_system.unstrip_protocol(path.rstrip("/") or path))
+    inner, chain, archive = uri.partition(_CHAIN)
+    if chain and inner.startswith(_ARCHIVE):
+        return f"{inner.removesuffix('/') if inner != _ARCHIVE else inner}{_CHAIN}{full_uri(archive)}"
+    return _uri(uri, *_locate(uri))
+
+
+def archive_uri(uri: str) -> str:
+    """Returns the URI of the content of a zip file, as fsspec names it: `zip://::file:///.../data.zip`."""
+    return f"{_ARCHIVE}{_CHAIN}{uri}"
 
 
 def plain_path(uri: str) -> str:
-    """Returns the path of a full URI, decoded if it is percent-encoded as web servers do."""
+    """Returns the path of a full URI, decoded if it is percent-encoded as web servers do; in a zip file, that in it."""
+    inner, chain, _ = uri.partition(_CHAIN)
+    if chain and inner.startswith(_ARCHIVE):
+        return inner.removeprefix(_ARCHIVE)
     path = _locate(uri)[1]
     return unquote(path) if uri.startswith(("http://", "https://")) else path
+
+
+def sibling_uri(uri: str, name: str) -> str:
+    """Returns the URI of another file in the folder of a file."""
+    inner, chain, archive = uri.partition(_CHAIN)
+    return f"{inner[: inner.rindex('/') + 1]}{name}{chain}{archive}"
+
+
+def parent_uri(uri: str) -> str:
+    """Returns the URI of the folder of a file or folder."""
+    inner, chain, archive = uri.partition(_CHAIN)
+    folder = inner[: inner.rindex("/")]
+    # The root folder is `file:///` or `zip://`.
+    return f"{folder}{'/' if folder.endswith('/') else ''}{chain}{archive}"
 
 
 def relative_path(uri: str, folder: str) -> str:
@@ -68,6 +120,8 @@ def access(uri: str) -> Iterator[tuple[Any, str]]:
         reason = f" ({type(cause).__name__}: {cause})" if cause else ""
         raise DataError(uri, f"nothing at this path{reason}", "a file or folder", "correct the path") from error
     except Exception as error:
+        if _CHAIN in uri and isinstance(error, (zipfile.BadZipFile, zlib.error, RuntimeError)):
+            raise corrupt(uri, f"a damaged or encrypted zip archive ({error})", "an intact one") from error
         if lacks_ranges(error):
             expected = "one that supports range requests"
             raise DataError(uri, "a web server that only sends whole files", expected, "download the data") from error
@@ -96,14 +150,17 @@ def exists(uri: str) -> bool:
 
 
 def list_folder(uri: str) -> list[Entry]:
-    """Lists the files and folders in a folder by name, except hidden ones."""
+    """Lists the files and folders in a folder by name, except hidden ones and those of the operating system."""
     with access(uri) as (file_system, path):
         # fsspec caches listings for the life of the process, which would hide new files of an object store.
         file_system.invalidate_cache(path)
         found = [info for info in file_system.ls(path, detail=True) if info["name"].rstrip("/") != path.rstrip("/")]
-    entries = [_entry(file_system, info) for info in found]
+    entries = [_entry(uri, file_system, info) for info in found]
     # Index pages of web servers link to sorted versions of themselves ("?C=N;O=D").
-    return sorted(entry for entry in entries if not entry.name.startswith((".", "?")))
+    hidden = (".", "?")
+    return sorted(
+        entry for entry in entries if not entry.name.startswith(hidden) and entry.name.lower() not in _SYSTEM_FILES
+    )
 
 
 def list_tree(folder: str) -> Iterator[Entry]:
@@ -130,21 +187,33 @@ def decompressed(uri: str) -> Iterator[IO[bytes]]:
         A `gzip.GzipFile` if the file is gzipped, else the file itself.
 
     Raises:
-        DataError: The file cannot be read, or its gzip data is incomplete or corrupt.
+        DataError: The file cannot be read, its gzip data is incomplete or corrupt, or it is no data.
     """
     with opened(uri) as file:
         is_gzipped = file.read(2) == _GZIP_MAGIC
         file.seek(0)
         if not is_gzipped:
+            _check_head(file, uri)
             yield file
             return
         try:
             with gzip.GzipFile(fileobj=file) as stream:
+                _check_head(cast(IO[bytes], stream), uri)
                 yield cast(IO[bytes], stream)
         except EOFError as error:
             raise corrupt(uri, "gzip data that ends too early", "a complete file") from error
         except (gzip.BadGzipFile, zlib.error) as error:
             raise corrupt(uri, f"corrupt gzip data ({error})", "an intact gzip file") from error
+
+
+def _check_head(file: IO[bytes], uri: str) -> None:
+    head = file.read(_HEAD_SIZE)
+    file.seek(0)
+    for pattern, kind, fix in _NEAR_MISSES:
+        if re.match(pattern, head, re.IGNORECASE):
+            title = re.search(rb"(?is)<title>(.*?)</title>", head)
+            page = f" ({quoted(title[1].decode('utf-8', 'replace').strip())})" if title else ""
+            raise DataError(uri, f"{kind}{page}", "data in a supported format", fix)
 
 
 def read_exactly(stream: IO[bytes], num_bytes: int, where: str) -> bytes:
@@ -165,7 +234,11 @@ def in_parallel(function: Callable[[str], _Result], uris: Sequence[str]) -> Iter
 
 def _locate(uri: str) -> tuple[Any, str]:
     """Returns the file system of a URI (an `fsspec.AbstractFileSystem`) and the path in it."""
-    if "::" in uri or (split_protocol(uri)[0] or "file") not in PROTOCOLS:
+    inner, chain, archive = uri.partition(_CHAIN)
+    if chain and inner.startswith(_ARCHIVE):
+        file_system, path = _locate(archive)
+        return _open_archive(archive, file_system.ukey(path)), inner.removeprefix(_ARCHIVE)
+    if chain or (split_protocol(uri)[0] or "file") not in PROTOCOLS:
         # fsspec has protocols that run programs or open archives.
         expected = f"a local path, or a URI that starts with {', '.join(f'{each}://' for each in PROTOCOLS)}"
         raise DataError(uri, "an unsupported kind of URI", expected, "correct the URI")
@@ -181,10 +254,24 @@ def _locate(uri: str) -> tuple[Any, str]:
         raise DataError(uri, "no driver for this kind of URI", "an installed fsspec driver", fix) from error
 
 
-def _entry(file_system: Any, info: dict[str, Any]) -> Entry:
+# Otherwise each file would read the directory of the archive again.
+@lru_cache(maxsize=4)
+def _open_archive(uri: str, version: str) -> ZipFileSystem:
+    file_system, path = _locate(uri)
+    return ZipFileSystem(file_system.open(path, "rb"))
+
+
+def _uri(like: str, file_system: Any, path: str) -> str:
+    """Returns the full URI of a path in the same file system as another URI."""
+    _, chain, archive = like.partition(_CHAIN)
+    path = path.rstrip("/") or path
+    return f"{_ARCHIVE}{path}{chain}{archive}" if chain else str(file_system.unstrip_protocol(path))
+
+
+def _entry(folder: str, file_system: Any, info: dict[str, Any]) -> Entry:
     path = info["name"].rstrip("/")
     # The local file system lists a link as neither file nor folder.
     leads_to_folder = info["type"] == "other" and file_system.isdir(path)
-    uri = str(file_system.unstrip_protocol(path))
+    uri = _uri(folder, file_system, path)
     link_target = os.path.realpath(path) if info.get("islink") else None
     return Entry(plain_path(uri).rpartition("/")[2], uri, info["type"] == "directory" or leads_to_folder, link_target)

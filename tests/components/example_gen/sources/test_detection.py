@@ -1,6 +1,7 @@
 import gzip
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from components.example_gen.sources.detection import find_data, open_source, resolve_span
 from components.example_gen.sources.errors import DataError
+from components.example_gen.sources.source import fingerprint
 from tests.support.image_data import (
     RECORDS,
     csv_text,
@@ -22,9 +24,7 @@ from tests.support.image_data import (
     write_parquet,
 )
 
-LAYOUTS = (
-    r"expected an npz file .*, a folder of four IDX files .*, a folder with a folder of images .*or a Parquet file"
-)
+LAYOUTS = r"expected an npz file .*, a folder of four IDX files .*, a folder with a folder of images .*or a zip file"
 
 
 def test_detects_a_file_by_content(tmp_path: Path) -> None:
@@ -77,16 +77,73 @@ def test_refuses_another_file(tmp_path: Path, content: bytes, found: str) -> Non
 def test_refuses_another_folder(tmp_path: Path) -> None:
     refuse(tmp_path, f": found a folder with nothing, {LAYOUTS}")
     (tmp_path / "notes.txt").touch()
-    (tmp_path / "mnist.npz").touch()
+    (tmp_path / "digits.db").touch()
     (tmp_path / "cats").mkdir()
-    (tmp_path / ".hidden").touch()
-    refuse(tmp_path, f": found a folder with 'cats', 'mnist.npz', 'notes.txt', {LAYOUTS}")
+    for name in (".DS_Store", "._notes.txt", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).touch()
+    refuse(tmp_path, f": found a folder with 'cats', 'digits.db', 'notes.txt', {LAYOUTS}")
 
 
 def test_refuses_two_complete_idx_data_sets(tmp_path: Path) -> None:
     write_idx(tmp_path / "idx", prefix="emnist-digits-", test="test")
     folder = write_idx(tmp_path / "idx", prefix="emnist-mnist-", test="test")
     refuse(folder, r"idx: found IDX files emnist-\w+-\* and IDX files emnist-\w+-\*, expected one data set; keep each")
+
+
+def pack(folder: Path, root: str = "", compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    """Packs a file, or the content of a folder, as file managers do."""
+    path = folder.parent / f"{folder.stem}.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for file in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"{root}{file.name if file == folder else file.relative_to(folder)}")
+        archive.writestr("__MACOSX/digits/._train.csv", "a resource fork")
+        archive.writestr(f"{root}.DS_Store", "the places of icons")
+    return path
+
+
+@pytest.mark.parametrize("write", [write_npz, write_idx, write_images, write_csv, write_parquet])
+@pytest.mark.parametrize("root", ["", "my digits/", "MNIST/raw/"])
+def test_reads_zip_files_of_any_format(tmp_path: Path, write: Callable[[Path], Path], root: str) -> None:
+    data = write(tmp_path / "data")
+    archive = pack(data, root)
+    assert read_all(archive, 5) == read_all(data, 5)
+    assert fingerprint(open_source(str(archive))) == fingerprint(open_source(str(data)))
+
+
+@pytest.mark.usefixtures("memory_uris")
+def test_reads_zip_files_elsewhere_and_selects_one_file_in_them(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "idx")
+    write_idx(folder, prefix="kmnist-")
+    fsspec.filesystem("memory").pipe_file("/zipped/idx.zip", pack(folder, "all/").read_bytes())
+    refuse("memory://zipped/idx.zip", r"found all: IDX files kmnist-\* and all: IDX files \*, expected one data set")
+    assert read_all("zip://all/kmnist-train-images-idx3-ubyte::memory://zipped/idx.zip") == RECORDS
+    assert read_all("zip://all/t10k-labels-idx1-ubyte::memory://zipped/idx.zip") == RECORDS
+
+
+def test_sees_that_a_zip_file_was_replaced(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data")
+    assert len(read_all(pack(data))) == 12
+    (data / "0" / "10.png").unlink()
+    assert len(read_all(pack(data))) == 11
+
+
+def test_refuses_a_damaged_zip_file(tmp_path: Path) -> None:
+    path = pack(write_csv(tmp_path / "csv"), compression=zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"label,pixel0", b"label,pixel9"))
+    refuse(path, "zip://.*csv.zip: found a damaged or encrypted zip archive .Bad CRC-32 .*expected an intact one; down")
+    path.write_bytes(data[:-100])
+    refuse(path, "zip://.*csv.zip: found a damaged or encrypted zip archive .File is not a zip file")
+
+
+def test_finds_the_only_data_set_below_a_folder(tmp_path: Path) -> None:
+    write_idx(tmp_path / "MNIST/raw")
+    (tmp_path / "MNIST/processed").mkdir()
+    (tmp_path / "MNIST/processed/training.pt").touch()
+    assert read_all(tmp_path) == read_all(tmp_path / "MNIST") == RECORDS
+    write_csv(tmp_path / "other")
+    refuse(tmp_path, r"found MNIST: raw: IDX files \* and other: train.csv, expected one data set")
 
 
 def test_prefers_the_complete_idx_data_set(tmp_path: Path) -> None:
@@ -136,10 +193,17 @@ def test_names_the_missing_driver(monkeypatch: pytest.MonkeyPatch, uri: str, dri
 
 @pytest.mark.parametrize(
     "uri",
-    ["cloud://bucket/mnist.npz", "memory://mnist.npz", "ssh://host/mnist.npz", "zip://mnist.npz::https://host/a.zip"],
+    [
+        "cloud://bucket/mnist.npz",
+        "memory://mnist.npz",
+        "ssh://host/mnist.npz",
+        "tar://mnist.npz::https://host/a.tar",
+        "zip://a::ssh://host/a.zip",
+    ],
 )
 def test_refuses_other_kinds_of_uri(uri: str) -> None:
-    refuse(uri, f"^{uri}: found an unsupported kind of URI, expected a local path, or a URI that starts with file://, ")
+    found = "found an unsupported kind of URI, expected a local path, or a URI that starts with file://, "
+    refuse(uri, f"^{uri.removeprefix('zip://a::')}: {found}")
 
 
 @pytest.fixture

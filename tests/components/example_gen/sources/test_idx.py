@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.example_gen.sources.detection import open_source
-from tests.support.image_data import RECORDS, read_all, read_images, refuse, write_idx
+from tests.support.image_data import ARRAYS, RECORDS, read_all, read_images, refuse, write_idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 LETTERS = np.array([0, 9, 10, 25, 61, 200, 255], np.uint8)
@@ -68,10 +68,41 @@ def test_names_the_missing_file(tmp_path: Path, prefix: str, test: str, part: st
     refuse(folder, rf"/idx: found an incomplete IDX data set, expected {name}\[.gz\]; add it")
 
 
-def test_refuses_a_file_that_exists_twice(tmp_path: Path) -> None:
+def test_a_copy_may_be_gzipped_but_not_differ(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "idx")
     write_idx(tmp_path / "idx", suffix=".gz")
-    refuse(folder, f"/idx: found both {IMAGES} and {IMAGES}.gz, expected only one of them")
+    assert open_source(str(folder)).files == tuple(f"file://{folder}/{name}" for name in NAMES)
+    assert read_all(folder) == RECORDS
+    write_idx(tmp_path / "idx", suffix=".gz", y_train=np.zeros(12, np.uint8))
+    refuse(
+        folder, "/idx: found both train-labels-idx1-ubyte and train-labels-idx1-ubyte.gz, which differ, expected only"
+    )
+
+
+def test_reads_files_in_folders_of_their_names(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "idx")
+    for name in NAMES:
+        (folder / name).rename(tmp_path / "file")
+        (folder / name).mkdir()
+        (tmp_path / "file").rename(folder / name / name)
+    assert read_all(folder) == read_all(folder / IMAGES) == RECORDS
+    write_idx(folder, mark=".")
+    assert read_all(folder) == RECORDS, "copies beside the folders"
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_reads_the_labels_of_qmnist(tmp_path: Path, suffix: str) -> None:
+    folder = write_idx(tmp_path / "idx", "qmnist-", "test", suffix=suffix)
+    for part, key in (("train", "y_train"), ("test", "y_test")):
+        (folder / f"qmnist-{part}-labels-idx1-ubyte{suffix}").unlink()
+        table = np.full((len(ARRAYS[key]), 8), 7, ">i4")
+        table[:, 0] = ARRAYS[key]
+        data = header(0xC02, *table.shape) + table.tobytes()
+        path = folder / f"qmnist-{part}-labels-idx2-int{suffix}"
+        path.write_bytes(gzip.compress(data) if suffix else data)
+    assert read_all(folder, 5) == read_all(path) == RECORDS
+    path.write_bytes(header(0xC02, 7, 8) + bytes(7 * 8))
+    refuse(folder, "qmnist-test-labels-idx2-int.*: found 68 bytes, expected 236, as its header says")
 
 
 def header(*numbers: int) -> bytes:
@@ -97,7 +128,7 @@ NUM_BYTES = 16 + 12 * 784
         (IMAGES, lambda data: data + b"\0", f"{NUM_BYTES + 1} bytes, expected {NUM_BYTES}, as its header says"),
         (LABELS, lambda data: data[:-1], "14 bytes, expected 15, as its header says"),
         *(
-            (IMAGES, lambda data, kept=kept: data[:kept], f"only {kept} of 16 bytes, .*a complete file")
+            (IMAGES, lambda data, kept=kept: data[:kept], "only [0-9]+ of [0-9]+ bytes, .*a complete file")
             for kept in (0, 3, 10)
         ),
     ],

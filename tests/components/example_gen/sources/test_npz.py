@@ -146,8 +146,8 @@ def test_refuses_a_damaged_array(tmp_path: Path, change: Callable[[bytes], bytes
 
 def test_refuses_another_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "train.csv.zip", "w") as archive:
-        archive.writestr("train.csv", "label,pixel0")
-    refuse(tmp_path / "train.csv.zip", "found 'train.csv', but no array 'x_train', .* or extract the archive")
+        archive.writestr("word/document.xml", "<xml/>")
+    refuse(tmp_path / "train.csv.zip", "zip://::.*/train.csv.zip: found a folder with 'word', expected an npz file")
 
 
 def test_refuses_a_web_server_that_only_sends_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 import gzip
+import pickle
 import string
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,35 @@ def test_plain_and_gzipped_files_read_the_same(tmp_path: Path, content: bytes) -
         assert read_exactly(stream, 4, "a") == b"3456"
         with pytest.raises(DataError, match="^a: found only 3 of 4 bytes, expected a complete file; down"):
             read_exactly(stream, 4, "a")
+
+
+@pytest.mark.parametrize("pack", [bytes, compress])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (
+            b"<!DOCTYPE html>\n<html><head><title>403\nForbidden</title>",
+            r"an HTML page \('403.*Forbidden'\), expected data",
+        ),
+        (b"\n<HTML>", "an HTML page, expected data"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:",
+            "a Git LFS pointer, expected data .*; run: git lfs",
+        ),
+        (pickle.dumps(([1], [2])), "a Python pickle, which may run any program, .*; convert it: numpy.savez"),
+        (b"% MNIST\n@RELATION mnist_784", "an ARFF file, .*; save it as CSV"),
+        (b"data".ljust(257, b"\0") + b"ustar", "a tar archive, .*; extract it, and pass the folder"),
+    ],
+)
+def test_names_what_is_often_saved_instead_of_data(
+    tmp_path: Path, pack: Callable[[bytes], bytes], content: bytes, found: str
+) -> None:
+    (tmp_path / "mnist.gz").write_bytes(pack(content))
+    with (
+        pytest.raises(DataError, match=f"(?s)^{tmp_path}/mnist.gz: found {found}"),
+        decompressed(f"{tmp_path}/mnist.gz"),
+    ):
+        pass
 
 
 def test_parallel_results_are_in_order() -> None:
