@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from registry.errors import ExpectedError, UsageError
 from registry.model_card import MODEL_CARD_FILE, render_model_card
+from registry.nearest_names import nearest_names
 from registry.provenance import (
     PROVENANCE_FILE,
     SIGNATURE_FILE,
@@ -200,8 +201,8 @@ def existing_version(serving_directory: Path, number: int | None) -> Version:
     versions = {version.number: version for version in existing_versions(serving_directory)}
     number = max(versions) if number is None else number
     if number not in versions:
-        known = ", ".join(map(str, versions))
-        raise WrongRequestError(f"{number}: no such version of {serving_directory.name}; there are {known}.")
+        known = nearest_names(str(number), [*map(str, versions)])
+        raise WrongRequestError(f"{number}: no such version of {serving_directory.name}; {known}.")
     return versions[number]
 
 

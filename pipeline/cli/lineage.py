@@ -52,17 +52,19 @@ def lineage(
 def _trace(settings: "Settings", model: str | None, version: str | None) -> "Lineage":
     from pipeline.local.lineage import add_metadata
     from registry.lineage import trace_version
+    from registry.nearest_names import nearest_names
     from registry.publishing import existing_version
-    from registry.versions import SAVED_MODEL_FILE, newest_usable, version_number
+    from registry.versions import SAVED_MODEL_FILE, list_versions, newest_usable, version_number
 
     policy = settings.trust_policy
     number = None if version is None else version_number(version)
     if version is not None and number is None:
         folder = Path(version).resolve()
         if not (folder / SAVED_MODEL_FILE).is_file():
+            numbers = [str(each.number) for each in list_versions(find_serving_directory(settings, model))]
+            known = f"; {nearest_names(version, numbers)}; `digits versions` lists all" if numbers else ""
             raise UsageError(
-                f"{version}: expected the number of a version or the folder of one, with {SAVED_MODEL_FILE}; "
-                "`digits versions` and `digits label` list the numbers."
+                f"{version}: expected the number of a version or the folder of one, with {SAVED_MODEL_FILE}{known}."
             )
         if model is not None:
             raise UsageError(f"--model {model}: a folder needs no model; give either the option or {version}.")

@@ -337,12 +337,13 @@ def find_serving_directory(settings: "Settings", model: str | None) -> Path:
     Raises:
         click.BadParameter: No version of the model has been pushed.
     """
+    from registry.nearest_names import nearest_names
     from registry.versions import list_versions
 
     if model is None:
         return settings.serving_directory
     pushed = [directory.name for directory in _model_directories(settings) if list_versions(directory)]
     if model not in pushed:
-        known = f"there are {', '.join(pushed)}" if pushed else "no model has been pushed there yet"
+        known = nearest_names(model, pushed) if pushed else "no model has been pushed there yet"
         raise click.BadParameter(f"{model!r} is not in {settings.serving_root}; {known}.", param_hint="--model")
     return settings.serving_root / model

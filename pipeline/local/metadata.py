@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal, cast
@@ -19,6 +18,7 @@ from ml_metadata.proto import metadata_store_pb2
 from components.features import FINGERPRINT_KEY, SPAN_KEY, URI_KEY
 from components.run_report.report import PEAK_BYTES_PROPERTY
 from registry.errors import ExpectedError, UsageError
+from registry.nearest_names import nearest_names
 from registry.provenance import DataOrigin, list_files
 
 StepState = Literal["ran", "cached", "failed", "running"]
@@ -179,11 +179,10 @@ def find_run(runs: Sequence[Run], name: str) -> Run:
     if len(found) == 1:
         return found[0]
     if found:
-        ids = ", ".join(run.run_id for run in found)
-        raise UnknownRunError(f"{name!r} fits {len(found)} runs: {ids}; give more characters of one of these IDs.")
+        ids = nearest_names(name, [run.run_id for run in found])
+        raise UnknownRunError(f"{name!r} fits {len(found)} runs; {ids}; give more characters of the ID.")
     names = dict.fromkeys([run.run_id for run in runs] + [str(run.version) for run in runs if run.version])
-    nearest = ", ".join(get_close_matches(name, names, cutoff=0))
-    hint = f"the nearest names are {nearest}; `digits runs --json` lists all" if names else "nothing has run here yet"
+    hint = f"{nearest_names(name, names)}; `digits runs --json` lists all" if names else "nothing has run here yet"
     raise UnknownRunError(f"{name!r}: no run has this version number, or an ID that starts like this; {hint}.")
 
 

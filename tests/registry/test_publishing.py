@@ -399,7 +399,7 @@ def test_an_impossible_rollback_lists_the_choices(serving: Path) -> None:
     first, second = push(serving, "a"), push(serving, "a")
     with pytest.raises(PublishingError, match=f"{serving}: nothing to roll back to; every version holds the same"):
         roll_back(serving, None, ANY)
-    with pytest.raises(WrongRequestError, match=f"17: no such version of digits; there are {first.number}, {NOW + 1}."):
+    with pytest.raises(WrongRequestError, match=f"17: no such version of digits; there are {NOW + 1}, {first.number}."):
         roll_back(serving, 17, ANY)
     with pytest.raises(WrongRequestError, match=f"{second.number}: this is already the newest version of digits"):
         roll_back(serving, second.number, ANY)

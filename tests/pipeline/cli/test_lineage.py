@@ -111,9 +111,10 @@ def test_what_does_not_exist_is_refused_with_what_does(digits: Digits, workspace
     version = push(workspace, "a")
     push(workspace, "b", model="fashion")
     for arguments, message in {
-        (12,): f"12: no such version of digits; there are {version.number}.",
-        ("stable",): "stable: expected the number of a version or the folder of one, with saved_model.pb",
-        ("--model", "fashoin"): "there are digits, fashion.",
+        (12,): f"12: no such version of digits; there is only {version.number}.",
+        ("stable",): "stable: expected the number of a version or the folder of one, with saved_model.pb; "
+        f"there is only {version.number}; `digits versions` lists all.",
+        ("--model", "fashoin"): "there are fashion, digits.",
         (version.directory, "--model", "digits"): "--model digits: a folder needs no model",
     }.items():
         result = digits("lineage", *arguments)

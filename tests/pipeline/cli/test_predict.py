@@ -266,7 +266,7 @@ def test_a_missing_version(publish: Publish) -> None:
     publish(17)
     result = predict("images/a.png", "--model-version", "3")
     assert result.exit_code == 2
-    assert result.stderr == "Error: 3: no such version of digits; there are 17.\n"
+    assert result.stderr == "Error: 3: no such version of digits; there is only 17.\n"
 
 
 def test_a_server_that_cannot_be_reached() -> None:

@@ -75,7 +75,7 @@ def test_the_report_is_opened(digits: Digits, workspace: Path, monkeypatch: pyte
 def test_an_unknown_run_is_refused_with_the_nearest_names(digits: Digits, workspace: Path) -> None:
     result = digits("report", "1701", "--workspace", workspace)
     assert result.exit_code == 2
-    assert "the nearest names are 1700" in result.stderr
+    assert "; the nearest are 1700, 1800, 2026-" in result.stderr
 
 
 def test_two_runs_are_compared_in_a_page(digits: Digits, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_an_unknown_run_is_not_compared(digits: Digits, workspace: Path) -> None
     result = digits("runs", "--workspace", workspace, "--compare", "17", "19")
     assert result.exit_code == 2
     assert "Error: '19': no run has this version number" in result.stderr
-    assert "the nearest names are 1" in result.stderr
+    assert "; the nearest are 18, 17, 2026-01-04T03:04:05.000006; 2 others exist; " in result.stderr
 
 
 def test_a_second_run_of_a_workspace_is_refused(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_run_that_ended_early_is_compared_as_far_as_it_goes(
 
 def test_an_unknown_run_is_refused(add_results: AddResults, tmp_path: Path) -> None:
     add_results(FIRST, {}, "aaa")
-    with pytest.raises(UnknownRunError, match=f"'17': no run has this .*; the nearest names are {FIRST}"):
+    with pytest.raises(UnknownRunError, match=f"'17': no run has this .*; there is only {FIRST}"):
         compare_runs(tmp_path / "metadata.sqlite", FIRST, "17")
 
 

@@ -82,12 +82,12 @@ def test_a_run_is_found_by_version_or_start_of_its_id(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("2026-01-0", f"'2026-01-0' fits 2 runs: {FIRST}, {SECOND}; give more characters"),
+        ("2026-01-0", f"'2026-01-0' fits 2 runs; there are {SECOND}, {FIRST}; give more characters"),
         (
             "2026-01-05",
-            f"'2026-01-05': no run has this .*; the nearest names are {FIRST[:9]}.*, 1700; `digits runs --json`",
+            f"'2026-01-05': no run has this .*; there are {FIRST[:9]}.*, 1700; `digits runs --json`",
         ),
-        ("1701", "'1701': no run has this .*; the nearest names are 1700, 2026"),
+        ("1701", "'1701': no run has this .*; there are 1700, 2026"),
         ("", "'' fits 2 runs"),
     ],
 )

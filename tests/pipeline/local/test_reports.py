@@ -171,5 +171,5 @@ def test_a_version_of_a_rollback_has_the_report_of_the_version_that_it_copies(
     original, other = list_versions(settings.serving_directory)
     copy = roll_back(settings.serving_directory, original.number, TrustPolicy(allow_unverified=True))
     assert find_reported_run(settings, str(copy.number)).run_id == find_reported_run(settings, None).run_id == RUN_ID
-    with pytest.raises(UnknownRunError, match="the nearest names are 17, "):
+    with pytest.raises(UnknownRunError, match="; there are 17, "):
         find_reported_run(settings, str(other.number))
