@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.example_gen.sources.detection import open_source
-from tests.support.image_data import RECORDS, read_all, read_images, refuse, write_npz
+from tests.support.image_data import ARRAYS, RECORDS, read_all, read_images, refuse, write_npz
 
 MNIST = Path(__file__).parents[4] / "data" / "mnist.npz"
 
@@ -29,6 +29,41 @@ def test_reads_any_size_in_gray_and_color(tmp_path: Path, shape: tuple[int, ...]
 def test_reads_any_number_of_classes(tmp_path: Path) -> None:
     labels = np.array([0, -1, 10, 499, *range(8)])
     assert [record.label for record, _ in read_images(write_npz(tmp_path, y_train=labels))[:12]] == [*map(str, labels)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64, bool])
+def test_reads_flat_images_and_one_hot_labels(tmp_path: Path, dtype: Any) -> None:
+    one_hot: Any = {f"y_{part}": np.eye(10, dtype=dtype)[ARRAYS[f"y_{part}"]] for part in ("train", "test")}
+    flat: Any = {f"x_{part}": ARRAYS[f"x_{part}"].reshape(-1, 784) for part in ("train", "test")}
+    path = write_npz(tmp_path, **one_hot, **flat)
+    assert read_all(path, 5) == RECORDS
+    assert open_source(str(path)).assumptions[:2] == (
+        "x_train: the 784 pixels are those of 28 x 28 images",
+        "y_train: a 1 marks the class, counted from 0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [("train_images", "train_labels"), ("X_train", "Y_train"), ("trainX", "trainY")]
+)
+def test_finds_arrays_by_their_names(tmp_path: Path, images: str, labels: str) -> None:
+    arrays: Any = {
+        key.replace("train", part): ARRAYS[f"{name}_{part}"]
+        for part in ("train", "test")
+        for key, name in ((images, "x"), (labels, "y"))
+    }
+    arrays[labels.replace("train", "test")] = ARRAYS["y_test"].reshape(-1, 1)
+    np.savez(tmp_path / "a.npz", **arrays, notes=np.zeros(3))
+    assert read_all(tmp_path / "a.npz", 5) == RECORDS
+
+
+@pytest.mark.parametrize("keys", [("x", "y"), ("data", "target"), ("first", "second"), ("second", "first")])
+def test_reads_one_set(tmp_path: Path, keys: tuple[str, str]) -> None:
+    arrays: Any = dict(zip(keys, (ARRAYS["x_train"], ARRAYS["y_train"]), strict=True))
+    np.savez(tmp_path / "a.npz", **arrays)
+    records = read_all(tmp_path / "a.npz")
+    assert [record[2:] for record in records] == [record[2:] for record in RECORDS[:12]]
+    assert {record.origin for record in records} == {"all"}
 
 
 def test_reads_large_images_in_small_shares(tmp_path: Path) -> None:
@@ -57,15 +92,29 @@ def images_with_nan() -> Any:
     [
         (
             {"y_test": None},
-            ": found 'x_train.npy', 'y_train.npy', 'x_test.npy', but no array 'y_test', expected",
+            r": found the arrays 'x_train \[12, 28, 28\]', 'y_train \[12\]', 'x_test \[7, 28, 28\]', expected x_",
         ),
         (
             {"x_test": np.zeros((7, 1, 1), np.uint8)},
             r", x_test: found 1 x 1 pixels .*, expected 2 x 2 pixels to 16 mega",
         ),
-        ({"x_train": np.zeros((12, 784), np.uint8)}, rf", x_train: found shape \(12, 784\), expected {SHAPES}"),
+        ({"x_train": np.zeros((12, 783), np.uint8)}, rf", x_train: found shape \(12, 783\), expected {SHAPES}"),
+        (
+            {"images": np.zeros((12, 28, 28), np.uint8)},
+            r": found the arrays .*'images \[12, 28, 28\]', expected x_train",
+        ),
+        ({"train_x": np.zeros((12, 28, 28), np.uint8)}, r": found the arrays .*'train_x \[12, 28, 28\]', expected x_"),
+        ({"x_train": None, "y_train": None}, ": found the arrays 'x_test .*, 'y_test .*, expected x_train"),
+        (
+            {"y_train": np.eye(12)[[*range(11), 0]] + np.eye(12)[10] * (np.arange(12) == 5)[:, np.newaxis]},
+            r", y_train, record 5 \(counted from 0\): found .*, expected a single 1, and else 0; correct that record",
+        ),
+        (
+            {"y_train": np.full((12, 3), np.nan)},
+            r", y_train, record 0 .*: found '\[nan, nan, nan\]', expected a single 1",
+        ),
         ({"x_train": np.zeros((12, 8, 8, 2), np.uint8)}, rf", x_train: found shape \(12, 8, 8, 2\), expected {SHAPES}"),
-        ({"y_train": np.zeros((12, 1), np.uint8)}, r", y_train: found shape \(12, 1\), expected \[n\]"),
+        ({"y_train": np.zeros((12, 1, 1), np.uint8)}, r", y_train: found shape \(12, 1, 1\), expected \[n\]"),
         ({"x_test": np.uint8(0)}, rf", x_test: found shape \(\), expected {SHAPES}"),
         *(
             ({"x_train": np.zeros((12, 28, 28), dtype)}, f", x_train: found dtype {dtype}, expected uint8")
