@@ -161,7 +161,7 @@ def run_and_show(
     from rich.console import Console
 
     from pipeline.local.display import RunDisplay, following, library_output_to
-    from pipeline.local.reports import can_report
+    from pipeline.local.reports import find_reportable_run
     from pipeline.local.runner import StepFailedError, run_pipeline
 
     started = datetime.now()
@@ -183,8 +183,10 @@ def run_and_show(
             raise StepFailedError("Stopped before the first step; run again.") from error
         except Exception:
             logging.exception("The run failed.")
-            if can_report(settings, started):
-                console.print("Report         `digits report` shows what there is", soft_wrap=True)
+            if reportable := find_reportable_run(settings, started):
+                # Without a name, `digits report` leaves out searches.
+                name = f" {reportable.run_id}" if reportable.is_search else ""
+                console.print(f"Report         `digits report{name}` shows what there is", soft_wrap=True)
             raise
         finally:
             display.stop()

@@ -30,7 +30,7 @@ _ACCURACY_PROPERTY = "test_accuracy"
 _OUTCOME_PROPERTY = "outcome"
 _REASON_PROPERTY = "reason"
 _DESCRIPTION_PROPERTY = "description"
-"""JSON of the settings and the software."""
+"""JSON of the settings, the software, and the trials of a search."""
 _FILES_PROPERTY = "files"
 """JSON of the size, modification time and SHA-256 of each file, by artifact ID and path in its folder."""
 _Files = dict[str, list[int | str]]
@@ -88,6 +88,9 @@ class Run:
         reason: Why it failed or was stopped.
         settings: All settings by section, with the hyperparameters in `trainer`; empty while the run is unfinished.
         software: Values of `registry.provenance.Software`; None while the run is unfinished.
+        is_search: Whether it is a search for hyperparameters; while it is unfinished, known from the step Tuner on.
+        trials: The trials behind its hyperparameters, or that the search has completed, best first; see
+            `pipeline.settings.tuned.Trial`.
     """
 
     run_id: str
@@ -101,6 +104,8 @@ class Run:
     reason: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, Any] | None = None
+    is_search: bool = False
+    trials: Sequence[Mapping[str, Any]] = ()
 
 
 @contextmanager
@@ -264,7 +269,7 @@ def record_outcome(
         run_id: The run.
         outcome: How it ended.
         test_accuracy: Accuracy of its model, 0 to 1, if it was evaluated.
-        description: Values of `Run.settings` and `Run.software`, by name.
+        description: Values of `Run.settings` and the attributes of `Run` after it, by name.
         reason: Why it failed or was stopped.
     """
     context = store.get_context_by_type_and_name(RUN_CONTEXT_TYPE, run_id)
@@ -398,7 +403,10 @@ def _run(store: MetadataStore, context: metadata_store_pb2.Context) -> Run:
         test_accuracy=accuracy.double_value if accuracy else None,
         version=int(version) if version else None,
         reason=context.custom_properties[_REASON_PROPERTY].string_value,
-        **(json.loads(description.string_value) if description else {}),
+        **{
+            "is_search": any(step.name == "Tuner" for step in steps),
+            **(json.loads(description.string_value) if description else {}),
+        },
     )
 
 

@@ -1,8 +1,6 @@
 """Finds the report of a run, or makes one from what ML Metadata knows of it; makes reports that compare two runs."""
 
-import json
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +43,7 @@ def find_reported_run(settings: "Settings", name: str | None) -> "Run":
     if not runs:
         raise UnknownRunError(f"No pipeline has run in {settings.workspace} yet; start one with `digits run`.")
     if name is None:
-        return next((run for run in reversed(runs) if run.outcome != "tuned"), runs[-1])
+        return next((run for run in reversed(runs) if not run.is_search), runs[-1])
     try:
         return find_run(runs, name)
     except UnknownRunError:
@@ -67,13 +65,13 @@ def find_report(settings: "Settings", run: "Run") -> Path | None:
     return next((folder for folder in folders if (folder / HTML_FILE).exists()), None)
 
 
-def can_report(settings: "Settings", since: datetime) -> bool:
-    """Returns whether the newest run has started since then and has at least statistics of its data."""
+def find_reportable_run(settings: "Settings", since: datetime) -> "Run | None":
+    """Returns the newest run if it has started since then and has at least statistics of its data."""
     with suppress(MetadataError):
-        runs = list_runs(settings.metadata_file)
-        described = {step.name for run in runs[-1:] for step in run.steps if step.state in ("ran", "cached")}
-        return bool(runs) and runs[-1].started >= since and "StatisticsGen" in described
-    return False
+        for run in list_runs(settings.metadata_file)[-1:]:
+            described = {step.name for step in run.steps if step.state in ("ran", "cached")}
+            return run if run.started >= since and "StatisticsGen" in described else None
+    return None
 
 
 def make_report(settings: "Settings", run: "Run") -> Path:
@@ -88,15 +86,11 @@ def make_report(settings: "Settings", run: "Run") -> Path:
     from components.run_report.collection import INPUTS, collect_report
     from components.run_report.component import write_report
     from components.run_report.step_costs import read_step_costs
-    from components.trainer.tuning import TRIALS_FILE
 
     with open_metadata(settings.metadata_file) as store:
         outputs = run_outputs(store, run.run_id)
         types = {each.id: each for each in store.get_artifact_types()}
-        tuner_results = artifact_folders(store, run.run_id, "TunerResults")
         facts = _facts(settings, run, read_step_costs(store, run.run_id))
-    trial_files = [file for folder in tuner_results if (file := Path(folder, TRIALS_FILE)).exists()]
-    trials = [trial for file in trial_files for trial in json.loads(file.read_bytes())]
     artifacts = {
         key: deserialize_artifact(types[found.type_id], found)
         for key, each in INPUTS.items()
@@ -104,7 +98,7 @@ def make_report(settings: "Settings", run: "Run") -> Path:
     }
     folder = settings.report_directory / run.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    write_report(collect_report(artifacts, replace(facts, trials=tuple(trials))), folder)
+    write_report(collect_report(artifacts, facts), folder)
     return folder
 
 
@@ -137,6 +131,7 @@ def _facts(settings: "Settings", run: "Run", steps: "tuple[StepCost, ...]") -> "
         run_id=run.run_id,
         outcome="pushed" if run.outcome == "unchanged" else run.outcome,
         reasons=(reason,) if reason else (),
+        trials=tuple(run.trials),
         settings=changed_settings(reported_settings(run.settings), default_settings()),
         steps=steps,
         software=Software.model_validate(run.software) if run.software else None,

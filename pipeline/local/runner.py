@@ -139,9 +139,16 @@ def _run(settings: Settings, display: "RunDisplay", search: "Search | None") -> 
         from pipeline.beam.options import beam_args
         from pipeline.digits_pipeline import create_pipeline
 
-    pipeline = create_pipeline(settings, data, beam_args(settings), search, read_trials(settings))
+    trials = read_trials(settings)
+    pipeline = create_pipeline(settings, data, beam_args(settings), search, trials)
     pipeline.metadata_connection_config = sqlite_metadata_connection_config(str(settings.metadata_file))
     compiled = Compiler().compile(pipeline)
+    description = {
+        "settings": settings.model_dump(mode="json"),
+        "software": installed_software().model_dump(mode="json"),
+        "is_search": search is not None,
+        "trials": trials,
+    }
     display.steps_planned([node.pipeline_node.node_info.id for node in compiled.nodes])
     with sampled_memory() as memory, observer.observing(partial(_between_steps, settings, compiled, memory)):
         try:
@@ -153,9 +160,9 @@ def _run(settings: Settings, display: "RunDisplay", search: "Search | None") -> 
                 if stopped
                 else explain_failure(error, observer.current_step)
             )
-            _record_end(settings, _run_id(compiled), "stopped" if stopped else "failed", failure)
+            _record_end(settings, _run_id(compiled), "stopped" if stopped else "failed", failure, description)
             raise failure from error
-    return _result(settings, _run_id(compiled), observer.failures)
+    return _result(settings, _run_id(compiled), observer.failures, description)
 
 
 @contextmanager
@@ -212,7 +219,7 @@ def _run_id(compiled: "CompiledPipeline") -> str:
     return compiled.runtime_spec.pipeline_run_id.field_value.string_value
 
 
-def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> RunResult:
+def _result(settings: Settings, run_id: str, failures: Mapping[str, str], description: Mapping[str, Any]) -> RunResult:
     from components.trainer.tuning import TRIALS_FILE
     from pipeline.local.metadata import artifact_folders, open_metadata, read_run, record_outcome
     from pipeline.settings.tuned import write_tuned
@@ -224,17 +231,18 @@ def _result(settings: Settings, run_id: str, failures: Mapping[str, str]) -> Run
         tuner_results = artifact_folders(store, run_id, "TunerResults")
     if failed := [step.name for step in run.steps if step.state == "failed"]:
         failure = StepFailedError(f"{failed[0]} failed: {failures.get(failed[0], 'see the log')}")
-        _record_end(settings, run_id, "failed", failure)
+        _record_end(settings, run_id, "failed", failure, description)
         raise failure
     steps = [step.name for step in run.steps]
     found = {Path(folder): read_verdict(folder) for folder in folders}
     verdicts = dict(sorted(found.items(), key=lambda item: steps.index(item[1].gate)))
     accuracy = _evaluated(verdicts.values(), "accuracy").get("all")
-    description = _describe_run(settings)
+    trials = [trial for folder in tuner_results for trial in json.loads(Path(folder, TRIALS_FILE).read_bytes())]
+    if trials:
+        description = {**description, "trials": trials}
     run = replace(run, outcome=run_outcome(run, verdicts.values()), test_accuracy=accuracy, **description)
     with open_metadata(settings.metadata_file, writable=True) as store:
         record_outcome(store, run_id, run.outcome, accuracy, description)
-    trials = [trial for folder in tuner_results for trial in json.loads(Path(folder, TRIALS_FILE).read_bytes())]
     if trials:
         write_tuned(settings, trials)
     served = newest_usable(settings.serving_directory, settings.trust_policy)
@@ -256,18 +264,16 @@ def _is_rollback(version: Version) -> bool:
     return False
 
 
-def _record_end(settings: Settings, run_id: str, outcome: "Outcome", reason: Exception) -> None:
+def _record_end(
+    settings: Settings, run_id: str, outcome: "Outcome", reason: Exception, description: Mapping[str, Any]
+) -> None:
     from pipeline.local.metadata import MetadataError, open_metadata, record_outcome
 
     # The first step creates the database.
     if settings.metadata_file.exists():
         # The reason why the run has ended is more important.
         with suppress(MetadataError), open_metadata(settings.metadata_file, writable=True) as store:
-            record_outcome(store, run_id, outcome, description=_describe_run(settings), reason=str(reason))
-
-
-def _describe_run(settings: Settings) -> dict[str, Any]:
-    return {"settings": settings.model_dump(mode="json"), "software": installed_software().model_dump(mode="json")}
+            record_outcome(store, run_id, outcome, description=description, reason=str(reason))
 
 
 def run_outcome(run: "Run", verdicts: Iterable[Verdict]) -> "Outcome":

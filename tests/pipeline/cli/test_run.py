@@ -200,9 +200,19 @@ def test_a_key_that_cannot_sign_is_refused_before_any_work(
     assert not (tmp_path / "workspace" / "metadata.sqlite").exists()
 
 
-@pytest.mark.parametrize("can_report", [True, False])
-def test_a_failed_run_points_to_its_report_if_there_is_something_to_report(tmp_path: Path, can_report: bool) -> None:
+@pytest.mark.parametrize(
+    ("run", "hint"),
+    [
+        ("Namespace(is_search=False)", ["Report         `digits report` shows what there is"]),
+        ("Namespace(is_search=True, run_id='17')", ["Report         `digits report 17` shows what there is"]),
+        ("None", []),
+    ],
+)
+def test_a_failed_run_points_to_its_report_if_there_is_something_to_report(
+    tmp_path: Path, run: str, hint: list[str]
+) -> None:
     script = f"""
+from types import SimpleNamespace as Namespace
 from pipeline.cli.main import main
 from pipeline.local import reports, runner
 
@@ -210,10 +220,10 @@ def fail(settings, display, search):
     raise runner.StepFailedError("Trainer failed: no memory")
 
 runner.run_pipeline = fail
-reports.can_report = lambda settings, since: {can_report}
+reports.find_reportable_run = lambda settings, since: {run}
 main(["run", "--workspace", {str(tmp_path)!r}])
 """
     command = [sys.executable, "-c", script]
     process = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert (process.returncode, process.stderr) == (1, "Error: Trainer failed: no memory\n")
-    assert ("Report         `digits report` shows what there is\n" in process.stdout) == can_report
+    assert [line for line in process.stdout.splitlines() if line.startswith("Report")] == hint

@@ -1,7 +1,7 @@
 """Reports of runs that ML Metadata knows, with artifacts on disk."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,13 +11,12 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from ml_metadata.proto.metadata_store_pb2 import Context, Event, Execution
 from tfx.types import Artifact
-from tfx.types.standard_artifacts import TunerResults
 
 from components.run_report.collection import INPUTS
 from components.run_report.component import ReportArtifact
 from components.run_report.report import Report
 from pipeline.local.metadata import Outcome, UnknownRunError, list_runs, record_outcome
-from pipeline.local.reports import can_report, find_report, find_reported_run, make_report
+from pipeline.local.reports import find_report, find_reportable_run, find_reported_run, make_report
 from pipeline.settings.settings import Settings
 from registry.provenance import Origin, installed_software
 from registry.publishing import publish, roll_back
@@ -133,30 +132,35 @@ def test_a_failed_run_has_a_report_if_its_data_is_known(
     store: MetadataStore, settings: Settings, tmp_path: Path
 ) -> None:
     start, later = datetime(2026, 1, 2, 3, 4, 5), datetime(2026, 1, 2, 3, 4, 6)
-    assert not can_report(settings, start), "nothing has run"
+    assert find_reportable_run(settings, start) is None, "nothing has run"
     artifacts = make_artifacts(tmp_path)
     record(store, {"examples": artifacts["examples"]})
-    assert not can_report(settings, start)
+    assert find_reportable_run(settings, start) is None
     record(store, {"statistics": artifacts["statistics"]})
-    assert can_report(settings, start)
-    assert not can_report(settings, later), "the run is an earlier one"
+    assert find_reportable_run(settings, start) == list_runs(settings.metadata_file)[0]
+    assert find_reportable_run(settings, later) is None, "the run is an earlier one"
     settings.metadata_file.write_text("damaged")
-    assert not can_report(settings, start)
+    assert find_reportable_run(settings, start) is None
 
 
-def test_a_search_is_reported_with_its_trials_but_only_by_its_name(
-    store: MetadataStore, settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("outcome", ["tuned", "failed"])
+def test_the_trials_are_part_of_a_report_even_if_the_run_failed(
+    store: MetadataStore, settings: Settings, tmp_path: Path, outcome: Outcome
 ) -> None:
+    trials = [{"trial": 1, "eval_loss": 0.5}]
     record(store, {"schema": make_artifacts(tmp_path)["schema"]})
-    results = TunerResults()
-    results.uri = str(tmp_path)
-    (tmp_path / "trials.json").write_text('[{"trial": 1, "eval_loss": 0.5}]')
-    record(store, {"tuner_results": results}, run_id="2026-01-03")
-    record_outcome(store, "2026-01-03", "tuned")
+    record_outcome(store, RUN_ID, outcome, description={"trials": trials})
+    report = made(settings)
+    assert (report.outcome, list(report.trials)) == (outcome, trials)
+
+
+def test_the_newest_run_is_not_a_search(store: MetadataStore, settings: Settings, add_run: Callable[..., None]) -> None:
+    add_run(RUN_ID, {"Trainer": Execution.FAILED})
+    add_run("2026-01-03", {"Tuner": Execution.RUNNING})
+    add_run("2026-01-04", {"Transform": Execution.FAILED})
+    record_outcome(store, "2026-01-04", "stopped", description={"is_search": True})
     assert find_reported_run(settings, None).run_id == RUN_ID
-    folder = make_report(settings, find_reported_run(settings, "2026-01-03"))
-    report = Report.model_validate_json((folder / "report.json").read_bytes())
-    assert (report.outcome, list(report.trials)) == ("tuned", [{"trial": 1, "eval_loss": 0.5}])
+    assert find_reported_run(settings, "2026-01-04").is_search
 
 
 def test_a_version_of_a_rollback_has_the_report_of_the_version_that_it_copies(

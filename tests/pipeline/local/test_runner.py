@@ -22,6 +22,7 @@ from pipeline.local.runner import (
     run_pipeline,
 )
 from pipeline.settings.settings import Settings, load_settings
+from pipeline.settings.tuned import write_tuned
 from registry.errors import ExpectedError
 
 
@@ -184,7 +185,10 @@ def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, mo
         return resolve(pipeline_node=pipeline_node, metadata_handle=metadata_handle)
 
     monkeypatch.setattr(inputs_utils, "resolve_input_artifacts", fail_to_resolve)
-    settings = load_settings({"workspace": str(tmp_path), "profile": "smoke"}, file=Path(os.devnull))
+    options = {"workspace": str(tmp_path), "profile": "smoke"}
+    trials = [{"trial": 0, "eval_loss": 0.5, "eval_accuracy": 0.9, "width": 32}]
+    write_tuned(load_settings(options, file=Path(os.devnull)), trials)
+    settings = load_settings({**options, "tuned": "true"}, file=Path(os.devnull))
     recorder = Recorder()
     with pytest.raises(StepFailedError, match="^StatisticsGen failed: there are no examples$"):
         run_pipeline(settings, cast(RunDisplay, recorder))
@@ -194,6 +198,7 @@ def test_a_step_whose_inputs_cannot_be_resolved_fails_the_run(tmp_path: Path, mo
     assert ("ended", "Trainer", "ran") not in recorder.calls
     [run] = list_runs(settings.metadata_file)
     assert (run.outcome, run.reason) == ("failed", "StatisticsGen failed: there are no examples")
+    assert (run.is_search, run.trials) == (False, trials)
 
 
 class SaboteurOfAShard(Recorder):
