@@ -108,6 +108,7 @@ def create_pipeline(
         max_images=max_images or 0,
         seed=settings.data.seed,
         num_shards=settings.data.num_shards,
+        preparation=settings.trainer.preparation,
     )
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"],

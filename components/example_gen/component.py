@@ -13,6 +13,7 @@ from components.example_gen.executor import (
     EXAMPLES_KEY,
     MAX_IMAGES_KEY,
     NUM_SHARDS_KEY,
+    PREPARATION_KEY,
     SCHEMA_KEY,
     SEED_KEY,
     TEST_FRACTION_KEY,
@@ -26,7 +27,7 @@ class MnistExampleGenSpec(ComponentSpec):
     """Contract of MnistExampleGen."""
 
     PARAMETERS: ClassVar[dict[str, ExecutionParameter]] = {
-        **{key: ExecutionParameter(type=str) for key in (URI_KEY, FINGERPRINT_KEY)},
+        **{key: ExecutionParameter(type=str) for key in (URI_KEY, FINGERPRINT_KEY, PREPARATION_KEY)},
         **{key: ExecutionParameter(type=float) for key in (EVAL_FRACTION_KEY, TEST_FRACTION_KEY)},
         **{key: ExecutionParameter(type=int) for key in (SPAN_KEY, MAX_IMAGES_KEY, SEED_KEY, NUM_SHARDS_KEY)},
     }
@@ -58,6 +59,7 @@ class MnistExampleGen(BaseBeamComponent):
         max_images: int,
         seed: int,
         num_shards: int,
+        preparation: str,
     ) -> None:
         """Configures the step.
 
@@ -70,6 +72,7 @@ class MnistExampleGen(BaseBeamComponent):
             max_images: Number of images to use, the same fraction of each class; 0 uses all.
             seed: Seed of the order of the records.
             num_shards: Files per split.
+            preparation: `ink` if images are light ink on black, which may be in their alpha channel, else `resize`.
         """
         super().__init__(
             MnistExampleGenSpec(
@@ -83,6 +86,7 @@ class MnistExampleGen(BaseBeamComponent):
                     MAX_IMAGES_KEY: max_images,
                     SEED_KEY: seed,
                     NUM_SHARDS_KEY: num_shards,
+                    PREPARATION_KEY: preparation,
                     EXAMPLES_KEY: Channel(type=Examples),
                 }
             )

@@ -4,7 +4,7 @@ import logging
 import os
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain
@@ -43,6 +43,7 @@ TEST_FRACTION_KEY = "test_fraction"
 MAX_IMAGES_KEY = "max_images"
 SEED_KEY = "seed"
 NUM_SHARDS_KEY = "num_shards"
+PREPARATION_KEY = "preparation"
 
 # Stands for the newest span if the step finds the data when it runs.
 _NEWEST_SPAN = -1
@@ -91,11 +92,16 @@ class Executor(BaseBeamExecutor):
             shares, fractions, exec_properties[MAX_IMAGES_KEY], exec_properties[SEED_KEY], data.uri
         )
         num_shards = exec_properties[NUM_SHARDS_KEY]
+        encode = partial(
+            encode_examples,
+            with_ink=contract.channels == 1,
+            with_ink_in_alpha=exec_properties[PREPARATION_KEY] == "ink",
+        )
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | "Shares" >> beam.Create(shares, reshuffle=True)
-                | "Read" >> beam.FlatMap(read_share, assignment, num_shards, with_ink=contract.channels == 1)
+                | "Read" >> beam.FlatMap(read_share, assignment, num_shards, encode)
                 | "Shards" >> beam.GroupByKey()
                 | "Write" >> beam.Map(write_shard, examples.uri, num_shards)
                 | "Written" >> beam.combiners.ToDict()
@@ -146,7 +152,10 @@ def _assign(
 
 
 def read_share(
-    share: Share, assignment: Assignment, num_shards: int, *, with_ink: bool
+    share: Share,
+    assignment: Assignment,
+    num_shards: int,
+    encode: Callable[[Sequence[Image], Sequence[str]], list[bytes]],
 ) -> Iterator[tuple[ShardKey, Part]]:
     """Reads the images of a share that are in the sample.
 
@@ -154,7 +163,7 @@ def read_share(
         share: The records.
         assignment: Their splits.
         num_shards: Files per split.
-        with_ink: Whether the data contract has gray images, whose ink is measured.
+        encode: Makes tf.Examples of images and labels.
 
     Yields:
         Parts of the shards.
@@ -171,7 +180,7 @@ def read_share(
         images, labels = [image for _, image in batch], [records[number].label for number, _ in batch]
         # Beam takes long for many small elements.
         parts: dict[ShardKey, list[tuple[int, bytes]]] = defaultdict(list)
-        for (number, _), example in zip(batch, encode_examples(images, labels, with_ink=with_ink), strict=True):
+        for (number, _), example in zip(batch, encode(images, labels), strict=True):
             split, order = places[number]
             parts[split, order % num_shards].append((order, example))
         yield from ((key, pack_part(part)) for key, part in parts.items())
@@ -230,9 +239,18 @@ def verify_counts(written: Mapping[str, int], sizes: Mapping[Stratum, Mapping[st
     return written
 
 
-def encode_examples(images: Sequence[Image], labels: Sequence[str], *, with_ink: bool) -> list[bytes]:
-    """Serializes images of the same shape, and their classes, as raw tf.Examples; docs/data.md lists the features."""
-    pixels = without_alpha(np.stack([image.pixels for image in images]))
+def encode_examples(
+    images: Sequence[Image], labels: Sequence[str], *, with_ink: bool, with_ink_in_alpha: bool
+) -> list[bytes]:
+    """Serializes images of the same shape, and their classes, as raw tf.Examples; docs/data.md lists the features.
+
+    Args:
+        images: The images.
+        labels: Names of their classes.
+        with_ink: Whether the data contract has gray images, whose ink is measured.
+        with_ink_in_alpha: See `without_alpha`.
+    """
+    pixels = without_alpha(np.stack([image.pixels for image in images]), with_ink_in_alpha=with_ink_in_alpha)
     are_new = [image.encoded is None for image in images]
     new = iter(encode_png(pixels[are_new]))
     encoded = [image.encoded if image.encoded is not None else next(new) for image in images]

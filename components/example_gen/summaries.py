@@ -55,19 +55,30 @@ def summarize(images: NDArray[np.uint8], *, with_ink: bool) -> dict[str, pa.Arra
     return summaries
 
 
-def without_alpha(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def without_alpha(images: NDArray[np.uint8], *, with_ink_in_alpha: bool) -> NDArray[np.uint8]:
     """Draws images with alpha on white, as the model does with those in requests.
 
     Args:
         images: uint8[n,height,width,channels], one to four channels; the second or fourth is alpha.
+        with_ink_in_alpha: Whether images are light ink on black: if all that is visible has one color, the ink is what
+            is not transparent.
 
     Returns:
         uint8[n,height,width,1] or uint8[n,height,width,3].
     """
     if images.shape[-1] in (1, 3):
         return images
-    alpha = images[..., -1:] / np.float32(MAX_PIXEL)
-    return np.rint(MAX_PIXEL + (images[..., :-1] - np.float32(MAX_PIXEL)) * alpha).astype(np.uint8)
+    colors, opacity = images[..., :-1], images[..., -1:]
+    alpha = opacity / np.float32(MAX_PIXEL)
+    drawn = np.rint(MAX_PIXEL + (colors - np.float32(MAX_PIXEL)) * alpha).astype(np.uint8)
+    if not with_ink_in_alpha:
+        return drawn
+    luminance = _luminance(colors)[..., np.newaxis]
+    axes = (1, 2, 3)
+    darkest = luminance.min(axis=axes, initial=MAX_PIXEL, where=opacity > 0, keepdims=True)
+    lightest = luminance.max(axis=axes, initial=0, where=opacity > 0, keepdims=True)
+    has_ink = (lightest - darkest < MIN_INK) & (opacity.min(axis=axes, keepdims=True) == 0)
+    return np.where(has_ink, opacity, drawn)
 
 
 def _luminance(images: NDArray[np.uint8]) -> NDArray[np.float32]:

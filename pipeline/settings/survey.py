@@ -51,12 +51,13 @@ class Survey:
         return bool((self.summaries["channels"] > 1).any())
 
 
-def survey_data(source: Source, where: str) -> Survey:
+def survey_data(source: Source, where: str, *, with_ink_in_alpha: bool = False) -> Survey:
     """Reads all images.
 
     Args:
         source: The data.
         where: Its URI, for messages.
+        with_ink_in_alpha: See `without_alpha`.
 
     Raises:
         DataError: The data is damaged, or has fewer than two classes.
@@ -69,7 +70,8 @@ def survey_data(source: Source, where: str) -> Survey:
     check_classes(where, counts)
     for share in shares:
         for batch in batch_by_shape(enumerate(share.images(range(len(share.records()))))):
-            columns = summarize(without_alpha(np.stack([image.pixels for _, image in batch])), with_ink=True)
+            images = np.stack([image.pixels for _, image in batch])
+            columns = summarize(without_alpha(images, with_ink_in_alpha=with_ink_in_alpha), with_ink=True)
             parts.append({key: column.to_numpy(zero_copy_only=False) for key, column in columns.items()})
     summaries = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return Survey(source.format, counts, summaries, source.assumptions)

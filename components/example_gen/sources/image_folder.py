@@ -35,6 +35,9 @@ from components.example_gen.sources.storage import (
     relative_path,
 )
 
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_DIGITS = {name: str(digit) for digit, word in enumerate(_WORDS) for name in (word, f"0{digit}", f"{digit} - {word}")}
+
 # Files can be large, and decoding one takes time.
 _MAX_FILES_PER_SHARE = 512
 
@@ -95,9 +98,16 @@ def image_folder_source(folder: str, entries: Sequence[Entry]) -> ImageFolderSou
         for origin, uri, content in sets
         for label, entry in _class_files(uri, content, folder)
     ]
+    assumptions: tuple[str, ...] = ()
+    names = sorted({record.label for _, record in contents})
+    if all(name.lower() in _DIGITS for name in names):
+        contents = [(uri, record._replace(label=_DIGITS[record.label.lower()])) for uri, record in contents]
+        assumptions = (
+            f"the folders {listed(names)} are the digits {', '.join(_DIGITS[name.lower()] for name in names)}",
+        )
     check_classes(folder, {record.stratum for _, record in contents})
     files, records = zip(*contents, strict=True)
-    return ImageFolderSource("image folder", files, records)
+    return ImageFolderSource("image folder", files, records, assumptions=assumptions)
 
 
 def is_image(entry: Entry) -> bool:

@@ -17,6 +17,7 @@ def example_gen() -> MnistExampleGen:
         max_images=500,
         seed=11,
         num_shards=3,
+        preparation="ink",
     )
 
 
@@ -30,6 +31,7 @@ def test_exec_properties_are_all_that_the_cache_may_depend_on(example_gen: Mnist
         "max_images": 500,
         "seed": 11,
         "num_shards": 3,
+        "preparation": "ink",
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image as PillowImage
 from tfx.types.standard_artifacts import Examples, Schema
 
 from components.example_counts import LostExamplesError, check_count
@@ -49,6 +50,7 @@ def run(data: Path, output: Path, contract: Contract = DIGITS, **changes: object
         "max_images": 0,
         "seed": 0,
         "num_shards": 3,
+        "preparation": "resize",
         **changes,
     }
     context = Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(output.parent))
@@ -204,6 +206,19 @@ def test_passes_files_on_and_converts_others(tmp_path: Path) -> None:
 def test_draws_alpha_on_white(tmp_path: Path, contract: Contract) -> None:
     found = features_by_file(write_shapes(tmp_path / "shapes"), tmp_path / "out", contract)
     np.testing.assert_array_equal(tf.io.decode_image(found["clear"]["image"]), np.full((9, 9, 3), (255, 204, 204)))
+
+
+def test_takes_ink_from_alpha(tmp_path: Path) -> None:
+    ink = np.zeros((28, 28, 2), np.uint8)
+    ink[4:24, 10:18, 1] = 255
+    for name in ("1", "7"):
+        (tmp_path / "digits" / name).mkdir(parents=True)
+        for number in range(12):
+            (tmp_path / "digits" / name / f"{number}.png").write_bytes(encode_image(PillowImage.fromarray(ink, "LA")))
+    run(tmp_path / "digits", tmp_path / "out", preparation="ink")
+    found = [features(record) for split in SPLITS for record in records(tmp_path / "out", split)]
+    assert {tf.io.decode_image(each["image"]).numpy().tobytes() for each in found} == {ink[..., 1].tobytes()}
+    assert {each["ink_left"] for each in found} == {np.float32(10 / 28)}
 
 
 def test_summarizes_images_in_their_own_size(tmp_path: Path) -> None:

@@ -92,6 +92,34 @@ def test_no_images() -> None:
 )
 def test_draws_alpha_on_white(pixel: list[int], on_white: list[int]) -> None:
     images = np.tile(np.array(pixel, np.uint8), (2, 3, 4, 1))
-    result = without_alpha(images)
+    result = without_alpha(images, with_ink_in_alpha=False)
     np.testing.assert_array_equal(result, np.tile(np.array(on_white, np.uint8), (2, 3, 4, 1)))
     assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("ink", "opacity", "expected"),
+    [
+        ([0, 0], [255, 100], [255, 100]),
+        ([255, 255], [255, 100], [255, 100]),
+        ([0, 31], [255, 100], [255, 100]),
+        ([0, 32], [255, 255], [0, 32]),
+        ([10, 10], [0, 0], [0, 0]),
+    ],
+    ids=["black", "white", "nearly one color", "a picture", "nothing"],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_finds_the_ink_of_one_color_in_alpha(
+    ink: list[int], opacity: list[int], expected: list[int], channels: int
+) -> None:
+    pixels = [[*[color] * channels, alpha] for color, alpha in zip(ink, opacity, strict=True)]
+    transparent = [*[200] * channels, 0]
+    images = np.array([[[*pixels, transparent]]], np.uint8)
+    outside = 0 if expected == opacity else 255
+    result = without_alpha(images, with_ink_in_alpha=True)
+    np.testing.assert_array_equal(result[0, 0], np.repeat([[*expected, outside]], channels, axis=0).T)
+
+
+def test_an_image_without_transparent_pixels_has_no_ink_in_alpha() -> None:
+    images = np.full((1, 2, 2, 2), [0, 255], np.uint8)
+    np.testing.assert_array_equal(without_alpha(images, with_ink_in_alpha=True), np.zeros((1, 2, 2, 1)))

@@ -58,6 +58,20 @@ def test_reads_a_folder_around_the_class_folders(tmp_path: Path) -> None:
     assert [record[:3] for record in read_all(tmp_path)] == [("all", "a/1.png", "a"), ("all", "b/1.png", "b")]
 
 
+@pytest.mark.parametrize("names", [("zero", "One", "nine"), ("00", "01", "09"), ("0 - zero", "1 - one", "9 - nine")])
+def test_reads_the_names_of_digits(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for part in ("training", "testing"):
+        write_tree(tmp_path / part, *(f"{name}/1.png" for name in names))
+    assert {(record.origin, record.label) for record in read_all(tmp_path)} == {
+        (origin, label) for origin in ("train", "test") for label in ("0", "1", "9")
+    }
+    (assumption,) = open_source(str(tmp_path)).assumptions
+    assert assumption.startswith("the folders '")
+    write_tree(tmp_path / "training", "007/1.png")
+    assert {record.label for record in read_all(tmp_path)} == {*names, "007"}
+    assert open_source(str(tmp_path)).assumptions == ()
+
+
 def test_names_with_accents_do_not_depend_on_the_file_system(tmp_path: Path) -> None:
     folder = write_tree(tmp_path, "cafe\N{COMBINING ACUTE ACCENT}/1.png", "tea/1.png")
     assert [record.label for record in read_all(folder)] == ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "tea"]
