@@ -22,6 +22,9 @@ SERVING_DIRECTORY_KEY = "serving_directory"
 VERSION_PROPERTY = "version"
 """Custom property of the baseline: its version number as text; empty if there is no baseline."""
 
+ACCEPTED_PROPERTY = "accepted"
+"""Custom property of the baseline: 1 if a person has accepted data that contradicts it, else 0."""
+
 
 class BaselineDriver(ComponentDriver, BaseDriver):
     """Sets the execution property `baseline` before TFX looks into its cache.

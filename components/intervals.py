@@ -69,6 +69,24 @@ def paired_interval(gained: int, lost: int, num_images: int) -> Interval:
     return change - width, change + width
 
 
+def difference_interval(first: float, first_interval: Interval, second: float, second_interval: Interval) -> Interval:
+    """Returns the interval of the second of two shares of different images minus the first.
+
+    The method is of Newcombe 1998, "Interval estimation for the difference between independent proportions: comparison
+    of eleven methods", Statistics in Medicine 17, method 10.
+
+    Args:
+        first: The first share.
+        first_interval: Its interval; both ends are the share itself if it counts as exact.
+        second: The second share.
+        second_interval: Its interval.
+    """
+    change = second - first
+    down = math.hypot(second - second_interval[0], first_interval[1] - first)
+    up = math.hypot(second_interval[1] - second, first - first_interval[0])
+    return change - down, change + up
+
+
 def precision_change_interval(counts: NDArray[np.float64]) -> Interval:
     """Returns the interval of the change of a class's precision between two models on the same images.
 

@@ -295,11 +295,21 @@ class AtomicPusher(BaseComponent):
 def gate_record(verdict: Verdict) -> GateRecord:
     """Returns the decision and the numeric findings of a verdict for the provenance."""
     metrics: dict[str, dict[str, float]] = {}
+    intervals: dict[str, dict[str, tuple[float, float]]] = {}
     for finding in verdict.findings:
         if isinstance(finding.value, int | float):
             metric = f"{finding.metric} of {finding.feature}" if finding.feature else finding.metric
             metrics.setdefault(metric, {})[finding.slice] = finding.value
-    return GateRecord(gate=verdict.gate, passed=verdict.passed, enforced=verdict.enforced, metrics=metrics)
+            if finding.interval:
+                intervals.setdefault(metric, {})[finding.slice] = finding.interval
+    return GateRecord(
+        gate=verdict.gate,
+        passed=verdict.passed,
+        enforced=verdict.enforced,
+        accepted=verdict.accepted,
+        metrics=metrics,
+        intervals=intervals,
+    )
 
 
 def _read_verdicts(input_dict: ArtifactDict) -> list[Verdict]:

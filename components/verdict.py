@@ -47,6 +47,7 @@ class Finding:
         interval: Ends of the 95 % confidence interval of `value`.
         expected: The requirement in words, if it is not a number.
         setting: Full name of the setting with the requirement, such as `evaluation.min_accuracy`.
+        accepted: Whether the rule passes only because a person has accepted what breaks it; `reason` says what.
     """
 
     metric: str
@@ -61,6 +62,7 @@ class Finding:
     baseline: float | None = None
     feature: str | None = None
     setting: str | None = None
+    accepted: bool = False
 
     @property
     def bound(self) -> str:
@@ -79,7 +81,7 @@ class Finding:
             "interval": " to ".join(map(format_number, self.interval)) if self.interval else "",
             "bound": self.bound,
             "baseline": format_number(self.baseline),
-            "decision": "pass" if self.passed else "REFUSE",
+            "decision": "accepted" if self.accepted else "pass" if self.passed else "REFUSE",
             "reason": self.reason,
             "setting": self.setting or "",
         }
@@ -108,12 +110,13 @@ class Verdict:
     @property
     def refusals(self) -> tuple[Finding, ...]:
         """The rules that are not met; slices and features that break a rule for one reason are combined."""
-        groups: dict[tuple[str, ...], list[Finding]] = {}
-        for finding in self.findings:
-            if not finding.passed:
-                key = (finding.metric, finding.bound, finding.reason)
-                groups.setdefault(key, []).append(finding)
-        return tuple(map(_combine, groups.values()))
+        return _grouped(finding for finding in self.findings if not finding.passed)
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """What a person has accepted, so that the gate does not refuse it: slices and reason, combined likewise."""
+        found = _grouped(finding for finding in self.findings if finding.accepted)
+        return tuple(f"{finding.slice}: {finding.reason}" for finding in found)
 
 
 def write_verdict(verdict: Verdict, directory: str | Path) -> None:
@@ -177,6 +180,13 @@ def render_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _grouped(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.metric, finding.bound, finding.reason), []).append(finding)
+    return tuple(map(_combine, groups.values()))
 
 
 def _combine(findings: Sequence[Finding]) -> Finding:

@@ -35,7 +35,14 @@ from components.trainer.tuning import Tuner
 from components.verdict_artifact import PASSED_PROPERTY, VERDICT_KEY
 from pipeline import evaluation
 from pipeline.code_fingerprint import code_fingerprints
-from pipeline.settings.settings import DataSettings, Settings, default_settings, load_contract, reported_settings
+from pipeline.settings.settings import (
+    PROFILES,
+    DataSettings,
+    Settings,
+    default_settings,
+    load_contract,
+    reported_settings,
+)
 from pipeline.settings.tuned import Trial
 from registry.signatures import EXAMPLES
 from registry.signing import TrustPolicy, read_public_key
@@ -91,8 +98,7 @@ def create_pipeline(
         trials: The trials behind the hyperparameters, for the report.
     """
     code = code_fingerprints(_CODE)
-    max_images = settings.data.max_images
-    sample_advice = f" data.max_images={max_images} limits the data." if max_images else ""
+    sample_advice = _sample_advice(settings)
     contract = load_contract(settings)
     num_labels = len(contract.classes) + _MAX_UNKNOWN_LABELS
     schema_gen = ImportSchemaGen(schema_file=str(settings.data.schema_file))
@@ -105,7 +111,7 @@ def create_pipeline(
         schema=schema_gen.outputs["schema"],
         eval_fraction=settings.data.eval_fraction,
         test_fraction=settings.data.test_fraction,
-        max_images=max_images or 0,
+        max_images=settings.data.max_images or 0,
         seed=settings.data.seed,
         num_shards=settings.data.num_shards,
         preparation=settings.trainer.preparation,
@@ -186,6 +192,7 @@ def create_pipeline(
             examples=example_gen.outputs["examples"],
             serving_directory=str(settings.serving_directory),
             public_key=_public_key(settings.trust_policy),
+            data_accepted=int(settings.evaluation.accept_new_data),
         )
         evaluator = GatedEvaluator(
             "Evaluator",
@@ -222,6 +229,8 @@ def create_pipeline(
             limits=settings.serving_check.model_dump_json(),
             evaluation_min_accuracy=settings.evaluation.min_accuracy if settings.evaluation.enforced else 0.0,
             model_name=settings.name,
+            advice="Fix what components/trainer/signatures.py exports. If a limit is wrong, change its setting."
+            f"{sample_advice}",
         )
         infra_validators = _infra_validators(settings, trainer.outputs["model"], example_gen.outputs["examples"])
         pusher = AtomicPusher(
@@ -289,6 +298,16 @@ def _pipeline(
         enable_cache=settings.enable_cache,
         beam_pipeline_args=list(beam_pipeline_args),
     )
+
+
+def _sample_advice(settings: Settings) -> str:
+    """Returns a sentence on the setting that causes refusals for too few images; empty if it is not set."""
+    max_images = settings.data.max_images
+    if max_images is None:
+        return ""
+    is_default = max_images == PROFILES[settings.profile].get("data", {}).get("max_images")
+    source = f" of profile {settings.profile}" if is_default else ""
+    return f" data.max_images={max_images}{source} limits the data."
 
 
 def _public_key(policy: TrustPolicy) -> str:

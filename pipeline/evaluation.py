@@ -29,12 +29,17 @@ def eval_config(classes: Sequence[str]) -> tfma.EvalConfig:
 def bounds(settings: EvaluationSettings) -> dict[str, Bound]:
     """Returns the bounds of Evaluator by name; Kubeflow's run parameters use these names."""
 
-    def bound(metric: str, limit: str, worsening: str, **extent: Any) -> Bound:
-        return _bound("evaluation", settings, metric, limit, worsening, **extent)
+    def bound(metric: str, limit: str, worsening: str, **others: Any) -> Bound:
+        return _bound("evaluation", settings, metric, limit, worsening, **others)
+
+    def new_data(limit: str) -> dict[str, Any]:
+        return {"max_new_data_drop": getattr(settings, limit), "new_data_setting": f"evaluation.{limit}"}
 
     return {
-        "accuracy": bound(ACCURACY, "min_accuracy", "max_accuracy_drop"),
-        "recall": bound(RECALL, "min_class_accuracy", "max_class_drop", extent="each class"),
+        "accuracy": bound(ACCURACY, "min_accuracy", "max_accuracy_drop", **new_data("max_new_data_drop")),
+        "recall": bound(
+            RECALL, "min_class_accuracy", "max_class_drop", extent="each class", **new_data("max_new_data_class_drop")
+        ),
         "precision": bound(PRECISION, "min_class_accuracy", "max_class_drop", extent="each class"),
         "log_loss": bound(LOG_LOSS, "max_log_loss", "max_log_loss_rise"),
         "calibration_error": bound(EXPECTED_CALIBRATION_ERROR, "max_calibration_error", "max_calibration_error_rise"),
@@ -59,7 +64,7 @@ def robustness_bounds(settings: RobustnessSettings) -> dict[str, Bound]:
     }
 
 
-def _bound(section: str, settings: Section, metric: str, limit: str, worsening: str, **extent: Any) -> Bound:
+def _bound(section: str, settings: Section, metric: str, limit: str, worsening: str, **others: Any) -> Bound:
     values = {"lower" if limit.startswith("min_") else "upper": getattr(settings, limit)}
     return Bound(
         metric=metric,
@@ -67,7 +72,7 @@ def _bound(section: str, settings: Section, metric: str, limit: str, worsening: 
         max_worsening=getattr(settings, worsening),
         setting=f"{section}.{limit}",
         worsening_setting=f"{section}.{worsening}",
-        **extent,
+        **others,
     )
 
 

@@ -65,15 +65,21 @@ class Ingredients(_Record):
 
 
 class GateRecord(_Record):
-    """The result of a gate: its decision, and the measured values by metric and slice.
+    """The result of a gate: its decision, and what it measured.
 
-    A gate that is not `enforced` was switched off; it passed regardless of its findings.
+    Attributes:
+        enforced: If not, the gate was switched off; it passed regardless of its findings.
+        accepted: What a person has accepted, so that the gate did not refuse it: slices and reason.
+        metrics: The measured values by metric and slice.
+        intervals: Ends of their 95 % confidence intervals likewise; empty in versions of earlier releases.
     """
 
     gate: str
     passed: bool
     enforced: bool = True
+    accepted: tuple[str, ...] = ()
     metrics: Mapping[str, Mapping[str, float]]
+    intervals: Mapping[str, Mapping[str, tuple[float, float]]] = {}
 
 
 class Software(_Record):

@@ -105,6 +105,26 @@ def find_baseline(serving_directory: Path, candidate_fingerprint: str, policy: T
     return None
 
 
+def is_accepted(serving_directory: Path, candidate_fingerprint: str, policy: TrustPolicy) -> bool:
+    """Returns whether a candidate is in production because a person decided so.
+
+    Either the person accepted its data at its push, or rolled back to it. Its baseline is older than that decision.
+
+    Args:
+        serving_directory: Folder of the model, with one subfolder per version; it need not exist.
+        candidate_fingerprint: `model_fingerprint` of the candidate.
+        policy: Which versions may be in production.
+    """
+    newest_first = reversed(list_versions(serving_directory))
+    current = next((version for version in newest_first if policy.admits_baseline(version.directory)), None)
+    if current is None or version_fingerprint(current) != candidate_fingerprint:
+        return False
+    with suppress(DamagedVersionError):
+        if provenance := read_provenance(current.directory):
+            return provenance.rolled_back_to is not None or any(gate.accepted for gate in provenance.origin.gates)
+    return False
+
+
 def find_other_data(serving_directory: Path, train_statistics: bytes) -> tuple[Version, bytes] | None:
     """Finds the baseline of data: the newest version trained on other data that has not changed since its push.
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ALL = ""
 """Name of the slice of all images."""
+ALL_NAME = "all"
+"""The same in findings."""
 
 ACCURACY = "accuracy"
 EXAMPLE_COUNT = "example_count"
@@ -61,8 +63,10 @@ class Bound(BaseModel):
         upper: Maximum of a metric that should be low; a bound has either a minimum or a maximum.
         max_worsening: How much worse than the baseline the metric may be, in units of the metric.
         slices: Names of the slices for the last two extents; a missing slice is refused.
+        max_new_data_drop: How far a share of the baseline may be below that on its own data; None if any is allowed.
         setting: Full name of the setting with the minimum or maximum, for messages.
         worsening_setting: Full name of the setting with `max_worsening`.
+        new_data_setting: Full name of the setting with `max_new_data_drop`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -72,9 +76,11 @@ class Bound(BaseModel):
     lower: float | None = None
     upper: float | None = None
     max_worsening: float
+    max_new_data_drop: float | None = None
     slices: tuple[str, ...] = ()
     setting: str | None = None
     worsening_setting: str | None = None
+    new_data_setting: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ def check_bounds(
     """
     has_baseline = any(key.kind == "baseline" for key in measured)
     for bound in bounds:
-        for name, values in _selected(measured, bound, classes):
+        for name, values in selected(measured, bound, classes):
             baseline = values["baseline"].value if values["baseline"] else math.nan
             lower, upper = bound.lower, bound.upper
             missing = "the evaluation has no such metric or slice"
@@ -180,20 +186,18 @@ def _slice_name(metrics: "MetricsForSlice") -> str:
     return keys[0].bytes_value.decode() if keys else ALL
 
 
-_Values = Mapping[Kind, Measurement | None]
+Values = Mapping[Kind, Measurement | None]
 
 
-def _selected(
-    measured: Mapping[Key, Measurement], bound: Bound, classes: Sequence[str]
-) -> Iterator[tuple[str, _Values]]:
+def selected(measured: Mapping[Key, Measurement], bound: Bound, classes: Sequence[str]) -> Iterator[tuple[str, Values]]:
     """Yields the names and the values to which a bound applies."""
 
-    def values(slice_name: str, class_id: int | None = None) -> _Values:
+    def values(slice_name: str, class_id: int | None = None) -> Values:
         return {kind: measured.get(Key(bound.metric, slice_name, class_id, kind)) for kind in _KINDS}
 
     match bound.extent:
         case "all":
-            yield "all", values(ALL)
+            yield ALL_NAME, values(ALL)
         case "each slice":
             yield from ((name, values(name)) for name in bound.slices)
         case "mean of slices":

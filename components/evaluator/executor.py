@@ -4,10 +4,12 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import apache_beam as beam
 from google.protobuf import json_format
+from pydantic import ValidationError
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.io import fileio
@@ -26,15 +28,19 @@ from tfx.utils import io_utils, path_utils
 # isort: split
 import tensorflow_model_analysis as tfma
 
+from components.baseline_driver import ACCEPTED_PROPERTY
+
 # TFMA loads the metrics by name; this import also adds them to the code fingerprint.
 from components.evaluator import metrics
 from components.evaluator.bounds import ALL, EXAMPLE_COUNT, Bound, check_bounds, measurements
+from components.evaluator.new_data import ADVICE, check_new_data, own_results
 from components.evaluator.predictions import batch_extractor, divide
 from components.example_counts import check_count, damage_named
 from components.progress import log_num_records
 from components.raw_examples import find_contract, find_files
-from components.verdict import Verdict
+from components.verdict import Finding, Verdict
 from components.verdict_artifact import VERDICT_KEY, publish_verdict
+from registry.provenance import PROVENANCE_FILE, Provenance
 
 GATE_KEY = "gate"
 BOUNDS_KEY = "bounds"
@@ -91,9 +97,16 @@ class Executor(BaseBeamExecutor):
         check_count(folders, num_read)
         log_num_records(_log, num_read)
         bounds = [Bound.model_validate(bound) for bound in json.loads(exec_properties[BOUNDS_KEY]).values()]
-        findings = tuple(check_bounds(measured, bounds, classes))
+        gate, advice = exec_properties[GATE_KEY], exec_properties[ADVICE_KEY]
+        findings, of_data = list(check_bounds(measured, bounds, classes)), list[Finding]()
+        for baseline in input_dict.get(BASELINE_MODEL_KEY, ()):
+            own = own_results(_read_provenance(path_utils.serving_model_path(baseline.uri)), gate)
+            accepted = bool(baseline.get_int_custom_property(ACCEPTED_PROPERTY))
+            of_data += check_new_data(measured, bounds, classes, own, accepted=accepted)
+        if not all(finding.passed for finding in of_data):
+            advice = ADVICE if all(finding.passed for finding in findings) else f"{ADVICE} {advice}"
         enforced = bool(exec_properties[ENFORCED_KEY])
-        verdict = Verdict(exec_properties[GATE_KEY], findings, exec_properties[ADVICE_KEY], enforced=enforced)
+        verdict = Verdict(gate, (*of_data, *findings), advice, enforced=enforced)
         publish_verdict(verdict, artifact_utils.get_single_instance(output_dict[VERDICT_KEY]))
         _bless(artifact_utils.get_single_instance(output_dict[BLESSING_KEY]), input_dict, blessed=verdict.passed)
 
@@ -128,6 +141,16 @@ class Executor(BaseBeamExecutor):
                 | "Evaluate"
                 >> tfma.ExtractEvaluateAndWriteResults(eval_config=eval_config, extractors=extractors, writers=writers)
             )
+
+
+def _read_provenance(model_path: str) -> Provenance | None:
+    """Reads the provenance in a copy of a version; None if there is none, or a damaged one."""
+    file = os.path.join(model_path, PROVENANCE_FILE)
+    if not fileio.exists(file):
+        return None
+    with fileio.open(file, "rb") as content, suppress(ValidationError):
+        return Provenance.model_validate_json(content.read())
+    return None
 
 
 def _bless(blessing: Artifact, inputs: ArtifactDict, *, blessed: bool) -> None:

@@ -166,11 +166,12 @@ class Requirement(_Record):
 
 
 class Gate(_Record):
-    """The decision of a gate."""
+    """The decision of a gate, and what a person has accepted, so that it does not refuse it."""
 
     name: str
     passed: bool
     enforced: bool
+    accepted: tuple[str, ...] = ()
     advice: str
     requirements: tuple[Requirement, ...]
 

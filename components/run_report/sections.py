@@ -174,6 +174,7 @@ def describe_gate(verdict: Verdict) -> Gate:
         name=verdict.gate,
         passed=verdict.passed,
         enforced=verdict.enforced,
+        accepted=verdict.accepted,
         advice=verdict.advice,
         requirements=tuple(
             Requirement(

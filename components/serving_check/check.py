@@ -39,6 +39,8 @@ MEDIAN_LATENCY, TAIL_LATENCY = "median latency, ms", "p99 latency, ms"
 _EXPORT_SLICE = "export"
 """Slice of the findings about the whole export."""
 
+_TOLERANCE = "serving_check.tolerance"
+
 _CLIENT_ERRORS = ("InvalidArgumentError", "OutOfRangeError", "DataLossError")
 """Errors that TF Serving reports as mistakes of the client; all others are failures of the server."""
 
@@ -327,7 +329,15 @@ def _check_equality(metric: str, answers: Sequence[Answer], expected: Outputs, t
     compared = [_compare(answer, expected, tolerance) for answer in answers]
     reason = next((reason for _, reason in compared if reason), "")
     largest = max(difference for difference, _ in compared)
-    return Finding(metric, answers[0].signature, not reason, reason, value=_finite(largest), upper_bound=tolerance)
+    return Finding(
+        metric,
+        answers[0].signature,
+        not reason,
+        reason,
+        value=_finite(largest),
+        upper_bound=tolerance,
+        setting=_TOLERANCE,
+    )
 
 
 def _check_size(answer: Answer, expected: Outputs, tolerance: float) -> Finding:
@@ -346,7 +356,15 @@ def _check_agreement(signature: str, labels: np.ndarray, gated_labels: np.ndarra
     share = float(np.mean(labels == gated_labels))
     differing = np.count_nonzero(labels != gated_labels)
     reason = "" if share >= least else f"{differing} of {len(labels)} labels differ from those of `{EXAMPLES}`"
-    return Finding("labels as by examples", signature, not reason, reason, value=share, lower_bound=least)
+    return Finding(
+        "labels as by examples",
+        signature,
+        not reason,
+        reason,
+        value=share,
+        lower_bound=least,
+        setting="serving_check.min_agreement",
+    )
 
 
 def _check_classes(signature: str, found: np.ndarray, classes: Sequence[str]) -> Finding:
@@ -369,7 +387,9 @@ def _check_probabilities(
         image, number = outside
         reason = f"that of class {classes[number]} for image {image} is {probabilities[outside]:.6g}, expected 0 to 1"
     metric = "sum of probabilities, less one"
-    return Finding(metric, signature, not reason, reason, value=_finite(excess), upper_bound=tolerance)
+    return Finding(
+        metric, signature, not reason, reason, value=_finite(excess), upper_bound=tolerance, setting=_TOLERANCE
+    )
 
 
 def _check_pixels(signature: str, images: np.ndarray, tolerance: float) -> Finding:
@@ -413,7 +433,15 @@ def _check_latency(answer: Answer, longest: float) -> Iterator[Finding]:
     median, tail = np.percentile(answer.milliseconds, [50, 99])
     yield Finding(MEDIAN_LATENCY, answer.signature, passed=True, value=float(median))
     reason = "" if tail <= longest else "one image takes too long"
-    yield Finding(TAIL_LATENCY, answer.signature, not reason, reason, value=float(tail), upper_bound=longest)
+    yield Finding(
+        TAIL_LATENCY,
+        answer.signature,
+        not reason,
+        reason,
+        value=float(tail),
+        upper_bound=longest,
+        setting="serving_check.max_latency_ms",
+    )
 
 
 def _compare(answer: Answer, expected: Outputs, tolerance: float) -> tuple[float, str]:

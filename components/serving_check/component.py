@@ -25,8 +25,6 @@ from registry.signatures import INPUTS, NORMALIZE, SERVING_DEFAULT
 LOG_FILE = "fresh_process.log"
 """Output of the separate process, next to the verdict."""
 
-_ADVICE = "Fix what components/trainer/signatures.py exports, or set a wrong limit in section `serving_check`."
-
 _NUM_SINGLE_WARM_UPS = 3
 _WARM_UP_BATCH_SIZE = 32
 _CANVAS_SIDE = 280
@@ -45,6 +43,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
     limits: Parameter[str],
     evaluation_min_accuracy: Parameter[float],
     model_name: Parameter[str],
+    advice: Parameter[str],
 ) -> None:
     """Loads the export in a fresh process with the loader of TF Serving, and tests every signature.
 
@@ -65,6 +64,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
         evaluation_min_accuracy: Minimum accuracy of the gated signature; on image files, it may be
             `max_accuracy_drop` lower.
         model_name: Name of the served model, for the warm-up requests.
+        advice: What to do after a refusal.
 
     Raises:
         ValueError: The split has no examples.
@@ -82,7 +82,7 @@ def ServingCheck(  # noqa: N802 (the name of the step)
     sample = Sample(fitting_images(images), files, len(labels))
     log_file = Path(verdict.uri, LOG_FILE)
     findings = check_export(model_path, contract, sample, labels, least, serving_limits, log_file)
-    decision = Verdict("ServingCheck", tuple(findings), _ADVICE, enforced=serving_limits.enforced)
+    decision = Verdict("ServingCheck", tuple(findings), advice, enforced=serving_limits.enforced)
     publish_verdict(decision, verdict)
     if decision.passed:
         stamped_model = path_utils.stamped_model_path(blessing.uri)

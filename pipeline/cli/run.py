@@ -47,6 +47,11 @@ if TYPE_CHECKING:
 @tuned_option
 @config_option
 @set_option
+@click.option(
+    "--accept-new-data",
+    is_flag=True,
+    help="Accept data that contradicts the model in production; same as --set evaluation.accept_new_data=true.",
+)
 @click.option("--verbose", is_flag=True, help="Also show the log of TFX, Beam and TensorFlow.")
 @json_option
 def run(
@@ -56,12 +61,14 @@ def run(
     tuned: bool,
     config: Path | None,
     assignments: tuple[str, ...],
+    accept_new_data: bool,
     verbose: bool,
     as_json: bool,
 ) -> None:
     """Run the pipeline: ingest, validate, transform, train, gate, push."""
     from pipeline.settings.settings import load_contract
 
+    assignments += ("evaluation.accept_new_data=true",) * accept_new_data
     settings = settings_from_options(
         config, assignments, workspace=workspace, profile=profile, data_uri=data, tuned=tuned
     )
@@ -240,7 +247,12 @@ def _result_values(result: "RunResult") -> dict[str, Any]:
         **run_values(result.run),
         "class_accuracy": result.class_accuracy,
         "verdicts": {
-            verdict.gate: {"passed": verdict.passed, "enforced": verdict.enforced, "directory": str(directory)}
+            verdict.gate: {
+                "passed": verdict.passed,
+                "enforced": verdict.enforced,
+                "accepted": verdict.accepted,
+                "directory": str(directory),
+            }
             for directory, verdict in result.verdicts.items()
         },
         "refusals": [

@@ -73,6 +73,8 @@ def versions(workspace: str | None, config: Path | None, as_json: bool) -> None:
             gates = values["provenance"]["origin"]["gates"] if values["provenance"] else []
             if off := [gate["gate"] for gate in gates if not gate["enforced"]]:
                 click.echo(f"{values['model']} {values['version']}: pushed with {', '.join(off)} switched off.")
+            for text in (text for gate in gates for text in gate["accepted"]):
+                click.echo(f"{values['model']} {values['version']}: a person accepted: {text}.")
 
 
 @click.command()

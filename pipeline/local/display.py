@@ -140,6 +140,9 @@ class RunDisplay:
         if off := [verdict for verdict in result.verdicts.values() if not verdict.enforced]:
             states = (f"{verdict.gate} (not met: {len(verdict.refusals)})" for verdict in off)
             self._print(f"               switched off: {', '.join(states)}", style="yellow")
+        for verdict in result.verdicts.values():
+            for text in verdict.accepted:
+                self._print(f"               accepted by a person: {verdict.gate}, {text}", style="yellow")
         self._print(f"Model          {result.pushed_to}")
         if result.served_version != result.run.version:
             cause = "because of a rollback" if result.rolled_back else "which is newer"

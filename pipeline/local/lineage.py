@@ -195,7 +195,13 @@ def _origin(graph: _Graph, store: MetadataStore, pushed: int, artifacts: Sequenc
             with suppress(DamagedVerdictError):
                 verdict = read_verdict(graph.artifacts[artifact.id].uri)
                 gates.append(
-                    GateRecord(gate=verdict.gate, passed=verdict.passed, enforced=verdict.enforced, metrics={})
+                    GateRecord(
+                        gate=verdict.gate,
+                        passed=verdict.passed,
+                        enforced=verdict.enforced,
+                        accepted=verdict.accepted,
+                        metrics={},
+                    )
                 )
     return Origin(
         pipeline_run=run,

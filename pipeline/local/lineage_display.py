@@ -116,6 +116,7 @@ def _details(artifact: Ancestor, lineage: Lineage) -> Iterator[str]:
     for gate in lineage.origin.gates:
         if (artifact.type, artifact.step) == (VERDICT_TYPE, gate.gate):
             yield ("passed" if gate.passed else "refused") if gate.enforced else "switched off"
+            yield from (f"accepted by a person: {text}" for text in gate.accepted)
     if artifact.fingerprint:
         yield _fingerprint(artifact.fingerprint)
     if artifact.uri:

@@ -25,6 +25,15 @@ class EvaluationSettings(Section):
     max_class_drop: Share = Field(0.02, description="Maximum drop of a class's recall or precision from the baseline.")
     max_log_loss_rise: float = Field(0.01, ge=0, description="Maximum rise of log loss from the baseline.")
     max_calibration_error_rise: Share = Field(0.005, description="Maximum rise of this error from the baseline.")
+    max_new_data_drop: Share = Field(
+        0.1, description="Maximum drop of the baseline's accuracy from that on its own data; 1 switches it off."
+    )
+    max_new_data_class_drop: Share = Field(
+        0.25, description="Maximum drop of the baseline's recall of a class from that on its own data."
+    )
+    accept_new_data: bool = Field(
+        False, description="Whether a person has accepted data that contradicts the baseline; not for settings files."
+    )
 
 
 class RobustnessSettings(Section):

@@ -6,7 +6,7 @@ from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types.standard_artifacts import Model
 
 from components.baseline_model import BaselineModel, Driver
-from registry.provenance import Origin
+from registry.provenance import GateRecord, Origin
 from registry.publishing import publish, roll_back
 from registry.signing import TrustPolicy, prepare_private_key, read_public_key
 from registry.versions import list_versions
@@ -25,15 +25,16 @@ def make_model(folder: Path, content: str) -> Model:
     return artifact
 
 
-def push(tmp_path: Path, content: str, schema: str = schema_text(DIGITS)) -> None:
+def push(tmp_path: Path, content: str, schema: str = schema_text(DIGITS), accepted: tuple[str, ...] = ()) -> None:
     model = make_model(tmp_path / "pushed" / content, content)
+    gate = GateRecord(gate="Evaluator", passed=True, accepted=accepted, metrics={})
     extra = {"assets.extra/schema.pbtxt": schema.encode()} if schema else {}
-    publish(Path(model.uri) / "Format-Serving", tmp_path / "serving", extra, Origin())
+    publish(Path(model.uri) / "Format-Serving", tmp_path / "serving", extra, Origin(gates=(gate,)))
 
 
 def baseline_of(tmp_path: Path, candidate: Model, public_key: str = "") -> tuple[str, str | None]:
     """Returns the identity by the driver and the model that the executor copies."""
-    properties = {"serving_directory": str(tmp_path / "serving"), "public_key": public_key}
+    properties = {"serving_directory": str(tmp_path / "serving"), "public_key": public_key, "data_accepted": 0}
     examples = make_examples(tmp_path / "examples", DIGITS, {})
     inputs = {"candidate": [candidate], "examples": [examples]}
     info = ExecutionInfo(input_dict=inputs, exec_properties=properties)
@@ -76,7 +77,7 @@ def test_after_a_rollback_the_served_model_is_the_baseline(tmp_path: Path) -> No
 
 def test_the_cache_key_depends_on_the_model_not_on_its_version(tmp_path: Path) -> None:
     candidate = make_model(tmp_path / "candidate", "c")
-    properties = {"serving_directory": str(tmp_path / "serving"), "public_key": ""}
+    properties = {"serving_directory": str(tmp_path / "serving"), "public_key": "", "data_accepted": 0}
     inputs = {"candidate": [candidate], "examples": [make_examples(tmp_path / "examples", DIGITS, {})]}
     info = ExecutionInfo(input_dict=inputs, exec_properties=properties)
 
@@ -91,6 +92,40 @@ def test_the_cache_key_depends_on_the_model_not_on_its_version(tmp_path: Path) -
     identities.append(identity())
     assert identities[0] == ""
     assert identities[3] == identities[1] != identities[2]
+
+
+@pytest.mark.parametrize(
+    ("accepted_model", "rolled_back", "candidate", "option", "accepted"),
+    [
+        pytest.param(None, False, "b", 0, 0, id="nobody has accepted anything"),
+        pytest.param(None, False, "b", 1, 1, id="a person accepts the data now"),
+        pytest.param("b", False, "b", 0, 1, id="the candidate was pushed when a person accepted its data"),
+        pytest.param("b", False, "c", 0, 0, id="the acceptance is not for another model"),
+        pytest.param("b", True, "b", 0, 0, id="a person has withdrawn the model"),
+        pytest.param("b", True, "a", 0, 1, id="a person has rolled back to the model"),
+        pytest.param("a", False, "a", 0, 0, id="another model is in production since"),
+    ],
+)
+def test_an_acceptance_holds_for_the_model_that_was_pushed_with_it(
+    accepted_model: str | None, rolled_back: bool, candidate: str, option: int, accepted: int, tmp_path: Path
+) -> None:
+    for content in ("a", "b"):
+        push(tmp_path, content, accepted=("all: upside down",) if content == accepted_model else ())
+    if rolled_back:
+        roll_back(tmp_path / "serving", None, ANY)
+    artifacts = {
+        "candidate": make_model(tmp_path / "candidate", candidate),
+        "examples": make_examples(tmp_path / "examples", DIGITS, {}),
+    }
+    properties = {"serving_directory": str(tmp_path / "serving"), "public_key": "", "data_accepted": option}
+    inputs = {key: [artifact] for key, artifact in artifacts.items()}
+    output = Driver(None).run(ExecutionInfo(input_dict=inputs, exec_properties=properties))
+    assert output.exec_properties["data_accepted"].int_value == accepted
+    found = Model()
+    found.uri = str(tmp_path / "baseline")
+    # Kubeflow does not call the driver.
+    BaselineModel.test_call(**artifacts, baseline_model=found, **properties)
+    assert found.get_int_custom_property("accepted") == accepted
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from scipy import stats
 
 from components.intervals import (
     Interval,
+    difference_interval,
     images_needed,
     mean_interval,
     no_change,
@@ -32,6 +33,15 @@ def test_with_the_images_needed_a_model_without_mistakes_passes() -> None:
     assert share_interval(381, 381)[0] >= 0.99 > share_interval(380, 380)[0]
     assert images_needed(perfect_share, 0) == 1
     assert images_needed(perfect_share, 1) is None
+
+
+def test_the_interval_of_a_difference_is_newcombes() -> None:
+    # Newcombe 1998, "Interval estimation for the difference", table II, method 10: 56 of 70 and 48 of 80.
+    first, second = (6 / 8, 56 / 70)
+    low, high = difference_interval(48 / 80, share_interval(48, 80), second, share_interval(56, 70))
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    exact = difference_interval(first, (first, first), second, share_interval(56, 70))
+    assert exact == pytest.approx([end - first for end in share_interval(56, 70)])
 
 
 @pytest.mark.parametrize("interval", [no_change, no_change_of_precision])

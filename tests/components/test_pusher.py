@@ -250,8 +250,9 @@ def test_a_push_that_fails_publishes_nothing(
 
 def test_the_provenance_keeps_the_numeric_findings() -> None:
     findings = (
-        Finding("accuracy", "all", passed=True, value=0.995),
+        Finding("accuracy", "all", passed=True, value=0.995, interval=(0.99, 0.999)),
         Finding("accuracy", "class 3", passed=True, value=1),
+        Finding("change", "all", passed=True, reason="upside down", accepted=True),
         Finding("drift", "train", passed=True, value=0.01, feature="label"),
         Finding("drift", "train", passed=False, value=0.2, feature="image"),
         Finding("shape", "train", passed=True, value="28x28", feature="image"),
@@ -260,11 +261,13 @@ def test_the_provenance_keeps_the_numeric_findings() -> None:
     assert gate_record(Verdict("Gate", findings, "")) == GateRecord(
         gate="Gate",
         passed=False,
+        accepted=("all: upside down",),
         metrics={
             "accuracy": {"all": 0.995, "class 3": 1},
             "drift of label": {"train": 0.01},
             "drift of image": {"train": 0.2},
         },
+        intervals={"accuracy": {"all": (0.99, 0.999)}},
     )
 
 

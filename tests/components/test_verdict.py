@@ -55,6 +55,16 @@ def test_a_gate_that_is_switched_off_passes_and_says_so(tmp_path: Path) -> None:
     assert (tmp_path / "verdict.txt").read_text().startswith("Evaluator: switched off\n")
 
 
+def test_what_a_person_has_accepted_is_no_refusal_and_stays_visible(tmp_path: Path) -> None:
+    accepted = [replace(REFUSED, slice=name, passed=True, accepted=True) for name in ("class 1", "class 7")]
+    verdict = make_verdict(PASSED, *accepted)
+    assert (verdict.passed, verdict.refusals) == (True, ())
+    assert verdict.accepted == ("class 1, class 7: it may be as low as 0.9512",)
+    write_verdict(verdict, tmp_path)
+    assert read_verdict(tmp_path) == verdict
+    assert (tmp_path / "verdict.txt").read_text().count("   accepted   it may be") == 2
+
+
 def test_a_verdict_is_written_as_json(tmp_path: Path) -> None:
     verdict = make_verdict(PASSED, REFUSED, SHAPE)
     write_verdict(verdict, tmp_path)

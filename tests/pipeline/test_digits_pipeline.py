@@ -102,6 +102,25 @@ def test_every_split_has_one_purpose(nodes: dict[str, Any]) -> None:
     assert parameters(nodes["ServingCheck"])["split"] == "test"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({}, "data.max_images=4200 of profile smoke limits the data."),
+        ({"data": {"max_images": 77}}, "data.max_images=77 limits the data."),
+        ({"data": {"max_images": None}}, ""),
+    ],
+)
+def test_the_advice_of_each_gate_names_the_setting_that_limits_the_data(
+    overrides: dict[str, Any], sentence: str
+) -> None:
+    pipeline = create_pipeline(load_settings({"profile": "smoke", **overrides}, Path(os.devnull)), DATA, [])
+    advice = {
+        each.id: each.exec_properties["advice"] for each in pipeline.components if "advice" in each.exec_properties
+    }
+    assert set(advice) == {"DataGate", "Evaluator", "RobustnessEvaluator", "ServingCheck"}
+    assert all(text.endswith(sentence) if sentence else "max_images" not in text for text in advice.values())
+
+
 def test_the_data_is_identified_by_its_content(nodes: dict[str, Any]) -> None:
     values = parameters(nodes["MnistExampleGen"])
     assert (values["uri"], values["span"], values["fingerprint"]) == ("data/mnist.npz", 4, "abc")

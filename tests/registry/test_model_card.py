@@ -29,6 +29,7 @@ ORIGIN = Origin(
         GateRecord(
             gate="Evaluator",
             passed=True,
+            accepted=("class 3: upside down",),
             metrics={"accuracy": {"all": 0.9966}, "recall": {"class cat": 0.99897959, "class a|b": 1.0}},
         ),
         GateRecord(gate="RobustnessEvaluator", passed=True, enforced=False, metrics={"accuracy": {"fog": 0.98}}),
@@ -70,6 +71,7 @@ def test_the_fields_are_those_of_the_provenance() -> None:
         "| learning_rate | 0.01 |",
         "| evaluation.min_accuracy | 0.99 |",
         "- Switched off: RobustnessEvaluator, so its bounds did not count",
+        "- Accepted by a person: Evaluator, class 3: upside down",
         "- 10000 images of the test split, which training never sees",
         "- Source: s3://bucket/mnist.npz, span 4",
         "- Fingerprint: af00f6",

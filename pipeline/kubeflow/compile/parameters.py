@@ -90,6 +90,8 @@ _EVALUATION_BOUNDS: Mapping[str, tuple[str, ...]] = {
     "max_class_drop": ("recall.max_worsening", "precision.max_worsening"),
     "max_log_loss_rise": ("log_loss.max_worsening",),
     "max_calibration_error_rise": ("calibration_error.max_worsening",),
+    "max_new_data_drop": ("accuracy.max_new_data_drop",),
+    "max_new_data_class_drop": ("recall.max_new_data_drop",),
 }
 _ROBUSTNESS_BOUNDS: Mapping[str, tuple[str, ...]] = {
     "min_mean_accuracy": ("mean_accuracy.lower",),
@@ -121,6 +123,9 @@ PARAMETERS: tuple[PipelineParameter, ...] = (
         "epochs", "NUMBER_INTEGER", "trainer.epochs", {"Trainer": ("custom_config.hyperparameters.epochs",)}
     ),
     *_thresholds("evaluation", "Evaluator", _EVALUATION_BOUNDS),
+    PipelineParameter(
+        "accept_new_data", "NUMBER_INTEGER", "evaluation.accept_new_data", {"BaselineModel": ("data_accepted",)}
+    ),
     *_thresholds("robustness", "RobustnessEvaluator", _ROBUSTNESS_BOUNDS, "robustness_"),
 )
 """All parameters, without defaults."""
@@ -204,4 +209,5 @@ def _value(settings: Settings, setting: str) -> Value:
     value = getattr(getattr(settings, section), key)
     if setting == "data.uri":
         return path_in_image(value)
-    return NEWEST_SPAN if value is None else value
+    # The types of parameters have no other form of a truth value that the command line can set.
+    return NEWEST_SPAN if value is None else int(value) if isinstance(value, bool) else value

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ from components.evaluator.bounds import Bound, measurements
 from components.evaluator.executor import Executor
 from components.evaluator.prediction_files import read_predictions
 from components.example_counts import LostExamplesError, write_counts
-from components.verdict import read_verdict
+from components.pusher import gate_record
+from components.verdict import Verdict, read_verdict
 from components.verdict_artifact import VerdictArtifact
 from pipeline.evaluation import eval_config, robustness_eval_config
+from registry.provenance import Origin
+from registry.publishing import publish
 from tests.support.examples import DIGITS, make_examples, serialize
 
 Evaluate = Callable[..., dict[str, Artifact]]
@@ -148,6 +152,53 @@ def test_the_baseline_is_compared_and_recorded(evaluate: Evaluate, tmp_path: Pat
     assert change.value == pytest.approx(36 / 40)
     assert change.baseline == pytest.approx(2 / 40)
     assert outputs["blessing"].get_string_custom_property("baseline_model") == baseline.uri
+
+
+@pytest.fixture
+def judge(evaluate: Evaluate, tmp_path: Path) -> Callable[..., Verdict]:
+    """Evaluates with a baseline that always answers 4, after a push on data with some fours among 40 images."""
+    bounds = {"lower": 0.0, "max_worsening": 1.0, "max_new_data_drop": 0.1, "new_data_setting": "evaluation.new"}
+
+    def run(fours_before: int | None, fours_now: int, *, accepted: bool = False, lower: float = 0.0) -> Verdict:
+        bound = Bound.model_validate({"metric": "accuracy", **bounds, "lower": lower})
+        baseline = make_model(tmp_path / "baseline", 4)
+        baseline.set_int_custom_property("accepted", int(accepted))
+        if fours_before is not None:
+            own = read_verdict(evaluate(threes=40 - fours_before, class_id=4, bound=bound)["verdict"].uri)
+            model = tmp_path / "baseline" / "Format-Serving"
+            version = publish(model, tmp_path / "serving", {}, Origin(gates=(gate_record(own),)))
+            shutil.copytree(version.directory, model, dirs_exist_ok=True)
+        return read_verdict(evaluate(threes=40 - fours_now, baseline=baseline, bound=bound)["verdict"].uri)
+
+    return run
+
+
+def test_data_that_the_baseline_does_not_recognize_is_refused_until_a_person_accepts_it(
+    judge: Callable[..., Verdict],
+) -> None:
+    refused = judge(fours_before=38, fours_now=4)
+    [finding] = refused.refusals
+    assert (finding.metric, finding.setting) == ("change of baseline accuracy", "evaluation.new")
+    assert finding.reason.startswith(
+        "the model in production recognizes 10 % of the new test images; it recognized 95 %"
+    )
+    assert (finding.value, finding.baseline) == (pytest.approx(-0.85), pytest.approx(0.1))
+    assert "`digits run --accept-new-data`" in refused.advice
+    assert "Train longer." not in refused.advice, "more training would not help"
+    accepted = judge(fours_before=None, fours_now=4, accepted=True)
+    assert accepted.passed
+    assert accepted.accepted == (f"all: {finding.reason}",)
+
+
+def test_the_advice_is_for_all_that_is_refused(judge: Callable[..., Verdict]) -> None:
+    assert judge(fours_before=38, fours_now=4, lower=0.99).advice.endswith("accept_new_data=1. Train longer.")
+
+
+@pytest.mark.parametrize("fours_before", [37, None], ids=["as before", "version without provenance"])
+def test_data_like_that_of_the_baseline_passes(fours_before: int | None, judge: Callable[..., Verdict]) -> None:
+    verdict = judge(fours_before, fours_now=36)
+    assert (verdict.passed, verdict.accepted, verdict.advice) == (True, (), "Train longer.")
+    assert bool(verdict.findings[0].value) == (fours_before is not None)
 
 
 def test_findings_name_classes_as_the_schema_of_the_examples_does(evaluate: Evaluate) -> None:

@@ -106,6 +106,8 @@ def test_the_headline_says_what_happened_and_why() -> None:
     assert "digits lineage" not in refused.text
     assert "Evaluator: low." in refused.text
     assert "Switched off, so without effect: DataGate" in refused.text
+    accepted = make_gate("Evaluator").model_copy(update={"accepted": ("all: upside down",)})
+    assert "Accepted by a person: Evaluator, all: upside down." in parse(full_report(gates=(accepted,))).text
     assert ["recall", "class 2", "0.8765", "≥ 0.9700", "low"] in refused.rows["Gates"], "without empty columns"
     assert "Train longer." in refused.text
     assert "Not finished" in parse(empty_report(outcome="unfinished")).text

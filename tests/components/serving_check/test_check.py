@@ -233,6 +233,8 @@ def test_good_answers_pass_and_every_check_is_listed() -> None:
         "median latency, ms": (1, ""),
         "p99 latency, ms": (9, "≤ 10"),
     }
+    settings = {finding.setting for finding in findings if finding.bound.startswith(("≤", "≥"))}
+    assert settings == {f"serving_check.{limit}" for limit in ("tolerance", "min_agreement", "max_latency_ms")}
 
 
 def changed(name: str, place: Any, value: Any, numbers: Any = NUMBERS) -> Outputs:

@@ -32,6 +32,7 @@ def test_contract() -> None:
         limits=limits.model_dump_json(),
         evaluation_min_accuracy=0.98,
         model_name="digits",
+        advice="Change a limit.",
     )
     assert step.inputs == {"model": model, "examples": examples}
     assert {key: channel.type for key, channel in step.outputs.items()} == {
@@ -39,7 +40,12 @@ def test_contract() -> None:
         "verdict": VerdictArtifact,
     }
     assert json.loads(step.exec_properties.pop("limits"))["huge_batch"] == 7
-    assert step.exec_properties == {"split": "test", "evaluation_min_accuracy": 0.98, "model_name": "digits"}
+    assert step.exec_properties == {
+        "split": "test",
+        "evaluation_min_accuracy": 0.98,
+        "model_name": "digits",
+        "advice": "Change a limit.",
+    }
 
 
 def examples_of(folder: Path, images: np.ndarray) -> Examples:
@@ -67,6 +73,7 @@ def run(images: np.ndarray, limits: ServingLimits, tmp_path: Path) -> Run:
             limits=limits.model_dump_json(),
             evaluation_min_accuracy=0.0,
             model_name="digits",
+            advice="Change a limit.",
         )
         return blessing, verdict
 
@@ -103,7 +110,7 @@ def test_a_refused_export_is_not_blessed(
     blessing, verdict = run(good_export)
     assert verdict.get_int_custom_property("passed") == 0
     assert read_verdict(verdict.uri).findings == (refusal,)
-    assert read_verdict(verdict.uri).gate == "ServingCheck"
+    assert (read_verdict(verdict.uri).gate, read_verdict(verdict.uri).advice) == ("ServingCheck", "Change a limit.")
     assert not PusherExecutor().CheckBlessing({"infra_blessing": [blessing]})
     assert [path.name for path in Path(blessing.uri).iterdir()] == ["INFRA_NOT_BLESSED"]
     assert not blessing.has_custom_property("has_model")
@@ -126,6 +133,7 @@ def test_a_split_without_examples_is_an_error(images: np.ndarray, limits: Servin
             limits=limits.model_dump_json(),
             evaluation_min_accuracy=0.0,
             model_name="digits",
+            advice="Change a limit.",
         )
 
 

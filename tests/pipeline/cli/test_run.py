@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -15,7 +16,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.local.metadata import record_outcome
-from pipeline.settings.settings import PROJECT_ROOT
+from pipeline.settings.settings import PROJECT_ROOT, Settings
 from registry.signing import prepare_private_key
 
 COMPLETE, CACHED, FAILED = (
@@ -90,6 +91,19 @@ def test_a_second_run_of_a_workspace_is_refused(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert f"Error: {tmp_path}: another run is using this workspace; wait for it" in process.stderr
     assert not (tmp_path / "metadata.sqlite").exists()
+
+
+def test_new_data_is_accepted_for_one_run(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted = []
+
+    def refuse(settings: Settings, *_: object, verbose: bool) -> SimpleNamespace:
+        accepted.append(settings.evaluation.accept_new_data)
+        return SimpleNamespace(run=SimpleNamespace(outcome="refused"))
+
+    monkeypatch.setattr("pipeline.cli.run.run_and_show", refuse)
+    for options in ((), ("--accept-new-data",), ("--set", "evaluation.accept_new_data=false", "--accept-new-data")):
+        assert digits("run", "--workspace", tmp_path, "--config", os.devnull, *options).exit_code == 3
+    assert accepted == [False, True, True]
 
 
 # Standard output and error are redirected, which needs a process of its own; its run logs, and gets signals.

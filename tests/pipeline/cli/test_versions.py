@@ -30,7 +30,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def push(
-    weights: str, model: str = "digits", metrics: Metrics | None = None, data: bytes = b"", *, enforced: bool = True
+    weights: str,
+    model: str = "digits",
+    metrics: Metrics | None = None,
+    data: bytes = b"",
+    *,
+    enforced: bool = True,
+    accepted: tuple[str, ...] = (),
 ) -> Version:
     source = Path("models", weights)
     source.mkdir(parents=True, exist_ok=True)
@@ -39,7 +45,12 @@ def push(
         ingredients=Ingredients(data=DataOrigin(uri="/data", span=3, fingerprint="ab"), code={}),
         gates=(
             GateRecord(gate="DataGate", passed=True, enforced=enforced, metrics={"accuracy": {"all": 0.5}}),
-            GateRecord(gate="Evaluator", passed=True, metrics=metrics or {"accuracy": {"all": 0.995, "digit 1": 0.9}}),
+            GateRecord(
+                gate="Evaluator",
+                passed=True,
+                accepted=accepted,
+                metrics=metrics or {"accuracy": {"all": 0.995, "digit 1": 0.9}},
+            ),
         ),
     )
     extra = {TRAIN_STATISTICS_FILE: data} if data else {}
@@ -132,6 +143,11 @@ def test_a_gate_that_was_switched_off_is_named(digits: Digits, workspace: Path) 
     push("b", enforced=False)
     lines = [line for line in digits("versions").output.splitlines() if "switched off" in line]
     assert lines == [f"digits {NOW + 1}: pushed with DataGate switched off."]
+
+
+def test_what_a_person_has_accepted_is_named(digits: Digits, workspace: Path) -> None:
+    push("a", accepted=("all: upside down",))
+    assert f"digits {NOW}: a person accepted: all: upside down." in digits("versions").output.splitlines()
 
 
 def test_versions_that_must_not_be_used_are_named_and_not_current(

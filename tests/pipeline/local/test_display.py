@@ -124,6 +124,7 @@ FINDINGS = (
 )
 PASSED = Verdict("Evaluator", FINDINGS, advice="")
 WEAK = Finding("precision", "class 8", passed=False, value=0.9, lower_bound=0.97, reason="it is low")
+ACCEPTED = Finding("change of baseline accuracy", "all", passed=True, accepted=True, reason="upside down")
 REFUSED = Verdict("Evaluator", (*FINDINGS, WEAK), advice="Train longer.")
 MODEL = Path("workspace/serving/digits/17")
 ACCURACY_LINE = "Test accuracy  99.13 % (lowest: class 8, 97.50 %)"
@@ -284,6 +285,16 @@ def make_result(run: Run, *verdicts: Verdict, served_version: int | None = 17, r
                 f"Model          {MODEL}",
             ],
             id="pushed with a gate switched off",
+        ),
+        pytest.param(
+            make_result(RUN, replace(PASSED, findings=(*PASSED.findings, ACCEPTED))),
+            [
+                ACCURACY_LINE,
+                "Gates          passed: Evaluator",
+                "               accepted by a person: Evaluator, all: upside down",
+                f"Model          {MODEL}",
+            ],
+            id="pushed with data that a person has accepted",
         ),
         pytest.param(
             make_result(replace(RUN, outcome="refused", version=None), DATA_PASSED, REFUSED),

@@ -148,3 +148,9 @@ def test_a_gate_that_was_switched_off_is_marked() -> None:
     gate = GateRecord(gate="DataGate", passed=True, enforced=False, metrics={})
     lineage = LINEAGE.model_copy(update={"origin": ORIGIN.model_copy(update={"gates": (gate,)})})
     assert "Verdict of DataGate; switched off;" in render_tree(lineage)
+
+
+def test_what_a_person_has_accepted_is_shown() -> None:
+    gate = GateRecord(gate="DataGate", passed=True, accepted=("all: upside down",), metrics={})
+    lineage = LINEAGE.model_copy(update={"origin": ORIGIN.model_copy(update={"gates": (gate,)})})
+    assert "Verdict of DataGate; passed; accepted by a person: all: upside down" in render_tree(lineage)

@@ -27,6 +27,7 @@ CHOSEN: dict[str, Any] = {
     "data_span": 17,
     "image": "registry.example.com/digits:2",
     "epochs": 23,
+    "accept_new_data": 1,
     **{
         parameter.name: 0.101 + number / 1000
         for number, parameter in enumerate(PARAMETERS)
@@ -84,10 +85,8 @@ def test_a_value_of_a_run_has_the_effect_of_the_setting(compiled_spec: dict[str,
         assert overridden(compiled_spec, step, defaults) == constants(compiled_spec, step)
         if constants(compiled_spec, step) != constants(as_settings, step):
             concerned.add(step)
-    assert concerned == {"MnistExampleGen", "Trainer", "Evaluator", "RobustnessEvaluator", "ServingCheck", "Pusher"} | {
-        "RunReport",
-        "DataReport",
-    }
+    gates = {"BaselineModel", "Evaluator", "RobustnessEvaluator", "ServingCheck"}
+    assert concerned == {"MnistExampleGen", "Trainer", *gates, "Pusher", "RunReport", "DataReport"}
 
 
 @pytest.mark.parametrize(("enforced", "steps"), [(True, {"Evaluator", "ServingCheck"}), (False, {"Evaluator"})])
@@ -103,7 +102,7 @@ def test_every_threshold_is_a_parameter() -> None:
         for key in fields.model_fields
         if key.startswith(("min_", "max_"))
     }
-    chosen = {"data.uri", "data.span", "kubeflow.image", "trainer.epochs"}
+    chosen = {"data.uri", "data.span", "kubeflow.image", "trainer.epochs", "evaluation.accept_new_data"}
     assert {parameter.setting for parameter in PARAMETERS} == thresholds | chosen
     assert all(parameter.description for parameter in PARAMETERS)
 
