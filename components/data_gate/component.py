@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Set
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -21,23 +20,13 @@ from tfx.utils.io_utils import SchemaReader, get_only_uri_in_dir
 
 from components.baseline_driver import SERVING_DIRECTORY_KEY, BaselineDriver, baseline_contract
 from components.data_gate.limits import DataLimits
-from components.data_gate.rules import Baseline, check_split, compare_split, compare_with_baseline
+from components.data_gate.rules import Baseline, check_data
+from components.data_gate.shares import HEADINGS
 from components.features import SPLITS, TRAIN_SPLIT, Contract
 from components.schema import read_contract
-from components.verdict import Finding, Verdict
+from components.verdict import Verdict
 from components.verdict_artifact import VerdictArtifact, publish_verdict
 from registry.versions import TRAIN_STATISTICS_FILE, Version, find_other_data, list_versions
-
-_HEADINGS = {
-    "feature": "feature",
-    "slice": "split",
-    "metric": "rule",
-    "value": "observed",
-    "bound": "allowed",
-    "decision": "decision",
-    "reason": "reason",
-    "setting": "setting",
-}
 
 
 class Driver(BaselineDriver):
@@ -48,7 +37,8 @@ class Driver(BaselineDriver):
         [statistics] = execution_info.input_dict["statistics"]
         [schema] = execution_info.input_dict["schema"]
         contract = _read_schema(schema)[1]
-        found = _find_baseline(statistics, contract, execution_info.exec_properties[SERVING_DIRECTORY_KEY])
+        train = _read(statistics, TRAIN_SPLIT, BINARY_PB_BASENAME)
+        found = _find_baseline(train, contract, execution_info.exec_properties[SERVING_DIRECTORY_KEY])
         return "" if isinstance(found, str) else hashlib.sha256(found[1]).hexdigest()
 
 
@@ -87,34 +77,19 @@ def DataGate(  # noqa: N802 (the name of the step)
         ValueError: The statistics in a pushed version are damaged.
     """
     schema_proto, contract = _read_schema(schema)
-    last_passed = _last_passed(statistics, contract, serving_directory)
+    train = _read(statistics, TRAIN_SPLIT, BINARY_PB_BASENAME)
+    baseline_data = last_passed(train, contract, serving_directory)
     data_limits = DataLimits.model_validate_json(limits)
     by_split = {
         split: DatasetFeatureStatisticsList.FromString(_read(statistics, split, BINARY_PB_BASENAME)) for split in SPLITS
     }
-    findings: list[Finding] = []
-    refused: dict[str, set[str | None]] = {}
-    for split in SPLITS:
-        found = Anomalies.FromString(_read(anomalies, split, DEFAULT_FILE_NAME))
-        of_split = check_split(split, by_split[split], found, contract.classes, data_limits)
-        refused[split] = {finding.feature for finding in of_split if finding.feature and not finding.passed}
-        findings += of_split
-    train = by_split[TRAIN_SPLIT]
-    for split in SPLITS:
-        if split != TRAIN_SPLIT:
-            distances = compare_split(split, by_split[split], train, schema_proto)
-            findings += _without(refused[split] | refused[TRAIN_SPLIT], distances)
-    findings += _without(refused[TRAIN_SPLIT], compare_with_baseline(train, last_passed, schema_proto))
-    publish_verdict(Verdict("DataGate", tuple(findings), advice, _HEADINGS, data_limits.enforced), verdict)
+    found = {split: Anomalies.FromString(_read(anomalies, split, DEFAULT_FILE_NAME)) for split in SPLITS}
+    findings = check_data(by_split, found, schema_proto, contract.classes, data_limits, baseline_data)
+    publish_verdict(Verdict("DataGate", tuple(findings), advice, HEADINGS, data_limits.enforced), verdict)
 
 
 # The decorator does not accept a driver.
 DataGate.DRIVER_CLASS = Driver
-
-
-def _without(features: Set[str | None], distances: Iterable[Finding]) -> list[Finding]:
-    """Leaves out refusals of features that a rule of their own refuses, too: the cause is the same."""
-    return [finding for finding in distances if finding.passed or finding.feature not in features]
 
 
 def _read_schema(schema: Artifact) -> tuple[SchemaProto, Contract]:
@@ -123,7 +98,7 @@ def _read_schema(schema: Artifact) -> tuple[SchemaProto, Contract]:
     return proto, read_contract(proto, file)
 
 
-def _find_baseline(statistics: Artifact, contract: Contract, serving_directory: str) -> tuple[Version, bytes] | str:
+def _find_baseline(train_statistics: bytes, contract: Contract, serving_directory: str) -> tuple[Version, bytes] | str:
     """Finds the newest pushed version trained on other data than this run, and its train statistics.
 
     Data has passed if a model that was trained on it has been pushed.
@@ -132,7 +107,7 @@ def _find_baseline(statistics: Artifact, contract: Contract, serving_directory: 
         The version and its train statistics, or the reason why the data cannot be compared.
     """
     directory = Path(serving_directory)
-    found = find_other_data(directory, _read(statistics, TRAIN_SPLIT, BINARY_PB_BASENAME))
+    found = find_other_data(directory, train_statistics)
     if found is None:
         is_unknown = list_versions(directory) and find_other_data(directory, b"") is None
         return "no pushed version has statistics of its data" if is_unknown else "no earlier data to compare with"
@@ -141,8 +116,19 @@ def _find_baseline(statistics: Artifact, contract: Contract, serving_directory: 
     return found
 
 
-def _last_passed(statistics: Artifact, contract: Contract, serving_directory: str) -> Baseline | str:
-    found = _find_baseline(statistics, contract, serving_directory)
+def last_passed(train_statistics: bytes, contract: Contract, serving_directory: str) -> Baseline | str:
+    """Returns the last data that passed, or the reason why there is none to compare with.
+
+    Args:
+        train_statistics: Serialized statistics of train, which are not compared with themselves.
+        contract: The data contract.
+        serving_directory: Folder of the pushed versions.
+
+    Raises:
+        SchemaError: The schema of a pushed version defines no contract.
+        ValueError: The statistics in a pushed version are damaged.
+    """
+    found = _find_baseline(train_statistics, contract, serving_directory)
     if isinstance(found, str):
         return found
     version, content = found

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,6 +15,7 @@ from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList, FeatureNameStatistics
 
 from components.data_gate.limits import DataLimits
+from components.data_gate.shares import at_least, share_findings
 from components.features import BACKGROUND_SHARE_KEY, LABEL_KEY, SATURATED_SHARE_KEY, TRAIN_SPLIT
 from components.verdict import Finding
 
@@ -43,6 +44,42 @@ class Baseline:
     statistics: DatasetFeatureStatisticsList
 
 
+def check_data(
+    statistics: Mapping[str, DatasetFeatureStatisticsList],
+    anomalies: Mapping[str, Anomalies],
+    schema: Schema,
+    classes: Sequence[str],
+    limits: DataLimits,
+    baseline: Baseline | str,
+) -> list[Finding]:
+    """Applies all rules to the splits of a data set; one cause is one refusal.
+
+    Args:
+        statistics: Statistics by split, train among them; see `check_split`.
+        anomalies: Anomalies by split.
+        schema: Schema of the examples; its comparators limit the distance from other data.
+        classes: Names of the classes.
+        limits: The limits.
+        baseline: The last data that passed, or the reason why there is none.
+    """
+    findings: list[Finding] = []
+    refused: dict[str, set[str | None]] = {}
+    for split, of_split in statistics.items():
+        found = check_split(split, of_split, anomalies[split], classes, limits)
+        refused[split] = {finding.feature for finding in found if finding.feature and not finding.passed}
+        findings += found
+    train = statistics[TRAIN_SPLIT]
+    for split, of_split in statistics.items():
+        if split != TRAIN_SPLIT:
+            findings += _without(refused[split] | refused[TRAIN_SPLIT], compare_split(split, of_split, train, schema))
+    return findings + _without(refused[TRAIN_SPLIT], compare_with_baseline(train, baseline, schema))
+
+
+def _without(features: Set[str | None], distances: Iterable[Finding]) -> list[Finding]:
+    """Leaves out refusals of features that a rule of their own refuses, too: the cause is the same."""
+    return [finding for finding in distances if finding.passed or finding.feature not in features]
+
+
 def check_split(
     split: str,
     statistics: DatasetFeatureStatisticsList,
@@ -66,25 +103,10 @@ def check_split(
     features = {".".join(feature.path.step): feature for feature in dataset.features}
     return [
         *_schema_findings(split, anomalies),
-        _at_least("examples", split, dataset.num_examples, limits, f"min_{split}_examples", "too few examples"),
+        at_least("examples", split, dataset.num_examples, limits, f"min_{split}_examples", "too few examples"),
         _class_finding(split, features.get(LABEL_KEY), classes, limits),
-        _at_least(
-            "share of zeros (background)",
-            split,
-            _mean(features.get(BACKGROUND_SHARE_KEY)),
-            limits,
-            "min_background",
-            "0 is background: the images are inverted, or a constant was added to them",
-            BACKGROUND_SHARE_KEY,
-        ),
-        _at_least(
-            "share of 255 (ink)",
-            split,
-            _mean(features.get(SATURATED_SHARE_KEY)),
-            limits,
-            "min_saturated",
-            "255 is ink: the images are blank or darkened, or their pixels have another range",
-            SATURATED_SHARE_KEY,
+        *share_findings(
+            split, _mean(features.get(BACKGROUND_SHARE_KEY)), _mean(features.get(SATURATED_SHARE_KEY)), limits
         ),
     ]
 
@@ -160,37 +182,12 @@ def _class_finding(
     more = f" and {len(few) - _MAX_CLASSES} more" if len(few) > _MAX_CLASSES else ""
     reason = f"too few examples of class {', '.join(few[:_MAX_CLASSES])}{more}"
     rarest = min(counts[name] for name in classes)
-    return _at_least("examples of the rarest class", split, rarest, limits, limit, reason, LABEL_KEY)
+    return at_least("examples of the rarest class", split, rarest, limits, limit, reason, LABEL_KEY)
 
 
 def _mean(feature: FeatureNameStatistics | None) -> float | None:
     has_values = feature and feature.num_stats.common_stats.tot_num_values
     return feature.num_stats.mean if feature and has_values else None
-
-
-def _at_least(
-    rule: str,
-    split: str,
-    value: float | None,
-    limits: DataLimits,
-    limit: str,
-    reason: str,
-    feature: str | None = None,
-) -> Finding:
-    least = getattr(limits, limit)
-    passed = least == 0 or (value is not None and value >= least)
-    if value is None:
-        reason = "there are no values"
-    return Finding(
-        rule,
-        split,
-        passed,
-        "" if passed else reason,
-        value=value,
-        lower_bound=least,
-        feature=feature,
-        setting=f"data_gate.{limit}",
-    )
 
 
 def _distances(

@@ -1,28 +1,66 @@
 """The `digits verify-data` command."""
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import click
 
-from pipeline.cli.options import json_option, print_json, print_table, quiet_libraries
+from pipeline.cli.options import (
+    EXIT_REFUSED,
+    config_option,
+    json_option,
+    print_json,
+    print_table,
+    profile_option,
+    quiet_libraries,
+    settings_from_options,
+    workspace_option,
+)
+
+_ADVICE = "Fix the data. If it is right, change the setting or the schema, or pass the --config of its model."
 
 
 @click.command("verify-data")
 @click.argument("uri")
 @click.option("--span", type=click.IntRange(min=0), help="Span to read if the URI has {SPAN}.  [default: the newest]")
+@workspace_option
+@config_option
+@profile_option
 @json_option
-def verify_data(uri: str, span: int | None, as_json: bool) -> None:
-    """Read and check all data at URI; report its contents or the first error."""
+def verify_data(
+    uri: str, span: int | None, workspace: str | None, config: Path | None, profile: str | None, as_json: bool
+) -> None:
+    """Read and check all data at URI; report its contents or the first error.
+
+    The rules of DataGate judge the content: of --config or --workspace, or of the model in production, if the data has
+    its classes and image size. Without any, images must not be blank, and digits not inverted.
+    """
+    settings = settings_from_options(config, workspace=workspace, profile=profile)
     # TensorFlow reports its start, and what is wrong with an image.
     with quiet_libraries():
+        from components.data_gate.shares import HEADINGS
         from components.example_gen.sources.detection import open_source, resolve_span
         from components.example_gen.sources.source import fingerprint
+        from components.verdict import Verdict, render_findings
+        from pipeline.settings.judgment import fits, judge_data, judge_images
+        from pipeline.settings.settings import DEFAULT_FILE, load_contract
         from pipeline.settings.survey import survey_data
+        from registry.versions import list_versions
 
+        contract = load_contract(settings)
         found_uri, found_span = resolve_span(uri, span)
         source = open_source(found_uri)
-        survey, sha256 = survey_data(source, found_uri), fingerprint(source)
+        survey = survey_data(source, found_uri, with_ink_in_alpha=settings.trainer.preparation == "ink")
+        sha256 = fingerprint(source)
+        is_model_given = bool(config or workspace or DEFAULT_FILE.exists())
+        is_in_production = bool(list_versions(settings.serving_directory)) and fits(survey, contract)
+        judge = judge_data if is_model_given or is_in_production else judge_images
+        verdict = Verdict(
+            "DataGate", tuple(judge(survey, settings, contract)), _ADVICE, HEADINGS, settings.data_gate.enforced
+        )
     origins = dict.fromkeys(origin for origin, _ in survey.counts)
     counts = {origin: {name: survey.counts.get((origin, name), 0) for name in survey.classes} for origin in origins}
     sizes = sorted(Counter(map(tuple, survey.sizes.tolist())).items())
@@ -39,11 +77,14 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
                 "counts": counts,
                 "sizes": [{"height": height, "width": width, "images": count} for (height, width), count in sizes],
                 "num_color": num_color,
+                "refusals": [{**asdict(finding), "bound": finding.bound} for finding in verdict.refusals],
             }
         )
-        return
+        sys.exit(0 if verdict.passed else EXIT_REFUSED)
     described = f"{_describe_sizes(sizes)}, {_describe_color(num_color, survey.num_images)}"
-    click.echo(f"{found_uri}: {source.format}, {len(source.files)} file(s), nothing wrong")
+    click.echo(
+        f"{found_uri}: {source.format}, {len(source.files)} file(s), {'nothing wrong' if verdict.passed else 'refused'}"
+    )
     for assumption in survey.assumptions:
         click.echo(f"Assumed: {assumption}")
     click.echo(f"{survey.num_images} images, {described}")
@@ -51,6 +92,9 @@ def verify_data(uri: str, span: int | None, as_json: bool) -> None:
     rows = [(name, *(str(of_origin[name]) for of_origin in counts.values())) for name in survey.classes]
     total = ("all", *(str(sum(of_origin.values())) for of_origin in counts.values()))
     print_table(("class", *counts), [*rows, total])
+    if not verdict.passed:
+        click.echo(f"\n{render_findings(verdict.refusals, verdict.headings)}\n{verdict.advice}")
+        sys.exit(EXIT_REFUSED)
 
 
 def _describe_sizes(sizes: Sequence[tuple[tuple[int, ...], int]]) -> str:

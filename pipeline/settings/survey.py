@@ -1,7 +1,7 @@
 """Looks at all images of a data set, so that `digits new` can choose settings that fit them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from components.example_gen.sources.source import Source, batch_by_shape, check_classes
 from components.example_gen.splits import Stratum
 from components.example_gen.summaries import summarize, without_alpha
+from components.features import MAX_PIXEL
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,16 @@ class Survey:
         format: Human-readable name of its format.
         counts: Number of images by origin and class.
         summaries: The summary features by name, one value per image; NaN if an image does not have the feature.
+        strata: Origin and class of each image, in the order of the summaries.
+        brightest: The highest value of a pixel, 0 to 255.
         assumptions: What its files do not say, one line each.
     """
 
     format: str
     counts: Mapping[Stratum, int]
     summaries: Mapping[str, NDArray[np.float64]]
+    strata: Sequence[Stratum] = ()
+    brightest: int = MAX_PIXEL
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -68,10 +73,15 @@ def survey_data(source: Source, where: str, *, with_ink_in_alpha: bool = False) 
     for share in shares:
         counts.update(record.stratum for record in share.records())
     check_classes(where, counts)
+    strata: list[Stratum] = []
+    brightest = 0
     for share in shares:
-        for batch in batch_by_shape(enumerate(share.images(range(len(share.records()))))):
-            images = np.stack([image.pixels for _, image in batch])
-            columns = summarize(without_alpha(images, with_ink_in_alpha=with_ink_in_alpha), with_ink=True)
+        records = share.records()
+        for batch in batch_by_shape(enumerate(share.images(range(len(records))))):
+            images = without_alpha(np.stack([image.pixels for _, image in batch]), with_ink_in_alpha=with_ink_in_alpha)
+            columns = summarize(images, with_ink=True)
             parts.append({key: column.to_numpy(zero_copy_only=False) for key, column in columns.items()})
+            strata += [records[number].stratum for number, _ in batch]
+            brightest = max(brightest, int(images.max()))
     summaries = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return Survey(source.format, counts, summaries, source.assumptions)
+    return Survey(source.format, counts, summaries, strata, brightest, source.assumptions)

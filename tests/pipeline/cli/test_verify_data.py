@@ -2,7 +2,7 @@ import json
 import shutil
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,22 @@ from PIL import Image
 from pipeline.cli.main import main
 from tests.support.image_data import csv_text, encode_image, write_idx, write_npz
 
+PROJECT_ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_and_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def light_on_black(*shape: int) -> np.ndarray:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return np.where(images < 128, 0, np.where(images < 250, images, 255)).astype(np.uint8)
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    images = light_on_black(20, 28, 28)
     labels = np.arange(20, dtype=np.uint8) % 10
     path = tmp_path / "span-7" / "mnist.npz"
     path.parent.mkdir()
@@ -55,15 +67,16 @@ def test_prints_json_for_the_newest_span(data: Path, tmp_path: Path) -> None:
         },
         "sizes": [{"height": 28, "width": 28, "images": 30}],
         "num_color": 0,
+        "refusals": [],
     }
 
 
 def test_says_what_it_assumes(tmp_path: Path) -> None:
     path = tmp_path / "mnist_train.csv"
     path.write_text(csv_text().partition("\n")[2])
-    lines = verify_data(path).output.splitlines()
-    assert lines[0] == f"{path}: CSV, 1 file(s), nothing wrong"
-    assert lines[1] == "Assumed: mnist_train.csv: no header: column 1 of 785 is the label"
+    assert (
+        verify_data(path).output.splitlines()[1] == "Assumed: mnist_train.csv: no header: column 1 of 785 is the label"
+    )
 
 
 def write_shapes(folder: Path, color: int) -> Path:
@@ -122,7 +135,7 @@ def test_reports_the_first_error_in_one_line(data: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-PNG = encode_image(np.zeros((8, 8), np.uint8))
+PNG = encode_image(np.eye(8, dtype=np.uint8) * 255)
 JPEG = encode_image(np.zeros((8, 8, 3), np.uint8), "JPEG")
 HUGE_HEADER = PNG[12:16] + struct.pack(">2I", 20_000, 20_000) + PNG[24:29]
 HUGE = PNG[:12] + HUGE_HEADER + struct.pack(">I", zlib.crc32(HUGE_HEADER)) + PNG[33:]
@@ -177,3 +190,80 @@ def test_unusual_images_are_nothing_wrong(tmp_path: Path, files: Mapping[str, by
     result = verify_data(write_tree(tmp_path / "my images", files))
     assert result.exit_code == 0
     assert f"image folder, {len(files) + 2} file(s), nothing wrong" in result.output
+
+
+def write_mnist(folder: Path, change: Callable[[np.ndarray], np.ndarray], num_images: int = 100) -> Path:
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as mnist:
+        arrays: Any = {key: mnist[key][:num_images] for key in mnist}
+    changed: Any = {key: change(each) if key[0] == "x" else each for key, each in arrays.items()}
+    np.savez(folder / "changed.npz", **changed)
+    return folder / "changed.npz"
+
+
+@pytest.mark.parametrize(
+    ("change", "refusals"),
+    [
+        (np.asarray, []),
+        (np.zeros_like, [("brightest pixel", "the images are blank")]),
+        (lambda images: images // 128, [("brightest pixel", "the pixels have another range, such as 0 to 1")]),
+        (
+            lambda images: 255 - images,
+            [("share of zeros (background)", "0 is background: the images are inverted, or")],
+        ),
+        (lambda images: images // 2, [("share of 255 (ink)", "255 is ink: the images are blank or darkened, or")]),
+        (
+            lambda images: np.stack([images, images // 2, images], axis=3),
+            [("images in color", "the schema has gray images"), ("share of 255 (ink)", "255 is ink")],
+        ),
+    ],
+    ids=["good", "blank", "0 and 1", "inverted", "darkened", "color"],
+)
+def test_judges_the_images_of_digits(
+    tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], refusals: list[tuple[str, str]]
+) -> None:
+    path = write_mnist(tmp_path, change)
+    result = verify_data(path)
+    assert result.exit_code == (3 if refusals else 0)
+    assert result.output.startswith(f"{path}: npz, 1 file(s), {'refused' if refusals else 'nothing wrong'}\n")
+    assert all(reason in result.output for _, reason in refusals)
+    as_json = verify_data(path, "--json")
+    assert as_json.exit_code == result.exit_code
+    found = json.loads(as_json.output)["refusals"]
+    assert [each["metric"] for each in found] == [metric for metric, _ in refusals]
+    assert all(each["reason"].startswith(reason) for each, (_, reason) in zip(found, refusals, strict=True))
+
+
+def test_reads_transparent_digits_as_ink(tmp_path: Path) -> None:
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as mnist:
+        images, labels = mnist["x_train"][:30], mnist["y_train"][:30]
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / "digits" / str(label)).mkdir(parents=True, exist_ok=True)
+        ink = Image.fromarray(np.stack([np.zeros_like(image), image], axis=2), "LA")
+        (tmp_path / "digits" / str(label) / f"{index}.png").write_bytes(encode_image(ink))
+    result = verify_data(tmp_path / "digits")
+    assert (result.exit_code, "nothing wrong" in result.output) == (0, True)
+
+
+def test_own_images_may_be_dark_on_light(tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "shapes", 0)
+    for path in folder.rglob("*.png"):
+        path.write_bytes(encode_image(255 - np.asarray(Image.open(path))))
+    assert verify_data(folder).exit_code == 0
+
+
+def test_a_workspace_selects_all_rules_of_data_gate(tmp_path: Path) -> None:
+    path = write_mnist(tmp_path, np.asarray, num_images=2000)
+    assert verify_data(path, "--workspace", tmp_path / "workspace").exit_code == 0
+    result = verify_data(write_mnist(tmp_path, np.asarray, 300), "--workspace", tmp_path / "workspace", "--json")
+    assert result.exit_code == 3
+    found = {(each["metric"], each["slice"]): each["reason"] for each in json.loads(result.output)["refusals"]}
+    assert found["examples", "train"] == "too few examples"
+    shutil.copytree(PROJECT_ROOT / "data", tmp_path / "data", ignore=shutil.ignore_patterns("*.npz"))
+    schema = tmp_path / "data" / "schema.pbtxt"
+    schema.write_text(schema.read_text().replace('value: "3" ', ""))
+    (tmp_path / "digits.toml").write_text("data.schema_file = 'data/schema.pbtxt'\n[data_gate]\nenforced = false\n")
+    assert verify_data(path).exit_code == 0
+    (tmp_path / "digits.toml").write_text("data.schema_file = 'data/schema.pbtxt'\n")
+    result = verify_data(path)
+    assert result.exit_code == 3
+    assert "Examples contain values missing from the schema: 3" in result.output
