@@ -142,6 +142,8 @@ def test_second_run_compares_with_the_model_of_the_first(
         finding for finding in verdicts["Evaluator"].findings if (finding.metric, finding.slice) == ("accuracy", "all")
     ]
     assert accuracy.baseline == pytest.approx(pushed["Evaluator"]["accuracy"]["all"])
+    on_new_data = [each for each in verdicts["Evaluator"].findings if each.metric == "change of baseline accuracy"]
+    assert [(each.passed, each.value) for each in on_new_data] == [(True, pytest.approx(0))], "the data is the same"
 
 
 def test_refused_model_is_not_pushed_and_has_all_verdicts(
