@@ -20,7 +20,8 @@ class Search(BaseModel):
     Attributes:
         folder: Where KerasTuner records trials, to resume the search.
         max_trials: Trials in all, with those of earlier attempts.
-        max_seconds: Training time of all trials together; None for any.
+        max_seconds: Training time of all trials together, divided by `parallel`; None for any.
+        parallel: Trials at a time; None for `components.trainer.trials.default_parallel`.
         max_images: Images of train that a trial uses; None for all.
         fixed: Hyperparameters that are not searched.
         code: Fingerprint of the code; trials of other code do not count.
@@ -31,6 +32,7 @@ class Search(BaseModel):
     folder: str = ""
     max_trials: int = Field(20, ge=1)
     max_seconds: float | None = Field(None, gt=0)
+    parallel: int | None = Field(None, ge=1)
     max_images: int | None = Field(None, ge=1)
     fixed: tuple[str, ...] = ()
     code: str = ""

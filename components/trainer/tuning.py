@@ -1,21 +1,19 @@
 """The Tuner component and its `tuner_fn`: a search for hyperparameters on train and eval."""
 
 import hashlib
+import itertools
 import json
 import logging
 import math
-import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
 import numpy as np
-import tensorflow as tf
-import tensorflow_transform as tft
-from keras_tuner.engine.trial import Trial
-from keras_tuner.errors import FailedTrialError, FatalRuntimeError
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import Trial, TrialStatus
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import Tuner as TfxTuner
 from tfx.components.tuner.component import TunerFnResult
@@ -26,12 +24,17 @@ from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types import Artifact, artifact_utils
 from tfx.types.standard_component_specs import TUNER_RESULTS_KEY
 
-from components.features import Contract
-from components.schema import parse_contract
-from components.trainer.datasets import read_examples
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, SEARCH_KEY, Hyperparameters, Search
-from components.trainer.signatures import fit_temperature, log_loss
-from components.trainer.training import predict_logits, train_model
+from components.trainer.trials import (
+    ACCURACY,
+    LOSS,
+    PARAMETERS,
+    SECONDS,
+    TrialData,
+    default_parallel,
+    run_trial,
+    trial_executor,
+)
 from registry.errors import ExpectedError
 
 logger = logging.getLogger(__name__)
@@ -60,8 +63,6 @@ _AUGMENTATION_LIMITS: Mapping[str, float] = {"rotation": 180.0, "zoom": 0.9, "sh
 _NUM_RANDOM_TRIALS = 6
 """Trials before the oracle has a model of the loss: one for each dimension of the search space."""
 
-_LOSS, _ACCURACY, _SECONDS, _PARAMETERS = "eval_loss", "eval_accuracy", "seconds", "parameters"
-
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     """Creates the tuner; the Tuner component calls this, and then searches.
@@ -76,20 +77,17 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
     Returns:
         A tuner that goes on with an earlier search if all but its budget is the same.
-
-    Raises:
-        SchemaError: The schema defines no contract.
     """
     base = Hyperparameters.model_validate(fn_args.custom_config[HYPERPARAMETERS_KEY])
     search = Search.model_validate(fn_args.custom_config[SEARCH_KEY])
-    with tf.io.gfile.GFile(fn_args.schema_path) as file:
-        contract = parse_contract(file.read(), fn_args.schema_path)
-    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    train = read_examples(fn_args.train_files, transform)
-    if search.max_images:
-        train = train.take(search.max_images)
-    tuner = TrialTuner(base, search, contract, project_name=_search_id(fn_args, base, search))
-    return TunerFnResult(tuner, {"train": train, "evaluation": read_examples(fn_args.eval_files, transform)})
+    data = TrialData(
+        train_files=tuple(fn_args.train_files),
+        eval_files=tuple(fn_args.eval_files),
+        schema_path=fn_args.schema_path,
+        transform_graph_path=fn_args.transform_graph_path,
+        max_images=search.max_images,
+    )
+    return TunerFnResult(TrialTuner(base, search, project_name=_search_id(fn_args, base, search)), {"data": data})
 
 
 def _search_id(fn_args: FnArgs, base: Hyperparameters, search: Search) -> str:
@@ -133,9 +131,9 @@ def trial_hyperparameters(
 class _Oracle(keras_tuner.oracles.BayesianOptimizationOracle):
     """Starts with the defaults, and ends the search if another trial would probably take too long."""
 
-    def __init__(self, base: Hyperparameters, search: Search) -> None:
+    def __init__(self, base: Hyperparameters, search: Search, parallel: int) -> None:
         super().__init__(
-            objective=keras_tuner.Objective(_LOSS, "min"),
+            objective=keras_tuner.Objective(LOSS, "min"),
             max_trials=search.max_trials,
             num_initial_points=_NUM_RANDOM_TRIALS,
             # KerasTuner replaces 0 with a random seed.
@@ -145,71 +143,77 @@ class _Oracle(keras_tuner.oracles.BayesianOptimizationOracle):
             max_consecutive_failed_trials=search.max_trials + 1,
         )
         self._max_seconds = search.max_seconds or math.inf
+        self._parallel = parallel
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         if not self.trials:
-            return {"status": "RUNNING", "values": {each.name: each.default for each in self.hyperparameters.space}}
-        seconds = [trial.metrics.get_best_value(_SECONDS) for trial in completed_trials(self)]
-        if seconds and sum(seconds) + np.mean(seconds) > self._max_seconds:
-            return {"status": "STOPPED"}
+            return {
+                "status": TrialStatus.RUNNING,
+                "values": {each.name: each.default for each in self.hyperparameters.space},
+            }
+        seconds = [trial.metrics.get_best_value(SECONDS) for trial in completed_trials(self)]
+        num_open = len(self.ongoing_trials) + 1
+        if seconds and (sum(seconds) + num_open * np.mean(seconds)) / self._parallel > self._max_seconds:
+            return {"status": TrialStatus.STOPPED}
         return super().populate_space(trial_id)
 
 
-class TrialTuner(keras_tuner.Tuner):
-    """Trains a model in each trial, without exporting it, and measures it on eval."""
+class TrialTuner(BaseTuner):
+    """Runs trials, several at a time if the machine has the cores."""
 
-    def __init__(self, base: Hyperparameters, search: Search, contract: Contract, project_name: str) -> None:
+    def __init__(self, base: Hyperparameters, search: Search, project_name: str) -> None:
         """Loads the trials of the project in the folder of the search, if there are any."""
         self._base = base
         self._search = search
-        self._contract = contract
-        super().__init__(_Oracle(base, search), directory=search.folder, project_name=project_name)
+        self._parallel = search.parallel or default_parallel()
+        super().__init__(_Oracle(base, search, self._parallel), directory=search.folder, project_name=project_name)
 
-    def run_trial(self, trial: Trial, train: tf.data.Dataset, evaluation: tf.data.Dataset) -> dict[str, float]:
-        """Trains and measures a model; KerasTuner calls this.
+    def search(self, data: TrialData) -> None:
+        """Runs trials until the budget is spent; the Tuner component calls this.
 
-        Args:
-            trial: The trial, with a point of the search space.
-            train: Dataset of (image, label), from `read_examples`.
-            evaluation: Dataset of the same kind.
-
-        Returns:
-            What was measured, by name.
+        After an error, the next search repeats the trials that have not ended.
 
         Raises:
-            FailedTrialError: Training diverged; the search goes on.
-            FatalRuntimeError: Another error, which ends the search.
+            ExpectedError: A trial failed; training that diverges is a result.
         """
+        running: dict[Future[dict[str, float] | None], Trial] = {}
+        tuner_ids = map("tuner{}".format, itertools.count())
+        is_open = True
+        with trial_executor(self._parallel) as executor:
+            while is_open or running:
+                while is_open and len(running) < self._parallel:
+                    trial = self.oracle.create_trial(next(tuner_ids))
+                    if is_open := trial.status != TrialStatus.STOPPED:
+                        running[executor.submit(run_trial, data, *self._arguments(trial))] = trial
+                if len(running) > 1:
+                    logger.debug("%d trials are running", len(running))
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._end(running.pop(future), future.result())
+
+    def _arguments(self, trial: Trial) -> tuple[Hyperparameters, Path]:
         hyperparameters = trial_hyperparameters(trial.hyperparameters.values, self._base, self._search.fixed)
-        started = time.monotonic()
-        try:
-            # Keras keeps what earlier models have created.
-            keras.utils.clear_session()
-            model = train_model(
-                train, evaluation, self._contract, hyperparameters, Path(self.get_trial_dir(trial.trial_id))
-            )
-            logits, labels = predict_logits(model, evaluation)
-        except Exception as error:
-            # KerasTuner would go on with the next trial, and never repeat this one.
-            raise FatalRuntimeError(f"{type(error).__name__}: {error}") from error
-        if not np.isfinite(logits).all():
+        return hyperparameters, Path(self.get_trial_dir(trial.trial_id))
+
+    def _end(self, trial: Trial, measured: Mapping[str, float] | None) -> None:
+        if measured is None:
             logger.info("trial %s: training diverged", trial.trial_id)
-            raise FailedTrialError(f"Training diverged with {hyperparameters}.")
-        loss = log_loss(logits / fit_temperature(logits, labels), labels)
-        accuracy = float((logits.argmax(axis=-1) == labels).mean())
-        seconds = time.monotonic() - started
-        logger.info(
-            "trial %s: eval loss %.4f, accuracy %.2f %% (%.0f s)", trial.trial_id, loss, 100 * accuracy, seconds
-        )
-        return {_LOSS: loss, _ACCURACY: accuracy, _SECONDS: seconds, _PARAMETERS: model.count_params()}
+            trial.status = TrialStatus.FAILED
+        else:
+            loss, accuracy, seconds = (measured[name] for name in (LOSS, ACCURACY, SECONDS))
+            logger.info(
+                "trial %s: eval loss %.4f, accuracy %.2f %% (%.0f s)", trial.trial_id, loss, 100 * accuracy, seconds
+            )
+            self.oracle.update_trial(trial.trial_id, measured)
+            trial.status = TrialStatus.COMPLETED
+        self.on_trial_end(trial)
 
     def records(self) -> list[dict[str, Any]]:
         """Returns the completed trials, best first: what was measured, and the hyperparameters."""
         return [
             {
                 "trial": int(trial.trial_id),
-                **{name: trial.metrics.get_best_value(name) for name in (_LOSS, _ACCURACY, _SECONDS)},
-                _PARAMETERS: int(trial.metrics.get_best_value(_PARAMETERS)),
+                **{name: trial.metrics.get_best_value(name) for name in (LOSS, ACCURACY, SECONDS)},
+                PARAMETERS: int(trial.metrics.get_best_value(PARAMETERS)),
                 **trial_hyperparameters(trial.hyperparameters.values, self._base, self._search.fixed).model_dump(
                     include=_TUNED
                 ),
@@ -221,7 +225,7 @@ class TrialTuner(keras_tuner.Tuner):
 
 def completed_trials(oracle: keras_tuner.Oracle) -> list[Trial]:
     """Returns the trials that have a result, best first."""
-    return [trial for trial in oracle.get_best_trials(len(oracle.trials)) if trial.status == "COMPLETED"]
+    return [trial for trial in oracle.get_best_trials(len(oracle.trials)) if trial.status == TrialStatus.COMPLETED]
 
 
 class NoTrialError(ExpectedError):

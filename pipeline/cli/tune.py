@@ -34,7 +34,13 @@ MANY_TRIALS = 10_000
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     metavar="M",
-    help="End before a trial with which all trials together would take longer than M minutes.",
+    help="End before a trial with which the trials would probably take longer than M minutes.",
+)
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run N trials at a time.  [default: up to 4, so that each has two cores; 1 with GPUs]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Same as --set trainer.epochs=N.")
 @click.option("--max-images", type=click.IntRange(min=1), metavar="N", help="Train with N images.  [default: all]")
@@ -47,6 +53,7 @@ MANY_TRIALS = 10_000
 def tune(
     trials: int | None,
     minutes: float | None,
+    parallel: int | None,
     epochs: int | None,
     max_images: int | None,
     data: str | None,
@@ -74,6 +81,7 @@ def tune(
         folder=str(settings.tuning_directory / settings.name),
         max_trials=trials or (MANY_TRIALS if minutes else DEFAULT_TRIALS),
         max_seconds=60 * minutes if minutes else None,
+        parallel=parallel,
         max_images=max_images,
         fixed=fixed_hyperparameters(settings),
     )

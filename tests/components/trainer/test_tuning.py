@@ -12,13 +12,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow_transform as tft
-from keras_tuner.errors import FatalRuntimeError
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.executor import Executor as TfxExecutor
 from tfx.types import standard_artifacts
 
 from components.trainer import tuning
 from components.trainer.hyperparameters import Hyperparameters, Search
+from components.trainer.trials import trial_executor
 from components.trainer.tuning import (
     AUGMENTATION,
     SEARCH_SPACE,
@@ -113,11 +113,9 @@ class Training:
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> Training:
     training = Training()
-    # The Tuner component reloads the module of `tuner_fn`, which imports the function again.
-    for module in ("training", "tuning"):
-        monkeypatch.setattr(f"components.trainer.{module}.train_model", training)
+    monkeypatch.setattr("components.trainer.trials.train_model", training)
     seconds = itertools.count(step=10)
-    monkeypatch.setattr("components.trainer.tuning.time.monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr("components.trainer.trials.time.monotonic", lambda: float(next(seconds)))
     return training
 
 
@@ -184,7 +182,7 @@ def test_a_search_continues_where_it_was_stopped(run_search: RunSearch, training
 
 def test_an_error_ends_the_search_and_its_trial_runs_again(run_search: RunSearch, training: Training) -> None:
     training.errors = {1: OSError("disk full")}
-    with pytest.raises(FatalRuntimeError, match="OSError: disk full"):
+    with pytest.raises(ExpectedError, match="^OSError: disk full$"):
         run_search(max_trials=3)
     assert len(run_search(max_trials=3).records()) == 3
     assert training.calls[1] == training.calls[2]
@@ -197,6 +195,34 @@ def test_the_search_ends_before_a_trial_that_would_not_fit(
     assert len(run_search(max_trials=9, max_seconds=max_seconds).records()) == num_trials
     run_search(max_trials=9, max_seconds=max_seconds)
     assert len(training.calls) == num_trials
+
+
+@pytest.fixture
+def two_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials of a parallel search run in this process, but only end when as many as allowed have started."""
+    monkeypatch.setattr("components.trainer.tuning.trial_executor", lambda parallel: trial_executor(1))
+
+
+@pytest.mark.usefixtures("two_at_a_time")
+@pytest.mark.parametrize(("max_seconds", "num_trials"), [(9.0, 2), (14.9, 2), (15.0, 3), (20.0, 4)])
+def test_trials_at_the_same_time_count_once(
+    run_search: RunSearch, training: Training, max_seconds: float, num_trials: int
+) -> None:
+    assert len(run_search(max_trials=9, max_seconds=max_seconds, parallel=2).records()) == num_trials
+
+
+@pytest.mark.usefixtures("two_at_a_time")
+def test_a_parallel_search_stops_at_its_number_of_trials_and_continues(
+    run_search: RunSearch, training: Training
+) -> None:
+    training.errors = {3: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        run_search(max_trials=9, parallel=2)
+    stopped = training.calls[2:4]
+    assert len(run_search(max_trials=9, parallel=3).records()) == 9
+    assert len(training.calls) == 11
+    assert sorted(map(str, training.calls[4:6])) == sorted(map(str, stopped)), "trials that have not ended run again"
+    assert len({str(call) for call in training.calls}) == 9
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def searches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Sett
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), {"max_trials": 20, "max_seconds": None, "max_images": None, "fixed": ()}),
+        ((), {"max_trials": 20, "max_seconds": None, "parallel": None, "max_images": None, "fixed": ()}),
+        (("--parallel", 3), {"parallel": 3}),
         (("--trials", 3, "--max-images", 100), {"max_trials": 3, "max_images": 100}),
         (("--minutes", 1.5), {"max_trials": 10_000, "max_seconds": 90.0}),
         (("--minutes", 1, "--trials", 7), {"max_trials": 7, "max_seconds": 60.0}),
@@ -85,6 +86,7 @@ def test_refused_data_exits_with_3(digits: Digits, searches: list[tuple[Settings
     [
         (("--trials", 0), "'--trials': 0 is not in the range x>=1"),
         (("--minutes", 0), "'--minutes': 0.0 is not in the range x>0"),
+        (("--parallel", 0), "'--parallel': 0 is not in the range x>=1"),
         (("--epochs", "many"), "'many' is not a valid integer range"),
         (("--set", "trainer.width=1"), "Error: trainer.width: Input should be greater than or equal to 2"),
     ],
