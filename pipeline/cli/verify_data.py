@@ -45,7 +45,7 @@ def verify_data(
         from components.example_gen.sources.detection import open_source, resolve_span
         from components.example_gen.sources.source import fingerprint
         from components.verdict import Verdict, render_findings
-        from pipeline.settings.judgment import fits, judge_data, judge_images
+        from pipeline.settings.judgment import fits, judge_data, judge_images, judge_with_model
         from pipeline.settings.settings import DEFAULT_FILE, load_contract
         from pipeline.settings.survey import survey_data
         from registry.versions import list_versions
@@ -57,10 +57,11 @@ def verify_data(
         sha256 = fingerprint(source)
         is_model_given = bool(config or workspace or DEFAULT_FILE.exists())
         is_in_production = bool(list_versions(settings.serving_directory)) and fits(survey, contract)
-        judge = judge_data if is_model_given or is_in_production else judge_images
-        verdict = Verdict(
-            "DataGate", tuple(judge(survey, settings, contract)), _ADVICE, HEADINGS, settings.data_gate.enforced
-        )
+        if is_model_given or is_in_production:
+            findings = judge_data(survey, settings, contract) + judge_with_model(source, survey, settings, contract)
+        else:
+            findings = judge_images(survey, settings, contract)
+        verdict = Verdict("DataGate", tuple(findings), _ADVICE, HEADINGS, settings.data_gate.enforced)
     origins = dict.fromkeys(origin for origin, _ in survey.counts)
     counts = {origin: {name: survey.counts.get((origin, name), 0) for name in survey.classes} for origin in origins}
     sizes = sorted(Counter(map(tuple, survey.sizes.tolist())).items())

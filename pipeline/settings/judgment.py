@@ -1,12 +1,14 @@
 """Judges the content of a data set before a run, by the rules of DataGate where they apply."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.data_gate.shares import share_findings
-from components.example_gen.sources.source import EVAL, TEST
+from components.example_gen.sources.source import EVAL, TEST, Source, batch_by_shape
 from components.example_gen.summaries import MIN_INK
 from components.features import (
     BACKGROUND_SHARE_KEY,
@@ -21,9 +23,15 @@ from components.features import (
 from components.verdict import Finding
 from pipeline.settings.settings import Settings
 from pipeline.settings.survey import Survey
+from registry.provenance import read_provenance
+from registry.signatures import EXAMPLES, EXAMPLES_INPUT
+from registry.versions import newest_usable
 
 # A survey does not encode images.
 _NOT_SURVEYED = (IMAGE_KEY, "encoded_size")
+
+_MAX_JUDGED = 1_000
+"""Number of images that the model in production sees: enough to tell turned images and swapped labels from chance."""
 
 
 def fits(survey: Survey, contract: Contract) -> bool:
@@ -103,6 +111,55 @@ def judge_data(survey: Survey, settings: Settings, contract: Contract) -> list[F
     train = statistics[TRAIN_SPLIT].SerializeToString()
     baseline = last_passed(train, contract, str(settings.serving_directory))
     return check_data(statistics, anomalies, schema, contract.classes, settings.data_gate, baseline)
+
+
+def judge_with_model(source: Source, survey: Survey, settings: Settings, contract: Contract) -> list[Finding]:
+    """Compares what the model in production recognizes of a sample of the data with what it recognized of its own.
+
+    Args:
+        source: The data.
+        survey: What the data contains.
+        settings: The settings of the model.
+        contract: Its data contract.
+
+    Returns:
+        A finding; none if there is no usable version of this contract, or the data does not fit it.
+
+    Raises:
+        DataError: The data is damaged.
+    """
+    import tensorflow as tf
+
+    from components.baseline_driver import baseline_contract
+    from components.evaluator.bounds import ACCURACY, ALL_NAME, Measurement
+    from components.evaluator.new_data import judge_new_data, own_results
+    from components.example_gen.executor import encode_examples
+    from components.intervals import share_interval
+
+    version = newest_usable(settings.serving_directory, settings.trust_policy)
+    if version is None or baseline_contract(version.directory) != contract or not fits(survey, contract):
+        return []
+    own = own_results(read_provenance(version.directory), "Evaluator").get((ACCURACY, ALL_NAME))
+    predict = tf.saved_model.load(str(version.directory)).signatures[EXAMPLES]
+    origins = [origin for origin, _ in survey.strata]
+    origin = TEST if TEST in origins else origins[0]
+    step = math.ceil(origins.count(origin) / _MAX_JUDGED)
+    num_images = num_right = 0
+    for share in source.shares():
+        labels = {number: record.label for number, record in enumerate(share.records()) if record.origin == origin}
+        numbers = list(labels)[::step]
+        for batch in batch_by_shape(zip(numbers, share.images(numbers), strict=True)):
+            expected = [labels[number] for number, _ in batch]
+            with_ink_in_alpha = settings.trainer.preparation == "ink"
+            examples = encode_examples(
+                [image for _, image in batch], expected, with_ink=False, with_ink_in_alpha=with_ink_in_alpha
+            )
+            found = predict(**{EXAMPLES_INPUT: tf.constant(examples)})["label"].numpy()
+            num_right += int((found == np.array([label.encode() for label in expected], object)).sum())
+            num_images += len(batch)
+    accuracy = Measurement(num_right / num_images, share_interval(num_right, num_images))
+    finding = judge_new_data(ACCURACY, ALL_NAME, accuracy, own, settings.evaluation.max_new_data_drop)
+    return [replace(finding, setting="evaluation.max_new_data_drop")]
 
 
 def _splits(survey: Survey) -> Mapping[str, NDArray[np.bool_]]:

@@ -3,15 +3,24 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from components import baseline_driver
+from components.evaluator import new_data
+from components.evaluator.bounds import Measurement
 from pipeline.cli.main import main
+from pipeline.settings import judgment
+from pipeline.settings.settings import load_contract, load_settings
+from registry.versions import Version
 from tests.support.image_data import csv_text, encode_image, write_idx, write_npz
 
 PROJECT_ROOT = Path(__file__).parents[3]
@@ -267,3 +276,36 @@ def test_a_workspace_selects_all_rules_of_data_gate(tmp_path: Path) -> None:
     result = verify_data(path)
     assert result.exit_code == 3
     assert "Examples contain values missing from the schema: 3" in result.output
+
+
+@pytest.fixture
+def model_of_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A model in production that recognizes the images of MNIST and no others."""
+    with np.load(PROJECT_ROOT / "data" / "mnist.npz") as mnist:
+        known = {
+            image.tobytes(): str(label).encode() for image, label in zip(mnist["x_test"], mnist["y_test"], strict=True)
+        }
+
+    def predict(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = [tf.train.Example.FromString(each).features.feature for each in examples.numpy()]
+        images = [tf.io.decode_image(each["image"].bytes_list.value[0]).numpy() for each in features]
+        return {"label": tf.constant([known.get(image.tobytes(), b"?") for image in images])}
+
+    own = {("accuracy", "all"): Measurement(0.996, (0.994, 0.997))}
+    monkeypatch.setattr(judgment, "newest_usable", lambda *_: Version("digits", 7, tmp_path, datetime.now(UTC), 0))
+    monkeypatch.setattr(judgment, "read_provenance", lambda _: None)
+    monkeypatch.setattr(baseline_driver, "baseline_contract", lambda _: load_contract(load_settings()))
+    monkeypatch.setattr(new_data, "own_results", lambda *_: own)
+    monkeypatch.setattr(tf.saved_model, "load", lambda _: SimpleNamespace(signatures={"examples": predict}))
+
+
+@pytest.mark.usefixtures("model_of_mnist")
+def test_the_model_in_production_must_recognize_the_data(tmp_path: Path) -> None:
+    workspace = ("--workspace", tmp_path / "workspace", "--json")
+    assert verify_data(write_mnist(tmp_path, np.asarray, 2000), *workspace).exit_code == 0
+    transposed = verify_data(write_mnist(tmp_path, lambda images: images.swapaxes(1, 2).copy(), 2000), *workspace)
+    assert transposed.exit_code == 3
+    (refusal,) = (
+        each for each in json.loads(transposed.output)["refusals"] if each["setting"] == "evaluation.max_new_data_drop"
+    )
+    assert refusal["reason"].startswith("the model in production recognizes 0")
