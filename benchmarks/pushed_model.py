@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, ConfigProto
 
 from benchmarks.deformations import DEFORMATIONS, deform_smoothly
+from benchmarks.drawings import KINDS, draw_kind
 from benchmarks.mnist import ENCODINGS, load_mnist, our_example, re_render, tfx_example, to_digits
 from components.robustness.corruptions import CORRUPTIONS, corrupt
 from registry.signatures import (
@@ -133,6 +134,19 @@ def normalization(directory: str) -> None:
         RE_RENDERED_ROW: _in_batches(files, [re_render(digit, random) for digit in digits]),
     }
     click.echo(json.dumps({name: _share_right(to_digits(answers), labels) for name, answers in found.items()}))
+
+
+@main.command()
+@_directory
+@click.argument("num_images", type=int)
+def drawings(directory: str, num_images: int) -> None:
+    """Print the accuracy, 0 to 1, on each kind of drawing."""
+    files = _signature(directory, SERVING_DEFAULT, IMAGE_BYTES_INPUT, LABEL_OUTPUT)
+    accuracies = {}
+    for kind in KINDS:
+        images, labels = draw_kind(kind, num_images)
+        accuracies[kind] = _share_right(to_digits(_in_batches(files, images)), labels)
+    click.echo(json.dumps(accuracies))
 
 
 @main.command()

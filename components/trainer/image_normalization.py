@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import MAX_PIXEL
-from components.image_decoding import decode_luminance
+from components.image_decoding import decode_contrast
 
 # In an image of 28x28 pixels.
 _SIDE, _BOX = 28, 20
@@ -73,7 +73,7 @@ def normalize_images(files: tf.Tensor, height: int, width: int) -> tf.Tensor:
         tf.errors.InvalidArgumentError: At run time: an image is damaged.
     """
     centered = tf.map_fn(
-        lambda file: _center(*_find_ink(decode_luminance(file)), (height, width)),
+        lambda file: _center(*_find_ink(decode_contrast(file)), (height, width)),
         files,
         # Each of these images may be as large as the largest that is allowed.
         parallel_iterations=_NUM_PARALLEL_IMAGES,

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from registry.errors import UsageError
@@ -27,6 +28,7 @@ _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 _DECODED_BY_THE_MODEL = ("PNG", "JPEG", "MPO", "GIF")
 _UPRIGHT = 1
 _JPEG_QUALITY = 95
+_MAX_BYTE = 255
 
 
 class NoInputError(UsageError):
@@ -94,7 +96,8 @@ def read_image(source: str) -> bytes:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             # Of Pillow's other formats, some start programs.
             image = Image.open(BytesIO(content), formats=_FORMATS)
-        if image.format in _DECODED_BY_THE_MODEL and _orientation(image) == _UPRIGHT:
+        decoded = image.format in _DECODED_BY_THE_MODEL and not _is_wide(image)
+        if decoded and _orientation(image) == _UPRIGHT:
             return content
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(
@@ -165,8 +168,24 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
 
 
+def _is_wide(image: Image.Image) -> bool:
+    """Whether the pixels are floats or integers of more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def _to_bytes(image: Image.Image) -> Image.Image:
+    """Scales wide pixels to 8 bits: floats up to 1, and integers up to the largest of as many bits as they use."""
+    if not _is_wide(image):
+        return image
+    pixels = np.asarray(image, np.float64)
+    low, high = min(0.0, pixels.min()), pixels.max()
+    white = 1.0 if image.mode == "F" and high <= 1 else 2.0 ** max(8, int(high).bit_length()) - 1
+    return Image.fromarray(np.round((pixels - low) * (_MAX_BYTE / (white - low))).astype(np.uint8))
+
+
 def _encode(image: Image.Image, original_format: str | None) -> bytes:
     encoded = BytesIO()
+    image = _to_bytes(image)
     # A photo as a PNG would be ten times as large and take seconds.
     if original_format in ("JPEG", "MPO"):
         image = image if image.mode in ("L", "RGB") else image.convert("RGB")

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from components.features import Contract
-from components.image_decoding import LONGEST_SIDE, decode_images, decode_luminance
+from components.image_decoding import LONGEST_SIDE, decode_contrast, decode_images
 
 Decode = Callable[[bytes], np.ndarray]
 
@@ -17,7 +17,7 @@ Decode = Callable[[bytes], np.ndarray]
 @pytest.fixture(scope="module")
 def decode() -> Decode:
     """Decodes the luminance of a file."""
-    graph = tf.function(decode_luminance, input_signature=[tf.TensorSpec([], tf.string)])
+    graph = tf.function(decode_contrast, input_signature=[tf.TensorSpec([], tf.string)])
     return lambda file: graph(tf.constant(file)).numpy()
 
 
@@ -212,3 +212,22 @@ def test_a_truncated_image_is_an_error(decode: Decode, kind: str, message: str, 
     encoded = encode(drawing(), kind)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         decode(encoded[: int(len(encoded) * share)])
+
+
+def test_the_ink_of_a_single_color_is_its_opacity(decode: Decode) -> None:
+    alpha = Image.fromarray(np.tile(np.arange(0, 240, 6, dtype=np.uint8), (30, 1)))
+    for color in ("white", "black", "gray"):
+        image = Image.new("RGBA", (40, 30), color)
+        image.putalpha(alpha)
+        np.testing.assert_allclose(decode(encode(image)), 255 - np.asarray(alpha, np.float32))
+
+
+def test_colors_that_are_equally_light_differ_in_a_channel(decode: Decode) -> None:
+    image = Image.new("RGB", (40, 30), (0, 130, 0))
+    image.paste((255, 0, 0), (10, 5, 30, 25))
+    np.testing.assert_array_equal(decode(encode(image)), np.asarray(image)[..., 0])
+
+
+def test_twelve_bits_of_sixteen_are_whitened(decode: Decode) -> None:
+    values = np.tile(np.linspace(4095, 1000, 40).astype(np.uint16), (30, 1))
+    np.testing.assert_allclose(decode(encode(Image.fromarray(values))), values / 4095 * 255, atol=16)

@@ -198,3 +198,17 @@ def test_arguments_without_inputs(arguments: list[str], message: str) -> None:
     Path("empty").mkdir()
     with pytest.raises(NoInputError, match=message):
         find_inputs(arguments)
+
+
+@pytest.mark.parametrize("white", [1.0, 255.0])
+def test_floats_become_bytes(tmp_path: Path, upright: np.ndarray, white: float) -> None:
+    file = tmp_path / "float.tif"
+    Image.fromarray(upright / np.float32(255) * np.float32(white)).save(file)
+    np.testing.assert_allclose(decoded(read_image(str(file))), upright, atol=1)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_unused_bits_do_not_darken_an_image(tmp_path: Path, upright: np.ndarray, bits: int) -> None:
+    file = tmp_path / "wide.png"
+    Image.fromarray(np.round(upright / 255 * (2**bits - 1)).astype(np.uint16)).save(file)
+    np.testing.assert_allclose(decoded(read_image(str(file))), upright, atol=1)
