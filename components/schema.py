@@ -64,6 +64,9 @@ def parse_schema(text: str, where: str) -> Schema:
     Raises:
         SchemaError: It is not one; the message has the file `where` and the line.
     """
+    # TFX and TFDV, which read the same file, do not accept it.
+    if text.startswith("\ufeff"):
+        raise SchemaError(f"{where}: this starts with a byte order mark; save it as UTF-8 without BOM.")
     try:
         return text_format.Parse(text, Schema())
     except text_format.ParseError as error:

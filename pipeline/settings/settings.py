@@ -4,6 +4,7 @@ Values come, in increasing priority, from the defaults below, the profile, `digi
 file, the environment (`DIGITS_SECTION__KEY`) and the command line.
 """
 
+import codecs
 import difflib
 import os
 import tomllib
@@ -68,6 +69,8 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
 
 SMOKE_SUFFIX = "-smoke"
 """What the smoke profile adds to the name of a model."""
+
+_PATTERN_CHARACTERS = "*?[\\"
 
 _RENAMED: Mapping[str, str] = {
     "data.sample_fraction": "data.max_images",
@@ -260,6 +263,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, file: Path | None 
         if profile == "smoke" and "name" not in given:
             values["name"] = f"{from_file.get('name', DEFAULT_NAME)}{SMOKE_SUFFIX}"
         settings = Settings(**_merge(defaults, values))
+        _check_workspace(settings.workspace)
         return Settings(**_merge(_merge(defaults, _read_tuned(settings)), values)) if settings.tuned else settings
     except ValidationError as error:
         raise SettingsError("\n".join(_describe(error))) from error
@@ -276,7 +280,7 @@ def load_contract(settings: Settings) -> Contract:
     """
     file = settings.data.schema_file
     try:
-        contract = parse_contract(file.read_text(encoding="utf-8"), str(file))
+        contract = parse_contract(_read_text(file), str(file))
     except UnicodeDecodeError as error:
         raise SchemaError(f"{file}: not a schema in text format: {error}.") from error
     if settings.trainer.preparation == "ink" and contract.channels > 1:
@@ -336,12 +340,21 @@ def _merge(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
+def _check_workspace(workspace: Path) -> None:
+    if found := set(str(workspace)) & set(_PATTERN_CHARACTERS):
+        raise SettingsError(
+            f"workspace: {workspace} contains {' '.join(sorted(found))}, which TensorFlow and Beam take for a pattern; "
+            "rename the folder, or choose another with --workspace."
+        )
+
+
 def _read_file(file: Path | None) -> dict[str, Any]:
     path = file or DEFAULT_FILE
     if file is None and not path.exists():
         return {}
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows write a byte order mark, which TOML does not allow.
+        values = tomllib.loads(_read_text(path).removeprefix("\ufeff"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -351,6 +364,13 @@ def _read_file(file: Path | None) -> dict[str, Any]:
             if isinstance(value := data[key], str) and value and "://" not in value:
                 data[key] = os.path.abspath(path.parent / os.path.expanduser(value))
     return values
+
+
+def _read_text(file: Path) -> str:
+    content = file.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SettingsError(f"{file}: this is UTF-16, which Windows PowerShell writes; save it as UTF-8.")
+    return content.decode("utf-8")
 
 
 def _read_tuned(settings: Settings) -> dict[str, Any]:

@@ -1,9 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from components.features import Contract
-from components.schema import SchemaError
 from pipeline.settings.settings import (
     Settings,
     SettingsError,
@@ -11,6 +11,7 @@ from pipeline.settings.settings import (
     load_settings,
     parse_assignments,
 )
+from registry.errors import UsageError
 from registry.signing import TrustPolicy
 
 
@@ -130,7 +131,9 @@ def test_color_does_not_fit_ink(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", "not a schema in text format"),
+        (b"\xff", "not a schema in text format"),
+        (b"\xff\xfe", "this is UTF-16, "),
+        (b"\xef\xbb\xbf", "this starts with a byte order mark; save it as UTF-8 without BOM"),
         (b"}", "not a schema in text format: 1:1"),
         (b"", "feature 'image'"),
     ],
@@ -138,7 +141,7 @@ def test_color_does_not_fit_ink(tmp_path: Path) -> None:
 def test_a_file_that_is_no_schema(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "schema.pbtxt"
     file.write_bytes(content)
-    with pytest.raises(SchemaError, match=f"^{file}: .*{message}"):
+    with pytest.raises(UsageError, match=f"^{file}: .*{message}"):
         load_contract(load_settings({"data": {"schema_file": file}}))
 
 
@@ -226,6 +229,31 @@ def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "digits.toml").write_text(text)
     with pytest.raises(SettingsError, match=message):
         load_settings()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_from_windows(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "digits.toml").write_text('name = "letters"\r\n', encoding=encoding)
+    if encoding == "utf-8-sig":
+        assert load_settings().name == "letters"
+    else:
+        with pytest.raises(SettingsError, match=r"^digits\.toml: this is UTF-16, .*; save it as UTF-8\.$"):
+            load_settings()
+
+
+@pytest.mark.parametrize("name", ["x[1]", "a*", "what?", "a\\b"])
+def test_a_workspace_that_libraries_take_for_a_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / name
+    message = f"^workspace: {re.escape(str(folder))}.* take for a pattern; rename the folder, or choose another with"
+    with pytest.raises(SettingsError, match=message):
+        load_settings({"workspace": str(folder / "new")})
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+    assert load_settings({"workspace": str(tmp_path)}).workspace == tmp_path
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
