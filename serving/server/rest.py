@@ -7,6 +7,7 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest; paths and messages as i
 import asyncio
 import logging
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -17,7 +18,6 @@ from urllib.parse import unquote, urlsplit
 
 import grpc
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
@@ -66,6 +66,9 @@ _GET_PATH = re.compile(
 )
 _MAX_VERSION = 2**63 - 1
 _API_HEADERS = {"Content-Type": "application/json"}
+_IDENTITY = "identity"
+_BODY_ENCODINGS = (_IDENTITY, "gzip", "deflate")
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 # What TF Serving sends with `--rest_api_enable_cors_support`; it also allows any origin.
 _CORS_HEADERS = {
     "Access-Control-Allow-Methods": "POST, GET",
@@ -145,6 +148,8 @@ class RestApi:
 
     async def _route(self, request: web.Request, path: str) -> web.StreamResponse:
         if path.lower().startswith("/v1/"):
+            if (encoding := _encoding(request)) not in _BODY_ENCODINGS:
+                return _unsupported_encoding(encoding)
             return await self._handle_api(request, path)
         if request.method in ("GET", "HEAD"):
             if path == METRICS_PATH:
@@ -218,19 +223,22 @@ class RestApi:
             raise invalid(too_large)
         set_size(0, declared)
         body = bytearray()
+        decoder = None if _encoding(request) == _IDENTITY else zlib.decompressobj(_GZIP_OR_ZLIB)
         try:
             async with asyncio.timeout(seconds):
                 # A compressed body is larger than declared; a chunked one declares no size.
                 async for chunk in request.content.iter_any():
-                    body += chunk
+                    body += decoder.decompress(chunk, limit + 1 - len(body)) if decoder else chunk
                     if len(body) > limit:
                         raise invalid(too_large)
                     set_size(len(body), declared)
         except TimeoutError:
             message = f"The body did not arrive within {seconds:g} s."
             raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from None
-        except (web.RequestPayloadError, ContentEncodingError) as error:
+        except (web.RequestPayloadError, zlib.error) as error:
             raise invalid(f"The body cannot be read: {error}") from None
+        if decoder and not decoder.eof:
+            raise invalid("The body cannot be read: its compressed data is incomplete.")
         return body
 
     async def _parse(self, body: bytearray, signatures: Mapping[str, SignatureDef]) -> PredictBody:
@@ -292,3 +300,18 @@ def _error_response(code: grpc.StatusCode, message: str) -> web.Response:
     status = _HTTP_STATUS.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
     headers = _API_HEADERS | _RETRY_HEADERS if status == HTTPStatus.SERVICE_UNAVAILABLE else _API_HEADERS
     return web.Response(status=status, body=error_body(message), headers=headers)
+
+
+def _encoding(request: web.Request) -> str:
+    return request.headers.get("Content-Encoding", "").strip().lower() or _IDENTITY
+
+
+def _unsupported_encoding(encoding: str) -> web.Response:
+    accepted = ", ".join(_BODY_ENCODINGS)
+    message = f"The Content-Encoding {encoding!r} is not supported; expected one of {accepted}."
+    # RFC 9110, section 15.5.16.
+    headers = {**_API_HEADERS, "Accept-Encoding": accepted}
+    response = web.Response(status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, body=error_body(message), headers=headers)
+    # The body stays unread, so the connection cannot be used again.
+    response.force_close()
+    return response

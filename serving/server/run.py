@@ -153,6 +153,8 @@ async def running_server(
             api.application(),
             access_log=None,
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            # For an encoding that it lacks, aiohttp would answer text instead of JSON.
+            auto_decompress=False,
             # aiohttp waits this long twice: for requests, then for their cancellation.
             shutdown_timeout=options.grace_seconds / 2,
         )
@@ -161,7 +163,9 @@ async def running_server(
         stack.push_async_callback(grpc_api.stop_health)
         await grpc_server.start()
         accepting = cast(web.Server, runner.server)
-        refusing = web.Server(api.refuse_connection, access_log=None, keepalive_timeout=_HANDSHAKE_SECONDS)
+        refusing = web.Server(
+            api.refuse_connection, access_log=None, keepalive_timeout=_HANDSHAKE_SECONDS, auto_decompress=False
+        )
         stack.push_async_callback(refusing.shutdown, 0)
         limit = options.max_connections
         listening = await asyncio.get_running_loop().create_server(

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -296,12 +297,21 @@ def test_a_body_of_100_mb_is_refused_however_it_is_sent(post: Callable) -> None:
 
 
 def test_a_compressed_body_is_read(post: Callable) -> None:
-    body = gzip.compress(json.dumps({**PIXELS, "instances": ZEROS}).encode())
-    assert post(body, headers={"Content-Encoding": "gzip"}).status_code == 200
+    body = json.dumps({**PIXELS, "instances": ZEROS}).encode()
+    for encoding, encoded in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body)), ("Identity", body)):
+        assert post(encoded, headers={"Content-Encoding": encoding}).status_code == 200
+    cut = post(gzip.compress(body)[:-20], headers={"Content-Encoding": "gzip"})
+    assert cut.json() == {"error": "The body cannot be read: its compressed data is incomplete."}
     answer = post(b"no gzip", headers={"Content-Encoding": "gzip"})
     assert "cannot be read" in answer.json()["error"]
-    # The rest of the body stays unread, so the connection cannot be used again.
-    assert answer.headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "GZIP, br", "compress"])
+def test_an_unsupported_encoding_is_refused(post: Callable, encoding: str) -> None:
+    answer = post(b"1" * 100_000, headers={"Content-Encoding": encoding})
+    expected = f"The Content-Encoding '{encoding.lower()}' is not supported; expected one of identity, gzip, deflate."
+    assert (answer.status_code, answer.json()) == (415, {"error": expected})
+    assert answer.headers["Accept-Encoding"] == "identity, gzip, deflate"
 
 
 def test_a_client_that_disconnects_does_no_harm(post: Callable, running: Running) -> None:
