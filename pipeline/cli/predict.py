@@ -71,9 +71,9 @@ def predict(
 ) -> None:
     """Classify images.
 
-    FILE is an image (PNG, JPEG, GIF, BMP, WebP or TIFF of any size), a folder, or - for standard input. With --output,
-    it can also be a TFRecord file of raw tf.Examples (*.tfrecord*, *.gz), as written by the pipeline. The rows of the
-    CSV file follow the order of the arguments, images first; files in a folder are sorted by name.
+    FILE is an image (PNG, JPEG, GIF, BMP, WebP, TIFF, PGM or PPM of any size), a folder, or - for standard input. With
+    --output, it can also be a TFRecord file of raw tf.Examples (*.tfrecord*, *.gz), as written by the pipeline. The
+    rows of the CSV file follow the order of the arguments, images first; files in a folder are sorted by name.
 
     Without --url or --grpc, loads the newest version in the workspace. Exit codes: 0 success, 1 an image or the model
     failed, 2 invalid usage.
@@ -82,6 +82,8 @@ def predict(
     from serving.client.inputs import find_inputs
 
     inputs = find_inputs(files)
+    if inputs.num_others:
+        click.echo(f"Skipped {inputs.num_others} file(s) that are not images.", err=True)
     if inputs.record_files and output is None:
         raise click.UsageError(
             f"{inputs.record_files[0]}: a TFRecord contains many images; write the predictions to a file, such as "

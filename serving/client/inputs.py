@@ -1,5 +1,7 @@
 """Finds the images and TFRecords to predict, and reads the images into bytes that the model decodes."""
 
+import mimetypes
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,11 +21,14 @@ STANDARD_INPUT = "-"
 MAX_FILE_BYTES = 32 * 1024**2
 """Half of the default limit of `digits serve`: base64 makes four bytes of three."""
 
-_IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_SYSTEM_FILES = ("desktop.ini", "thumbs.db")
 _RECORD_PATTERNS = ("*.tfrecord*", "*.gz")
 
-_EXPECTED = "expected PNG, JPEG, GIF, BMP, WebP or TIFF"
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
+_EXPECTED = "expected PNG, JPEG, GIF, BMP, WebP, TIFF, PGM or PPM"
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+# ISO/IEC 23008-12: photos of an iPhone, also if their names end with .jpg.
+_HEIF_SUFFIXES = (".avif", ".heic", ".heif")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif")
 # Pillow calls the JPEG of a phone with a second picture MPO. TensorFlow lacks some kinds of BMP.
 _DECODED_BY_THE_MODEL = ("PNG", "JPEG", "MPO", "GIF")
 _UPRIGHT = 1
@@ -46,10 +51,12 @@ class Inputs:
     Attributes:
         images: Image files; `-` is standard input.
         record_files: TFRecords of raw tf.Examples.
+        num_others: Number of files in the folders that are neither.
     """
 
     images: tuple[str, ...]
     record_files: tuple[str, ...]
+    num_others: int = 0
 
 
 def find_inputs(arguments: Sequence[str]) -> Inputs:
@@ -57,15 +64,26 @@ def find_inputs(arguments: Sequence[str]) -> Inputs:
 
     Args:
         arguments: Image files of any name; TFRecords (`*.tfrecord*`, `*.gz`); folders, which are searched recursively
-            for both without hidden files; `-` for an image from standard input.
+            for both without hidden and system files; `-` for an image from standard input. Files in a folder are images
+            if their name or their content says so, even if they cannot be read.
 
     Raises:
         NoInputError: A file does not exist, or a folder has neither images nor TFRecords.
+        OSError: A folder cannot be read.
     """
-    sources = [source for argument in dict.fromkeys(arguments) for source in _sources(argument)]
+    sources: list[str] = []
+    num_others = 0
+    for argument in dict.fromkeys(arguments):
+        if Path(argument).is_dir():
+            found, num_found_others = _search(Path(argument))
+            sources += found
+            num_others += num_found_others
+        else:
+            sources.append(_existing_file(argument))
     return Inputs(
         images=tuple(source for source in sources if not _holds_records(source)),
         record_files=tuple(source for source in sources if _holds_records(source)),
+        num_others=num_others,
     )
 
 
@@ -106,6 +124,10 @@ def read_image(source: str) -> bytes:
             )
         return _encode(ImageOps.exif_transpose(image), image.format)
     except UnidentifiedImageError as error:
+        if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
+            raise ImageError(
+                "this is HEIC or AVIF, which cannot be read; convert it to JPEG or PNG, and try again."
+            ) from error
         raise ImageError(f"this is not an image; {_EXPECTED}.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"this image is far too large: {error} Make it smaller, and try again.") from error
@@ -116,29 +138,56 @@ def read_image(source: str) -> bytes:
         raise ImageError(f"this image is damaged: {error}.") from error
 
 
-def _sources(argument: str) -> Iterable[str]:
+def _existing_file(argument: str) -> str:
     path = Path(argument)
     if argument == STANDARD_INPUT or path.is_file():
-        return [argument]
+        return argument
     if not path.exists():
         raise NoInputError(f"{argument}: no such file or folder.")
-    if not path.is_dir():
-        raise NoInputError(f"{argument}: neither a file nor a folder.")
-    found = sorted(_files_below(path))
+    raise NoInputError(f"{argument}: neither a file nor a folder.")
+
+
+def _search(folder: Path) -> tuple[list[str], int]:
+    """Returns the images and TFRecords below a folder, and the number of other files."""
+    files = sorted(_files_below(folder))
+    found = [str(file) for file in files if _holds_records(file.name) or _is_image(file)]
     if not found:
         raise NoInputError(
-            f"{argument}: no image ({', '.join(_IMAGE_SUFFIXES)}) and no TFRecord ({', '.join(_RECORD_PATTERNS)}) in "
-            "this folder."
+            f"{folder}: no image ({_EXPECTED}) and no TFRecord ({', '.join(_RECORD_PATTERNS)}) in this folder."
         )
-    return map(str, found)
+    return found, len(files) - len(found)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        wanted = path.suffix.lower() in _IMAGE_SUFFIXES or _holds_records(path.name)
-        if wanted and not hidden and path.is_file():
-            yield path
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = Path(parent, name)
+            is_system_file = name.startswith(".") or name.lower() in _SYSTEM_FILES
+            # A broken link is an error, which reading it reports; a socket or a pipe is no file.
+            if not is_system_file and (file.is_file() or not file.exists()):
+                yield file
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_image(file: Path) -> bool:
+    kind, _ = mimetypes.guess_type(file.name)
+    suffix = file.suffix.lower()
+    if (
+        Image.registered_extensions().get(suffix) in _FORMATS
+        or suffix in _HEIF_SUFFIXES
+        or f"{kind}".startswith("image/")
+    ):
+        return True
+    try:
+        with Image.open(file, formats=_FORMATS):
+            return True
+    # Pillow's plugins raise any exception on a file of another format.
+    except Exception:
+        return False
 
 
 def _holds_records(source: str) -> bool:

@@ -111,6 +111,14 @@ def test_a_wrong_image_does_not_affect_the_others(publish: Publish) -> None:
     assert result.stderr.startswith("Error: images/text.png: this is not an image; expected PNG")
 
 
+def test_files_of_a_folder_that_are_no_images_are_counted(publish: Publish, images: Path) -> None:
+    publish(17)
+    (images / "text.png").rename(images / "README.txt")
+    result = predict("images")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 2)
+    assert result.stderr == "Skipped 1 file(s) that are not images.\n"
+
+
 def test_probabilities_and_a_drawing(publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     publish(17)

@@ -72,7 +72,16 @@ def test_what_the_model_decodes_is_not_changed(tmp_path: Path, upright: np.ndarr
 
 @pytest.mark.parametrize(
     ("file_format", "mode"),
-    [("BMP", "1"), ("BMP", "P"), ("BMP", "RGB"), ("TIFF", "CMYK"), ("TIFF", "F"), ("TIFF", "LA"), ("WEBP", "RGBA")],
+    [
+        ("BMP", "1"),
+        ("BMP", "P"),
+        ("BMP", "RGB"),
+        ("PPM", "L"),
+        ("TIFF", "CMYK"),
+        ("TIFF", "F"),
+        ("TIFF", "LA"),
+        ("WEBP", "RGBA"),
+    ],
 )
 def test_other_formats_become_png(tmp_path: Path, file_format: str, mode: str) -> None:
     file = tmp_path / "image"
@@ -102,9 +111,10 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"seven", r"^this is not an image; expected PNG, JPEG, GIF, BMP, WebP or TIFF\.$"),
+        (b"seven", r"^this is not an image; expected PNG, JPEG, GIF, BMP, WebP, TIFF, PGM or PPM\.$"),
         # Pillow would start Ghostscript.
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "^this is not an image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "^this is HEIC or AVIF, .*; convert it to JPEG or PNG"),
         (b"", r"^this file is empty; expected PNG"),
         (None, r"^cannot be read: No such file or directory\.$"),
     ],
@@ -162,24 +172,38 @@ def test_images_that_cannot_be_read_have_an_error(tmp_path: Path) -> None:
     sources = [str(tmp_path / "a.png"), str(tmp_path / "text.png")]
     assert list(read_images(sources)) == [
         Input(sources[0], 0, Path(sources[0]).read_bytes()),
-        Input(sources[1], 0, b"", "this is not an image; expected PNG, JPEG, GIF, BMP, WebP or TIFF."),
+        Input(sources[1], 0, b"", "this is not an image; expected PNG, JPEG, GIF, BMP, WebP, TIFF, PGM or PPM."),
     ]
 
 
 @pytest.fixture
 def drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = ("b.JPG", "a.png", "deep/er/c.webp", "deep/examples.tfrecord-00000", "deep/more-of-2.gz")
-    for name in (*found, "notes.txt", ".hidden.png", "deep/.git/d.png"):
+    found = (
+        "b.JPG",
+        "a.png",
+        "deep/er/c.webp",
+        "e.heic",
+        "f.jfif",
+        "deep/examples.tfrecord-00000",
+        "deep/more-of-2.gz",
+    )
+    others = ("notes.txt", "deep/labels.csv", "slides.pdf", "weights.h5")
+    for name in (*found, *others, ".hidden.png", ".DS_Store", "Thumbs.db", "deep/.git/d.png"):
         Path("drawings", name).parent.mkdir(parents=True, exist_ok=True)
         Path("drawings", name).touch()
+    Image.new("L", (1, 1)).save("drawings/g", "PNG")
+    Path("drawings", "gone.png").symlink_to("nowhere")
 
 
 @pytest.mark.usefixtures("drawings")
 def test_folders_are_searched_in_order_and_named_files_used_once() -> None:
     assert find_inputs(["drawings"]) == Inputs(
-        images=("drawings/a.png", "drawings/b.JPG", "drawings/deep/er/c.webp"),
+        images=tuple(
+            f"drawings/{name}" for name in ("a.png", "b.JPG", "deep/er/c.webp", "e.heic", "f.jfif", "g", "gone.png")
+        ),
         record_files=("drawings/deep/examples.tfrecord-00000", "drawings/deep/more-of-2.gz"),
+        num_others=4,
     )
     names = ["drawings/notes.txt", "-", "drawings/a.png", "drawings/.hidden.png", "-"]
     assert find_inputs(names) == Inputs(tuple(names[:4]), ())
@@ -190,7 +214,7 @@ def test_folders_are_searched_in_order_and_named_files_used_once() -> None:
     ("arguments", "message"),
     [
         (["drawings", "none.png"], r"^none\.png: no such file or folder\.$"),
-        (["empty"], r"^empty: no image \(\.bmp, .*\) and no TFRecord \(\*\.tfrecord\*, \*\.gz\)"),
+        (["empty"], r"^empty: no image \(expected PNG, .*\) and no TFRecord \(\*\.tfrecord\*, \*\.gz\)"),
         (["/dev/null"], r"^/dev/null: neither a file nor a folder\.$"),
     ],
 )
