@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, ConfigProto
 
+from benchmarks import outliers as outlier_kinds
 from benchmarks.deformations import DEFORMATIONS, deform_smoothly
 from benchmarks.drawings import KINDS, draw_kind
 from benchmarks.mnist import ENCODINGS, load_mnist, our_example, re_render, tfx_example, to_digits
@@ -28,6 +29,8 @@ from registry.signatures import (
     PIXELS,
     PROBABILITIES_OUTPUT,
     SERVING_DEFAULT,
+    STATUS_OK,
+    STATUS_OUTPUT,
 )
 
 Pipeline = Literal["tfx_example", "ours"]
@@ -147,6 +150,19 @@ def drawings(directory: str, num_images: int) -> None:
         images, labels = draw_kind(kind, num_images)
         accuracies[kind] = _share_right(to_digits(_in_batches(files, images)), labels)
     click.echo(json.dumps(accuracies))
+
+
+@main.command()
+@_directory
+@click.argument("num_images", type=int)
+def outliers(directory: str, num_images: int) -> None:
+    """Print the share that is not `ok`, 0 to 1, of the test digits and of each kind of outlier."""
+    pixels = _signature(directory, PIXELS, IMAGE_INPUT, STATUS_OUTPUT)
+    files = _signature(directory, SERVING_DEFAULT, IMAGE_BYTES_INPUT, STATUS_OUTPUT)
+    statuses = {outlier_kinds.DIGITS: _in_batches(pixels, load_mnist("test")[0].astype(np.float32))}
+    for kind in outlier_kinds.KINDS:
+        statuses[kind] = _in_batches(files, outlier_kinds.draw_outliers(kind, num_images))
+    click.echo(json.dumps({kind: float(np.mean(found != STATUS_OK.encode())) for kind, found in statuses.items()}))
 
 
 @main.command()

@@ -52,7 +52,8 @@ DIGIT_OUTPUT = "digit"
 
 STATUS_OK = "ok"
 STATUS_BLANK = "blank"
-STATUS_LOW_CONFIDENCE = "low_confidence"
+STATUS_UNSURE = "unsure"
+"""The label is more likely wrong than right, or the image looks like none of the classes: do not rely on the label."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,11 @@ class Hyperparameters(BaseModel):
         description="Preparation of images in requests, and augmentation to match: `ink` if the data looks like MNIST "
         "(gray; light strokes on black, scaled and centered), `resize` for everything else.",
     )
-    low_confidence: float = Field(
-        0.5, ge=0, le=1, description="Predictions with a lower confidence have the status `low_confidence`."
+    unsure_share: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="Share of real images that may have the status `unsure` because they look like none of the "
+        "classes. A larger share detects more images of something else; 0 detects none.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and augmentation.")

@@ -8,6 +8,9 @@ from components.features import Contract
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.optimizer import Muon
 
+FEATURES_LAYER = "features"
+"""Name of the layer whose input is the last feature maps."""
+
 _SHORTEST_SIDE = 7
 """About the shorter side of the images in the last blocks, in pixels."""
 
@@ -78,8 +81,8 @@ def _weighted_mean(inputs: keras.KerasTensor) -> keras.KerasTensor:
     """Returns a mean of each feature over the image; its weights start equal."""
     size = inputs.shape[1:3]
     weights = keras.initializers.Constant(1 / math.prod(size))
-    means = keras.layers.DepthwiseConv2D(size, use_bias=False, depthwise_initializer=weights)(inputs)
-    return keras.layers.Flatten()(means)
+    layer = keras.layers.DepthwiseConv2D(size, use_bias=False, depthwise_initializer=weights, name=FEATURES_LAYER)
+    return keras.layers.Flatten()(layer(inputs))
 
 
 def _convolution(inputs: keras.KerasTensor, filters: int, size: int = 3, strides: int = 1) -> keras.KerasTensor:

@@ -15,7 +15,8 @@ from components.image_decoding import decode_images
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.image_files import limited_files
 from components.trainer.image_normalization import normalize_images
-from components.trainer.request_limits import check_batch, check_examples
+from components.trainer.outliers import OutlierDetector, with_features
+from components.trainer.request_limits import check_batch, check_examples, require
 from registry.signatures import (
     CLASSES_OUTPUT,
     CONFIDENCE_OUTPUT,
@@ -27,14 +28,20 @@ from registry.signatures import (
     PROBABILITIES_OUTPUT,
     SERVING_DEFAULT,
     STATUS_BLANK,
-    STATUS_LOW_CONFIDENCE,
     STATUS_OK,
     STATUS_OUTPUT,
+    STATUS_UNSURE,
     required_signatures,
 )
 
 # The faintest image of MNIST still has a pixel far above this; paper noise stays below it.
 _MIN_INK = 32
+
+# A calibrated answer below it is more likely wrong than right.
+_LEAST_CONFIDENCE = 0.5
+
+# White, if pixels were divided by 255, and less than that in a faint image.
+_UNIT_WHITE, _LEAST_UNIT_WHITE = 1.0, 0.5
 
 _TEMPERATURE_BOUNDS = (0.05, 20.0)
 
@@ -79,7 +86,8 @@ class ServingModel(tf.Module):
 
     All predictions have the outputs `probabilities` float32[n,k], calibrated; `classes` string[n,k], their names in the
     same order; `label` string[n], the most probable class, empty if blank; `confidence` float32[n], its probability;
-    `status` string[n]: `ok`, `low_confidence` or, if images are prepared as `ink`, `blank`.
+    `status` string[n]: `ok`; `unsure` if the answer is more likely wrong than right, or the image looks like
+    none of the classes; or, if images are prepared as `ink`, `blank`.
     """
 
     def __init__(
@@ -89,6 +97,7 @@ class ServingModel(tf.Module):
         contract: Contract,
         temperature: float,
         hyperparameters: Hyperparameters,
+        detector: OutlierDetector | None = None,
     ) -> None:
         """Wraps a trained model.
 
@@ -97,14 +106,17 @@ class ServingModel(tf.Module):
             transform: Output of the Transform component; it standardized the training examples.
             contract: Classes, and size of the images.
             temperature: Divisor of the logits, from `fit_temperature`.
-            hyperparameters: How to prepare images, and the bound of the status `low_confidence`.
+            hyperparameters: How to prepare images.
+            detector: Detects images that look like none of the classes; default: none is detected.
         """
         super().__init__()
         self.model = model
+        self._observed_model = with_features(model)
         self.transform_layer = transform.transform_features_layer()
         self.contract = contract
         self._temperature = temperature
         self._hyperparameters = hyperparameters
+        self._detector = detector
         # The Transform graph is affine in the pixels.
         black, white = (tf.fill(contract.image_shape, tf.constant(level, tf.uint8)) for level in (0, MAX_PIXEL))
         self._offset = self._transform(tf.io.encode_png(black)[tf.newaxis]).numpy()
@@ -119,7 +131,12 @@ class ServingModel(tf.Module):
         shape = self.contract.image_shape if self.contract.channels > 1 else self.contract.image_shape[:2]
         checked = tf.ensure_shape(_unknown_shape(image), (None, *shape))
         numbers = tf.debugging.check_numerics(check_batch(PIXELS, checked), "a pixel is not a number")
-        return self._classify_pixels(tf.reshape(numbers, (-1, *self.contract.image_shape)))
+        largest = tf.reduce_max(numbers)
+        is_unit = (largest <= _UNIT_WHITE) & (largest > _LEAST_UNIT_WHITE)
+        message = f"the largest pixel is {{}}, but white is {MAX_PIXEL}: multiply the pixels by {MAX_PIXEL}"
+        with tf.control_dependencies([require(~is_unit, message, largest)]):
+            images = tf.identity(numbers)
+        return self._classify_pixels(tf.reshape(images, (-1, *self.contract.image_shape)))
 
     def classify_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies serialized raw tf.Examples, string[n]; ignores all features but the image."""
@@ -156,14 +173,16 @@ class ServingModel(tf.Module):
         num_images = tf.shape(standardized)[0]
         # The CPU's fused convolutions fail on an empty batch: it gets one image, whose prediction is dropped.
         padded = tf.pad(standardized, [[0, tf.maximum(1 - num_images, 0)], [0, 0], [0, 0], [0, 0]])
-        logits = self.model(padded, training=False)[:num_images]
+        logits, features = (output[:num_images] for output in self._observed_model(padded, training=False))
         blank = self._find_blank(standardized)
         # For a blank image every class is equally likely.
         logits = tf.where(blank[:, tf.newaxis], tf.zeros_like(logits), logits)
         probabilities = tf.nn.softmax(logits / self._temperature)
         confidence = tf.reduce_max(probabilities, axis=-1)
-        is_low = confidence < self._hyperparameters.low_confidence
-        status = tf.where(is_low, STATUS_LOW_CONFIDENCE, STATUS_OK)
+        is_unsure = confidence < _LEAST_CONFIDENCE
+        if self._detector:
+            is_unsure |= self._detector.scores(logits, features) > 0
+        status = tf.where(is_unsure, STATUS_UNSURE, STATUS_OK)
         classes = tf.constant(self.contract.classes)
         return {
             PROBABILITIES_OUTPUT: probabilities,

@@ -20,6 +20,7 @@ from components.trainer.datasets import evaluation_batches, read_examples, steps
 from components.trainer.distribution import DistributedModel, choose_strategy, is_chief
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
+from components.trainer.outliers import fit_outlier_detector, with_features
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
 
 TEMPERATURE_TAG = "temperature"
@@ -60,7 +61,9 @@ def run_fn(fn_args: FnArgs) -> None:
     with tf.summary.create_file_writer(fn_args.model_run_dir).as_default(step=0):
         tf.summary.scalar(TEMPERATURE_TAG, temperature)
         tf.summary.scalar(PARAMETERS_TAG, sum(math.prod(weight.shape) for weight in model.trainable_weights))
-    serving_model = ServingModel(model, transform, contract, temperature, hyperparameters)
+    share, seed = hyperparameters.unsure_share, hyperparameters.seed
+    detector = fit_outlier_detector(with_features(model), evaluation, share, seed) if share else None
+    serving_model = ServingModel(model, transform, contract, temperature, hyperparameters, detector)
     export_model(serving_model, fn_args.serving_model_dir)
 
 

@@ -20,7 +20,7 @@ from pipeline.cli.options import (
     settings_from_options,
     workspace_option,
 )
-from registry.signatures import STATUS_BLANK, STATUS_LOW_CONFIDENCE
+from registry.signatures import STATUS_BLANK, STATUS_OK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from serving.client.inputs import Inputs
 
 _BATCH_SIZE = 32
-_NOTES = {STATUS_BLANK: "blank: there is no ink in it", STATUS_LOW_CONFIDENCE: "unsure"}
+_BLANK_NOTE = "blank: there is no ink in it"
 _SHADES = " ░▒▓█"
 # A character is about twice as high as wide.
 _CHARACTERS_PER_PIXEL = 2
@@ -198,9 +198,10 @@ def _describe(answer: "Answer") -> str:
     from rich.cells import cell_len, set_cell_size
 
     if answer.status == STATUS_BLANK:
-        return f"-  {_NOTES[STATUS_BLANK]}"
+        return f"-  {_BLANK_NOTE}"
+    note = "" if answer.status == STATUS_OK else answer.status
     label = set_cell_size(answer.label, max(map(cell_len, answer.classes)))
-    return f"{label}  {100 * answer.confidence:5.1f} %  {_NOTES.get(answer.status, '')}".rstrip()
+    return f"{label}  {100 * answer.confidence:5.1f} %  {note}".rstrip()
 
 
 def _list_probabilities(answer: "Answer") -> str:

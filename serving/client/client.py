@@ -42,7 +42,7 @@ class Answer:
         confidence: Probability of the class, 0 to 1.
         probabilities: Probabilities of all classes, which sum to 1.
         classes: Their names, in the same order.
-        status: `ok`, `blank` or `low_confidence`.
+        status: `ok`, `unsure` or `blank`; `low_confidence` instead of `unsure` from versions of earlier releases.
         model_version: Version that answered, or None if unknown: TF Serving's REST API does not return it.
     """
 

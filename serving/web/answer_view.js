@@ -25,7 +25,7 @@ function describe({ label, classes, confidence, status, probabilities }) {
   if (status === "blank") {
     return ["Nothing to read.", "There is no ink in this picture."];
   }
-  if (status === "low_confidence") {
+  if (status !== "ok") {
     const second = rank(probabilities)[1];
     const other = `${percent(probabilities[second])} for “${classes[second]}”`;
     return [`Perhaps “${label}”.`, `Unsure: ${percent(confidence)}, and ${other}`];

@@ -522,7 +522,7 @@ def serving_model() -> ServingModel:
             return self
 
     keras.utils.set_random_seed(1)
-    hyperparameters = Hyperparameters(low_confidence=0.99)
+    hyperparameters = Hyperparameters()
     return ServingModel(build_model(DIGITS, hyperparameters), Standardization(), DIGITS, 0.5, hyperparameters)
 
 

@@ -36,7 +36,7 @@ class TinyModel(tf.Module):
             "classes": tf.repeat(classes[tf.newaxis], tf.shape(probabilities)[0], axis=0),
             "label": tf.gather(classes, tf.argmax(probabilities, axis=-1)),
             "confidence": confidence,
-            "status": tf.where(confidence < 0.5, "low_confidence", "ok"),
+            "status": tf.where(confidence < 0.5, "unsure", "ok"),
         }
 
     def classify_pixels(self, image: tf.Tensor) -> Answers:

@@ -209,7 +209,8 @@ def test_a_long_tail_is_not_cut_off(normalize: Normalize) -> None:
     page[40:80, 80:120] = 0
     page[80:240, 98:102] = 0
     (found,) = normalize([page])
-    rows = np.flatnonzero(found.max(axis=1))
+    # Pixels are rounded later; processors differ in the last bits.
+    rows = np.flatnonzero(found.max(axis=1).round())
     assert (rows[0], rows[-1]) == (8, 27)
 
 

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from components.trainer.hyperparameters import Hyperparameters
 from components.trainer.model import build_model
+from components.trainer.outliers import OutlierDetector
 from components.trainer.request_limits import MAX_EXAMPLES_BYTES, MAX_IMAGE_NAMES
 from components.trainer.signatures import ServingModel, export_model, fit_temperature
 from registry.signatures import ANSWER_OUTPUTS, INPUTS, MAX_BATCH
@@ -21,7 +22,7 @@ from tests.support.examples import DIGITS, png, serialize
 @pytest.fixture(scope="module")
 def serving_model(transform: tft.TFTransformOutput) -> ServingModel:
     tf.keras.utils.set_random_seed(1)
-    hyperparameters = Hyperparameters(low_confidence=0.99)
+    hyperparameters = Hyperparameters()
     model = build_model(DIGITS, hyperparameters)
     return ServingModel(model, transform, DIGITS, temperature=0.5, hyperparameters=hyperparameters)
 
@@ -93,17 +94,40 @@ def test_the_status_of_faint_images(
     faint[1, 5, 5], faint[2, 5, 5] = 31, 32
     classify = {"pixels": serving_model.classify_pixels, "examples": serving_model.classify_examples}[signature]
     prediction = classify(tf.constant(make_requests(faint)[signature]))
-    assert prediction["status"].numpy().tolist() == [b"blank", b"blank", b"low_confidence"]
+    assert [status == b"blank" for status in prediction["status"].numpy()] == [True, True, False]
     assert prediction["label"].numpy().tolist()[:2] == [b"", b""]
     assert prediction["label"].numpy()[2].decode() in DIGITS.classes
     np.testing.assert_allclose(prediction["probabilities"][0], [0.1] * 10)
 
 
+def test_the_status_of_an_outlier(
+    serving_model: ServingModel, transform: tft.TFTransformOutput, requests: dict[str, Any]
+) -> None:
+    num_features = 2 * Hyperparameters().width
+    space = np.zeros(num_features), np.eye(num_features), np.zeros((1, num_features))
+    # Scores the largest logit alone.
+    weights = np.array([1.0, 0.0, 0.0, 0.0])
+    images = requests["pixels"].copy()
+    images[0] = 0
+    for bias, status in ((1e6, b"unsure"), (-1e6, b"ok")):
+        detector = OutlierDetector(*space, weights, bias)
+        model = ServingModel(serving_model.model, transform, DIGITS, 0.001, Hyperparameters(), detector)
+        prediction = model.classify_pixels(tf.constant(images))
+        assert prediction["status"].numpy().tolist() == [b"blank"] + [status] * 4
+
+
+def test_pixels_that_were_divided_by_255_are_refused(serving_model: ServingModel, requests: dict[str, Any]) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the largest pixel is 1, but white is 255: multiply"):
+        serving_model.classify_pixels(tf.constant(requests["pixels"] / 255))
+    faint = serving_model.classify_pixels(tf.constant(requests["pixels"] * 0.0015))
+    assert set(faint["status"].numpy()) == {b"blank"}
+
+
 def test_the_status_of_a_confident_prediction(
     serving_model: ServingModel, transform: tft.TFTransformOutput, requests: dict[str, Any]
 ) -> None:
-    settings = Hyperparameters(low_confidence=0.0)
-    confident = ServingModel(serving_model.model, transform, DIGITS, temperature=0.5, hyperparameters=settings)
+    model = serving_model.model
+    confident = ServingModel(model, transform, DIGITS, temperature=0.001, hyperparameters=Hyperparameters())
     images = requests["pixels"].copy()
     images[0] = 0
     prediction = confident.classify_pixels(tf.constant(images))

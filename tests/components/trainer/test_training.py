@@ -108,7 +108,7 @@ def test_color_images_from_examples_to_answers(
         for size in ((64, 64), (100, 70))
     ]
     make_examples(tmp_path / "examples", SHAPES, {"train": shards, "eval": [shards[0][:30]]})
-    settings = Hyperparameters(epochs=1, batch_size=10, preparation="resize", low_confidence=0.0)
+    settings = Hyperparameters(epochs=1, batch_size=10, preparation="resize")
     run_fn(
         FnArgs(
             train_files=[str(tmp_path / "examples" / "Split-train" / "*")],

@@ -43,7 +43,7 @@ class Model(tf.Module):
             contract.CLASSES_OUTPUT: tf.tile([self.classes], [tf.size(index), 1]),
             contract.PROBABILITIES_OUTPUT: tf.one_hot(index, len(self.classes), 0.325, rest),
             contract.CONFIDENCE_OUTPUT: tf.fill(tf.shape(index), 0.325),
-            contract.STATUS_OUTPUT: tf.fill(tf.shape(index), contract.STATUS_LOW_CONFIDENCE),
+            contract.STATUS_OUTPUT: tf.fill(tf.shape(index), contract.STATUS_UNSURE),
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.IMAGE_BYTES_INPUT)])
@@ -172,7 +172,7 @@ def test_json(publish: Publish) -> None:
         "source": "images/a.png",
         "label": "日本",
         "confidence": pytest.approx(0.325),
-        "status": "low_confidence",
+        "status": "unsure",
         "model_version": 17,
     }
     assert answers[2].keys() == {"source", "error"}

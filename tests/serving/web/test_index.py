@@ -64,7 +64,7 @@ def test_long_names_fit_the_window(open_page: Callable[[StandIn], Any], choose: 
     classes = ["Donaudampfschifffahrtsgesellschaftskapitänsmütze", "红色的圆形" * 20, "a red circle on a blue square"]
     probabilities = [0.4, 0.35, 0.25]
     answer = {"label": classes[0], "classes": classes, "probabilities": probabilities, "confidence": 0.4}
-    page = open_page(StandIn({**answer, "status": "low_confidence"}, [[[0.0, 0.0, 0.0]] * 8] * 8))
+    page = open_page(StandIn({**answer, "status": "unsure"}, [[[0.0, 0.0, 0.0]] * 8] * 8))
     page.resize(width, 800, touch=width < 500)
     choose(page, Image.new("RGB", (30, 20)), "picture.png")
     assert page.last_answer().startswith(f"Perhaps “{classes[0]}”.")
