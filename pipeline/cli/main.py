@@ -7,6 +7,7 @@ import click
 
 from pipeline.cli.compile import compile_pipeline
 from pipeline.cli.deploy import deploy
+from pipeline.cli.encoding import show_text_in_any_encoding
 from pipeline.cli.lineage import lineage
 from pipeline.cli.new import new
 from pipeline.cli.options import errors_to_exit_codes
@@ -21,6 +22,11 @@ from pipeline.cli.versions import label, prune, rollback, verify, versions
 
 
 class _Commands(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        # Before the help is printed.
+        show_text_in_any_encoding()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         with errors_to_exit_codes():
             return super().invoke(ctx)

@@ -249,7 +249,12 @@ def library_output_to(file: Path, terminal: TextIO) -> Iterator[TextIO]:
     for stream in streams:
         stream.flush()
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    with open(file, "ab", buffering=0) as log, _Terminal(os.fdopen(os.dup(terminal.fileno()), "wb")) as outer:
+    with (
+        open(file, "ab", buffering=0) as log,
+        _Terminal(
+            os.fdopen(os.dup(terminal.fileno()), "wb"), encoding=terminal.encoding, errors=terminal.errors
+        ) as outer,
+    ):
         try:
             for descriptor in (1, 2):
                 os.dup2(log.fileno(), descriptor)
