@@ -39,7 +39,7 @@ _FRAME_CHARACTERS = 2
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@click.option("--url", metavar="URL", help="Use a REST server, such as http://localhost:8501.")
+@click.option("--url", metavar="URL", help="Use a REST server, such as http://localhost:8501; may name the model.")
 @click.option("--grpc", "grpc_address", metavar="HOST:PORT", help="Use a gRPC server, such as localhost:8500.")
 @model_option
 @click.option(
@@ -129,9 +129,12 @@ def _client_opener(
     if url is None and grpc_address is None and model is None:
         name = _pushed_model(settings)
     if url is not None:
-        from serving.client.rest_client import RestClient
+        from serving.client.rest_client import MODELS_PATH, RestClient
 
-        return partial(RestClient, url, name, version)
+        # As `digits serve` prints it.
+        server, _, path = url.partition(f"{MODELS_PATH}/")
+        named = path.partition(":")[0].partition("/")[0]
+        return partial(RestClient, server, model or named or name, version)
     if grpc_address is not None:
         from serving.client.grpc_client import GrpcClient
 

@@ -4,14 +4,19 @@ import base64
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3.util import Retry
 
 from registry.signatures import INPUTS, NORMALIZED_IMAGE_OUTPUT
 from serving.client.client import Client, ClientError, RejectedInputError
+
+MODELS_PATH = "/v1/models"
+"""Path of the models on a server."""
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _READ_TIMEOUT_SECONDS = 60.0
@@ -75,7 +80,7 @@ class RestClient(Client):
 
     def _post(self, request: dict[str, Any]) -> requests.Response:
         version = "" if self._version is None else f"/versions/{self._version}"
-        url = f"{self._server}/v1/models/{self._model}{version}:predict"
+        url = f"{self._server}{MODELS_PATH}/{self._model}{version}:predict"
         try:
             return self._session.post(url, json=request, timeout=self._timeouts)
         except requests.Timeout as error:
@@ -85,13 +90,15 @@ class RestClient(Client):
         except requests.ConnectionError as error:
             raise ClientError(
                 f"{self._server} cannot be reached; start a server with `digits serve`, or check host and port "
-                "(TF Serving's REST API is at 8501)."
+                f"(TF Serving's REST API is at 8501).{self._proxy_hint()}"
             ) from error
         except requests.RequestException as error:
             raise ClientError(f"{self._server}: {error}; expected a URL such as http://localhost:8501.") from error
 
     def _refuse_api(self, reason: str) -> NoReturn:
-        raise ClientError(f"{self._server} does not have TF Serving's REST API: {reason}. Check host and port.")
+        raise ClientError(
+            f"{self._server} does not have TF Serving's REST API: {reason}. Check host and port.{self._proxy_hint()}"
+        )
 
     def _refuse(self, status: int, message: str) -> NoReturn:
         if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
@@ -100,6 +107,15 @@ class RestClient(Client):
             version = "" if self._version is None else f", version {self._version}"
             raise ClientError(
                 f"{self._server} does not serve {self._model!r}{version}: {message}. Check the name and the version; "
-                f"{self._server}/v1/models/{self._model} lists the versions."
+                f"{self._server}{MODELS_PATH}/{self._model} lists the versions."
             )
-        raise ClientError(f"{self._server} failed with HTTP {status}: {message}")
+        raise ClientError(f"{self._server} failed with HTTP {status}: {message}{self._proxy_hint()}")
+
+    def _proxy_hint(self) -> str:
+        """Returns a sentence on the proxy that the environment names for the server, if any."""
+        proxy = select_proxy(self._server, get_environ_proxies(self._server))
+        variables = " or ".join(f"{scheme}_PROXY" for scheme in (urlsplit(self._server).scheme.upper(), "ALL"))
+        if not proxy:
+            return ""
+        host = urlsplit(self._server).hostname
+        return f" Requests go through the proxy {proxy}, which {variables} names; to avoid it, set NO_PROXY={host}."

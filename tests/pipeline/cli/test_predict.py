@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import tensorflow as tf
@@ -18,6 +18,7 @@ from registry.provenance import Origin
 from registry.publishing import publish as registry_publish
 from registry.signing import prepare_private_key
 from serving.client.bulk import Summary
+from serving.client.client import ClientError
 
 Publish = Callable[..., None]
 
@@ -281,6 +282,29 @@ def test_a_server_that_cannot_be_reached() -> None:
     result = predict("images/a.png", "--url", "http://127.0.0.1:9")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: http://127.0.0.1:9 cannot be reached; start a server with `digits serve`")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["http://a:8501"], ("http://a:8501", "digits")),
+        (["http://a:8501/v1/models/letters"], ("http://a:8501", "letters")),
+        (["https://a/gate/v1/models/letters:predict"], ("https://a/gate", "letters")),
+        (["http://a/v1/models/letters/", "--model", "shapes"], ("http://a", "shapes")),
+    ],
+)
+def test_the_url_may_name_the_model_as_digits_serve_prints_it(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], asked: tuple[str, str]
+) -> None:
+    opened = []
+
+    def open_client(url: str, model: str, version: int | None) -> NoReturn:
+        opened.append((url, model))
+        raise ClientError("enough")
+
+    monkeypatch.setattr("serving.client.rest_client.RestClient", open_client)
+    assert predict("images/a.png", "--url", *arguments).exit_code == 1
+    assert opened == [asked]
 
 
 @pytest.mark.parametrize(

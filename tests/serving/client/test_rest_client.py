@@ -93,6 +93,22 @@ def test_a_server_that_does_not_answer_in_time(rest_server: Any) -> None:
     assert len(rest_server.requests) == 1
 
 
+@pytest.mark.parametrize("answer", [None, (502, b"<html>"), (403, {"error": "denied"})])
+def test_a_proxy_in_the_way_is_named(
+    rest_server: Any, unused_address: str, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, Any] | None
+) -> None:
+    proxy = rest_server.url if answer else f"http://{unused_address}"
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    rest_server.respond = lambda request: answer
+    message = (
+        rf"go through the proxy {proxy}, which HTTP_PROXY or ALL_PROXY names; to avoid it, set NO_PROXY=model.test"
+    )
+    with closing(RestClient("http://model.test:8501", "digits")) as client, pytest.raises(ClientError, match=message):
+        client.predict([b"a"])
+
+
 def test_an_invalid_url() -> None:
     with (
         closing(RestClient("http://[", "digits")) as client,
