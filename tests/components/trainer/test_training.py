@@ -133,7 +133,7 @@ def test_color_images_from_examples_to_answers(
     names = [name.encode() for name in SHAPES.classes]
     assert answer["classes"].numpy().tolist() == [names] * 10
     assert answer["label"].numpy().tolist() == [names[k] for k in answer["probabilities"].numpy().argmax(axis=1)]
-    assert answer["status"].numpy().tolist() == [b"ok"] * 10
+    assert set(answer["status"].numpy()) <= {b"ok", b"unsure"}
 
     other_sizes = tf.constant([png(photo(number, 300, 200)) for number in range(3)] + [requests["serving_default"][0]])
     seen = signatures["normalize"](image_bytes=other_sizes)["image"]
