@@ -24,7 +24,7 @@ def show_text_in_any_encoding() -> None:
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
-        raise error
+        return codecs.replace_errors(error)
     character = error.object[error.start]
     # A byte of a file name that cannot be decoded.
     if "\udc80" <= character <= "\udcff":

@@ -229,7 +229,7 @@ def test_the_gates(run: ReportedRun) -> None:
             bound = values.pop("bound")
             assert values == {key: finding[key] for key in values}
             for limit in (finding["lower_bound"], finding["upper_bound"]):
-                assert limit is None or float(re.findall(r"[\d.e-]+", bound)[0]) == pytest.approx(limit, abs=1e-4)
+                assert limit is None or float(re.findall(r"-?\d[\d.e-]*", bound)[0]) == pytest.approx(limit, abs=1e-4)
 
 
 def test_the_latencies(run: ReportedRun) -> None:
