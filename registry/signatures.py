@@ -7,6 +7,8 @@ DEFAULT_MODEL_NAME = "digits"
 # TF Serving's own.
 DEFAULT_REST_PORT = 8501
 DEFAULT_GRPC_PORT = 8500
+MODELS_PATH = "/v1/models"
+"""Path of the models in the REST API."""
 
 SERVING_DEFAULT = "serving_default"
 """Classifies encoded images of any size."""

@@ -86,8 +86,8 @@ class ServingModel(tf.Module):
 
     All predictions have the outputs `probabilities` float32[n,k], calibrated; `classes` string[n,k], their names in the
     same order; `label` string[n], the most probable class, empty if blank; `confidence` float32[n], its probability;
-    `status` string[n]: `ok`; `unsure` if the answer is more likely wrong than right, or the image looks like
-    none of the classes; or, if images are prepared as `ink`, `blank`.
+    `status` string[n]: `ok`; `unsure` if the answer is more likely wrong than right, or the image looks like none of
+    the classes; or, if images are prepared as `ink`, `blank`.
     """
 
     def __init__(

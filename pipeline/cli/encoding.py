@@ -23,6 +23,7 @@ def show_text_in_any_encoding() -> None:
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
+    # A stream may also be read back, such as the file in which pytest captures output.
     if not isinstance(error, UnicodeEncodeError):
         return codecs.replace_errors(error)
     character = error.object[error.start]

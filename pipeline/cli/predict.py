@@ -20,7 +20,7 @@ from pipeline.cli.options import (
     settings_from_options,
     workspace_option,
 )
-from registry.signatures import STATUS_BLANK, STATUS_OK
+from registry.signatures import MODELS_PATH, STATUS_BLANK, STATUS_OK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +129,7 @@ def _client_opener(
     if url is None and grpc_address is None and model is None:
         name = _pushed_model(settings)
     if url is not None:
-        from serving.client.rest_client import MODELS_PATH, RestClient
+        from serving.client.rest_client import RestClient
 
         # As `digits serve` prints it.
         server, _, path = url.partition(f"{MODELS_PATH}/")

@@ -24,7 +24,7 @@ from components.verdict import Finding
 from pipeline.settings.settings import Settings
 from pipeline.settings.survey import Survey
 from registry.provenance import read_provenance
-from registry.signatures import EXAMPLES, EXAMPLES_INPUT
+from registry.signatures import EXAMPLES, EXAMPLES_INPUT, LABEL_OUTPUT
 from registry.versions import newest_usable
 
 # A survey does not encode images.
@@ -144,17 +144,17 @@ def judge_with_model(source: Source, survey: Survey, settings: Settings, contrac
     origins = [origin for origin, _ in survey.strata]
     origin = TEST if TEST in origins else origins[0]
     step = math.ceil(origins.count(origin) / _MAX_JUDGED)
+    with_ink_in_alpha = settings.trainer.preparation == "ink"
     num_images = num_right = 0
     for share in source.shares():
         labels = {number: record.label for number, record in enumerate(share.records()) if record.origin == origin}
         numbers = list(labels)[::step]
         for batch in batch_by_shape(zip(numbers, share.images(numbers), strict=True)):
             expected = [labels[number] for number, _ in batch]
-            with_ink_in_alpha = settings.trainer.preparation == "ink"
             examples = encode_examples(
                 [image for _, image in batch], expected, with_ink=False, with_ink_in_alpha=with_ink_in_alpha
             )
-            found = predict(**{EXAMPLES_INPUT: tf.constant(examples)})["label"].numpy()
+            found = predict(**{EXAMPLES_INPUT: tf.constant(examples)})[LABEL_OUTPUT].numpy()
             num_right += int((found == np.array([label.encode() for label in expected], object)).sum())
             num_images += len(batch)
     accuracy = Measurement(num_right / num_images, share_interval(num_right, num_images))

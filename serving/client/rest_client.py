@@ -12,11 +12,8 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.util import Retry
 
-from registry.signatures import INPUTS, NORMALIZED_IMAGE_OUTPUT
+from registry.signatures import INPUTS, MODELS_PATH, NORMALIZED_IMAGE_OUTPUT
 from serving.client.client import Client, ClientError, RejectedInputError
-
-MODELS_PATH = "/v1/models"
-"""Path of the models on a server."""
 
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _READ_TIMEOUT_SECONDS = 60.0

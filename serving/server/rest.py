@@ -21,7 +21,7 @@ from aiohttp import web
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from registry.signatures import SERVING_DEFAULT
+from registry.signatures import MODELS_PATH, SERVING_DEFAULT
 from serving.server.admission import SetSize
 from serving.server.interface import (
     LARGE_ANSWER_VALUES,
@@ -59,10 +59,10 @@ PAGE_HEADERS = {
 
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH = re.compile(
-    rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.ASCII | re.IGNORECASE
+    rf"{MODELS_PATH}/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.ASCII | re.IGNORECASE
 )
 _GET_PATH = re.compile(
-    rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<resource>metadata))?", re.ASCII | re.IGNORECASE
+    rf"{MODELS_PATH}(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<resource>metadata))?", re.ASCII | re.IGNORECASE
 )
 _MAX_VERSION = 2**63 - 1
 _API_HEADERS = {"Content-Type": "application/json"}

@@ -18,7 +18,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from registry.errors import ExpectedError
-from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from registry.signatures import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, MODELS_PATH
 from serving.server.grpc_receiver import Receiver
 from serving.server.grpc_services import GrpcApi
 from serving.server.interface import ServerOptions, ServingError
@@ -242,7 +242,7 @@ def _cannot_listen(api: str, host: str, port: int, reason: str) -> AddressError:
 
 def _start_up_lines(server: ModelServer, options: ServerOptions, addresses: Addresses, model: str) -> Iterator[str]:
     url = addresses.rest_url
-    model_url = f"{url}/v1/models/{model}"
+    model_url = f"{url}{MODELS_PATH}/{model}"
     yield f"REST      {model_url}"
     yield f"gRPC      {addresses.grpc_target}"
     yield f"Metrics   {url}{METRICS_PATH}"
