@@ -275,3 +275,7 @@ KINDS: Mapping[str, Callable[[_Pen, Random], bytes]] = {
     "photo, squared paper": lambda pen, random: _photo(_ruled(_paper(pen, random), random, 150, True), random),
     "photo, whiteboard edge": lambda pen, random: _photo(_framed(_paper(pen, random), 120, 14), random),
 }
+
+
+if __name__ == "__main__":
+    main()
