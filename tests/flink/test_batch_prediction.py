@@ -1,6 +1,8 @@
+import csv
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -40,6 +42,16 @@ def predict(inputs: Inputs, output: Path, direct: EngineRun, run: EngineRun) -> 
     )
 
 
+def read_cells(path: Path) -> tuple[list[list[str]], list[list[float]]]:
+    """Returns the text and the numbers of each row: confidence and probabilities."""
+    texts, numbers = [], []
+    for row in csv.DictReader(path.read_text().splitlines()):
+        names = {name for name in row if name == "confidence" or name.startswith("p_")}
+        texts.append([cell for name, cell in row.items() if name not in names])
+        numbers.append([float(row[name] or "nan") for name in sorted(names)])
+    return texts, numbers
+
+
 def test_predictions_are_equal_and_in_order(
     direct: EngineRun, flink: EngineRun, inputs: Inputs, tmp_path: Path
 ) -> None:
@@ -47,7 +59,11 @@ def test_predictions_are_equal_and_in_order(
     summary = predict(inputs, ours, direct, direct)
     assert summary == Summary(num_results=1252, num_errors=1)
     assert predict(inputs, theirs, direct, flink) == summary
-    assert theirs.read_text() == ours.read_text()
+    our_texts, our_numbers = read_cells(ours)
+    their_texts, their_numbers = read_cells(theirs)
+    assert their_texts == our_texts
+    # The engines form other batches, which changes how the last of the six decimals is rounded.
+    np.testing.assert_allclose(their_numbers, our_numbers, rtol=0, atol=2e-6)
 
 
 def test_damaged_file_is_reported_in_one_line(
