@@ -1,0 +1,153 @@
+"""Tells the drawing from other ink in the graph, by the connected components of the ink."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+# Cells of the longer side; smaller gaps between components may be closed.
+_GRID = 96
+# Of a spiral, each step connects an ever longer part.
+_MAX_STEPS = 64
+_NUM_COMPONENTS = 16
+
+# Of an edge of the image: a component that takes this much of it is a bar, a desk or the edge of a scan.
+_EDGE_COVERAGE = 0.9
+# Of the image: a component so near the edge, or a line across the image that is so thin, is not the drawing.
+_EDGE_SHARE = 0.13
+_LINE_SHARE = 0.15
+_LEAST_REACH = 0.1
+# Of the drawing.
+_LEAST_MASS = 0.03
+_NEAR = 0.15
+_LARGE_REACH = 0.5
+_UNDERLINE_WIDTH = 0.7
+# Of a frame: how large the drawing in it is at least.
+_FRAMED_REACH = 0.25
+_FLAT = 3.5
+# Ink that touches the edge counts less: a shadow may.
+_WEIGHT_AT_EDGE = 0.15
+
+
+class _Components(NamedTuple):
+    """The components with the most ink; n is `_NUM_COMPONENTS` or less.
+
+    Attributes:
+        numbers: int32[n], numbers of the components.
+        mass: float32[n], sum of the ink; 0 if there are fewer components.
+        starts: float32[n,2], first row and column.
+        ends: float32[n,2], behind the last row and column.
+        contacts: float32[n,4], shares of the edges that they touch: top, bottom, left and right.
+    """
+
+    numbers: tf.Tensor
+    mass: tf.Tensor
+    starts: tf.Tensor
+    ends: tf.Tensor
+    contacts: tf.Tensor
+
+
+def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tf.Tensor:
+    """Finds the largest drawing and its parts; without one, all ink is kept.
+
+    Not part of it are specks, what is at the edge of the image, lines below it, frames and circles around it, and small
+    things far from it. Another component of similar size is kept: the image shows more than one digit.
+
+    Args:
+        ink: float32[h,w].
+        certain: bool[h,w], where there certainly is ink.
+
+    Returns:
+        bool[h,w], where ink belongs to the drawing.
+    """
+    height, width = tf.unstack(tf.shape(ink))
+    side = (tf.maximum(height, width) + _GRID - 1) // _GRID
+    num_rows, num_columns = (height + side - 1) // side, (width + side - 1) // side
+    padded = tf.pad(tf.where(certain, ink, 0.0), [[0, num_rows * side - height], [0, num_columns * side - width]])
+    cells = tf.reduce_sum(tf.reshape(padded, [num_rows, side, num_columns, side]), axis=[1, 3])
+    labels = _label(cells > 0)
+    components = _measure(cells, labels)
+    is_part, has_others = _choose(components, tf.cast(tf.shape(cells), tf.float32))
+
+    def parts() -> tf.Tensor:
+        places = components.numbers[:, tf.newaxis]
+        kept = tf.scatter_nd(places, tf.cast(is_part, tf.float32), [tf.size(cells) + 1])
+        of_drawing = tf.gather(kept, labels)
+        of_others = tf.cast((labels > 0) & (of_drawing == 0), tf.float32)
+        # The ink around that is less certain.
+        nearby = _max_around(of_drawing) - of_others
+        return tf.repeat(tf.repeat(nearby, side, axis=0), side, axis=1)[:height, :width] > 0
+
+    return tf.cond(has_others, parts, lambda: tf.ones_like(certain))
+
+
+def _label(mask: tf.Tensor) -> tf.Tensor:
+    """Numbers the components that touch at sides or corners, int32[h,w]; 0 is outside.
+
+    Each cell takes the largest number around it, then the number of the cell with that number (Shiloach and Vishkin
+    1982, https://doi.org/10.1016/0196-6774(82)90008-6).
+    """
+    shape = tf.shape(mask)
+    inside = tf.cast(mask, tf.float32)
+    numbers = inside * tf.reshape(tf.range(1.0, tf.cast(tf.size(mask), tf.float32) + 1), shape)
+
+    def spread(numbers: tf.Tensor, changes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        spread = inside * _max_around(numbers)
+        for _ in range(2):
+            spread = tf.gather(tf.pad(tf.reshape(spread, [-1]), [[1, 0]]), tf.cast(spread, tf.int32))
+        return spread, tf.reduce_any(spread != numbers)
+
+    numbers, _ = tf.while_loop(
+        lambda numbers, changes: changes, spread, (numbers, True), maximum_iterations=_MAX_STEPS, parallel_iterations=1
+    )
+    return tf.cast(numbers, tf.int32)
+
+
+def _max_around(cells: tf.Tensor) -> tf.Tensor:
+    return tf.nn.max_pool2d(cells[tf.newaxis, ..., tf.newaxis], 3, 1, "SAME")[0, ..., 0]
+
+
+def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
+    flat, num_labels = tf.reshape(labels, [-1]), tf.size(labels) + 1
+    shape = tf.cast(tf.shape(labels), tf.float32)
+    y, x = (tf.reshape(each, [-1]) for each in tf.meshgrid(tf.range(shape[0]), tf.range(shape[1]), indexing="ij"))
+    masses = tf.math.unsorted_segment_sum(tf.reshape(cells, [-1]), flat, num_labels)
+    mass, numbers = tf.math.top_k(masses, tf.minimum(_NUM_COMPONENTS, num_labels))
+    extremes = tf.math.unsorted_segment_max(tf.stack([-y, -x, y + 1, x + 1], axis=-1), flat, num_labels)
+    # Labels that do not exist have the least number that there is.
+    extremes = tf.where(mass[:, tf.newaxis] > 0, tf.gather(extremes, numbers), 0.0)
+    touching = tf.stack([y == 0, y == shape[0] - 1, x == 0, x == shape[1] - 1], axis=-1)
+    contacts = tf.math.unsorted_segment_sum(tf.cast(touching, tf.float32), flat, num_labels)
+    lengths = tf.gather(shape, [1, 1, 0, 0])
+    return _Components(numbers, mass, -extremes[:, :2], extremes[:, 2:], tf.gather(contacts, numbers) / lengths)
+
+
+def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns which components are parts of the drawing, bool[n], and whether there are others besides it, bool[]."""
+    _, mass, starts, ends, contacts = components
+    exists = mass > 0
+    sizes = ends - starts
+    reach = tf.reduce_max(sizes, axis=1)
+    touches = contacts > 0
+    at_edge = tf.reduce_any(touches, axis=1)
+    near_edge = tf.reduce_any((ends <= _EDGE_SHARE * shape) | (starts >= (1 - _EDGE_SHARE) * shape), axis=1)
+    crosses = tf.stack([touches[:, 2] & touches[:, 3], touches[:, 0] & touches[:, 1]], axis=1)
+    is_line = tf.reduce_any(crosses & (sizes <= _LINE_SHARE * shape), axis=1)
+    is_edge = (tf.reduce_max(contacts, axis=1) >= _EDGE_COVERAGE) | (at_edge & near_edge) | is_line
+
+    holds = tf.reduce_all((starts[:, tf.newaxis] < starts) & (ends[:, tf.newaxis] > ends), axis=-1)
+    is_framed = exists & ~is_edge & (reach >= _FRAMED_REACH * reach[:, tf.newaxis])
+    is_frame = tf.reduce_any(holds & is_framed, axis=1)
+
+    is_flat = sizes[:, 1] >= _FLAT * sizes[:, 0]
+    is_other = is_edge | is_frame
+    is_plausible = exists & ~is_other & ~is_flat & (reach >= _LEAST_REACH * tf.reduce_max(shape))
+    weights = tf.where(at_edge, _WEIGHT_AT_EDGE, 1.0)
+    drawing = tf.argmax(tf.where(is_plausible, mass * weights, -1.0), output_type=tf.int32)
+
+    gaps = tf.reduce_max(tf.maximum(starts[drawing] - ends, starts - ends[drawing]), axis=1)
+    is_apart = (gaps > _NEAR * reach[drawing]) & (reach < _LARGE_REACH * reach[drawing])
+    is_below = starts[:, 0] >= ends[drawing, 0] - 1
+    is_underline = is_flat & is_below & (sizes[:, 1] >= _UNDERLINE_WIDTH * sizes[drawing, 1])
+    is_other |= is_underline | is_apart | (mass < _LEAST_MASS * mass[drawing]) | (at_edge & ~at_edge[drawing])
+    is_part = exists & ~is_other | (tf.range(tf.size(mass)) == drawing)
+    return is_part, tf.reduce_any(is_plausible) & tf.reduce_any(exists & ~is_part)

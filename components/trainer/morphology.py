@@ -1,0 +1,55 @@
+"""Grayscale morphology in the graph, as in J. Serra, Image Analysis and Mathematical Morphology, 1982.
+
+A window of any length costs only logarithmically many steps: each doubles the length that the values cover.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+LONGEST_WINDOW = 64
+
+_Extremum = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+_NUM_STEPS = (LONGEST_WINDOW - 1).bit_length()
+
+
+def close_image(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Fills what is darker than its surroundings and does not hold a square window.
+
+    Windows are inside the image, so that a dark strip along its edge is filled, too.
+
+    Args:
+        image: float32[h,w].
+        length: int32[], side of the window, from 1 to the shorter side of the image and `LONGEST_WINDOW`.
+    """
+    for extremum, slide in ((tf.maximum, _ahead), (tf.minimum, _behind)):
+        image = slide(image, length, extremum)
+        image = tf.transpose(slide(tf.transpose(image), length, extremum))
+    return image
+
+
+def open_columns(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Removes what is lighter than above and below it, and less high than `length`; arguments as in `close_image`."""
+    return _behind(_ahead(image, length, tf.minimum), length, tf.maximum)
+
+
+def _ahead(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tensor:
+    """Returns the extremum of each row and the `length` - 1 rows that follow it, float32[h,w]."""
+    rows = tf.range(tf.shape(image)[0])
+    for shift in _shifts(length):
+        image = extremum(image, tf.gather(image, tf.minimum(rows + shift, rows[-1])))
+    return image
+
+
+def _behind(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tensor:
+    """Returns the extremum of the windows that hold each row; a row of `image` stands for the window it begins."""
+    rows = tf.range(tf.shape(image)[0])
+    image = tf.gather(image, tf.minimum(rows, rows[-1] + 1 - length))
+    for shift in _shifts(length):
+        image = extremum(image, tf.gather(image, tf.maximum(rows - shift, 0)))
+    return image
+
+
+def _shifts(length: tf.Tensor) -> list[tf.Tensor]:
+    """Returns by how much to shift in each step; together `length` - 1."""
+    return [tf.clip_by_value(length - 2**step, 0, 2**step) for step in range(_NUM_STEPS)]
