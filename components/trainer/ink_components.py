@@ -6,8 +6,7 @@ import tensorflow as tf
 
 # Cells of the longer side; smaller gaps between components may be closed.
 _GRID = 96
-# Of a spiral, each step connects an ever longer part.
-_MAX_STEPS = 64
+_MAX_STEPS = 16
 _NUM_COMPONENTS = 16
 
 # Of an edge of the image: a component that takes this much of it is a bar, a desk or the edge of a scan.
@@ -21,8 +20,9 @@ _LEAST_MASS = 0.03
 _NEAR = 0.15
 _LARGE_REACH = 0.5
 _UNDERLINE_WIDTH = 0.7
-# Of a frame: how large the drawing in it is at least.
+# Of a frame: how large the drawing in it is at least, and how far its center of mass may be from its middle.
 _FRAMED_REACH = 0.25
+_OFF_CENTER = 0.15
 _FLAT = 3.5
 # Ink that touches the edge counts less: a shadow may.
 _WEIGHT_AT_EDGE = 0.15
@@ -34,6 +34,7 @@ class _Components(NamedTuple):
     Attributes:
         numbers: int32[n], numbers of the components.
         mass: float32[n], sum of the ink; 0 if there are fewer components.
+        centers: float32[n,2], row and column of the center of mass.
         starts: float32[n,2], first row and column.
         ends: float32[n,2], behind the last row and column.
         contacts: float32[n,4], shares of the edges that they touch: top, bottom, left and right.
@@ -41,6 +42,7 @@ class _Components(NamedTuple):
 
     numbers: tf.Tensor
     mass: tf.Tensor
+    centers: tf.Tensor
     starts: tf.Tensor
     ends: tf.Tensor
     contacts: tf.Tensor
@@ -83,23 +85,30 @@ def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tf.Tensor:
 def _label(mask: tf.Tensor) -> tf.Tensor:
     """Numbers the components that touch at sides or corners, int32[h,w]; 0 is outside.
 
-    Each cell takes the largest number around it, then the number of the cell with that number (Shiloach and Vishkin
-    1982, https://doi.org/10.1016/0196-6774(82)90008-6).
+    Each cell names another one of its component, at first itself. In each step, the cell that it names takes the
+    largest name around it, and then each takes the name of the one that it names (Shiloach and Vishkin 1982,
+    https://doi.org/10.1016/0196-6774(82)90008-6).
     """
     shape = tf.shape(mask)
-    inside = tf.cast(mask, tf.float32)
-    numbers = inside * tf.reshape(tf.range(1.0, tf.cast(tf.size(mask), tf.float32) + 1), shape)
+    inside = tf.cast(tf.reshape(mask, [-1]), tf.int32)
+    size = tf.size(mask) + 1
 
-    def spread(numbers: tf.Tensor, changes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        spread = inside * _max_around(numbers)
+    def merge(names: tf.Tensor, changes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        around = tf.cast(_max_around(tf.reshape(tf.cast(names[1:], tf.float32), shape)), tf.int32)
+        largest = tf.math.unsorted_segment_max(inside * tf.reshape(around, [-1]), names[1:], size)
+        merged = tf.maximum(names, largest)
         for _ in range(2):
-            spread = tf.gather(tf.pad(tf.reshape(spread, [-1]), [[1, 0]]), tf.cast(spread, tf.int32))
-        return spread, tf.reduce_any(spread != numbers)
+            merged = tf.gather(merged, merged)
+        return merged, tf.reduce_any(merged != names)
 
-    numbers, _ = tf.while_loop(
-        lambda numbers, changes: changes, spread, (numbers, True), maximum_iterations=_MAX_STEPS, parallel_iterations=1
+    names, _ = tf.while_loop(
+        lambda names, changes: changes,
+        merge,
+        (tf.pad(inside * tf.range(1, size), [[1, 0]]), True),
+        maximum_iterations=_MAX_STEPS,
+        parallel_iterations=1,
     )
-    return tf.cast(numbers, tf.int32)
+    return tf.reshape(names[1:], shape)
 
 
 def _max_around(cells: tf.Tensor) -> tf.Tensor:
@@ -110,20 +119,23 @@ def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
     flat, num_labels = tf.reshape(labels, [-1]), tf.size(labels) + 1
     shape = tf.cast(tf.shape(labels), tf.float32)
     y, x = (tf.reshape(each, [-1]) for each in tf.meshgrid(tf.range(shape[0]), tf.range(shape[1]), indexing="ij"))
-    masses = tf.math.unsorted_segment_sum(tf.reshape(cells, [-1]), flat, num_labels)
-    mass, numbers = tf.math.top_k(masses, tf.minimum(_NUM_COMPONENTS, num_labels))
+    ink = tf.reshape(cells, [-1])
+    moments = tf.math.unsorted_segment_sum(tf.stack([ink, ink * (y + 0.5), ink * (x + 0.5)], axis=-1), flat, num_labels)
+    mass, numbers = tf.math.top_k(moments[:, 0], tf.minimum(_NUM_COMPONENTS, num_labels))
+    centers = tf.math.divide_no_nan(tf.gather(moments[:, 1:], numbers), mass[:, tf.newaxis])
     extremes = tf.math.unsorted_segment_max(tf.stack([-y, -x, y + 1, x + 1], axis=-1), flat, num_labels)
     # Labels that do not exist have the least number that there is.
     extremes = tf.where(mass[:, tf.newaxis] > 0, tf.gather(extremes, numbers), 0.0)
     touching = tf.stack([y == 0, y == shape[0] - 1, x == 0, x == shape[1] - 1], axis=-1)
     contacts = tf.math.unsorted_segment_sum(tf.cast(touching, tf.float32), flat, num_labels)
     lengths = tf.gather(shape, [1, 1, 0, 0])
-    return _Components(numbers, mass, -extremes[:, :2], extremes[:, 2:], tf.gather(contacts, numbers) / lengths)
+    starts, ends = -extremes[:, :2], extremes[:, 2:]
+    return _Components(numbers, mass, centers, starts, ends, tf.gather(contacts, numbers) / lengths)
 
 
 def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns which components are parts of the drawing, bool[n], and whether there are others besides it, bool[]."""
-    _, mass, starts, ends, contacts = components
+    _, mass, centers, starts, ends, contacts = components
     exists = mass > 0
     sizes = ends - starts
     reach = tf.reduce_max(sizes, axis=1)
@@ -136,7 +148,9 @@ def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Te
 
     holds = tf.reduce_all((starts[:, tf.newaxis] < starts) & (ends[:, tf.newaxis] > ends), axis=-1)
     is_framed = exists & ~is_edge & (reach >= _FRAMED_REACH * reach[:, tf.newaxis])
-    is_frame = tf.reduce_any(holds & is_framed, axis=1)
+    # The parts of a broken four may hold each other, too.
+    is_centered = tf.reduce_all(tf.abs(centers - (starts + ends) / 2) <= _OFF_CENTER * sizes, axis=1)
+    is_frame = is_centered & tf.reduce_any(holds & is_framed, axis=1)
 
     is_flat = sizes[:, 1] >= _FLAT * sizes[:, 0]
     is_other = is_edge | is_frame

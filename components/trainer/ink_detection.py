@@ -30,9 +30,9 @@ _NUM_ROUNDS = 4
 # Paper is even if the border is like its surface, and most of the image.
 _LARGEST_BORDER_CONTRAST = 10.0
 _INK_CONTRAST = 32.0
-_LARGEST_INK_SHARE = 0.7
+_LARGEST_INK_SHARE = 0.85
 _SHARE_OF_PAPER_AT_BORDER = 0.3
-_ONLY_INK = 0.99
+_ONLY_INK = 0.975
 
 # An edge strip is uniform and ends at once, near the edge.
 _EDGE_SHARE = 0.2
@@ -190,9 +190,10 @@ def _fit_plane(border: tf.Tensor) -> tf.Tensor:
 
 def _is_even(depth: tf.Tensor, border: tf.Tensor, residuals: tf.Tensor) -> tf.Tensor:
     """Returns whether the border shows the paper; else there is a shadow, a frame or something else on it."""
-    is_paper = (tf.reduce_max(residuals) < _LARGEST_DEVIATION) & (
-        tf.abs(tf.reduce_mean(border)) < _LARGEST_BORDER_CONTRAST
-    )
+    # The cells of a small image are noisy.
+    deviation = _LARGEST_DEVIATION + tf.reduce_mean(tf.abs(border[1:] - border[:-1]))
+    is_flat = tf.abs(tf.reduce_mean(border)) < _LARGEST_BORDER_CONTRAST
+    is_paper = is_flat & (tf.reduce_max(residuals) < deviation)
     # Ink touches the border: nothing is lighter than the paper if the ink is dark.
     paper_at_border = tf.reduce_mean(tf.cast(residuals < _LARGEST_DEVIATION, tf.float32))
     is_drawing = (paper_at_border > _SHARE_OF_PAPER_AT_BORDER) & (tf.abs(_asymmetry(depth)) > _ONLY_INK)
@@ -213,7 +214,7 @@ def _ink_in_uneven_light(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     depth = 255.0 * (1 - dark_on_light / paper)
     # A quarter of the image at least is paper without ink.
     depth -= _cell_quantile(depth, _PAPER_SHARE)
-    return tf.nn.relu(depth), _DEVIATION_TO_SIGMA * _cell_quantile(tf.abs(depth), _PAPER_SHARE)
+    return tf.nn.relu(depth), _DEVIATION_TO_SIGMA * _cell_quantile(tf.abs(depth), 0.5)
 
 
 def _is_dark_on_light(luminance: tf.Tensor) -> tf.Tensor:

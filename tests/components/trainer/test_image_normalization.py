@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from PIL.Image import Resampling
 from scipy import ndimage, optimize
@@ -71,9 +72,7 @@ def reference(image: np.ndarray) -> np.ndarray:
     luminance = image.astype(float)
     if factor > 1:
         luminance = np.asarray(Image.fromarray(image).convert("F").reduce(factor), float)
-    depth = reference_paper(luminance) - luminance
-    ink = np.clip(depth * np.sign(np.sum(depth * np.abs(depth))), 0, None)
-    noise = 1.25 * np.abs(np.concatenate([depth[0], depth[-1], depth[:, 0], depth[:, -1]])).mean()
+    ink, noise = reference_ink(luminance)
     blurred = ndimage.uniform_filter(ink, 3, mode="constant")
     strongest = blurred.max()
     if strongest <= max(16, 1.6 * noise):
@@ -102,9 +101,49 @@ def area_means(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.n
     return image
 
 
-def reference_paper(luminance: np.ndarray) -> np.ndarray:
+def reference_ink(luminance: np.ndarray) -> tuple[np.ndarray, float]:
+    paper, residuals = reference_paper(luminance)
+    depth = paper - luminance
+    border = np.concatenate([depth[0], depth[-1], depth[:, 0], depth[:, -1]])
+    is_paper = residuals.max() < 16 + np.abs(np.diff(border)).mean() and abs(border.mean()) < 10
+    is_drawing = np.mean(residuals < 16) > 0.3 and abs(asymmetry(depth)) > 0.975
+    if (is_paper or is_drawing) and np.mean(np.abs(depth) > 32) < 0.85:
+        return np.clip(depth * np.sign(asymmetry(depth)), 0, None), 1.25 * np.abs(border).mean()
+    return reference_ink_in_uneven_light(luminance)
+
+
+def reference_ink_in_uneven_light(luminance: np.ndarray) -> tuple[np.ndarray, float]:
+    """Compares each pixel with its surroundings; none of the images here fills its page."""
+    side = min(luminance.shape)
+    around = 2 * round(0.15 * side) + 1
+    inside = ndimage.uniform_filter(np.ones_like(luminance), around, mode="constant")
+    if asymmetry(ndimage.uniform_filter(luminance, around, mode="constant") / inside - luminance) < 0:
+        luminance = 255 - luminance
+    window = (round(0.2 * side),) * 2
+    lightest = sliding_window_view(ndimage.uniform_filter(luminance, 3), window).max(axis=(2, 3))
+    outside = np.pad(lightest, window[0] - 1, constant_values=255)
+    paper = sliding_window_view(outside, window).min(axis=(2, 3))
+    depth = 255 * (1 - luminance / np.maximum(paper, 32))
+    depth -= cell_quantile(depth, 0.25)
+    return np.clip(depth, 0, None), 1.25 * cell_quantile(np.abs(depth), 0.5)
+
+
+def asymmetry(depth: np.ndarray) -> float:
+    return float(np.sum(depth * np.abs(depth)) / np.sum(depth**2))
+
+
+def cell_quantile(image: np.ndarray, share: float) -> float:
+    return float(np.sort(cell_means(image), axis=None)[round(share * 256) - 1])
+
+
+def cell_means(image: np.ndarray) -> np.ndarray:
+    return area_means(image, *(np.linspace(0, length, 17) for length in image.shape))
+
+
+def reference_paper(luminance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The luminance of the paper, and how far the cells at the border differ from it."""
     height, width = luminance.shape
-    cells = area_means(luminance, np.linspace(0, height, 17), np.linspace(0, width, 17))
+    cells = cell_means(luminance)
     y, x = np.mgrid[-15:16:2, -15:16:2] / 16
     border = np.maximum(np.abs(y), np.abs(x)) > 0.9
     values, terms = cells[border], surface_terms(y[border], x[border])
@@ -113,10 +152,11 @@ def reference_paper(luminance: np.ndarray) -> np.ndarray:
         start = [np.sort(values)[len(values) // 2], 0, 0]
         plane = optimize.least_squares(lambda p: terms[:, :3] @ p - values, start, loss="cauchy", f_scale=20)
         surface = np.append(plane.x, [0, 0, 0])
+    residuals = np.abs(terms @ surface - values)
     y, x = np.meshgrid(
         (np.arange(height) + 0.5) / height * 2 - 1, (np.arange(width) + 0.5) / width * 2 - 1, indexing="ij"
     )
-    return surface_terms(y, x) @ surface
+    return surface_terms(y, x) @ surface, residuals
 
 
 def surface_terms(y: np.ndarray, x: np.ndarray) -> np.ndarray:
