@@ -32,7 +32,7 @@ _LARGEST_BORDER_CONTRAST = 10.0
 _INK_CONTRAST = 32.0
 _LARGEST_INK_SHARE = 0.85
 _SHARE_OF_PAPER_AT_BORDER = 0.3
-_ONLY_INK = 0.975
+_ONLY_INK = 0.99
 
 # An edge strip is uniform and ends at once, near the edge.
 _EDGE_SHARE = 0.2
@@ -214,7 +214,7 @@ def _ink_in_uneven_light(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     depth = 255.0 * (1 - dark_on_light / paper)
     # A quarter of the image at least is paper without ink.
     depth -= _cell_quantile(depth, _PAPER_SHARE)
-    return tf.nn.relu(depth), _DEVIATION_TO_SIGMA * _cell_quantile(tf.abs(depth), 0.5)
+    return tf.nn.relu(depth), _DEVIATION_TO_SIGMA * _cell_quantile(tf.abs(depth), _PAPER_SHARE)
 
 
 def _is_dark_on_light(luminance: tf.Tensor) -> tf.Tensor:

@@ -106,7 +106,7 @@ def reference_ink(luminance: np.ndarray) -> tuple[np.ndarray, float]:
     depth = paper - luminance
     border = np.concatenate([depth[0], depth[-1], depth[:, 0], depth[:, -1]])
     is_paper = residuals.max() < 16 + np.abs(np.diff(border)).mean() and abs(border.mean()) < 10
-    is_drawing = np.mean(residuals < 16) > 0.3 and abs(asymmetry(depth)) > 0.975
+    is_drawing = np.mean(residuals < 16) > 0.3 and abs(asymmetry(depth)) > 0.99
     if (is_paper or is_drawing) and np.mean(np.abs(depth) > 32) < 0.85:
         return np.clip(depth * np.sign(asymmetry(depth)), 0, None), 1.25 * np.abs(border).mean()
     return reference_ink_in_uneven_light(luminance)
@@ -125,7 +125,7 @@ def reference_ink_in_uneven_light(luminance: np.ndarray) -> tuple[np.ndarray, fl
     paper = sliding_window_view(outside, window).min(axis=(2, 3))
     depth = 255 * (1 - luminance / np.maximum(paper, 32))
     depth -= cell_quantile(depth, 0.25)
-    return np.clip(depth, 0, None), 1.25 * cell_quantile(np.abs(depth), 0.5)
+    return np.clip(depth, 0, None), 1.25 * cell_quantile(np.abs(depth), 0.25)
 
 
 def asymmetry(depth: np.ndarray) -> float:

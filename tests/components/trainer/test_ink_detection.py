@@ -108,8 +108,8 @@ def test_what_surrounds_light_ink_is_not_ink(normalize: Any, ink: Page, surround
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize("digit", range(10))
 def test_a_digit_that_fills_the_image_is_ink(normalize: Any, digit: int, inverted: bool) -> None:
-    ink = draw_ink(digit, "a", (200, 160), (45, 35, 110), 12)
-    rows, columns = (np.flatnonzero((ink > 0.5).any(axis=axis)) for axis in (1, 0))
+    ink = draw_ink(digit, "a", (200, 160), (45, 35, 110), 8)
+    rows, columns = (np.flatnonzero((ink > 0).any(axis=axis)) for axis in (1, 0))
     page = 255 - page_of(ink) if inverted else page_of(ink)
     clean, found = normalize(page), normalize(page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     # A center of mass halfway between two pixels moves to one or the other.
