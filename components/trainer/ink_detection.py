@@ -233,6 +233,7 @@ def _share_of_side(image: tf.Tensor, share: float) -> tf.Tensor:
     return tf.maximum(tf.cast(tf.round(share * tf.cast(tf.reduce_min(tf.shape(image)), tf.float32)), tf.int32), 1)
 
 
+@tf.function(autograph=False)
 def _cell_quantile(image: tf.Tensor, share: float) -> tf.Tensor:
     """Returns the mean of a cell of the grid than which that share of the cells is not larger."""
     means = tf.reshape(resample_to(image, (_GRID, _GRID)), [-1])
@@ -258,6 +259,8 @@ def _remove_rules(ink: tf.Tensor) -> tf.Tensor:
     return ink
 
 
+# A function, so that the graph holds it once.
+@tf.function(autograph=False)
 def _remove_horizontal_rules(ink: tf.Tensor) -> tf.Tensor:
     # They may be tilted by a few pixels.
     level = tf.maximum(_RULE_CONTRAST, _RULE_FLOOR * tf.reduce_max(ink))

@@ -33,6 +33,8 @@ def open_columns(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     return _behind(_ahead(image, length, tf.minimum), length, tf.maximum)
 
 
+# Functions, so that the graph holds their steps once.
+@tf.function(autograph=False)
 def _ahead(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tensor:
     """Returns the extremum of each row and the `length` - 1 rows that follow it, float32[h,w]."""
     rows = tf.range(tf.shape(image)[0])
@@ -41,6 +43,7 @@ def _ahead(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tenso
     return image
 
 
+@tf.function(autograph=False)
 def _behind(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tensor:
     """Returns the extremum of the windows that hold each row; a row of `image` stands for the window it begins."""
     rows = tf.range(tf.shape(image)[0])
