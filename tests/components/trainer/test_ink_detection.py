@@ -1,6 +1,7 @@
 """Draws a digit, and then what photos, scans and screenshots show around it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from components.trainer.image_normalization import normalize_images
 from data.samples.draw_samples import draw_ink
 
 Page = np.ndarray
+
+PICTURES = Path(__file__).parent / "pictures"
+MNIST = Path(__file__).parents[3] / "data" / "mnist.npz"
 
 _PAPER, _PEN = 210.0, 50.0
 
@@ -26,6 +30,20 @@ def normalize() -> Callable[[Page], Page]:
 @pytest.fixture(scope="module")
 def ink() -> Page:
     return draw_ink(3, "a", (200, 160), (55, 40, 80), 8)
+
+
+@pytest.fixture(scope="module")
+def nearest_digit() -> Callable[[Page], int]:
+    """Finds the most frequent digit among the five images of MNIST that are most like an image."""
+    with np.load(MNIST) as arrays:
+        images, digits = (arrays[name][:10_000] for name in ("x_train", "y_train"))
+    vectors = images.reshape(len(images), -1).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def nearest(image: Page) -> int:
+        return int(np.bincount(digits[np.argsort(vectors @ image.ravel())[-5:]]).argmax())
+
+    return nearest
 
 
 def page_of(ink: Page) -> Page:
@@ -121,3 +139,10 @@ def test_a_digit_that_fills_the_image_is_ink(normalize: Any, digit: int, inverte
 def test_tiny_images_do_not_fail(normalize: Any, size: tuple[int, int]) -> None:
     for page in (np.zeros(size), np.random.default_rng(7).uniform(0, 255, size)):
         assert np.isfinite(normalize(page.astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("picture", sorted(PICTURES.iterdir()), ids=lambda picture: picture.stem)
+def test_pictures_look_like_the_digits_of_mnist(picture: Path, nearest_digit: Callable[[Page], int]) -> None:
+    """Photos, scans and screenshots as users send them; the last character of a name is the digit."""
+    (found,) = normalize_images(tf.constant([picture.read_bytes()]), 28, 28).numpy()
+    assert nearest_digit(found) == int(picture.stem[-1])
