@@ -30,7 +30,7 @@ _NUM_ROUNDS = 4
 # Paper is even if the border is like its surface, and most of the image.
 _LARGEST_BORDER_CONTRAST = 10.0
 _INK_CONTRAST = 32.0
-_LARGEST_INK_SHARE = 0.85
+_LARGEST_INK_SHARE = 0.7
 _SHARE_OF_PAPER_AT_BORDER = 0.3
 _ONLY_INK = 0.99
 

@@ -107,7 +107,7 @@ def reference_ink(luminance: np.ndarray) -> tuple[np.ndarray, float]:
     border = np.concatenate([depth[0], depth[-1], depth[:, 0], depth[:, -1]])
     is_paper = residuals.max() < 16 + np.abs(np.diff(border)).mean() and abs(border.mean()) < 10
     is_drawing = np.mean(residuals < 16) > 0.3 and abs(asymmetry(depth)) > 0.99
-    if (is_paper or is_drawing) and np.mean(np.abs(depth) > 32) < 0.85:
+    if (is_paper or is_drawing) and np.mean(np.abs(depth) > 32) < 0.7:
         return np.clip(depth * np.sign(asymmetry(depth)), 0, None), 1.25 * np.abs(border).mean()
     return reference_ink_in_uneven_light(luminance)
 
