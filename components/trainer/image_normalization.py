@@ -25,7 +25,7 @@ _NUM_FULL_PIXELS = 16
 _NUM_PARALLEL_IMAGES = 2
 
 
-def normalize_images(files: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def normalize_images(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Converts encoded images to images like those of MNIST.
 
     Ink is what differs from the paper, darker or lighter, whichever there is more of.
@@ -36,22 +36,28 @@ def normalize_images(files: tf.Tensor, height: int, width: int) -> tf.Tensor:
         width: Columns of the result, 28 in MNIST.
 
     Returns:
-        float32[n,height,width], 0 background to 255 ink, all zero where there is no ink.
+        float32[n,height,width], 0 background to 255 ink, all zero where there is no ink; and bool[n], whether there are
+        several drawings of similar size beside each other.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time: an image is damaged.
     """
-    centered = tf.map_fn(
-        lambda file: _center(*find_ink(trim_edges(decode_contrast(file))), (height, width)),
+
+    def center(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        ink, certain, are_several = find_ink(trim_edges(decode_contrast(file)))
+        return _center(ink, certain, (height, width)), are_several
+
+    centered, are_several = tf.map_fn(
+        center,
         files,
         # Each of these images may be as large as the largest that is allowed.
         parallel_iterations=_NUM_PARALLEL_IMAGES,
-        fn_output_signature=tf.TensorSpec((height, width)),
+        fn_output_signature=(tf.TensorSpec((height, width)), tf.TensorSpec((), tf.bool)),
     )
     num_full = max(1, _NUM_FULL_PIXELS * height * width // _SIDE**2)
     strongest = tf.math.top_k(tf.reshape(centered, [-1, height * width]), num_full).values
     full = tf.reduce_mean(strongest, axis=-1)[:, tf.newaxis, tf.newaxis]
-    return tf.minimum(tf.math.divide_no_nan(centered * MAX_PIXEL, full), float(MAX_PIXEL))
+    return tf.minimum(tf.math.divide_no_nan(centered * MAX_PIXEL, full), float(MAX_PIXEL)), are_several
 
 
 def _center(ink: tf.Tensor, certain: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:

@@ -19,6 +19,7 @@ _LEAST_REACH = 0.1
 _LEAST_MASS = 0.03
 _NEAR = 0.15
 _LARGE_REACH = 0.5
+_SIMILAR_HEIGHT = 0.5
 _UNDERLINE_WIDTH = 0.7
 # Of a frame: how large the drawing in it is at least, and how far its center of mass may be from its middle.
 _FRAMED_REACH = 0.25
@@ -48,18 +49,18 @@ class _Components(NamedTuple):
     contacts: tf.Tensor
 
 
-def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tf.Tensor:
+def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the largest drawing and its parts; without one, all ink is kept.
 
     Not part of it are specks, what is at the edge of the image, lines below it, frames and circles around it, and small
-    things far from it. Another component of similar size is kept: the image shows more than one digit.
+    things far from it. Another component of similar size is kept.
 
     Args:
         ink: float32[h,w].
         certain: bool[h,w], where there certainly is ink.
 
     Returns:
-        bool[h,w], where ink belongs to the drawing.
+        bool[h,w], where ink belongs to the drawing, and bool[], whether another one of similar size is beside it.
     """
     height, width = tf.unstack(tf.shape(ink))
     side = (tf.maximum(height, width) + _GRID - 1) // _GRID
@@ -68,7 +69,7 @@ def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tf.Tensor:
     cells = tf.reduce_sum(tf.reshape(padded, [num_rows, side, num_columns, side]), axis=[1, 3])
     labels = _label(cells > 0)
     components = _measure(cells, labels)
-    is_part, has_others = _choose(components, tf.cast(tf.shape(cells), tf.float32))
+    is_part, has_others, is_one_of_several = _choose(components, tf.cast(tf.shape(cells), tf.float32))
 
     def parts() -> tf.Tensor:
         places = components.numbers[:, tf.newaxis]
@@ -79,7 +80,7 @@ def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tf.Tensor:
         nearby = _max_around(of_drawing) - of_others
         return tf.repeat(tf.repeat(nearby, side, axis=0), side, axis=1)[:height, :width] > 0
 
-    return tf.cond(has_others, parts, lambda: tf.ones_like(certain))
+    return tf.cond(has_others, parts, lambda: tf.ones_like(certain)), is_one_of_several
 
 
 def _label(mask: tf.Tensor) -> tf.Tensor:
@@ -133,8 +134,11 @@ def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
     return _Components(numbers, mass, centers, starts, ends, tf.gather(contacts, numbers) / lengths)
 
 
-def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns which components are parts of the drawing, bool[n], and whether there are others besides it, bool[]."""
+def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns which components are parts of the drawing, bool[n], and whether there are others, bool[].
+
+    The last result is whether a part is beside the largest one and of similar size, as another digit is, bool[].
+    """
     _, mass, centers, starts, ends, contacts = components
     exists = mass > 0
     sizes = ends - starts
@@ -164,4 +168,9 @@ def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     is_underline = is_flat & is_below & (sizes[:, 1] >= _UNDERLINE_WIDTH * sizes[drawing, 1])
     is_other |= is_underline | is_apart | (mass < _LEAST_MASS * mass[drawing]) | (at_edge & ~at_edge[drawing])
     is_part = exists & ~is_other | (tf.range(tf.size(mass)) == drawing)
-    return is_part, tf.reduce_any(is_plausible) & tf.reduce_any(exists & ~is_part)
+    found = tf.reduce_any(is_plausible)
+    # The parts of a broken digit are above each other, or overlap.
+    beside = tf.maximum(starts[drawing, 1] - ends[:, 1], starts[:, 1] - ends[drawing, 1]) >= 0
+    common_rows = tf.minimum(ends[:, 0], ends[drawing, 0]) - tf.maximum(starts[:, 0], starts[drawing, 0])
+    is_similar = is_part & beside & (common_rows >= _SIMILAR_HEIGHT * sizes[drawing, 0])
+    return is_part, found & tf.reduce_any(exists & ~is_part), found & tf.reduce_any(is_similar)

@@ -37,7 +37,7 @@ _ONLY_INK = 0.99
 # An edge strip is uniform and ends at once, near the edge.
 _EDGE_SHARE = 0.2
 _EDGE_ROWS = 2
-_UNLIKE_EDGE = 0.6
+_UNLIKE_EDGE = 0.75
 _LIKE_EDGE = 0.1
 
 # Relative to the shorter side: wider than most strokes, and narrower than most shadows.
@@ -100,7 +100,7 @@ def _edge_strips(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return strip(luminance), strip(luminance[::-1])
 
 
-def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Finds what differs from the paper, darker or lighter, whichever there is more of.
 
     The border of the image shows how light and how noisy the paper is. If it is not all paper, what surrounds each
@@ -110,7 +110,8 @@ def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         luminance: float32[h,w], from `decode_contrast`.
 
     Returns:
-        The ink float32[h,w], zero where there is none, and bool[h,w], where there certainly is some.
+        The ink float32[h,w], zero where there is none; bool[h,w], where there certainly is some; and bool[], whether
+        there are several drawings.
     """
     paper, residuals = _fit_paper(luminance)
     depth = paper - luminance
@@ -129,8 +130,8 @@ def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     has_ink = strongest > tf.maximum(_MIN_INK, _MIN_INK_TO_NOISE * noise)
     kept = has_ink & (blurred > _floor(strongest, _BLURRED_TO_NOISE * noise, _BLURRED_FLOOR))
     certain = kept & (ink > _floor(strongest, _SHARP_TO_NOISE * noise, _SHARP_FLOOR))
-    drawing = tf.cond(is_digit, lambda: kept, lambda: kept & find_drawing(ink, certain))
-    return tf.where(drawing, ink, 0.0), certain & drawing
+    drawing, are_several = tf.cond(is_digit, lambda: (tf.ones_like(certain), False), lambda: find_drawing(ink, certain))
+    return tf.where(kept & drawing, ink, 0.0), certain & drawing, are_several
 
 
 def _asymmetry(depth: tf.Tensor) -> tf.Tensor:

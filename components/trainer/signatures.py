@@ -124,7 +124,10 @@ class ServingModel(tf.Module):
 
     def classify_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies encoded images, string[n]: PNG, JPEG, GIF or BMP of any size."""
-        return self._classify_pixels(self._prepare(image_bytes))
+        pixels, are_several = self._prepare(image_bytes)
+        answers = self._classify_pixels(pixels)
+        unsure = are_several & (answers[STATUS_OUTPUT] == STATUS_OK)
+        return {**answers, STATUS_OUTPUT: tf.where(unsure, STATUS_UNSURE, answers[STATUS_OUTPUT])}
 
     def classify_pixels(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies normalized images, float32[n,height,width] or [n,height,width,3], 0 to 255."""
@@ -146,19 +149,20 @@ class ServingModel(tf.Module):
 
     def normalize(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Converts encoded images, string[n], to the `image` that the network sees, the input of `pixels`."""
-        pixels = self._prepare(image_bytes)
+        pixels, _ = self._prepare(image_bytes)
         return {NORMALIZED_IMAGE_OUTPUT: pixels if self.contract.channels > 1 else pixels[..., 0]}
 
     # A function that two signatures share: each copy of its 1000 nodes takes time whenever a model is loaded.
     @tf.function(autograph=False)
-    def _prepare(self, image_bytes: tf.Tensor) -> tf.Tensor:
-        """Converts encoded images to pixels, float32[n,height,width,channels]."""
+    def _prepare(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Converts encoded images to pixels, float32[n,height,width,channels], and finds several drawings, bool[n]."""
         # `normalize` has the same input and limits as `serving_default`.
         values = check_batch(SERVING_DEFAULT, tf.ensure_shape(_unknown_shape(image_bytes), [None]))
         files = limited_files(values)
         if self._hyperparameters.preparation == "resize":
-            return decode_images(files, self.contract.image_shape)
-        return normalize_images(files, self.contract.height, self.contract.width)[..., tf.newaxis]
+            return decode_images(files, self.contract.image_shape), tf.zeros(tf.shape(files), tf.bool)
+        images, are_several = normalize_images(files, self.contract.height, self.contract.width)
+        return images[..., tf.newaxis], are_several
 
     def _transform(self, files: tf.Tensor) -> tf.Tensor:
         """Decodes and standardizes images as for training, float32[n,height,width,channels]."""

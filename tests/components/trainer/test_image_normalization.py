@@ -24,7 +24,7 @@ Normalize = Callable[[list[np.ndarray]], np.ndarray]
 def normalize() -> Normalize:
     """Passes gray images as PNGs through the graph."""
     graph = tf.function(
-        lambda files: normalize_images(files, 28, 28), input_signature=[tf.TensorSpec([None], tf.string)]
+        lambda files: normalize_images(files, 28, 28)[0], input_signature=[tf.TensorSpec([None], tf.string)]
     )
 
     def normalize_in_requests(images: list[np.ndarray]) -> np.ndarray:
@@ -277,7 +277,8 @@ def test_an_image_does_not_depend_on_the_others(normalize: Normalize, mnist: np.
 
 
 def test_an_empty_batch(normalize: Normalize) -> None:
-    assert normalize_images(tf.constant([], tf.string), 28, 28).shape == (0, 28, 28)
+    images, are_several = normalize_images(tf.constant([], tf.string), 28, 28)
+    assert (images.shape, are_several.shape) == ((0, 28, 28), (0,))
 
 
 @pytest.mark.parametrize("shape", [(28, 56), (56, 28), (64, 64), (14, 14)])
@@ -287,7 +288,7 @@ def test_other_sizes_show_the_same_drawing(
     """The ink fits a box of 20/28 of the shorter side; its center of mass is the center of the image."""
     page = on_paper(draw_ink(3, "a", (200, 160), (30, 20, 120), 12))
     (expected,) = normalize([page])
-    (found,) = normalize_images(tf.constant([png(page)]), *shape).numpy()
+    found = normalize_images(tf.constant([png(page)]), *shape)[0][0].numpy()
     assert found.shape == shape
     scale = min(shape) / 28
     for axis, length in enumerate(shape):

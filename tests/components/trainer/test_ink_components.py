@@ -21,7 +21,8 @@ def page() -> Ink:
 
 
 def found(ink: Ink) -> Ink:
-    return np.where(find_drawing(tf.constant(ink), tf.constant(ink > 0)), ink, 0)
+    is_drawing, _ = find_drawing(tf.constant(ink), tf.constant(ink > 0))
+    return np.where(is_drawing, ink, 0)
 
 
 def speck(ink: Ink) -> None:
@@ -95,6 +96,8 @@ def test_what_may_be_part_of_a_drawing_is_kept(page: Ink, draw: Callable[[Ink], 
     without_speck = ink.copy()
     without_speck[2, 2] = 0
     np.testing.assert_array_equal(found(ink), without_speck)
+    _, are_several = find_drawing(tf.constant(ink), tf.constant(ink > 0))
+    assert are_several == (draw is second_digit)
 
 
 def test_a_digit_that_fills_the_image_is_kept() -> None:
@@ -123,4 +126,6 @@ def test_cells_of_a_large_image_hold_several_pixels(page: Ink) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 90), (256, 256)])
 def test_no_ink(shape: tuple[int, int]) -> None:
-    assert find_drawing(tf.zeros(shape), tf.zeros(shape, tf.bool)).numpy().all()
+    is_drawing, are_several = find_drawing(tf.zeros(shape), tf.zeros(shape, tf.bool))
+    assert is_drawing.numpy().all()
+    assert not are_several

@@ -22,7 +22,7 @@ _PAPER, _PEN = 210.0, 50.0
 @pytest.fixture(scope="module")
 def normalize() -> Callable[[Page], Page]:
     graph = tf.function(
-        lambda files: normalize_images(files, 28, 28), input_signature=[tf.TensorSpec([None], tf.string)]
+        lambda files: normalize_images(files, 28, 28)[0], input_signature=[tf.TensorSpec([None], tf.string)]
     )
     return lambda page: graph([tf.io.encode_png(page[..., np.newaxis].round().astype(np.uint8))])[0].numpy()
 
@@ -144,5 +144,14 @@ def test_tiny_images_do_not_fail(normalize: Any, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("picture", sorted(PICTURES.iterdir()), ids=lambda picture: picture.stem)
 def test_pictures_look_like_the_digits_of_mnist(picture: Path, nearest_digit: Callable[[Page], int]) -> None:
     """Photos, scans and screenshots as users send them; the last character of a name is the digit."""
-    (found,) = normalize_images(tf.constant([picture.read_bytes()]), 28, 28).numpy()
-    assert nearest_digit(found) == int(picture.stem[-1])
+    images, are_several = normalize_images(tf.constant([picture.read_bytes()]), 28, 28)
+    assert nearest_digit(images[0].numpy()) == int(picture.stem[-1])
+    assert not are_several[0]
+
+
+def test_digits_beside_each_other_are_several() -> None:
+    one, two = (draw_ink(digit, "a", (280, 400), (60, left, 160), 14) for digit, left in ((1, 40), (2, 200)))
+    for ink, expected in ((one + two, True), (two, False)):
+        page = tf.io.encode_png(page_of(ink)[..., np.newaxis].astype(np.uint8))
+        _, are_several = normalize_images(page[tf.newaxis], 28, 28)
+        assert are_several.numpy().tolist() == [expected]
