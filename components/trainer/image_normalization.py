@@ -37,7 +37,7 @@ def normalize_images(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tens
 
     Returns:
         float32[n,height,width], 0 background to 255 ink, all zero where there is no ink; and bool[n], whether there are
-        several drawings of similar size beside each other.
+        several drawings.
 
     Raises:
         tf.errors.InvalidArgumentError: At run time: an image is damaged.

@@ -20,6 +20,10 @@ _LEAST_MASS = 0.03
 _NEAR = 0.15
 _LARGE_REACH = 0.5
 _SIMILAR_HEIGHT = 0.5
+# Of the drawing: others of this mass and reach are no specks; so many are neither shadows nor edges.
+_NOTABLE_MASS = 0.1
+_NOTABLE_REACH = 0.25
+_MANY = 3
 _UNDERLINE_WIDTH = 0.7
 # Of a frame: how large the drawing in it is at least, and how far its center of mass may be from its middle.
 _FRAMED_REACH = 0.25
@@ -60,7 +64,8 @@ def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
         certain: bool[h,w], where there certainly is ink.
 
     Returns:
-        bool[h,w], where ink belongs to the drawing, and bool[], whether another one of similar size is beside it.
+        bool[h,w], where ink belongs to the drawing, and bool[], whether there are several: another one of similar size
+        beside it, or many others, as in a text or a pattern.
     """
     height, width = tf.unstack(tf.shape(ink))
     side = (tf.maximum(height, width) + _GRID - 1) // _GRID
@@ -137,7 +142,7 @@ def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
 def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns which components are parts of the drawing, bool[n], and whether there are others, bool[].
 
-    The last result is whether a part is beside the largest one and of similar size, as another digit is, bool[].
+    The last result is whether there are several drawings, bool[].
     """
     _, mass, centers, starts, ends, contacts = components
     exists = mass > 0
@@ -173,4 +178,7 @@ def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     beside = tf.maximum(starts[drawing, 1] - ends[:, 1], starts[:, 1] - ends[drawing, 1]) >= 0
     common_rows = tf.minimum(ends[:, 0], ends[drawing, 0]) - tf.maximum(starts[:, 0], starts[drawing, 0])
     is_similar = is_part & beside & (common_rows >= _SIMILAR_HEIGHT * sizes[drawing, 0])
-    return is_part, found & tf.reduce_any(exists & ~is_part), found & tf.reduce_any(is_similar)
+    is_rest = exists & ~is_part
+    is_notable = is_rest & (mass >= _NOTABLE_MASS * mass[drawing]) & (reach >= _NOTABLE_REACH * reach[drawing])
+    are_many = tf.reduce_sum(tf.cast(is_notable, tf.int32)) >= _MANY
+    return is_part, found & tf.reduce_any(is_rest), found & (tf.reduce_any(is_similar) | are_many)

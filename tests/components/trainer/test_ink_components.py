@@ -100,6 +100,16 @@ def test_what_may_be_part_of_a_drawing_is_kept(page: Ink, draw: Callable[[Ink], 
     assert are_several == (draw is second_digit)
 
 
+@pytest.mark.parametrize(("num_strokes", "expected"), [(2, False), (3, True)])
+def test_many_other_strokes_are_several_drawings(page: Ink, num_strokes: int, expected: bool) -> None:
+    ink = page.copy()
+    for number in range(num_strokes):
+        ink[0:14, 5 + 20 * number : 8 + 20 * number] = 200
+    is_drawing, are_several = find_drawing(tf.constant(ink), tf.constant(ink > 0))
+    np.testing.assert_array_equal(np.where(is_drawing, ink, 0), page)
+    assert are_several == expected
+
+
 def test_a_digit_that_fills_the_image_is_kept() -> None:
     seven = np.zeros((60, 40), np.float32)
     seven[:9] = seven[:, 30:] = 255
