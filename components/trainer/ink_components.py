@@ -42,7 +42,7 @@ class _Components(NamedTuple):
         centers: float32[n,2], row and column of the center of mass.
         starts: float32[n,2], first row and column.
         ends: float32[n,2], behind the last row and column.
-        contacts: float32[n,4], shares of the edges that they touch: top, bottom, left and right.
+        contacts: float32[n,4], shares of the edges that they touch: top, left, bottom and right.
     """
 
     numbers: tf.Tensor
@@ -71,7 +71,9 @@ def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     side = (tf.maximum(height, width) + _GRID - 1) // _GRID
     num_rows, num_columns = (height + side - 1) // side, (width + side - 1) // side
     padded = tf.pad(tf.where(certain, ink, 0.0), [[0, num_rows * side - height], [0, num_columns * side - width]])
-    cells = tf.reduce_sum(tf.reshape(padded, [num_rows, side, num_columns, side]), axis=[1, 3])
+    # Two sums of neighbors are faster than one over two axes.
+    rows = tf.reduce_sum(tf.reshape(padded, [num_rows, side, -1]), axis=1)
+    cells = tf.reduce_sum(tf.reshape(rows, [num_rows, num_columns, side]), axis=2)
     labels = _label(cells > 0)
     components = _measure(cells, labels)
     is_part, has_others, is_one_of_several = _choose(components, tf.cast(tf.shape(cells), tf.float32))
@@ -97,11 +99,12 @@ def _label(mask: tf.Tensor) -> tf.Tensor:
     """
     shape = tf.shape(mask)
     inside = tf.cast(tf.reshape(mask, [-1]), tf.int32)
+    places = tf.where(inside > 0)[:, 0]
     size = tf.size(mask) + 1
 
     def merge(names: tf.Tensor, changes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        around = tf.cast(_max_around(tf.reshape(tf.cast(names[1:], tf.float32), shape)), tf.int32)
-        largest = tf.math.unsorted_segment_max(inside * tf.reshape(around, [-1]), names[1:], size)
+        around = tf.gather(tf.reshape(_max_around(tf.reshape(names[1:], shape)), [-1]), places)
+        largest = tf.math.unsorted_segment_max(around, tf.gather(names, places + 1), size)
         merged = tf.maximum(names, largest)
         for _ in range(2):
             merged = tf.gather(merged, merged)
@@ -118,25 +121,30 @@ def _label(mask: tf.Tensor) -> tf.Tensor:
 
 
 def _max_around(cells: tf.Tensor) -> tf.Tensor:
-    return tf.nn.max_pool2d(cells[tf.newaxis, ..., tf.newaxis], 3, 1, "SAME")[0, ..., 0]
+    """Returns the maximum of 3x3 cells, of numbers that are not negative; `tf.nn.max_pool2d` is slower."""
+    padded = tf.pad(cells, [[1, 1], [1, 1]])
+    rows = tf.maximum(tf.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return tf.maximum(tf.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
-    flat, num_labels = tf.reshape(labels, [-1]), tf.size(labels) + 1
-    shape = tf.cast(tf.shape(labels), tf.float32)
-    y, x = (tf.reshape(each, [-1]) for each in tf.meshgrid(tf.range(shape[0]), tf.range(shape[1]), indexing="ij"))
-    ink = tf.reshape(cells, [-1])
-    moments = tf.math.unsorted_segment_sum(tf.stack([ink, ink * (y + 0.5), ink * (x + 0.5)], axis=-1), flat, num_labels)
-    mass, numbers = tf.math.top_k(moments[:, 0], tf.minimum(_NUM_COMPONENTS, num_labels))
-    centers = tf.math.divide_no_nan(tf.gather(moments[:, 1:], numbers), mass[:, tf.newaxis])
-    extremes = tf.math.unsorted_segment_max(tf.stack([-y, -x, y + 1, x + 1], axis=-1), flat, num_labels)
+    num_labels, shape = tf.size(labels) + 1, tf.cast(tf.shape(labels), tf.float32)
+    places = tf.where(labels > 0)
+    of_cells, ink = tf.gather_nd(labels, places), tf.gather_nd(cells, places)[:, tf.newaxis]
+    corners = tf.cast(places, tf.float32)
+    weighted = tf.concat([ink, ink * (corners + 0.5)], axis=-1)
+    touching = tf.concat([corners == 0, corners == shape - 1], axis=-1)
+    sums = tf.math.unsorted_segment_sum(
+        tf.concat([weighted, tf.cast(touching, tf.float32)], axis=-1), of_cells, num_labels
+    )
+    mass, numbers = tf.math.top_k(sums[:, 0], tf.minimum(_NUM_COMPONENTS, num_labels))
+    sums = tf.gather(sums, numbers)
+    centers = tf.math.divide_no_nan(sums[:, 1:3], mass[:, tf.newaxis])
+    extremes = tf.math.unsorted_segment_max(tf.concat([-corners, corners + 1], axis=-1), of_cells, num_labels)
     # Labels that do not exist have the least number that there is.
     extremes = tf.where(mass[:, tf.newaxis] > 0, tf.gather(extremes, numbers), 0.0)
-    touching = tf.stack([y == 0, y == shape[0] - 1, x == 0, x == shape[1] - 1], axis=-1)
-    contacts = tf.math.unsorted_segment_sum(tf.cast(touching, tf.float32), flat, num_labels)
-    lengths = tf.gather(shape, [1, 1, 0, 0])
-    starts, ends = -extremes[:, :2], extremes[:, 2:]
-    return _Components(numbers, mass, centers, starts, ends, tf.gather(contacts, numbers) / lengths)
+    contacts = sums[:, 3:] / tf.gather(shape, [1, 0, 1, 0])
+    return _Components(numbers, mass, centers, -extremes[:, :2], extremes[:, 2:], contacts)
 
 
 def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -151,7 +159,7 @@ def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     touches = contacts > 0
     at_edge = tf.reduce_any(touches, axis=1)
     near_edge = tf.reduce_any((ends <= _EDGE_SHARE * shape) | (starts >= (1 - _EDGE_SHARE) * shape), axis=1)
-    crosses = tf.stack([touches[:, 2] & touches[:, 3], touches[:, 0] & touches[:, 1]], axis=1)
+    crosses = tf.stack([touches[:, 1] & touches[:, 3], touches[:, 0] & touches[:, 2]], axis=1)
     is_line = tf.reduce_any(crosses & (sizes <= _LINE_SHARE * shape), axis=1)
     is_edge = (tf.reduce_max(contacts, axis=1) >= _EDGE_COVERAGE) | (at_edge & near_edge) | is_line
 
