@@ -1,36 +1,42 @@
-"""Tells the drawing from other ink in the graph, by the connected components of the ink."""
+"""Separates the drawing from other ink in the graph, by the connected components of the ink."""
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from components.trainer.morphology import dilate
+
 # Cells of the longer side; smaller gaps between components may be closed.
 _GRID = 96
+# Most images take four to six.
 _MAX_STEPS = 16
 _NUM_COMPONENTS = 16
 
-# Of an edge of the image: a component that takes this much of it is a bar, a desk or the edge of a scan.
+# A bar, a desk or the edge of a scan takes this share of an edge of the image.
 _EDGE_COVERAGE = 0.9
-# Of the image: a component so near the edge, or a line across the image that is so thin, is not the drawing.
+# Shares of the image: neither what touches its edge and stays so near, nor so thin a line across it, is the drawing.
 _EDGE_SHARE = 0.13
 _LINE_SHARE = 0.15
+# Shares of the image and of the frame: the smallest drawing.
 _LEAST_REACH = 0.1
-# Of the drawing.
+_FRAMED_REACH = 0.25
+# How far the center of mass of a frame may be from its middle, as a share of its size.
+_OFF_CENTER = 0.15
+# No digit is so much wider than high.
+_FLAT = 3.5
+# Ink that touches the edge counts less: it may be a shadow.
+_WEIGHT_AT_EDGE = 0.15
+# Shares of the drawing: specks have less ink, things apart are smaller and not so near, underlines are as wide.
 _LEAST_MASS = 0.03
-_NEAR = 0.15
 _LARGE_REACH = 0.5
+_NEAR = 0.15
+_UNDERLINE_WIDTH = 0.7
+# Share of its rows that another drawing beside it has, too.
 _SIMILAR_HEIGHT = 0.5
-# Of the drawing: others of this mass and reach are no specks; so many are neither shadows nor edges.
+# Shares of the drawing: so many others of this mass and reach are a text or a pattern.
 _NOTABLE_MASS = 0.1
 _NOTABLE_REACH = 0.25
 _MANY = 3
-_UNDERLINE_WIDTH = 0.7
-# Of a frame: how large the drawing in it is at least, and how far its center of mass may be from its middle.
-_FRAMED_REACH = 0.25
-_OFF_CENTER = 0.15
-_FLAT = 3.5
-# Ink that touches the edge counts less: a shadow may.
-_WEIGHT_AT_EDGE = 0.15
 
 
 class _Components(NamedTuple):
@@ -56,8 +62,8 @@ class _Components(NamedTuple):
 def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the largest drawing and its parts; without one, all ink is kept.
 
-    Not part of it are specks, what is at the edge of the image, lines below it, frames and circles around it, and small
-    things far from it. Another component of similar size is kept.
+    Specks, what lies along the edge of the image, underlines, frames and circles around the drawing, and small things
+    apart from it are not part of it. Another component of similar size is kept.
 
     Args:
         ink: float32[h,w].
@@ -76,18 +82,18 @@ def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     cells = tf.reduce_sum(tf.reshape(rows, [num_rows, num_columns, side]), axis=2)
     labels = _label(cells > 0)
     components = _measure(cells, labels)
-    is_part, has_others, is_one_of_several = _choose(components, tf.cast(tf.shape(cells), tf.float32))
+    is_part, has_others, are_several = _choose(components, tf.cast(tf.shape(cells), tf.float32))
 
     def parts() -> tf.Tensor:
         places = components.numbers[:, tf.newaxis]
         kept = tf.scatter_nd(places, tf.cast(is_part, tf.float32), [tf.size(cells) + 1])
         of_drawing = tf.gather(kept, labels)
         of_others = tf.cast((labels > 0) & (of_drawing == 0), tf.float32)
-        # The ink around that is less certain.
-        nearby = _max_around(of_drawing) - of_others
+        # With the less certain ink around it.
+        nearby = dilate(of_drawing) - of_others
         return tf.repeat(tf.repeat(nearby, side, axis=0), side, axis=1)[:height, :width] > 0
 
-    return tf.cond(has_others, parts, lambda: tf.ones_like(certain)), is_one_of_several
+    return tf.cond(has_others, parts, lambda: tf.ones_like(certain)), are_several
 
 
 def _label(mask: tf.Tensor) -> tf.Tensor:
@@ -103,7 +109,7 @@ def _label(mask: tf.Tensor) -> tf.Tensor:
     size = tf.size(mask) + 1
 
     def merge(names: tf.Tensor, changes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        around = tf.gather(tf.reshape(_max_around(tf.reshape(names[1:], shape)), [-1]), places)
+        around = tf.gather(tf.reshape(dilate(tf.reshape(names[1:], shape)), [-1]), places)
         largest = tf.math.unsorted_segment_max(around, tf.gather(names, places + 1), size)
         merged = tf.maximum(names, largest)
         for _ in range(2):
@@ -118,13 +124,6 @@ def _label(mask: tf.Tensor) -> tf.Tensor:
         parallel_iterations=1,
     )
     return tf.reshape(names[1:], shape)
-
-
-def _max_around(cells: tf.Tensor) -> tf.Tensor:
-    """Returns the maximum of 3x3 cells, of numbers that are not negative; `tf.nn.max_pool2d` is slower."""
-    padded = tf.pad(cells, [[1, 1], [1, 1]])
-    rows = tf.maximum(tf.maximum(padded[:-2], padded[1:-1]), padded[2:])
-    return tf.maximum(tf.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
@@ -148,9 +147,11 @@ def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
 
 
 def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns which components are parts of the drawing, bool[n], and whether there are others, bool[].
+    """Returns which components are parts of the drawing, bool[n], and whether there are others and several drawings.
 
-    The last result is whether there are several drawings, bool[].
+    Args:
+        components: From `_measure`.
+        shape: float32[2], rows and columns of the grid.
     """
     _, mass, centers, starts, ends, contacts = components
     exists = mass > 0

@@ -1,10 +1,11 @@
-"""Finds the ink of a drawing in the graph: on paper in uneven light, and beside frames, rules and what is around it."""
+"""Finds the ink of a drawing in the graph, even in uneven light and among frames, rules and other things."""
 
 import numpy as np
 import tensorflow as tf
 
+from components.features import MAX_PIXEL
 from components.trainer.ink_components import find_drawing
-from components.trainer.morphology import close_image, open_columns
+from components.trainer.morphology import close_image, dilate_columns, open_columns
 from components.trainer.resampling import resample_to
 
 # Least contrast of the strongest ink, blurred, to the paper: in luminance, and in standard deviations of the noise.
@@ -18,7 +19,7 @@ _SHARP_FLOOR = (0.03, 0.4)
 # Ratio of the standard deviation to the mean absolute deviation of Gaussian noise.
 _DEVIATION_TO_SIGMA = 1.25
 
-# Up to this size, an image is a digit like those of MNIST, which holds nothing else on even paper.
+# Up to this size, an image on even paper is a digit like those of MNIST, with nothing around it.
 _SIZE_OF_DIGITS = 64
 
 # The paper is estimated from the border cells of this grid.
@@ -27,7 +28,7 @@ _LARGEST_DEVIATION = 16.0
 _INK_DEVIATION = 20.0
 _NUM_ROUNDS = 4
 
-# Paper is even if the border is like its surface, and most of the image.
+# Paper is even if the border is near the surface fitted to it, and so is enough of the image.
 _LARGEST_BORDER_CONTRAST = 10.0
 _INK_CONTRAST = 32.0
 _LARGEST_INK_SHARE = 0.7
@@ -40,7 +41,7 @@ _EDGE_ROWS = 2
 _UNLIKE_EDGE = 0.75
 _LIKE_EDGE = 0.1
 
-# Relative to the shorter side: wider than most strokes, and narrower than most shadows.
+# Relative to the shorter side: wider than most strokes, narrower than most shadows, and within `LONGEST_WINDOW`.
 _WINDOW = 0.2
 _SURROUNDINGS = 0.15
 _DARKEST_PAPER = 32.0
@@ -103,8 +104,8 @@ def _edge_strips(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Finds what differs from the paper, darker or lighter, whichever there is more of.
 
-    The border of the image shows how light and how noisy the paper is. If it is not all paper, what surrounds each
-    pixel shows that. Rules, frames, lines below and what lies at the edge are not ink.
+    The border of the image shows how light and how noisy the paper is; if it is not all paper, the surroundings of each
+    pixel do. Rules, frames, underlines and what lies along the edge are not ink.
 
     Args:
         luminance: float32[h,w], from `decode_contrast`.
@@ -116,11 +117,12 @@ def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     paper, residuals = _fit_paper(luminance)
     depth = paper - luminance
     border = tf.concat([depth[0], depth[-1], depth[:, 0], depth[:, -1]], axis=0)
-    is_even = _is_even(depth, border, residuals)
+    asymmetry = _asymmetry(depth)
+    is_even = _is_even(depth, border, residuals, asymmetry)
 
     def ink_on_even_paper() -> tuple[tf.Tensor, tf.Tensor]:
         noise = _DEVIATION_TO_SIGMA * tf.reduce_mean(tf.abs(border))
-        return tf.nn.relu(depth * tf.sign(_asymmetry(depth))), noise
+        return tf.nn.relu(depth * tf.sign(asymmetry)), noise
 
     ink, noise = tf.cond(is_even, ink_on_even_paper, lambda: _ink_in_uneven_light(luminance))
     is_digit = is_even & (tf.reduce_max(tf.shape(luminance)) <= _SIZE_OF_DIGITS)
@@ -189,7 +191,7 @@ def _fit_plane(border: tf.Tensor) -> tf.Tensor:
     return tf.pad(plane, [[0, 3], [0, 0]])
 
 
-def _is_even(depth: tf.Tensor, border: tf.Tensor, residuals: tf.Tensor) -> tf.Tensor:
+def _is_even(depth: tf.Tensor, border: tf.Tensor, residuals: tf.Tensor, asymmetry: tf.Tensor) -> tf.Tensor:
     """Returns whether the border shows the paper; else there is a shadow, a frame or something else on it."""
     # The cells of a small image are noisy.
     deviation = _LARGEST_DEVIATION + tf.reduce_mean(tf.abs(border[1:] - border[:-1]))
@@ -197,7 +199,7 @@ def _is_even(depth: tf.Tensor, border: tf.Tensor, residuals: tf.Tensor) -> tf.Te
     is_paper = is_flat & (tf.reduce_max(residuals) < deviation)
     # Ink touches the border: nothing is lighter than the paper if the ink is dark.
     paper_at_border = tf.reduce_mean(tf.cast(residuals < _LARGEST_DEVIATION, tf.float32))
-    is_drawing = (paper_at_border > _SHARE_OF_PAPER_AT_BORDER) & (tf.abs(_asymmetry(depth)) > _ONLY_INK)
+    is_drawing = (paper_at_border > _SHARE_OF_PAPER_AT_BORDER) & (tf.abs(asymmetry) > _ONLY_INK)
     ink_share = tf.reduce_mean(tf.cast(tf.abs(depth) > _INK_CONTRAST, tf.float32))
     return (is_paper | is_drawing) & (ink_share < _LARGEST_INK_SHARE)
 
@@ -205,14 +207,13 @@ def _is_even(depth: tf.Tensor, border: tf.Tensor, residuals: tf.Tensor) -> tf.Te
 def _ink_in_uneven_light(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the ink relative to the light, float32[h,w], and the noise, float32[].
 
-    The paper is as light as what is left where strokes are filled from their surroundings: this follows the edge of a
-    shadow.
+    Strokes filled from their surroundings show the light of the paper, which follows the edge of a shadow.
     """
-    dark_on_light = tf.where(_is_dark_on_light(luminance), luminance, 255.0 - luminance)
+    dark_on_light = tf.where(_is_dark_on_light(luminance), luminance, MAX_PIXEL - luminance)
     length = _share_of_side(luminance, _WINDOW)
     less_noisy = _mean_of_nine(tf.pad(dark_on_light, [[1, 1], [1, 1]], mode="SYMMETRIC"))
     paper = tf.maximum(close_image(less_noisy, length), _DARKEST_PAPER)
-    depth = 255.0 * (1 - dark_on_light / paper)
+    depth = MAX_PIXEL * (1 - dark_on_light / paper)
     # A quarter of the image at least is paper without ink.
     depth -= _cell_quantile(depth, _PAPER_SHARE)
     return tf.nn.relu(depth), _DEVIATION_TO_SIGMA * _cell_quantile(tf.abs(depth), _PAPER_SHARE)
@@ -236,7 +237,7 @@ def _share_of_side(image: tf.Tensor, share: float) -> tf.Tensor:
 
 @tf.function(autograph=False)
 def _cell_quantile(image: tf.Tensor, share: float) -> tf.Tensor:
-    """Returns the mean of a cell of the grid than which that share of the cells is not larger."""
+    """Returns the quantile of the means of the cells of the grid, float32[]."""
     means = tf.reshape(resample_to(image, (_GRID, _GRID)), [-1])
     return -tf.math.top_k(-means, round(share * _GRID**2)).values[-1]
 
@@ -260,24 +261,19 @@ def _remove_rules(ink: tf.Tensor) -> tf.Tensor:
     return ink
 
 
-# A function, so that the graph holds it once.
+# A function, so that the graph holds it once for both directions.
 @tf.function(autograph=False)
 def _remove_horizontal_rules(ink: tf.Tensor) -> tf.Tensor:
     # They may be tilted by a few pixels.
     level = tf.maximum(_RULE_CONTRAST, _RULE_FLOOR * tf.reduce_max(ink))
-    coverage = tf.reduce_mean(tf.cast(_max_of_three(ink) > level, tf.float32), axis=1, keepdims=True)
+    coverage = tf.reduce_mean(tf.cast(dilate_columns(ink) > level, tf.float32), axis=1, keepdims=True)
     is_rule = tf.cast(coverage > _RULE_COVERAGE, tf.float32)
     num_rules = tf.reduce_sum(tf.nn.relu(is_rule - tf.pad(is_rule, [[1, 0], [0, 0]])[:-1]))
     height = tf.shape(ink)[0]
     thin = tf.minimum(tf.maximum(height // _RULE_HEIGHT, _MIN_RULE_HEIGHT), height)
 
     def removed() -> tf.Tensor:
-        return tf.where(_max_of_three(is_rule) > 0, open_columns(ink, thin), ink)
+        return tf.where(dilate_columns(is_rule) > 0, open_columns(ink, thin), ink)
 
     has_rules = (num_rules >= _MIN_RULES) & (tf.reduce_mean(is_rule) < 0.5)
     return tf.cond(has_rules, removed, lambda: ink)
-
-
-def _max_of_three(rows: tf.Tensor) -> tf.Tensor:
-    padded = tf.pad(rows, [[1, 1], [0, 0]])
-    return tf.maximum(tf.maximum(padded[:-2], padded[1:-1]), padded[2:])

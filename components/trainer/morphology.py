@@ -1,6 +1,6 @@
 """Grayscale morphology in the graph, as in J. Serra, Image Analysis and Mathematical Morphology, 1982.
 
-A window of any length costs only logarithmically many steps: each doubles the length that the values cover.
+The number of steps is logarithmic in the length of the window: each step doubles what a value covers.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ _NUM_STEPS = (LONGEST_WINDOW - 1).bit_length()
 
 
 def close_image(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Fills what is darker than its surroundings and does not hold a square window.
+    """Fills what is darker than its surroundings and too narrow for a square window.
 
-    Windows are inside the image, so that a dark strip along its edge is filled, too.
+    Windows lie inside the image, so a dark strip along its edge is filled, too.
 
     Args:
         image: float32[h,w].
@@ -29,8 +29,19 @@ def close_image(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
 
 
 def open_columns(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Removes what is lighter than above and below it, and less high than `length`; arguments as in `close_image`."""
+    """Removes what is lighter than above and below it, and lower than `length`; arguments as in `close_image`."""
     return _behind(_ahead(image, length, tf.minimum), length, tf.maximum)
+
+
+def dilate_columns(image: tf.Tensor) -> tf.Tensor:
+    """Returns the maximum of each number and those above and below it, [h,w]; no number is negative."""
+    padded = tf.pad(image, [[1, 1], [0, 0]])
+    return tf.maximum(tf.maximum(padded[:-2], padded[1:-1]), padded[2:])
+
+
+def dilate(image: tf.Tensor) -> tf.Tensor:
+    """Returns the maximum of the 3x3 numbers around each, [h,w]; faster than `tf.nn.max_pool2d`, and for integers."""
+    return tf.transpose(dilate_columns(tf.transpose(dilate_columns(image))))
 
 
 # Functions, so that the graph holds their steps once.

@@ -152,7 +152,7 @@ class ServingModel(tf.Module):
         pixels, _ = self._prepare(image_bytes)
         return {NORMALIZED_IMAGE_OUTPUT: pixels if self.contract.channels > 1 else pixels[..., 0]}
 
-    # A function that two signatures share: each copy of its 1000 nodes takes time whenever a model is loaded.
+    # A function that two signatures share: each copy of its 2700 nodes takes time whenever a model is loaded.
     @tf.function(autograph=False)
     def _prepare(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Converts encoded images to pixels, float32[n,height,width,channels], and finds several drawings, bool[n]."""

@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 DESKTOP = (1280, 900)
 # Far longer than any action takes: the machine may be slow.
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 30
 
 # Records the requests of the page and the maximum number of concurrent ones; `window.delay` slows the server down, and
 # `window.hurry` skips all pauses of the page.

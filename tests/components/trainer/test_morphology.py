@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
-from components.trainer.morphology import LONGEST_WINDOW, close_image, open_columns
+from components.trainer.morphology import LONGEST_WINDOW, close_image, dilate, dilate_columns, open_columns
 
 
 @pytest.fixture(scope="module")
@@ -12,14 +13,11 @@ def image() -> np.ndarray:
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 32, LONGEST_WINDOW])
-def test_closing_is_that_of_scipy_inside_the_image(image: np.ndarray, length: int) -> None:
-    # Outside, nothing is lighter, and nothing darker remains.
-    outside = np.pad(image, length)
-    lightest = ndimage.maximum_filter(outside, length, mode="constant", origin=-(length // 2))
-    inside = lightest[length : 2 * length + 90 - 2 * length + 1, length : 2 * length + 70 - 2 * length + 1]
-    windows = np.pad(inside, length - 1, constant_values=255)
-    darkest = ndimage.minimum_filter(windows, length, mode="constant", cval=255, origin=-(length // 2))
-    np.testing.assert_array_equal(close_image(tf.constant(image), tf.constant(length)), darkest[:90, :70])
+def test_closing_is_that_of_windows_inside_the_image(image: np.ndarray, length: int) -> None:
+    lightest = sliding_window_view(image, (length, length)).max(axis=(2, 3))
+    outside = np.pad(lightest, length - 1, constant_values=255)
+    darkest = sliding_window_view(outside, (length, length)).min(axis=(2, 3))
+    np.testing.assert_array_equal(close_image(tf.constant(image), tf.constant(length)), darkest)
 
 
 def test_closing_fills_strokes_and_strips_but_no_shadow() -> None:
@@ -36,3 +34,9 @@ def test_opening_of_columns_is_that_of_scipy(image: np.ndarray, length: int) -> 
     # Values repeat outside, so that windows inside the image decide.
     expected = ndimage.grey_opening(np.pad(image, ((length, length), (0, 0))), (length, 1))[length:-length]
     np.testing.assert_array_equal(open_columns(tf.constant(image), tf.constant(length)), expected)
+
+
+def test_dilation_is_that_of_scipy(image: np.ndarray) -> None:
+    numbers = image.round().astype(np.int32)
+    np.testing.assert_array_equal(dilate_columns(tf.constant(image)), ndimage.grey_dilation(image, (3, 1)))
+    np.testing.assert_array_equal(dilate(tf.constant(numbers)), ndimage.grey_dilation(numbers, (3, 3)))
