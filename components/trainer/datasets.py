@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow.autograph.experimental import do_not_convert
 
 from components.example_counts import check_count, damage_named
 from components.features import IMAGE_KEY, LABEL_KEY
@@ -38,6 +39,7 @@ def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput
     spec = {key: tf.io.FixedLenFeature([], tf.string) for key in (IMAGE_KEY, LABEL_KEY)}
     layer = transform.transform_features_layer()
 
+    @do_not_convert
     def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = layer(tf.io.parse_example(batch, spec))
         return features[IMAGE_KEY], features[LABEL_KEY]
@@ -98,6 +100,7 @@ def training_batches(
     seed = hyperparameters.seed + context.input_pipeline_id
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
 
+    @do_not_convert
     def prepare(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = (values[context.input_pipeline_id :: context.num_input_pipelines] for values in batch)
         progress = tf.cast(step, tf.float32) / num_steps
@@ -133,6 +136,5 @@ def evaluation_batches(
         batches = part.shard(context.num_input_pipelines, context.input_pipeline_id).batch(batch_size)
     else:
         batches = examples.batch(_BATCH_SIZE)
-    return batches.map(
-        lambda images, labels: (images, tf.one_hot(labels, num_classes)), num_parallel_calls=tf.data.AUTOTUNE
-    ).prefetch(tf.data.AUTOTUNE)
+    one_hot = do_not_convert(lambda images, labels: (images, tf.one_hot(labels, num_classes)))
+    return batches.map(one_hot, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

@@ -9,6 +9,7 @@ import tensorflow_transform as tft
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from tensorflow.autograph.experimental import do_not_convert
 
 from components.features import IMAGE_KEY, MAX_PIXEL, Contract
 from components.image_decoding import decode_images
@@ -227,7 +228,7 @@ def export_model(serving_model: ServingModel, directory: str) -> None:
     contract = serving_model.contract
     for name, signature in required_signatures(*contract.image_shape, len(contract.classes)).items():
         specs = [tf.TensorSpec(form.shape, form.dtype, name=key) for key, form in signature.inputs.items()]
-        archive.add_endpoint(name, endpoints[name], input_signature=specs)
+        archive.add_endpoint(name, do_not_convert(endpoints[name]), input_signature=specs)
     archive.write_out(directory, verbose=False)
 
 
