@@ -19,6 +19,9 @@ _SHARP_FLOOR = (0.03, 0.4)
 # Ratio of the standard deviation to the mean absolute deviation of Gaussian noise.
 _DEVIATION_TO_SIGMA = 1.25
 
+# At least so many pixels of a row show what it is; others take time.
+_NUM_SAMPLES = 64
+
 # Up to this size, an image on even paper is a digit like those of MNIST, with nothing around it.
 _SIZE_OF_DIGITS = 64
 
@@ -41,7 +44,7 @@ _EDGE_ROWS = 2
 _UNLIKE_EDGE = 0.75
 _LIKE_EDGE = 0.1
 
-# Relative to the shorter side: wider than most strokes, narrower than most shadows, and within `LONGEST_WINDOW`.
+# Relative to the shorter side: wider than most strokes, narrower than most shadows.
 _WINDOW = 0.2
 _SURROUNDINGS = 0.15
 _DARKEST_PAPER = 32.0
@@ -88,17 +91,21 @@ def trim_edges(luminance: tf.Tensor) -> tf.Tensor:
 
 def _edge_strips(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the height of the strips at the top and at the bottom, int32[], zero if there is none."""
+    height = tf.shape(luminance)[0]
+    # Strips end within these rows.
+    num_rows = tf.minimum(tf.cast(_EDGE_SHARE * tf.cast(height, tf.float32), tf.int32) + 1, height)
+
+    sample = luminance[:, :: tf.maximum(tf.shape(luminance)[1] // _NUM_SAMPLES, 1)]
 
     def strip(rows: tf.Tensor) -> tf.Tensor:
         contrast = tf.abs(rows - tf.reduce_mean(rows[0]))
         unlike_edge = tf.reduce_mean(tf.cast(contrast > _INK_CONTRAST, tf.float32), axis=1)
         end = tf.argmax(unlike_edge > _UNLIKE_EDGE, output_type=tf.int32)
-        is_near = tf.cast(end, tf.float32) <= _EDGE_SHARE * tf.cast(tf.shape(rows)[0], tf.float32)
         ends_at_once = unlike_edge[tf.maximum(end - _EDGE_ROWS, 0)] < _LIKE_EDGE
         # The row where it ends may be a blend.
-        return tf.where((end > 0) & is_near & ends_at_once, end + 1, 0)
+        return tf.where((end > 0) & ends_at_once, end + 1, 0)
 
-    return strip(luminance), strip(luminance[::-1])
+    return strip(sample[:num_rows]), strip(sample[height - num_rows :][::-1])
 
 
 def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -175,8 +182,9 @@ def _fit_paper(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     level, by_y, by_x, by_yy, by_xx, by_yx = tf.unstack(surface[:, 0])
     size = tf.unstack(tf.cast(tf.shape(luminance), tf.float32))
     y, x = ((tf.range(length) + 0.5) * (2 / length) - 1 for length in size)
-    y, x = y[:, tf.newaxis], x[tf.newaxis]
-    paper = (level + y * (by_y + y * by_yy)) + x * (by_x + x * by_xx) + (y * by_yx) * x
+    powers_y, powers_x = (tf.stack([tf.ones_like(place), place, tf.square(place)], axis=1) for place in (y, x))
+    factors = tf.stack([tf.stack([level, by_x, by_xx]), tf.stack([by_y, by_yx, 0.0]), tf.stack([by_yy, 0.0, 0.0])])
+    paper = tf.matmul(powers_y, tf.matmul(factors, powers_x, transpose_b=True))
     return paper, tf.abs(tf.matmul(_BORDER_TERMS, surface) - border)
 
 
@@ -264,12 +272,13 @@ def _remove_rules(ink: tf.Tensor) -> tf.Tensor:
 # A function, so that the graph holds it once for both directions.
 @tf.function(autograph=False)
 def _remove_horizontal_rules(ink: tf.Tensor) -> tf.Tensor:
+    height, width = tf.unstack(tf.shape(ink))
+    sample = ink[:, :: tf.maximum(width // _NUM_SAMPLES, 1)]
     # They may be tilted by a few pixels.
-    level = tf.maximum(_RULE_CONTRAST, _RULE_FLOOR * tf.reduce_max(ink))
-    coverage = tf.reduce_mean(tf.cast(dilate_columns(ink) > level, tf.float32), axis=1, keepdims=True)
+    level = tf.maximum(_RULE_CONTRAST, _RULE_FLOOR * tf.reduce_max(sample))
+    coverage = tf.reduce_mean(tf.cast(dilate_columns(sample) > level, tf.float32), axis=1, keepdims=True)
     is_rule = tf.cast(coverage > _RULE_COVERAGE, tf.float32)
     num_rules = tf.reduce_sum(tf.nn.relu(is_rule - tf.pad(is_rule, [[1, 0], [0, 0]])[:-1]))
-    height = tf.shape(ink)[0]
     thin = tf.minimum(tf.maximum(height // _RULE_HEIGHT, _MIN_RULE_HEIGHT), height)
 
     def removed() -> tf.Tensor:

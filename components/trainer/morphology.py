@@ -7,10 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-LONGEST_WINDOW = 64
-
 _Extremum = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-_NUM_STEPS = (LONGEST_WINDOW - 1).bit_length()
 
 
 def close_image(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -20,7 +17,7 @@ def close_image(image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
 
     Args:
         image: float32[h,w].
-        length: int32[], side of the window, from 1 to the shorter side of the image and `LONGEST_WINDOW`.
+        length: int32[], side of the window, from 1 to the shorter side of the image.
     """
     for extremum, slide in ((tf.maximum, _ahead), (tf.minimum, _behind)):
         image = slide(image, length, extremum)
@@ -49,9 +46,9 @@ def dilate(image: tf.Tensor) -> tf.Tensor:
 def _ahead(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tensor:
     """Returns the extremum of each row and the `length` - 1 rows that follow it, float32[h,w]."""
     rows = tf.range(tf.shape(image)[0])
-    for shift in _shifts(length):
-        image = extremum(image, tf.gather(image, tf.minimum(rows + shift, rows[-1])))
-    return image
+    return _double(
+        image, length, lambda image, shift: extremum(image, tf.gather(image, tf.minimum(rows + shift, rows[-1])))
+    )
 
 
 @tf.function(autograph=False)
@@ -59,11 +56,15 @@ def _behind(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tens
     """Returns the extremum of the windows that hold each row; a row of `image` stands for the window it begins."""
     rows = tf.range(tf.shape(image)[0])
     image = tf.gather(image, tf.minimum(rows, rows[-1] + 1 - length))
-    for shift in _shifts(length):
-        image = extremum(image, tf.gather(image, tf.maximum(rows - shift, 0)))
+    return _double(image, length, lambda image, shift: extremum(image, tf.gather(image, tf.maximum(rows - shift, 0))))
+
+
+def _double(image: tf.Tensor, length: tf.Tensor, widen: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Widens what each value covers by shifts of up to what it covers already, until it covers `length` rows."""
+    _, image = tf.while_loop(
+        lambda covered, image: covered < length,
+        lambda covered, image: (2 * covered, widen(image, tf.minimum(length - covered, covered))),
+        (1, image),
+        parallel_iterations=1,
+    )
     return image
-
-
-def _shifts(length: tf.Tensor) -> list[tf.Tensor]:
-    """Returns by how much to shift in each step; together `length` - 1."""
-    return [tf.clip_by_value(length - 2**step, 0, 2**step) for step in range(_NUM_STEPS)]
