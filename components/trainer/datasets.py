@@ -10,14 +10,16 @@ import tensorflow_transform as tft
 from tensorflow.autograph.experimental import do_not_convert
 
 from components.example_counts import check_count, damage_named
-from components.features import IMAGE_KEY, LABEL_KEY
+from components.features import IMAGE_KEY, LABEL_KEY, Contract
 from components.trainer.augmentation import augment
+from components.trainer.drawn_ones import draw_ones
 from components.trainer.hyperparameters import Hyperparameters
 from registry.errors import UsageError
 
 _BATCH_SIZE = 1024
 _SHUFFLE_BUFFER_SIZE = 16_384
 _NUM_PREFETCHED = 4
+_ONE = "1"
 
 
 def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput) -> tf.data.Dataset:
@@ -53,6 +55,19 @@ def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput
         size = examples.reduce(np.int64(0), lambda total, _: total + 1)
     check_count(folders, int(size))
     return examples.apply(tf.data.experimental.assert_cardinality(size))
+
+
+def add_drawn_ones(
+    train: tf.data.Dataset, transform: tft.TFTransformOutput, contract: Contract, hyperparameters: Hyperparameters
+) -> tf.data.Dataset:
+    """Adds drawn ones to a dataset from `read_examples`, if there is a class `1` of drawings."""
+    num_images = round(hyperparameters.drawn_ones_share * len(train))
+    if not num_images or _ONE not in contract.classes or hyperparameters.preparation != "ink":
+        return train
+    drawn = draw_ones(num_images, contract.height, contract.width, hyperparameters.seed)
+    images = transform.transform_features_layer()({IMAGE_KEY: tf.io.encode_png(drawn[..., np.newaxis])})[IMAGE_KEY]
+    labels = np.full(num_images, contract.classes.index(_ONE))
+    return train.concatenate(tf.data.Dataset.from_tensor_slices((images, labels)))
 
 
 def steps_per_epoch(num_examples: int, hyperparameters: Hyperparameters, num_devices: int) -> int:

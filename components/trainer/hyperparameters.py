@@ -67,6 +67,13 @@ class Hyperparameters(BaseModel):
         description="Augmentation: initial share of images that may be blurred, occluded and so on; it falls linearly "
         "to zero.",
     )
+    drawn_ones_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Drawn ones with a long upstroke, a serif or a base, as a share of the images of train that is "
+        "added to them. Only with the preparation `ink` and a class `1`.",
+    )
     preparation: Literal["ink", "resize"] = Field(
         "ink",
         description="Preparation of images in requests, and augmentation to match: `ink` if the data looks like MNIST "

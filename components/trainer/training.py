@@ -16,7 +16,13 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from components.features import Contract
 from components.progress import log_progress
 from components.schema import parse_contract
-from components.trainer.datasets import evaluation_batches, read_examples, steps_per_epoch, training_batches
+from components.trainer.datasets import (
+    add_drawn_ones,
+    evaluation_batches,
+    read_examples,
+    steps_per_epoch,
+    training_batches,
+)
 from components.trainer.distribution import DistributedModel, choose_strategy, is_chief
 from components.trainer.hyperparameters import HYPERPARAMETERS_KEY, Hyperparameters
 from components.trainer.model import build_model, compile_model
@@ -50,7 +56,7 @@ def run_fn(fn_args: FnArgs) -> None:
     with tf.io.gfile.GFile(fn_args.schema_path) as file:
         contract = parse_contract(file.read(), fn_args.schema_path)
     transform = tft.TFTransformOutput(fn_args.transform_output)
-    train = read_examples(fn_args.train_files, transform)
+    train = add_drawn_ones(read_examples(fn_args.train_files, transform), transform, contract, hyperparameters)
     evaluation = read_examples(fn_args.eval_files, transform)
 
     model = train_model(train, evaluation, contract, hyperparameters, Path(fn_args.model_run_dir), strategy)

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,14 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.example_counts import LostExamplesError, write_counts
-from components.trainer.datasets import evaluation_batches, read_examples, steps_per_epoch, training_batches
+from components.features import Contract
+from components.trainer.datasets import (
+    add_drawn_ones,
+    evaluation_batches,
+    read_examples,
+    steps_per_epoch,
+    training_batches,
+)
 from components.trainer.hyperparameters import NO_AUGMENTATION, Hyperparameters
 from registry.errors import UsageError
 from tests.support.examples import png, serialize, write_records
@@ -56,6 +64,35 @@ def test_images_of_any_size_fit(tmp_path: Path, transform: tft.TFTransformOutput
     assert image.shape == (28, 28, 1)
     np.testing.assert_allclose(image[:, 4:23], (180 - 60) / 60, rtol=1e-5)
     np.testing.assert_allclose(image[:, 23:], -1, rtol=1e-5)
+
+
+def test_drawn_ones_are_added(file_pattern: str, transform: tft.TFTransformOutput) -> None:
+    contract = Contract(("3", "1", "7"), 28, 28, 1)
+    train = add_drawn_ones(
+        read_examples([file_pattern], transform), transform, contract, Hyperparameters(drawn_ones_share=0.4)
+    )
+    assert len(train) == 7 + 3
+    *_, (image, label) = train.as_numpy_iterator()
+    assert label == 1
+    assert image.shape == (28, 28, 1)
+    assert image.min() == pytest.approx((0 - 60) / 60)
+    assert image.max() > (150 - 60) / 60
+
+
+@pytest.mark.parametrize(
+    ("classes", "hyperparameters"),
+    [
+        (("0", "2"), {}),
+        (("0", "1"), {"preparation": "resize"}),
+        (("0", "1"), {"drawn_ones_share": 0}),
+    ],
+)
+def test_no_ones_are_added_to_other_data(
+    classes: tuple[str, ...], hyperparameters: dict[str, Any], file_pattern: str, transform: tft.TFTransformOutput
+) -> None:
+    settings = Hyperparameters.model_validate({"drawn_ones_share": 0.4, **hyperparameters})
+    examples = read_examples([file_pattern], transform)
+    assert len(add_drawn_ones(examples, transform, Contract(classes, 28, 28, 1), settings)) == 7
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "changed"])
