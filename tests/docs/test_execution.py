@@ -65,12 +65,12 @@ class Project:
 
 
 def small_runs() -> dict[str, str]:
-    """What the profile smoke sets, for all profiles and without the suffix of the name."""
+    """What the profile smoke sets, and a smaller network, for all profiles and without the suffix of the name."""
     smoke = load_settings({"profile": "smoke"}).model_dump()
     keys = [(section, key) for profile in PROFILES.values() for section, keys in profile.items() for key in keys]
     values = {f"DIGITS_{section}__{key}".upper(): str(smoke[section][key]) for section, key in keys}
-    # Another value than in docs/run.md, whose command pushes the second model that a rollback needs.
-    return values | {"DIGITS_TRAINER__EPOCHS": "3"}
+    # Other epochs than in docs/run.md, whose command pushes the second model that a rollback needs.
+    return values | {"DIGITS_TRAINER__EPOCHS": "3", "DIGITS_TRAINER__WIDTH": "32"}
 
 
 @pytest.fixture(scope="module")

@@ -53,5 +53,5 @@ def shuffled_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def refused_run(retrained_run: Any, run_digits: Callable[..., Any], shuffled_data: Path) -> Any:
-    return run_digits(retrained_run.workspace, "--data", str(shuffled_data))
+def refused_run(first_run: Any, run_digits: Callable[..., Any], shuffled_data: Path) -> Any:
+    return run_digits(first_run.workspace, "--data", str(shuffled_data))

@@ -6,11 +6,12 @@ from typing import Any
 
 from components.verdict import read_verdict
 from pipeline.local.metadata import list_runs
+from registry.provenance import read_provenance
 
 PROJECT_ROOT = Path(__file__).parents[2]
 
 
-def test_a_model_made_worse_on_purpose_is_refused(retrained_run: Any, refused_run: Any) -> None:
+def test_a_model_made_worse_on_purpose_is_refused(refused_run: Any) -> None:
     assert refused_run.exit_code == 3, refused_run.shown
     assert refused_run.result["outcome"] == "refused"
     assert refused_run.result["test_accuracy"] < 0.3
@@ -26,9 +27,12 @@ def test_a_model_made_worse_on_purpose_is_refused(retrained_run: Any, refused_ru
     assert "evaluation.min_accuracy" in refused_run.shown
 
 
-def test_a_refused_model_is_not_pushed(retrained_run: Any, refused_run: Any) -> None:
+def test_a_refused_model_is_not_pushed(first_run: Any, refused_run: Any) -> None:
     assert refused_run.result["model"] is None
-    assert max(refused_run.versions) == retrained_run.result["version"]
+    folders = [refused_run.workspace / "serving" / "digits-smoke" / str(number) for number in refused_run.versions]
+    pushed_by = [provenance.origin.pipeline_run for folder in folders if (provenance := read_provenance(folder))]
+    assert first_run.result["run_id"] in pushed_by
+    assert refused_run.result["run_id"] not in pushed_by
 
 
 def test_a_refusal_stands_when_repeated(refused_run: Any, run_digits: Any, shuffled_data: Path) -> None:

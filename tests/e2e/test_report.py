@@ -61,10 +61,10 @@ class ReportedRun:
             yield feature["image"].bytes_list.value[0], feature["label"].bytes_list.value[0].decode()
 
 
-@pytest.fixture(scope="module", params=["first", "retrained"])
-def run(request: pytest.FixtureRequest, first_run: Any, retrained_run: Any) -> ReportedRun:
+@pytest.fixture(scope="module", params=["first_run", pytest.param("retrained_run", marks=pytest.mark.slow)])
+def run(request: pytest.FixtureRequest) -> ReportedRun:
     """A run without a baseline, and one with a baseline."""
-    return ReportedRun(first_run if request.param == "first" else retrained_run)
+    return ReportedRun(request.getfixturevalue(request.param))
 
 
 def pixels(image: bytes) -> bytes:

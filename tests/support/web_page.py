@@ -19,7 +19,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 DESKTOP = (1280, 900)
 # Far longer than any action takes: the machine may be slow.
-PATIENCE_SECONDS = 30
+# A busy machine may take a minute to load a version.
+PATIENCE_SECONDS = 120
 
 # Records the requests of the page and the maximum number of concurrent ones; `window.delay` slows the server down, and
 # `window.hurry` skips all pauses of the page.
