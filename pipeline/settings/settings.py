@@ -7,6 +7,7 @@ file, the environment (`DIGITS_SECTION__KEY`) and the command line.
 import codecs
 import difflib
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -345,6 +346,11 @@ def _check_workspace(workspace: Path) -> None:
         raise SettingsError(
             f"workspace: {workspace} contains {' '.join(sorted(found))}, which TensorFlow and Beam take for a pattern; "
             "rename the folder, or choose another with --workspace."
+        )
+    if (encoding := sys.getfilesystemencoding()) != "utf-8" and not str(workspace).isascii():
+        raise SettingsError(
+            f"workspace: {workspace}: TensorFlow takes paths for UTF-8, but those of this locale are {encoding}; set "
+            "LC_ALL=C.UTF-8, or choose a folder without special characters with --workspace."
         )
 
 
