@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from components.features import MAX_PIXEL
 from components.image_decoding import decode_contrast
+from components.trainer.ink_components import extents
 from components.trainer.ink_detection import find_ink, trim_edges
 from components.trainer.resampling import resample
 
@@ -62,8 +63,8 @@ def normalize_images(files: tf.Tensor, height: int, width: int) -> tuple[tf.Tens
 
 def _center(ink: tf.Tensor, certain: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
     """Scales the ink to the box and moves its center of mass to the middle of an image of that shape."""
-    starts, ends = zip(_extent(tf.reduce_any(certain, axis=1)), _extent(tf.reduce_any(certain, axis=0)), strict=True)
-    start, lengths = tf.stack(starts), tf.stack(ends) - tf.stack(starts)
+    start, end = tf.unstack(tf.cast(tf.stack(extents(certain)), tf.float32), axis=1)
+    lengths = end - start
     scale = min(shape) * _BOX / _SIDE / tf.reduce_max(lengths)
     mass = tf.stack([_mean_place(tf.reduce_sum(ink, axis=1)), _mean_place(tf.reduce_sum(ink, axis=0))])
     size = tf.constant(shape, tf.float32)
@@ -71,13 +72,6 @@ def _center(ink: tf.Tensor, certain: tf.Tensor, shape: tuple[int, int]) -> tf.Te
     # Even a long tail is not cut off.
     corner = tf.clip_by_value(tf.round(size // 2 + _CENTER_OFFSET - scale * (mass - start)), 0.0, room)
     return resample(ink, shape, tf.stack([scale, scale]), corner - scale * start)
-
-
-def _extent(taken: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns where the first True of bool[n] begins and the last ends, float32[]; the whole range if there is none."""
-    numbers = tf.cast(taken, tf.int8)
-    before, behind = tf.argmax(numbers), tf.argmax(numbers[::-1])
-    return tf.cast(before, tf.float32), tf.cast(tf.size(taken, tf.int64) - behind, tf.float32)
 
 
 def _mean_place(mass: tf.Tensor) -> tf.Tensor:

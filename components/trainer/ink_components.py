@@ -59,6 +59,16 @@ class _Components(NamedTuple):
     contacts: tf.Tensor
 
 
+def extents(mask: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Returns where the first True of bool[h,w] begins and the last ends along each axis, int32[]; all if none is."""
+    found = []
+    for axis in range(2):
+        taken = tf.cast(tf.reduce_any(mask, axis=1 - axis), tf.int8)
+        behind = tf.argmax(taken[::-1], output_type=tf.int32)
+        found.append((tf.argmax(taken, output_type=tf.int32), tf.size(taken) - behind))
+    return found
+
+
 def find_drawing(ink: tf.Tensor, certain: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the largest drawing and its parts; without one, all ink is kept.
 
@@ -103,10 +113,13 @@ def _label(mask: tf.Tensor) -> tf.Tensor:
     largest name around it, and then each takes the name of the one that it names (Shiloach and Vishkin 1982,
     https://doi.org/10.1016/0196-6774(82)90008-6).
     """
-    shape = tf.shape(mask)
-    inside = tf.cast(tf.reshape(mask, [-1]), tf.int32)
+    height, width = tf.unstack(tf.shape(mask))
+    (top, bottom), (left, right) = extents(mask)
+    inner = mask[top:bottom, left:right]
+    shape = tf.shape(inner)
+    inside = tf.cast(tf.reshape(inner, [-1]), tf.int32)
     places = tf.where(inside > 0)[:, 0]
-    size = tf.size(mask) + 1
+    size = tf.size(inner) + 1
 
     def merge(names: tf.Tensor, changes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         around = tf.gather(tf.reshape(dilate(tf.reshape(names[1:], shape)), [-1]), places)
@@ -123,7 +136,7 @@ def _label(mask: tf.Tensor) -> tf.Tensor:
         maximum_iterations=_MAX_STEPS,
         parallel_iterations=1,
     )
-    return tf.reshape(names[1:], shape)
+    return tf.pad(tf.reshape(names[1:], shape), [[top, height - bottom], [left, width - right]])
 
 
 def _measure(cells: tf.Tensor, labels: tf.Tensor) -> _Components:
