@@ -73,8 +73,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedRunSch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Starts the longest scopes first."""
-    items.sort(key=lambda item: scope_of(item.nodeid) not in LONG_SCOPES)
+    """Starts the longest scopes first, then the others with slow tests, so that all workers end together."""
+    slow = {scope_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: ((scope := scope_of(item.nodeid)) not in LONG_SCOPES, scope not in slow))
 
 
 @pytest.fixture(scope="session", autouse=True)
