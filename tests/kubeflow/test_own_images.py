@@ -26,7 +26,8 @@ def test_letters_are_trained_gated_and_pushed(compile_digits: CompileDigits, tmp
     subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(PROJECT_ROOT)}, capture_output=True, check=True)
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    pipeline = compile_digits(tmp_path, workspace, config=str(tmp_path / "letters" / "digits.toml"))
+    small = ("--set", "trainer.width=32")
+    pipeline = compile_digits(tmp_path, workspace, *small, config=str(tmp_path / "letters" / "digits.toml"))
     cluster = Cluster(tmp_path / "cluster", ProcessRunner())
 
     run = cluster.run(pipeline, {})
