@@ -46,12 +46,12 @@ def draw_ones(num_images: int, height: int, width: int, seed: int) -> NDArray[np
     ends = np.stack([bottom, bend, upstroke, bottom + half_base], axis=1)
     slant = draw(*_SLANT)[:, np.newaxis]
     starts, ends = (each - slant * each.imag for each in (starts, ends))
-    radius = draw(*_RADIUS)[:, np.newaxis]
+    side = min(height, width)
+    radius = draw(*_RADIUS) * side / _SIDE
 
     points = np.concatenate([starts, ends], axis=1)
     extents = [np.ptp(part, axis=1) for part in (points.real, points.imag)]
-    side = min(height, width)
-    scale = ((side * _BOX / _SIDE) - 2 * radius[:, 0] * side / _SIDE) / np.maximum(*extents)
+    scale = (side * _BOX / _SIDE - 2 * radius) / np.maximum(*extents)
     lengths = np.abs(ends - starts)
     center = ((starts + ends) / 2 * lengths).sum(axis=1) / lengths.sum(axis=1)
     middle = (width + 1j * height) / 2
@@ -62,5 +62,5 @@ def draw_ones(num_images: int, height: int, width: int, seed: int) -> NDArray[np
     stroke = (ends - starts)[..., np.newaxis, np.newaxis]
     along = np.clip((from_start * stroke.conj()).real / np.maximum(np.abs(stroke) ** 2, 1e-9), 0, 1)
     distances = np.abs(from_start - along * stroke).min(axis=1)
-    ink = np.clip(radius[:, np.newaxis] * side / _SIDE + 0.5 - distances, 0, 1)
+    ink = np.clip(radius[:, np.newaxis, np.newaxis] + 0.5 - distances, 0, 1)
     return np.round(255 * ink).astype(np.uint8)

@@ -19,7 +19,7 @@ _SHARP_FLOOR = (0.03, 0.4)
 # Ratio of the standard deviation to the mean absolute deviation of Gaussian noise.
 _DEVIATION_TO_SIGMA = 1.25
 
-# At least so many pixels of a row show what it is; others take time.
+# At least so many pixels of a row, if it has them, show whether it is a rule or part of a strip.
 _NUM_SAMPLES = 64
 
 # Up to this size, an image on even paper is a digit like those of MNIST, with nothing around it.
@@ -94,8 +94,7 @@ def _edge_strips(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     height = tf.shape(luminance)[0]
     # Strips end within these rows.
     num_rows = tf.minimum(tf.cast(_EDGE_SHARE * tf.cast(height, tf.float32), tf.int32) + 1, height)
-
-    sample = luminance[:, :: tf.maximum(tf.shape(luminance)[1] // _NUM_SAMPLES, 1)]
+    sample = _sample_columns(luminance)
 
     def strip(rows: tf.Tensor) -> tf.Tensor:
         contrast = tf.abs(rows - tf.reduce_mean(rows[0]))
@@ -106,6 +105,10 @@ def _edge_strips(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.where((end > 0) & ends_at_once, end + 1, 0)
 
     return strip(sample[:num_rows]), strip(sample[height - num_rows :][::-1])
+
+
+def _sample_columns(image: tf.Tensor) -> tf.Tensor:
+    return image[:, :: tf.maximum(tf.shape(image)[1] // _NUM_SAMPLES, 1)]
 
 
 def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -272,8 +275,8 @@ def _remove_rules(ink: tf.Tensor) -> tf.Tensor:
 # A function, so that the graph holds it once for both directions.
 @tf.function(autograph=False)
 def _remove_horizontal_rules(ink: tf.Tensor) -> tf.Tensor:
-    height, width = tf.unstack(tf.shape(ink))
-    sample = ink[:, :: tf.maximum(width // _NUM_SAMPLES, 1)]
+    height = tf.shape(ink)[0]
+    sample = _sample_columns(ink)
     # They may be tilted by a few pixels.
     level = tf.maximum(_RULE_CONTRAST, _RULE_FLOOR * tf.reduce_max(sample))
     coverage = tf.reduce_mean(tf.cast(dilate_columns(sample) > level, tf.float32), axis=1, keepdims=True)

@@ -46,9 +46,7 @@ def dilate(image: tf.Tensor) -> tf.Tensor:
 def _ahead(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tensor:
     """Returns the extremum of each row and the `length` - 1 rows that follow it, float32[h,w]."""
     rows = tf.range(tf.shape(image)[0])
-    return _double(
-        image, length, lambda image, shift: extremum(image, tf.gather(image, tf.minimum(rows + shift, rows[-1])))
-    )
+    return _widen(image, length, extremum, lambda shift: tf.minimum(rows + shift, rows[-1]))
 
 
 @tf.function(autograph=False)
@@ -56,15 +54,16 @@ def _behind(image: tf.Tensor, length: tf.Tensor, extremum: _Extremum) -> tf.Tens
     """Returns the extremum of the windows that hold each row; a row of `image` stands for the window it begins."""
     rows = tf.range(tf.shape(image)[0])
     image = tf.gather(image, tf.minimum(rows, rows[-1] + 1 - length))
-    return _double(image, length, lambda image, shift: extremum(image, tf.gather(image, tf.maximum(rows - shift, 0))))
+    return _widen(image, length, extremum, lambda shift: tf.maximum(rows - shift, 0))
 
 
-def _double(image: tf.Tensor, length: tf.Tensor, widen: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+def _widen(
+    image: tf.Tensor, length: tf.Tensor, extremum: _Extremum, shifted: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
     """Widens what each value covers by shifts of up to what it covers already, until it covers `length` rows."""
-    _, image = tf.while_loop(
-        lambda covered, image: covered < length,
-        lambda covered, image: (2 * covered, widen(image, tf.minimum(length - covered, covered))),
-        (1, image),
-        parallel_iterations=1,
-    )
-    return image
+
+    def step(covered: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = shifted(tf.minimum(length - covered, covered))
+        return 2 * covered, extremum(image, tf.gather(image, rows))
+
+    return tf.while_loop(lambda covered, image: covered < length, step, (1, image), parallel_iterations=1)[1]

@@ -349,8 +349,8 @@ def _check_workspace(workspace: Path) -> None:
         )
     if (encoding := sys.getfilesystemencoding()) != "utf-8" and not str(workspace).isascii():
         raise SettingsError(
-            f"workspace: {workspace}: TensorFlow takes paths for UTF-8, but those of this locale are {encoding}; set "
-            "LC_ALL=C.UTF-8, or choose a folder without special characters with --workspace."
+            f"workspace: {workspace}: TensorFlow reads paths as UTF-8, but this locale encodes them as {encoding}; "
+            "set LC_ALL=C.UTF-8, or choose a folder with an ASCII name with --workspace."
         )
 
 

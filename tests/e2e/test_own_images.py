@@ -42,7 +42,7 @@ class Example:
         return {label: sorted((self.folder / "examples" / self.name / label).iterdir())[0] for label in classes}
 
 
-# A smaller network learns these images as well, in half the time.
+# A smaller network learns these images as well.
 SMALL = {"DIGITS_TRAINER__WIDTH": "32"}
 
 

@@ -18,8 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 DESKTOP = (1280, 900)
-# Far longer than any action takes: the machine may be slow.
-# A busy machine may take a minute to load a version.
+# Far longer than any action takes: a busy machine may take a minute to load a version.
 PATIENCE_SECONDS = 120
 
 # Records the requests of the page and the maximum number of concurrent ones; `window.delay` slows the server down, and

@@ -260,7 +260,7 @@ def test_a_workspace_that_libraries_take_for_a_pattern(
 def test_a_workspace_that_tensorflow_does_not_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings({"workspace": str(tmp_path / "Prüfung")}).workspace == tmp_path / "Prüfung"
     monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
-    with pytest.raises(SettingsError, match="^workspace: .*Prüfung: .* this locale are iso8859-1; set LC_ALL=C.UTF-8"):
+    with pytest.raises(SettingsError, match="^workspace: .*Prüfung: .* encodes them as iso8859-1; set LC_ALL=C.UTF-8"):
         load_settings({"workspace": str(tmp_path / "Prüfung")})
     assert load_settings({"workspace": str(tmp_path)}).workspace == tmp_path
 
