@@ -43,7 +43,7 @@ def read_examples(file_patterns: Sequence[str], transform: tft.TFTransformOutput
 
     @do_not_convert
     def parse(batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = layer(tf.io.parse_example(batch, spec))
+        features = layer.call(tf.io.parse_example(batch, spec))
         return features[IMAGE_KEY], features[LABEL_KEY]
 
     examples = serialized.batch(_BATCH_SIZE).map(parse, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
@@ -65,7 +65,7 @@ def add_drawn_ones(
     if not num_images or _ONE not in contract.classes or hyperparameters.preparation != "ink":
         return train
     drawn = draw_ones(num_images, contract.height, contract.width, hyperparameters.seed)
-    images = transform.transform_features_layer()({IMAGE_KEY: tf.io.encode_png(drawn[..., np.newaxis])})[IMAGE_KEY]
+    images = transform.transform_features_layer().call({IMAGE_KEY: tf.io.encode_png(drawn[..., np.newaxis])})[IMAGE_KEY]
     labels = np.full(num_images, contract.classes.index(_ONE))
     return train.concatenate(tf.data.Dataset.from_tensor_slices((images, labels)))
 

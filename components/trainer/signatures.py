@@ -113,6 +113,7 @@ class ServingModel(tf.Module):
         super().__init__()
         self.model = model
         self._observed_model = with_features(model)
+        # Used here and by datasets through `call`: a layer that was called itself is traced again when it is exported.
         self.transform_layer = transform.transform_features_layer()
         self.contract = contract
         self._temperature = temperature
@@ -122,6 +123,11 @@ class ServingModel(tf.Module):
         black, white = (tf.fill(contract.image_shape, tf.constant(level, tf.uint8)) for level in (0, MAX_PIXEL))
         self._offset = self._transform(tf.io.encode_png(black)[tf.newaxis]).numpy()
         self._factor = (self._transform(tf.io.encode_png(white)[tf.newaxis]).numpy() - self._offset) / MAX_PIXEL
+        # Several endpoints call these, and an export traces each endpoint twice.
+        self._limit_files = limited_files.get_concrete_function()
+        files, images = tf.TensorSpec([None], tf.string), tf.TensorSpec([None, *contract.image_shape])
+        self._prepare = tf.function(self._prepare_files, autograph=False).get_concrete_function(files)
+        self._classify = tf.function(self._classify_standardized, autograph=False).get_concrete_function(images)
 
     def classify_image_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies encoded images, string[n]: PNG, JPEG, GIF or BMP of any size."""
@@ -146,20 +152,18 @@ class ServingModel(tf.Module):
         """Classifies serialized raw tf.Examples, string[n]; ignores all features but the image."""
         limited = check_examples(check_batch(EXAMPLES, examples))
         features = tf.io.parse_example(limited, {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)})
-        return self._classify(self._transform(limited_files(features[IMAGE_KEY])))
+        return self._classify(self._transform(self._limit_files(features[IMAGE_KEY])))
 
     def normalize(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Converts encoded images, string[n], to the `image` that the network sees, the input of `pixels`."""
         pixels, _ = self._prepare(image_bytes)
         return {NORMALIZED_IMAGE_OUTPUT: pixels if self.contract.channels > 1 else pixels[..., 0]}
 
-    # A function that two signatures share: each copy of its 2700 nodes takes time whenever a model is loaded.
-    @tf.function(autograph=False)
-    def _prepare(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _prepare_files(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Converts encoded images to pixels, float32[n,height,width,channels], and finds several drawings, bool[n]."""
         # `normalize` has the same input and limits as `serving_default`.
         values = check_batch(SERVING_DEFAULT, tf.ensure_shape(_unknown_shape(image_bytes), [None]))
-        files = limited_files(values)
+        files = self._limit_files(values)
         if self._hyperparameters.preparation == "resize":
             return decode_images(files, self.contract.image_shape), tf.zeros(tf.shape(files), tf.bool)
         images, are_several = normalize_images(files, self.contract.height, self.contract.width)
@@ -167,13 +171,13 @@ class ServingModel(tf.Module):
 
     def _transform(self, files: tf.Tensor) -> tf.Tensor:
         """Decodes and standardizes images as for training, float32[n,height,width,channels]."""
-        return self.transform_layer({IMAGE_KEY: files})[IMAGE_KEY]
+        return self.transform_layer.call({IMAGE_KEY: files})[IMAGE_KEY]
 
     def _classify_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies pixels float32[n,height,width,channels]."""
         return self._classify(tf.clip_by_value(tf.round(pixels), 0, MAX_PIXEL) * self._factor + self._offset)
 
-    def _classify(self, standardized: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _classify_standardized(self, standardized: tf.Tensor) -> dict[str, tf.Tensor]:
         """Classifies standardized images float32[n,height,width,channels]."""
         num_images = tf.shape(standardized)[0]
         # The CPU's fused convolutions fail on an empty batch: it gets one image, whose prediction is dropped.

@@ -515,7 +515,7 @@ def serving_model() -> ServingModel:
     """What the Trainer exports, untrained."""
 
     class Standardization(tf.Module):
-        def __call__(self, features: Outputs) -> Outputs:
+        def call(self, features: Outputs) -> Outputs:
             return {"image": decode_images(features["image"], DIGITS.image_shape) / 255}
 
         def transform_features_layer(self) -> "Standardization":
