@@ -201,7 +201,10 @@ class _RowShare(Share):
                 if expected := layout.wrong(column, cell):
                     found = quoted(cell) if cell else "an empty cell"
                     where = f"{where}, column {layout.columns[column]}"
-                    return DataError(where, found, expected, "correct the cell or remove the row")
+                    action = "correct the cell or remove the row"
+                    if column == layout.label:
+                        action += ", or, if classes have names, provide a folder of images per class"
+                    return DataError(where, found, expected, action)
         return DataError(f"{self.uri}, row {self.start + 1} and following", "text that cannot be parsed", "CSV")
 
 

@@ -165,6 +165,11 @@ def test_names_the_wrong_cell(tmp_path: Path, row: int, column: int, cell: str, 
     refuse_cell(tmp_path, row, column, cell, f"{re.escape(found)}.*, expected a whole number{' from' * bool(column)}")
 
 
+def test_letters_beside_digits_need_folders(tmp_path: Path) -> None:
+    advice = "correct the cell or remove the row, or, if classes have names, provide a folder of images per class"
+    refuse_cell(tmp_path, 6, 0, "B", f"'B', expected a whole number; {advice}")
+
+
 @pytest.mark.parametrize("column", [1, 784])
 @pytest.mark.parametrize("cell", ["256", "-1", "1000"])
 def test_refuses_a_pixel_out_of_range(tmp_path: Path, column: int, cell: str) -> None:
