@@ -138,7 +138,7 @@ def compare_with_baseline(
         unmeasured = _distances("drift", TRAIN_SPLIT, Anomalies(), schema, "")
         return [replace(finding, passed=True, reason=baseline) for finding in unmeasured]
     anomalies = tfdv.validate_statistics(train, schema, previous_statistics=baseline.statistics)
-    reason = f"the distribution differs from the data of version {baseline.version}, the last that passed"
+    reason = f"the distribution differs from that of version {baseline.version}, the last data that passed"
     findings = list(_distances("drift", TRAIN_SPLIT, anomalies, schema, reason))
     for cause in anomalies.dataset_anomaly_info.reason:
         # ExampleValidator finds these without earlier data.

@@ -28,7 +28,7 @@ def share_findings(
             background,
             limits,
             "min_background",
-            "0 is background: the images are inverted, or a constant was added to them",
+            "too few pixels are 0 (background): the images may be inverted, or a constant was added to them",
             BACKGROUND_SHARE_KEY,
         ),
         at_least(
@@ -37,7 +37,7 @@ def share_findings(
             saturated,
             limits,
             "min_saturated",
-            "255 is ink: the images are blank or darkened, or their pixels have another range",
+            "too few pixels are 255 (ink): the images may be blank or darkened, or their pixels have another range",
             SATURATED_SHARE_KEY,
         ),
     )

@@ -41,7 +41,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 _NUM_IMAGES = {ACCURACY: EXAMPLE_COUNT, RECALL: NUM_LABELED, PRECISION: NUM_PREDICTED}
 """Shares, and the metrics with their numbers of images."""
 
-_PERFECT, _EQUAL = "a model without mistakes", "a model that does not differ from the baseline"
+_PERFECT, _EQUAL = "even a perfect model", "even a model equal to the baseline"
 _BEST_INTERVALS = {
     ACCURACY: (perfect_share, _PERFECT),
     RECALL: (perfect_share, _PERFECT),
@@ -238,7 +238,7 @@ def _finding(
     elif not finite:
         # Without images of a class, its recall is not a number.
         too_few = _too_few_images(metric, measured, lower) if lower is not None and metric.endswith(RECALL) else ""
-        reason = too_few or "not a number: no image shows this class or is assigned to it"
+        reason = too_few or "undefined: no image has this label or prediction"
     elif not certain:
         reason = "no confidence interval: too few images"
     elif lower is not None and measured.interval[0] < lower:
@@ -267,10 +267,10 @@ def _too_few_images(metric: str, measured: Measurement, lower: float) -> str:
         return ""
     best, model = _BEST_INTERVALS[metric]
     needed = images_needed(best, lower)
-    return f"too few images: {model} needs {needed}" if needed is not None and measured.num_images < needed else ""
+    return f"too few images: {model} would need {needed}" if needed is not None and measured.num_images < needed else ""
 
 
 def _mcnemar(gained: int, lost: int) -> str:
-    """Describes McNemar's exact test of the hypothesis that both models are equally good."""
+    """Describes McNemar's exact, one-sided test of the hypothesis that the candidate is not worse."""
     probability = stats.binomtest(lost, gained + lost, alternative="greater").pvalue
-    return f"{lost} images newly wrong, {gained} newly right (McNemar p = {probability:.2g})"
+    return f"{lost} images newly wrong, {gained} newly right (one-sided McNemar p = {probability:.2g})"

@@ -178,7 +178,7 @@ class _ConfusionCombiner(_Combiner):
 
 
 class _LogLossCombiner(_Combiner):
-    """Sums the products of 1 and the losses of candidate and baseline."""
+    """Sums the outer products of (1, loss of the candidate, loss of the baseline)."""
 
     shape = (3, 3)
 
@@ -192,7 +192,7 @@ class _LogLossCombiner(_Combiner):
 
 
 class _CalibrationCombiner(_Combiner):
-    """Sums the products of 1 and the gaps of candidate and baseline, by the bins of their confidence.
+    """Sums the outer products of (1, gap of the candidate, gap of the baseline), by the bins of their confidence.
 
     The gap of an image is its confidence minus 1 if the prediction is right, else minus 0.
     """
@@ -221,7 +221,7 @@ def calibration_bins(confidence: Array) -> NDArray[np.int64]:
 
 
 def _means(metric: str, sums: Array) -> Results:
-    """Returns means over images from the sums float64[3,3] of the products of 1 and the numbers of both models."""
+    """Returns means over images from the sums float64[3,3] of the outer products of (1, candidate, baseline)."""
     num_images = int(sums[0, 0])
     results: Results = {}
     weights: dict[Kind, tuple[int, int, int]] = {"candidate": (0, 1, 0), "baseline": (0, 0, 1), "change": (0, 1, -1)}
@@ -284,7 +284,7 @@ class LogLoss(_ClassMetric):
 
 
 class ExpectedCalibrationError(_ClassMetric):
-    """Mean distance of confidence and accuracy over 15 bins of equal width.
+    """Mean gap between confidence and accuracy over 15 bins of equal width.
 
     TFMA's calibration metrics apply to a single class; this one applies to the most probable class, as in Guo et al.
     2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599.

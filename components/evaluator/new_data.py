@@ -1,8 +1,8 @@
 """Judges new data with the model in production, which knows what the images of a class look like.
 
 Statistics do not see that images are transposed or labels swapped. Neither does the candidate, which learns it. But if
-the model in production recognizes far less of the new data than of its own, one of both is wrong, and only a person can
-tell which.
+the model in production recognizes far less of the new data than of its own, one of the two is wrong, and only a person
+can tell which.
 """
 
 import math
@@ -16,10 +16,10 @@ from registry.provenance import Provenance
 
 ADVICE = (
     "The new data contradicts the model in production. Inspect it with `digits verify-data`. If it is right, accept it "
-    "with `digits run --accept-new-data`, on Kubeflow with the parameter accept_new_data=1."
+    "with `digits run --accept-new-data` or, on Kubeflow, with the parameter accept_new_data=1."
 )
 
-_UNKNOWN = "not measured: the model in production does not state its results on its own data"
+_UNKNOWN = "not measured: the model in production has no recorded results on its own data"
 _NO_IMAGES = "not measured: there are no images"
 _CAUSE = "labels or orientation may have changed"
 

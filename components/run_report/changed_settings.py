@@ -10,7 +10,7 @@ def changed_settings(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     """Returns the settings of a run that differ from their defaults.
 
     Args:
-        values: Settings of a run, perhaps of an earlier release, in sections.
+        values: Settings of a run, perhaps from an earlier release, in sections.
         defaults: All settings of this release; the default of any other setting is None.
     """
     expected = dict(flatten(defaults))

@@ -215,7 +215,7 @@ def check_accuracy(answers: Sequence[Answer], labels: Sequence[bytes], min_accur
     interval, needed = share_interval(hits, num_images), images_needed(perfect_share, min_accuracy)
     reason = ""
     if interval[0] < min_accuracy and needed and num_images < needed:
-        reason = f"too few images: a model without mistakes needs {needed}"
+        reason = f"too few images: even a perfect model would need {needed}"
     elif interval[0] < min_accuracy:
         reason = f"it may be as low as {interval[0]:.4f}; check that trainer.preparation suits the images"
         if errors:

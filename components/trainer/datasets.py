@@ -82,7 +82,8 @@ def steps_per_epoch(num_examples: int, hyperparameters: Hyperparameters, num_dev
     if num_examples < batch_size:
         raise UsageError(
             f"{num_examples} training images for {num_devices} devices with trainer.batch_size="
-            f"{hyperparameters.batch_size}: expected at least {batch_size}; lower it, or use fewer devices."
+            f"{hyperparameters.batch_size}: expected at least {batch_size}; lower trainer.batch_size, or use fewer "
+            "devices."
         )
     # With a smaller last batch some devices would get no image, and batch normalization no statistics.
     return num_examples // batch_size

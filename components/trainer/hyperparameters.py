@@ -20,7 +20,7 @@ class Search(BaseModel):
     Attributes:
         folder: Where KerasTuner records trials, to resume the search.
         max_trials: Trials in all, with those of earlier attempts.
-        max_seconds: Training time of all trials together, divided by `parallel`; None for any.
+        max_seconds: Training time of all trials together, divided by `parallel`; None for no limit.
         parallel: Trials at a time; None for `components.trainer.trials.default_parallel`.
         max_images: Images of train that a trial uses; None for all.
         fixed: Hyperparameters that are not searched.
@@ -71,8 +71,8 @@ class Hyperparameters(BaseModel):
         0.01,
         ge=0,
         le=1,
-        description="Drawn ones with a long upstroke, a serif or a base, as a share of the images of train that is "
-        "added to them. Only with the preparation `ink` and a class `1`.",
+        description="Synthetic images of the digit 1, with a long upstroke, a serif or a base, that are added to "
+        "train, as a share of its images. Only with the preparation `ink` and a class `1`.",
     )
     preparation: Literal["ink", "resize"] = Field(
         "ink",
@@ -83,7 +83,7 @@ class Hyperparameters(BaseModel):
         0.01,
         ge=0,
         lt=1,
-        description="Share of real images that may have the status `unsure` because they look like none of the "
-        "classes. A larger share detects more images of something else; 0 detects none.",
+        description="Share of in-distribution images that may have the status `unsure`. A larger share detects more "
+        "out-of-distribution images; 0 detects none.",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of weights, order and augmentation.")

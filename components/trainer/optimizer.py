@@ -58,7 +58,7 @@ class Muon(keras.optimizers.Optimizer):
 
 
 def orthogonalize(update: keras.KerasTensor) -> keras.KerasTensor:
-    """Moves the singular values of a kernel close to one, by Newton and Schulz's iteration.
+    """Moves the singular values of a kernel close to one, with the Newton-Schulz iteration.
 
     Args:
         update: float32[height,width,inputs,outputs], as a matrix of `outputs` columns.

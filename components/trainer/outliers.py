@@ -34,8 +34,8 @@ class OutlierDetector:
         mean: float32[f], of the features of all images.
         whitening: float32[f,f], makes the variance of the features within the classes 1.
         centers: float32[k,f], whitened features of each class.
-        weights: float32[d], of what speaks for and against an outlier.
-        bias: Makes the score of the requested share of images larger than 0.
+        weights: float32[d], of the evidence that an image is an outlier.
+        bias: Shifts the scores so that the requested share of images is above 0.
     """
 
     mean: _Floats
@@ -51,7 +51,7 @@ class OutlierDetector:
 
 
 def with_features(model: keras.Model) -> keras.Model:
-    """Returns a model with the same weights that also shows the features of an image.
+    """Returns a model with the same weights that also outputs the features of an image.
 
     Args:
         model: From `build_model`.
@@ -125,7 +125,7 @@ def _whitened_space(features: _Floats, labels: NDArray[np.integer]) -> tuple[_Fl
 
 
 def _evidence(logits: tf.Tensor, features: tf.Tensor, mean: _Floats, whitening: _Floats, centers: _Floats) -> tf.Tensor:
-    """Returns what speaks for and against an outlier, float32[n,d]."""
+    """Returns the evidence that each image is an outlier, float32[n,d]."""
     whitened = tf.matmul(features - tf.constant(mean, tf.float32), tf.constant(whitening, tf.float32))
     products = tf.matmul(whitened, tf.constant(centers.T, tf.float32))
     squares = tf.reduce_sum(whitened**2, axis=-1, keepdims=True) + tf.constant((centers**2).sum(-1), tf.float32)

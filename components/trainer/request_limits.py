@@ -34,10 +34,10 @@ def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Tensor
 
 
 def check_batch(signature: str, values: tf.Tensor) -> tf.Tensor:
-    """Returns the input of a signature, [n,...], if it has no more rows than `MAX_BATCH` allows."""
-    num_rows, most = tf.shape(values)[0], MAX_BATCH[signature]
-    message = f"{INPUTS[signature]} has {{}} rows, but at most {most} are allowed: send fewer per request"
-    with tf.control_dependencies([require(num_rows <= most, message, num_rows)]):
+    """Returns the input of a signature, [n,...], if it has no more images than `MAX_BATCH` allows."""
+    num_images, most = tf.shape(values)[0], MAX_BATCH[signature]
+    message = f"{INPUTS[signature]} has {{}} images, but at most {most} are allowed: send fewer per request"
+    with tf.control_dependencies([require(num_images <= most, message, num_images)]):
         return tf.identity(values)
 
 
@@ -48,6 +48,8 @@ def check_examples(examples: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([require(num_bytes <= MAX_EXAMPLES_BYTES, message, num_bytes)]):
         pieces = tf.strings.split(examples, IMAGE_KEY, maxsplit=MAX_IMAGE_NAMES + 1)
     is_allowed = tf.size(pieces.values) - tf.size(examples) <= MAX_IMAGE_NAMES
-    message = f"{INPUTS[EXAMPLES]} has {IMAGE_KEY!r} more than {MAX_IMAGE_NAMES} times: send one image per tf.Example"
+    message = (
+        f"{INPUTS[EXAMPLES]} contains {IMAGE_KEY!r} more than {MAX_IMAGE_NAMES} times: send one image per tf.Example"
+    )
     with tf.control_dependencies([require(is_allowed, message)]):
         return tf.identity(examples)

@@ -220,7 +220,7 @@ def export_model(serving_model: ServingModel, directory: str) -> None:
         serving_model: The trained model with its transformation and calibration.
         directory: Folder to write to; created if missing.
     """
-    # It finds the variables of the network in the endpoints; to track the network would store them a second time.
+    # It finds the variables of the network in the endpoints; tracking the network would store them a second time.
     archive = keras.export.ExportArchive()
     archive.track(serving_model.transform_layer)
     endpoints = {
@@ -239,7 +239,7 @@ def export_model(serving_model: ServingModel, directory: str) -> None:
 def _unknown_shape(values: tf.Tensor) -> tf.Tensor:
     """Returns an input whose shape is still to be checked.
 
-    TF Serving accepts any shape, and TensorFlow drops a check of a shape that it believes to know. It knows nothing
+    TF Serving accepts any shape, and TensorFlow drops a check of a shape that it believes it knows. It knows nothing
     about the output of this op.
     """
     return tf.raw_ops.PlaceholderWithDefault(input=values, shape=tf.TensorShape(None))

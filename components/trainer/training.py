@@ -31,7 +31,7 @@ from components.trainer.signatures import ServingModel, export_model, fit_temper
 
 TEMPERATURE_TAG = "temperature"
 PARAMETERS_TAG = "parameters"
-"""Tags of TensorBoard's scalars: the divisor of the logits, and the number of trained numbers in the network."""
+"""Tags of TensorBoard's scalars: the divisor of the logits, and the number of trainable parameters."""
 
 logger = logging.getLogger(__name__)
 

@@ -47,9 +47,9 @@ class _Commands(click.Group):
 def main() -> None:
     """Train, gate and push an image classifier.
 
-    Settings come from these sources, lowest priority first: defaults, profile, TOML file, environment
-    (DIGITS_SECTION__KEY), command line. Exit codes: 0 pushed or unchanged, 1 failure, 2 invalid usage or configuration,
-    3 refused by a gate.
+    Settings come from these sources, lowest priority first: defaults, profile, `digits tune` (with --tuned), TOML file,
+    environment (DIGITS_SECTION__KEY), command line. Exit codes: 0 pushed or unchanged, 1 failure, 2 invalid usage or
+    configuration, 3 refused by a gate.
     """
 
 

@@ -134,7 +134,7 @@ def _show(name: str, proposal: "Proposal", bounds: "EvaluationSettings", uri: st
         click.echo(f"  The smoke profile {few}, which are too few for this many classes: add --set data.max_images=N.")
     click.echo(f"Wrote {name}/digits.toml and {name}/schema.pbtxt. Next:")
     for command in (
-        f"verify-data {shlex.quote(uri)}",
+        f"verify-data {config} {shlex.quote(uri)}",
         f"run {config} --profile smoke",
         f"run {config}",
         f"predict {config} FILE",

@@ -39,7 +39,7 @@ def report(
 
     RUN is the start of a run's ID, which `digits runs --json` lists, VERSION the number of a version that it pushed;
     by default, the newest run that is not a search of `digits tune`. If the run wrote no report, because it failed or
-    is of an earlier release, this command makes one of what there is.
+    is from an earlier release, this command builds one from what exists.
     """
     if run and names:
         raise click.UsageError(f"Give either {run} or --compare, not both.")

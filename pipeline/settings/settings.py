@@ -293,7 +293,7 @@ def reported_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that a report shows: all but those of the place, and of the data, which it shows elsewhere.
 
     Args:
-        values: All settings, perhaps of an earlier release, in the types of JSON.
+        values: All settings, perhaps from an earlier release, in the types of JSON.
     """
     data = {key: value for key, value in values.get("data", {}).items() if key not in ("uri", "span")}
     return {key: value for key, value in values.items() if key not in ("workspace", "kubeflow")} | {"data": data}

@@ -153,7 +153,7 @@ def _open_file(uri: str) -> Source:
         return parquet_source([uri])
     if HEAD.match(head) or is_csv(name):
         return csv_source({ALL: uri})
-    raise DataError(uri, f"a file that starts {quoted(head[:16])}", _LAYOUTS, _FIX)
+    raise DataError(uri, f"a file that starts with {quoted(head[:16])}", _LAYOUTS, _FIX)
 
 
 def _open_folder(uri: str) -> Source:

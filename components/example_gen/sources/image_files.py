@@ -60,7 +60,7 @@ def decode_image(content: bytes, where: str) -> Image:
         raise DataError(where, f"a huge image ({error})", expected, "resize or remove it") from error
     except PIL.UnidentifiedImageError as error:
         found, expected = f"no readable image ({quoted(content[:8])}...)", f"one of {', '.join(_FORMATS)}"
-        raise DataError(where, found, expected, "write it again or remove it") from error
+        raise DataError(where, found, expected, "save it again or remove it") from error
     except tf.errors.InvalidArgumentError as error:
         raise corrupt(where, f"a damaged or truncated {image.format} file", "an intact image") from error
     except _DAMAGE as error:

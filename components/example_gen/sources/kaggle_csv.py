@@ -126,7 +126,7 @@ class CsvSource(Source):
             with decompressed(uri) as stream:
                 offsets = _row_offsets(stream, layout)
             if len(offsets) == 1:
-                raise DataError(uri, "no rows", "at least one row after the header", "provide data")
+                raise DataError(uri, "no rows", "at least one row of data", "provide data")
             num_records = max(1, min(records_per_share, _CELLS_PER_SHARE // len(layout.columns)))
             for start, stop in ranges(len(offsets) - 1, num_records):
                 size = offsets[stop] - offsets[start]
@@ -195,7 +195,7 @@ class _RowShare(Share):
             cells = layout.cells(line)
             if len(cells) != len(layout.columns):
                 found = f"{len(cells)} columns" if line.strip() else "a blank line"
-                expected = f"{len(layout.columns)} columns as in the header"
+                expected = f"{len(layout.columns)} columns, as in the first row"
                 return DataError(where, found, expected, "complete or remove the row")
             for column, cell in enumerate(cells):
                 if expected := layout.wrong(column, cell):
@@ -203,7 +203,7 @@ class _RowShare(Share):
                     where = f"{where}, column {layout.columns[column]}"
                     action = "correct the cell or remove the row"
                     if column == layout.label:
-                        action += ", or, if classes have names, provide a folder of images per class"
+                        action += "; if the classes have names, use a folder of images for each"
                     return DataError(where, found, expected, action)
         return DataError(f"{self.uri}, row {self.start + 1} and following", "text that cannot be parsed", "CSV")
 
@@ -294,7 +294,7 @@ def _read_layout(uri: str) -> _Layout:
     label, pixels = _columns(names, numbers, has_header=has_header)
     places = range(pixels[0], pixels[-1] + 1) if pixels else range(0)
     if len(first) == 1 or list(places) != pixels or math.isqrt(len(pixels)) ** 2 != len(pixels):
-        found = f"{len(first)} columns whose names start {quoted(','.join(first[:4]))}"
+        found = f"{len(first)} columns whose names start with {quoted(','.join(first[:4]))}"
         raise DataError(uri, found, _EXPECTED, "add or correct the header")
     _check_order(uri, [names[pixel] for pixel in pixels])
     assumptions: list[str] = []
@@ -305,7 +305,7 @@ def _read_layout(uri: str) -> _Layout:
         assumptions.append("the index column is not used")
     max_pixel = _max_pixel(numbers[:, pixels], [row[pixel] for row in complete for pixel in pixels])
     if max_pixel:
-        assumptions.append(f"the pixels are fractions from 0 to {max_pixel}")
+        assumptions.append(f"the pixels are decimals from 0 to {max_pixel}")
     if is_transposed(uri):
         assumptions.append("images stored column by column")
     return _Layout(names, label, places, delimiter, encoding, offsets[has_header], max_pixel, tuple(assumptions))

@@ -113,7 +113,10 @@ class NpzArray(Array):
             number = int(is_wrong.argmax())
             found = quoted(str(one_hot[number].tolist()))
             raise DataError(
-                f"{self}, {numbered(start + number)}", found, "a single 1, and else 0", "correct that record"
+                f"{self}, {numbered(start + number)}",
+                found,
+                "exactly one 1, and zeros elsewhere",
+                "correct that record",
             )
         return one_hot.argmax(axis=1)
 

@@ -1,4 +1,4 @@
-"""Reads Parquet files in which Hugging Face distributes sets of labeled images, by row groups.
+"""Reads Parquet files of labeled images, as Hugging Face distributes them, one row group at a time.
 
 Columns and metadata: https://huggingface.co/docs/datasets/image_dataset and
 https://huggingface.co/docs/datasets/about_dataset_features. `datasets` itself would copy all data into its cache.

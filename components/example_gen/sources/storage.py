@@ -129,7 +129,7 @@ def access(uri: str) -> Iterator[tuple[Any, str]]:
         if not (isinstance(error, OSError) or modules & _DRIVERS):
             raise
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(uri, reason, "readable data", "make it reachable and readable") from error
+        raise DataError(uri, reason, "readable data", "check the address and your permissions") from error
 
 
 def lacks_ranges(error: Exception) -> bool:
@@ -187,7 +187,7 @@ def decompressed(uri: str) -> Iterator[IO[bytes]]:
         A `gzip.GzipFile` if the file is gzipped, else the file itself.
 
     Raises:
-        DataError: The file cannot be read, its gzip data is incomplete or corrupt, or it is no data.
+        DataError: The file cannot be read, its gzip data is incomplete or corrupt, or it is not data.
     """
     with opened(uri) as file:
         is_gzipped = file.read(2) == _GZIP_MAGIC
@@ -217,7 +217,7 @@ def _check_head(file: IO[bytes], uri: str) -> None:
 
 
 def read_exactly(stream: IO[bytes], num_bytes: int, where: str) -> bytes:
-    """Reads a number of bytes; raises a DataError with the place `where` if the stream ends before."""
+    """Reads a number of bytes; raises a DataError with the place `where` if the stream ends early."""
     data = stream.read(num_bytes)
     if len(data) < num_bytes:
         raise corrupt(where, f"only {len(data)} of {num_bytes} bytes", "a complete file")

@@ -268,7 +268,7 @@ def test_the_distance_of_labels_is_the_largest_difference_of_shares(
     assert (skew.value, drift.value) == (pytest.approx(0.1), pytest.approx(0.1))
     assert (skew.passed, skew.reason) == (False, "the distribution differs from train")
     assert (drift.metric, drift.passed, drift.upper_bound) == ("drift, L-infinity", False, 0.05)
-    assert drift.reason == "the distribution differs from the data of version 4, the last that passed"
+    assert drift.reason == "the distribution differs from that of version 4, the last data that passed"
 
 
 @pytest.mark.parametrize(

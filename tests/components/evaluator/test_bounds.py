@@ -105,7 +105,7 @@ def test_the_whole_interval_must_meet_the_bound(
 @pytest.mark.parametrize(
     ("num_images", "reason"),
     [
-        (380, "too few images: a model without mistakes needs 381"),
+        (380, "too few images: even a perfect model would need 381"),
         (381, "it may be as low as 0.9852"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_class_without_images_and_a_mean_of_slices_need_images_too() -> None:
     parts = {Key("accuracy", name): Measurement(1.0, (0.9, 1.0), 40) for name in ("fog", "shear")}
     mean = check_bounds(parts, [accuracy_bound(extent="mean of slices", slices=("fog", "shear"))], CLASSES)
     reasons = {finding.reason for finding in [*findings, *mean]}
-    assert reasons == {"too few images: a model without mistakes needs 381"}
+    assert reasons == {"too few images: even a perfect model would need 381"}
 
 
 def with_baseline(
@@ -143,7 +143,7 @@ def with_baseline(
             (-0.02, -0.01),
             (2, 18),
             # Exact binomial: the probability of 18 or more heads in 20 tosses of a fair coin.
-            "it may be as low as -0.0200; 18 images newly wrong, 2 newly right (McNemar p = 0.0002)",
+            "it may be as low as -0.0200; 18 images newly wrong, 2 newly right (one-sided McNemar p = 0.0002)",
             id="worse",
         ),
     ],
@@ -184,7 +184,7 @@ def test_nan_is_refused() -> None:
     measured = with_baseline((NAN, NAN)) | {Key("accuracy"): Measurement(NAN, (NAN, NAN))}
     for finding in check_bounds(measured, [accuracy_bound()], CLASSES):
         assert (finding.passed, finding.value) == (False, None)
-        assert finding.reason == "not a number: no image shows this class or is assigned to it"
+        assert finding.reason == "undefined: no image has this label or prediction"
 
 
 def test_each_class_has_a_finding_with_its_name() -> None:

@@ -156,10 +156,10 @@ def test_the_whole_interval_must_be_below_the_limit() -> None:
 @pytest.mark.parametrize(
     ("new", "own", "reason"),
     [
-        (Measurement(0.1, (0.0, 0.2)), None, "not measured: the model in production does not state its results on"),
+        (Measurement(0.1, (0.0, 0.2)), None, "not measured: the model in production has no recorded results on"),
         (Measurement(np.nan, (np.nan, np.nan)), Measurement(0.9, (0.8, 1.0)), "not measured: there are no images"),
     ],
-    ids=["version of an earlier release", "class without images"],
+    ids=["version from an earlier release", "class without images"],
 )
 def test_what_is_not_measured_passes_and_says_so(new: Measurement, own: Measurement | None, reason: str) -> None:
     finding = judge_new_data("recall", "class b", new, own, 0.1)

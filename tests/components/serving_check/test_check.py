@@ -464,7 +464,7 @@ def sent(*answers: list[str] | int) -> list[Answer]:
             id="too many errors",
         ),
         pytest.param(
-            sent(["A"] * 30), ["A"] * 30, 1.0, "too few images: a model without mistakes needs 35", id="too few images"
+            sent(["A"] * 30), ["A"] * 30, 1.0, "too few images: even a perfect model would need 35", id="too few images"
         ),
     ],
 )

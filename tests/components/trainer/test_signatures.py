@@ -248,7 +248,7 @@ def test_requests_with_too_many_images_are_refused(model_directory: Path, name: 
     shape = (MAX_BATCH[name] + 1, 28, 28) if name == "pixels" else (MAX_BATCH[name] + 1,)
     values = tf.zeros(shape, signature.structured_input_signature[1][INPUTS[name]].dtype)
     num_rows = MAX_BATCH[name]
-    message = f"{INPUTS[name]} has {num_rows + 1} rows, but at most {num_rows} are allowed: send fewer per request"
+    message = f"{INPUTS[name]} has {num_rows + 1} images, but at most {num_rows} are allowed: send fewer per request"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         signature(**{INPUTS[name]: values})
 

@@ -66,7 +66,7 @@ def test_letters(digits: Digits, drawn: Path, tmp_path: Path) -> None:
         "  splits       245 train, 22 eval, 45 test",
         *(line for line in result.output.splitlines() if line.startswith("  gates ")),
         "Wrote letters/digits.toml and letters/schema.pbtxt. Next:",
-        f"  digits verify-data {drawn / 'letters'}",
+        f"  digits verify-data --config letters/digits.toml {drawn / 'letters'}",
         "  digits run --config letters/digits.toml --profile smoke",
         "  digits run --config letters/digits.toml",
         "  digits predict --config letters/digits.toml FILE",

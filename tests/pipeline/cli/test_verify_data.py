@@ -217,12 +217,15 @@ def write_mnist(folder: Path, change: Callable[[np.ndarray], np.ndarray], num_im
         (lambda images: images // 128, [("brightest pixel", "the pixels have another range, such as 0 to 1")]),
         (
             lambda images: 255 - images,
-            [("share of zeros (background)", "0 is background: the images are inverted, or")],
+            [("share of zeros (background)", "too few pixels are 0 (background): the images may be inverted, or")],
         ),
-        (lambda images: images // 2, [("share of 255 (ink)", "255 is ink: the images are blank or darkened, or")]),
+        (
+            lambda images: images // 2,
+            [("share of 255 (ink)", "too few pixels are 255 (ink): the images may be blank or darkened, or")],
+        ),
         (
             lambda images: np.stack([images, images // 2, images], axis=3),
-            [("images in color", "the schema has gray images"), ("share of 255 (ink)", "255 is ink")],
+            [("images in color", "the schema has gray images"), ("share of 255 (ink)", "too few pixels are 255 (ink)")],
         ),
     ],
     ids=["good", "blank", "0 and 1", "inverted", "darkened", "color"],

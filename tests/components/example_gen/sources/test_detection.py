@@ -64,8 +64,8 @@ def test_refuses_a_missing_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"", f"a file that starts b'', {LAYOUTS}"),
-        (gzip.compress(b"Hello", mtime=0), f"a file that starts b'Hello', {LAYOUTS}"),
+        (b"", f"a file that starts with b'', {LAYOUTS}"),
+        (gzip.compress(b"Hello", mtime=0), f"a file that starts with b'Hello', {LAYOUTS}"),
         (b"\x1f\x8b broken, " * 9, "corrupt gzip data"),
     ],
 )
@@ -169,7 +169,7 @@ def test_refuses_two_layouts_in_one_folder(tmp_path: Path) -> None:
     [
         ("mnist.npz", b"damaged", "a damaged zip archive"),
         ("train.parquet", b"damaged", "a damaged Parquet file"),
-        ("train.csv.gz", b"damaged", "1 columns whose names start"),
+        ("train.csv.gz", b"damaged", "1 columns whose names start with"),
         ("train-images-idx3-ubyte.gz", b"\x1f\x8b\xff damaged", "corrupt gzip data"),
     ],
 )

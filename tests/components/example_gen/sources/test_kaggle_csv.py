@@ -123,7 +123,7 @@ def test_ignores_a_test_set_without_labels(tmp_path: Path) -> None:
         (lambda _: "", "an empty file, expected the header label,pixel0"),
         (lambda _: gzip.compress(b""), "an empty file, expected the header label,pixel0"),
         *(
-            (lambda text, end=end: text.partition("\n")[0] + end, "no rows, expected at least one row after the header")
+            (lambda text, end=end: text.partition("\n")[0] + end, "no rows, expected at least one row of data")
             for end in ("", "\n", "\n\n\r\n")
         ),
         (
@@ -132,7 +132,7 @@ def test_ignores_a_test_set_without_labels(tmp_path: Path) -> None:
         ),
         (
             lambda text: re.sub(",([0-9]+),([0-9]+)\n", "\n", without_header(text)),
-            r"783 columns whose names start '0,\d",
+            r"783 columns whose names start with '0,\d",
         ),
         (
             lambda text: text.replace("pixel9,pixel10,", "pixel10,pixel9,"),
@@ -141,7 +141,7 @@ def test_ignores_a_test_set_without_labels(tmp_path: Path) -> None:
         (lambda _: "label,pixel0\n1,2", "1 x 1 pixels .*, expected 2 x 2 pixels to"),
         (
             lambda text: text.replace("\n", ",pixel784\n", 1),
-            "786 columns whose names start 'label,pixel0,pixel1",
+            "786 columns whose names start with 'label,pixel0,pixel1",
         ),
         (lambda text: gzip.compress(text.encode())[:-3000], "gzip data that ends too early, expected a complete file"),
         (lambda text: gzip.compress(text.encode())[:-6] + bytes(6), "corrupt gzip data .CRC check failed"),
@@ -166,7 +166,7 @@ def test_names_the_wrong_cell(tmp_path: Path, row: int, column: int, cell: str, 
 
 
 def test_letters_beside_digits_need_folders(tmp_path: Path) -> None:
-    advice = "correct the cell or remove the row, or, if classes have names, provide a folder of images per class"
+    advice = "correct the cell or remove the row; if the classes have names, use a folder of images for each"
     refuse_cell(tmp_path, 6, 0, "B", f"'B', expected a whole number; {advice}")
 
 
@@ -187,8 +187,8 @@ def refuse_cell(folder: Path, row: int, column: int, cell: str, message: str) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda line: f"\n{line}", ": found a blank line, expected 785 columns as in the header"),
-        (lambda line: f"\r\n{line}", ": found a blank line, expected 785 columns as in the header"),
+        (lambda line: f"\n{line}", ": found a blank line, expected 785 columns, as in the first row"),
+        (lambda line: f"\r\n{line}", ": found a blank line, expected 785 columns, as in the first row"),
         (lambda line: line + ",1", ": found 786 columns, expected 785 columns"),
         (lambda line: line.rpartition(",")[0], ": found 784 columns, expected 785 columns"),
         (lambda line: line.replace(",", ";", 1), ": found 784 columns, expected 785 columns"),
@@ -224,7 +224,7 @@ def test_the_label_is_last_if_the_first_column_is_a_blank_border(tmp_path: Path)
         (str, ()),
         (without_header, ("no header: column 1 of 785 is the label",)),
         (lambda text: with_index(label_last(text, "class"), ""), ("column class of 786 is the label", "the index col")),
-        (as_fractions, ("the pixels are fractions from 0 to 1",)),
+        (as_fractions, ("the pixels are decimals from 0 to 1",)),
     ],
 )
 def test_says_what_it_assumes(tmp_path: Path, change: Callable[[str], str], assumptions: tuple[str, ...]) -> None:

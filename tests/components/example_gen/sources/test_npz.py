@@ -107,7 +107,7 @@ def images_with_nan() -> Any:
         ({"x_train": None, "y_train": None}, ": found the arrays 'x_test .*, 'y_test .*, expected x_train"),
         (
             {"y_train": np.eye(12)[[*range(11), 0]] + np.eye(12)[10] * (np.arange(12) == 5)[:, np.newaxis]},
-            r", y_train, record 5 \(counted from 0\): found .*, expected a single 1, and else 0; correct that record",
+            r", y_train, record 5 \(counted from 0\): found .*, expected exactly one 1, and zeros elsewhere; correct",
         ),
         (
             {"y_train": np.full((12, 3), np.nan)},
