@@ -278,7 +278,7 @@ def test_an_example_with_many_images_is_refused(serving_model: ServingModel, req
         np.testing.assert_array_equal(
             answer["probabilities"], serving_model.classify_examples(tf.constant([good]))["probabilities"]
         )
-    message = "examples has 'image' more than 20000 times: send one image per tf.Example"
+    message = "examples contains 'image' more than 20000 times: send one image per tf.Example"
     for examples in ([copy * MAX_IMAGE_NAMES + good], [good, copy * 12_000 + good, copy * 12_000 + good]):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             serving_model.classify_examples(tf.constant(examples))

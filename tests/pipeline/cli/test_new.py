@@ -124,7 +124,7 @@ def test_names_with_spaces_and_letters_of_any_alphabet(digits: Digits) -> None:
     assert result.exit_code == 0, result.output
     assert loaded("cities")[1].classes == names
     # The command can be copied.
-    assert "  digits verify-data 'städte am fluss'\n" in result.output
+    assert "  digits verify-data --config cities/digits.toml 'städte am fluss'\n" in result.output
 
 
 def test_numbers_are_in_the_order_of_their_values(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def images_with_nan() -> Any:
         ),
         (
             {"y_train": np.full((12, 3), np.nan)},
-            r", y_train, record 0 .*: found '\[nan, nan, nan\]', expected a single 1",
+            r", y_train, record 0 .*: found '\[nan, nan, nan\]', expected exactly one 1",
         ),
         ({"x_train": np.zeros((12, 8, 8, 2), np.uint8)}, rf", x_train: found shape \(12, 8, 8, 2\), expected {SHAPES}"),
         ({"y_train": np.zeros((12, 1, 1), np.uint8)}, r", y_train: found shape \(12, 1, 1\), expected \[n\]"),

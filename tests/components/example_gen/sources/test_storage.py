@@ -67,7 +67,7 @@ def test_a_path_that_is_not_utf_8() -> None:
 def test_a_server_that_does_not_answer() -> None:
     # No server listens on the port of the discard protocol.
     with pytest.raises(
-        DataError, match=r"^http://127.0.0.1:9/mnist.npz: found ClientConnectorError: .*; make it reach"
+        DataError, match=r"^http://127.0.0.1:9/mnist.npz: found ClientConnectorError: .*; check the address"
     ):
         is_folder("http://127.0.0.1:9/mnist.npz")
 
@@ -81,8 +81,11 @@ def driver_error(message: str) -> Exception:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (PermissionError(13, "Permission denied"), r"PermissionError: \[Errno 13\] Permission denied, .*; make it"),
-        (TimeoutError("slow"), "TimeoutError: slow, expected readable data; make it reachable"),
+        (
+            PermissionError(13, "Permission denied"),
+            r"PermissionError: \[Errno 13\] Permission denied, .*; check the address",
+        ),
+        (TimeoutError("slow"), "TimeoutError: slow, expected readable data; check the address"),
         (aiohttp.ClientPayloadError("cut off"), "ClientPayloadError: cut off, expected readable data"),
         (driver_error("no credentials"), "Exception: no credentials, expected readable data"),
         (FileNotFoundError("a"), "nothing at this path, expected a file or folder"),
