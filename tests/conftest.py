@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -82,7 +83,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_settings_of_the_environment() -> Iterator[None]:
     """What somebody has set for their own runs is no part of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("DIGITS_")]:
+        # `make test ARGS=...` would pass its ARGS to each `make` of a test.
+        for name in [name for name in os.environ if re.match("DIGITS_|MAKE|ARGS$", name)]:
             patch.delenv(name)
         yield
 

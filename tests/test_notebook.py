@@ -62,8 +62,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> NotebookNode:
 @pytest.fixture(scope="module")
 def make_notebook() -> str:
     """The command that `make notebook` runs after the setup."""
-    # Under `make test`, make would also print the folder.
-    command = ["make", "--no-print-directory", "-n", "notebook"]
+    command = ["make", "-n", "notebook"]
     printed = subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True)
     return printed.stdout.replace("\\\n", "").splitlines()[-1]
 
