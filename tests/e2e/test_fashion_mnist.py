@@ -65,7 +65,7 @@ def test_the_table_says_what_has_changed(digits_run: Any, next_span_run: Any) ->
     assert re.search(r"^Gates +refused by DataGate; nothing was pushed$", next_span_run.shown, re.MULTILINE)
     row = (
         r"^background_share and 3 more +train +drift, Jensen-Shannon +0\.7\d+ +≤ 0\.0700 +REFUSE "
-        r".* version (\d+), the last that passed$"
+        r".* version (\d+), the last data that passed$"
     )
     found = re.search(row, next_span_run.shown, re.MULTILINE)
     assert found, next_span_run.shown
