@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from benchmarks.mnist import Digit, encode, load_mnist
@@ -28,6 +28,7 @@ _STROKES_SHARE = 1 / 3
 _WHITE = 255.0
 _SQUARE = (280, 280)
 _PHOTO = (640, 480)
+_TINT = (1.0, 0.98, 0.92)
 
 
 @click.command()
@@ -119,14 +120,14 @@ def _bytes(page: Plane) -> NDArray[np.uint8]:
 
 
 def _photo(page: Plane, random: Random, noise: float = 4) -> bytes:
-    """A JPEG of a page in uneven light, as a camera sees it."""
-    height, width = page.shape
+    """A JPEG of a page, float[h,w] or float[h,w,3], in uneven light, as a camera sees it."""
+    height, width = page.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0.02, 0.12)
     light = 1 - strength * (1 + np.cos(angle) * x + np.sin(angle) * y)
-    seen = ndimage.gaussian_filter(page * light, 0.8) + random.normal(0, noise, page.shape)
-    tint = np.stack([seen, seen * 0.98, seen * 0.92], axis=-1)
-    return encode(Image.fromarray(_bytes(tint)), "JPEG")
+    lit = page.reshape(height, width, -1) * light[..., np.newaxis]
+    seen = ndimage.gaussian_filter(lit, (0.8, 0.8, 0)) + random.normal(0, noise, lit.shape)
+    return encode(Image.fromarray(_bytes(seen * _TINT)), "JPEG")
 
 
 def _paper(pen: _Pen, random: Random) -> Plane:
@@ -159,6 +160,28 @@ def _desk(page: Plane, random: Random, share: float, num_sides: int) -> Plane:
         width = int(share * random.uniform(0.6, 1.2) * len(side))
         side[:width] = random.uniform(40, 90) + random.normal(0, 3, side[:width].shape)
     return covered
+
+
+def _sheet(pen: _Pen, random: Random) -> Plane:
+    """A sheet of paper, slightly tilted, on a desk."""
+    page = _page(pen.draw(_PHOTO, 0.3, 0.5), random.uniform(190, 225), random.uniform(40, 80))
+    y, x = np.mgrid[-1 : 1 : page.shape[0] * 1j, -1 : 1 : page.shape[1] * 1j]
+    tilt, height, width = random.uniform(-0.08, 0.08), random.uniform(0.65, 0.8), random.uniform(0.7, 0.85)
+    is_desk = (abs(y - tilt * x) > height) | (abs(x + tilt * y) > width)
+    grain = ndimage.gaussian_filter1d(random.normal(0, 20, page.shape), 15, axis=1)
+    return np.where(is_desk, random.uniform(40, 110) + grain, page)
+
+
+def _below_text(pen: _Pen, random: Random) -> Plane:
+    page = Image.fromarray(_bytes(_page(pen.draw(_PHOTO, 0.3, 0.45), 215, 50)))
+    lines = ["".join(random.choice(list("aceimnorstu "), 70)) for _ in range(2)]
+    ImageDraw.Draw(page).multiline_text((10, random.uniform(10, 40)), "\n".join(lines), fill=70)
+    return np.asarray(page, dtype=float)
+
+
+def _yellow(pen: _Pen) -> Plane:
+    ink = pen.draw(_PHOTO, 0.35, 0.6)[..., np.newaxis]
+    return np.array([235, 235, 235]) * (1 - ink) + np.array([250, 235, 60]) * ink
 
 
 def _framed(page: Plane, color: float, width: int, inset: int = 0) -> Plane:
@@ -270,6 +293,9 @@ KINDS: Mapping[str, Callable[[_Pen, Random], bytes]] = {
     "photo, weak shadow": lambda pen, random: _photo(_shadowed(_paper(pen, random), random, 0.01, 0.25), random),
     "photo, strip of desk": lambda pen, random: _photo(_desk(_paper(pen, random), random, 0.04, 1), random),
     "photo, desk on two sides": lambda pen, random: _photo(_desk(_paper(pen, random), random, 0.12, 2), random),
+    "photo, sheet on a desk": lambda pen, random: _photo(_sheet(pen, random), random),
+    "photo, below text": lambda pen, random: _photo(_below_text(pen, random), random),
+    "photo, yellow pen": lambda pen, random: _photo(_yellow(pen), random),
     "photo, light rules": lambda pen, random: _photo(_ruled(_paper(pen, random), random, 165), random),
     "photo, dark rules": lambda pen, random: _photo(_ruled(_paper(pen, random), random, 110), random),
     "photo, squared paper": lambda pen, random: _photo(_ruled(_paper(pen, random), random, 150, True), random),

@@ -14,6 +14,8 @@ _LEAST_REDUCTION = 2
 _DARKEST_WHITE = 16.0
 # Colors are equally light if a channel has this many times the contrast of the luminance.
 _CONTRAST_RATIO = 3.0
+# No image has less contrast than rounded pixels.
+_ROUNDING = 1.0
 # Mean deviation of the luminance of the visible pixels, up to which they have a single color.
 _SINGLE_COLOR_DEVIATION = 8.0
 
@@ -103,10 +105,19 @@ def _transparency_or_luminance(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _channel_with_contrast(color: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    contrasts = tf.math.reduce_std(color, axis=[0, 1])
+    contrasts = _contrast(color)
     best = tf.argmax(contrasts)
-    better = contrasts[best] > _CONTRAST_RATIO * tf.math.reduce_std(image)
+    better = contrasts[best] > _CONTRAST_RATIO * tf.maximum(_contrast(image), _ROUNDING)
     return tf.cond(better, lambda: color[..., best], lambda: image)
+
+
+def _contrast(image: tf.Tensor) -> tf.Tensor:
+    """Returns the standard deviation of each channel of an image float32[h,w,...].
+
+    Without the means of rows and columns, which uneven light makes different.
+    """
+    rows, columns = (tf.reduce_mean(image, axis=axis, keepdims=True) for axis in (1, 0))
+    return tf.math.reduce_std(image - rows - columns, axis=[0, 1])
 
 
 def _decode(file: tf.Tensor, longest_side: int) -> tf.Tensor:

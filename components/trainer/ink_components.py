@@ -190,7 +190,7 @@ def _choose(components: _Components, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     drawing = tf.argmax(tf.where(is_plausible, mass * weights, -1.0), output_type=tf.int32)
 
     gaps = tf.reduce_max(tf.maximum(starts[drawing] - ends, starts - ends[drawing]), axis=1)
-    is_apart = (gaps > _NEAR * reach[drawing]) & (reach < _LARGE_REACH * reach[drawing])
+    is_apart = (gaps > _NEAR * reach[drawing]) & (is_flat | (reach < _LARGE_REACH * reach[drawing]))
     is_below = starts[:, 0] >= ends[drawing, 0] - 1
     is_underline = is_flat & is_below & (sizes[:, 1] >= _UNDERLINE_WIDTH * sizes[drawing, 1])
     is_other |= is_underline | is_apart | (mass < _LEAST_MASS * mass[drawing]) | (at_edge & ~at_edge[drawing])

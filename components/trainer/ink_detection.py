@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import MAX_PIXEL
-from components.trainer.ink_components import find_drawing
+from components.trainer.ink_components import extents, find_drawing
 from components.trainer.morphology import close_image, dilate_columns, open_columns
 from components.trainer.resampling import resample_to
 
@@ -61,6 +61,13 @@ _MIN_RULES = 2
 _RULE_HEIGHT = 40
 _MIN_RULE_HEIGHT = 4
 
+# Shares of the cells at the border of a sheet on a desk, and of its inside.
+_MAX_SEARCHES = 2
+_SHEET_GRID = 6
+_SHEET_AT_BORDER = 0.4
+_SHEET_FILL = 0.7
+_INSET_TO_GAPS = 0.5
+
 
 def _surface_terms() -> tuple[np.ndarray, np.ndarray]:
     """Returns the numbers of the border cells int[60], and the terms of a quadratic surface there float32[60,6]."""
@@ -115,15 +122,55 @@ def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Finds what differs from the paper, darker or lighter, whichever there is more of.
 
     The border of the image shows how light and how noisy the paper is; if it is not all paper, the surroundings of each
-    pixel do. Rules, frames, underlines and what lies along the edge are not ink.
+    pixel do. Rules, frames, underlines and what lies along the edge are not ink. If a sheet of paper lies on a desk,
+    its inside is searched again.
 
     Args:
         luminance: float32[h,w], from `decode_contrast`.
 
     Returns:
-        The ink float32[h,w], zero where there is none; bool[h,w], where there certainly is some; and bool[], whether
-        there are several drawings.
+        The ink float32[i,j] in the searched part, zero where there is none; bool[i,j], where there certainly is some;
+        and bool[], whether there are several drawings.
     """
+
+    def search(part: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        ink, certain, are_several = _find_ink(part)
+        is_sheet, inside = _find_sheet(certain)
+        return part[inside], ink, certain, are_several, is_sheet
+
+    unknown, scalar = tf.TensorShape([None, None]), tf.TensorShape([])
+    _, ink, certain, are_several, _ = tf.while_loop(
+        lambda *state: state[-1],
+        search,
+        (luminance, luminance, luminance > MAX_PIXEL, False, True),
+        shape_invariants=(unknown, unknown, unknown, scalar, scalar),
+        maximum_iterations=_MAX_SEARCHES,
+        parallel_iterations=1,
+    )
+    return ink, certain, are_several
+
+
+def _find_sheet(ink: tf.Tensor) -> tuple[tf.Tensor, tuple[slice, slice]]:
+    """Returns whether the ink bool[h,w] is a sheet of paper on a desk, and the rows and columns inside it.
+
+    A sheet is large, and so are its four corners; those of digits are round, or are missing. It may be tilted by some
+    degrees.
+    """
+    shape = tf.shape(ink)
+    (top, bottom), (left, right) = extents(ink)
+    rows, columns = bottom - top, right - left
+    cells = resample_to(tf.cast(ink[top:bottom, left:right], tf.float32), (_SHEET_GRID, _SHEET_GRID))
+    border = tf.concat([cells[0], cells[-1], cells[:, 0], cells[:, -1]], axis=0)
+    # The gaps in the corners of the rectangle around a tilted sheet.
+    gaps = tf.cast(tf.maximum(rows, columns), tf.float32) * (1 - tf.reduce_mean(cells))
+    inset = tf.cast(_INSET_TO_GAPS * gaps, tf.int32) + 1
+    inside = slice(top + inset, bottom - inset), slice(left + inset, right - inset)
+    fill = tf.reduce_mean(tf.cast(ink[inside], tf.float32))
+    is_large = (2 * rows >= shape[0]) & (2 * columns >= shape[1]) & (tf.reduce_max(shape) > _SIZE_OF_DIGITS)
+    return is_large & (tf.reduce_min(border) > _SHEET_AT_BORDER) & (fill > _SHEET_FILL), inside
+
+
+def _find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     paper, residuals = _fit_paper(luminance)
     depth = paper - luminance
     border = tf.concat([depth[0], depth[-1], depth[:, 0], depth[:, -1]], axis=0)

@@ -228,6 +228,14 @@ def test_colors_that_are_equally_light_differ_in_a_channel(decode: Decode) -> No
     np.testing.assert_array_equal(decode(encode(image)), np.asarray(image)[..., 0])
 
 
+def test_yellow_ink_in_uneven_light_is_blue_that_is_missing(decode: Decode) -> None:
+    light = np.linspace(1, 0.75, 30)[:, np.newaxis] * np.linspace(1, 0.75, 40)
+    paper = np.full((30, 40, 3), (240, 240, 235))
+    paper[5:25, 18:22] = (250, 235, 60)
+    image = Image.fromarray((np.minimum(paper, 255) * light[..., np.newaxis]).astype(np.uint8))
+    np.testing.assert_array_equal(decode(encode(image)), np.asarray(image)[..., 2])
+
+
 def test_twelve_bits_of_sixteen_are_whitened(decode: Decode) -> None:
     values = np.tile(np.linspace(4095, 1000, 40).astype(np.uint16), (30, 1))
     np.testing.assert_allclose(decode(encode(Image.fromarray(values))), values / 4095 * 255, atol=16)

@@ -54,6 +54,10 @@ def circle(ink: Ink) -> None:
     ink[abs(np.hypot(y - 45, x - 40) - 35) < 1.5] = 255
 
 
+def line_of_text(ink: Ink) -> None:
+    ink[12:16, 15:65:3] = ink[14, 15:65] = 255
+
+
 def underlines(ink: Ink) -> None:
     ink[64:66, 20:60] = ink[69:71, 20:60] = 255
 
@@ -64,7 +68,7 @@ def note(ink: Ink) -> None:
 
 @pytest.mark.parametrize(
     "draw",
-    [speck, bar_at_the_edge, line_across, shadow_in_a_corner, icons, frame, circle, underlines, note],
+    [speck, bar_at_the_edge, line_across, shadow_in_a_corner, icons, frame, circle, line_of_text, underlines, note],
     ids=lambda draw: draw.__name__,
 )
 def test_what_is_around_a_drawing_is_not_part_of_it(page: Ink, draw: Callable[[Ink], None]) -> None:

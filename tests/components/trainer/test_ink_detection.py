@@ -73,6 +73,15 @@ def desk_on_two_sides(page: Page) -> None:
     page[:22] = page[:, -18:] = 60
 
 
+def sheet_on_a_desk(page: Page) -> None:
+    page[:28] = page[-28:] = page[:, :20] = page[:, -20:] = 70
+
+
+def tilted_sheet_on_a_desk(page: Page) -> None:
+    y, x = np.mgrid[-1:1:200j, -1:1:160j]
+    page[(abs(x + 0.08 * y) > 0.75) | (abs(y - 0.06 * x) > 0.75)] = 70
+
+
 def title_bar(page: Page) -> None:
     page[:16] = 70
     page[6:10, 20:60:3] = 255
@@ -104,7 +113,19 @@ def squares(page: Page) -> None:
 
 
 SHADOWS = [hard_shadow, soft_shadow, shadow_of_a_hand]
-EDGES = [desk, desk_on_two_sides, title_bar, frame_at_the_edge, scan_edges, frame_inside, underline, rules, squares]
+EDGES = [
+    desk,
+    desk_on_two_sides,
+    sheet_on_a_desk,
+    tilted_sheet_on_a_desk,
+    title_bar,
+    frame_at_the_edge,
+    scan_edges,
+    frame_inside,
+    underline,
+    rules,
+    squares,
+]
 
 
 @pytest.mark.parametrize("surround", [*SHADOWS, *EDGES], ids=lambda surround: surround.__name__)
