@@ -247,6 +247,7 @@ def _outcomes(contents: Sequence[bytes], predict: Predict) -> Sequence[Answer | 
         return predict(contents)
     except RejectedInputError as error:
         if len(contents) == 1:
-            return [next(iter(str(error).strip().splitlines()), "the model refuses it without a reason")]
+            reason = next(iter(str(error).strip().splitlines()), "it gives no reason.")
+            return [f"the model refuses it: {reason}"]
     middle = len(contents) // 2
     return [*_outcomes(contents[:middle], predict), *_outcomes(contents[middle:], predict)]

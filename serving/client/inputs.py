@@ -227,6 +227,8 @@ def _to_bytes(image: Image.Image) -> Image.Image:
     if not _is_wide(image):
         return image
     pixels = np.asarray(image, np.float64)
+    if not np.isfinite(pixels).all():
+        raise ImageError("this image has pixels that are NaN or infinite; expected finite numbers.")
     low, high = min(0.0, pixels.min()), pixels.max()
     white = 1.0 if image.mode == "F" and high <= 1 else 2.0 ** max(8, int(high).bit_length()) - 1
     return Image.fromarray(np.round((pixels - low) * (_MAX_BYTE / (white - low))).astype(np.uint8))

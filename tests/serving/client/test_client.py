@@ -122,7 +122,7 @@ def test_only_the_wrong_inputs_of_a_batch_fail() -> None:
     assert [(result.answer is not None, result.error) for result in results] == [
         (False, "this is not an image"),
         (True, ""),
-        (False, "this is an x"),
+        (False, "the model refuses it: this is an x"),
         (True, ""),
     ]
     assert model.requests == [[b"a", b"x", b"b"], [b"a"], [b"x", b"b"], [b"x"], [b"b"]]

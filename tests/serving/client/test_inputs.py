@@ -127,6 +127,14 @@ def test_files_that_are_not_images(tmp_path: Path, content: bytes | None, messag
         read_image(str(file))
 
 
+def test_a_pixel_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4), np.float32)
+    pixels[1, 2] = np.nan
+    Image.fromarray(pixels).save(tmp_path / "nan.tif")
+    with pytest.raises(ImageError, match="NaN or infinite; expected finite numbers"):
+        read_image(str(tmp_path / "nan.tif"))
+
+
 def test_a_damaged_image_is_refused(tmp_path: Path, upright: np.ndarray) -> None:
     file = tmp_path / "cut.tif"
     Image.fromarray(upright).save(file)
