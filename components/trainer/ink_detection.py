@@ -61,11 +61,13 @@ _MIN_RULES = 2
 _RULE_HEIGHT = 40
 _MIN_RULE_HEIGHT = 4
 
-# Shares of the cells at the border of a sheet on a desk, and of its inside.
+# A sheet on a desk is searched once. It covers so much of the image, of the cells at its border and of its inside.
 _MAX_SEARCHES = 2
 _SHEET_GRID = 6
+_LEAST_SHEET = 0.2
 _SHEET_AT_BORDER = 0.4
 _SHEET_FILL = 0.7
+# Relative to the gaps at its tilted sides.
 _INSET_TO_GAPS = 0.5
 
 
@@ -135,8 +137,10 @@ def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
     def search(part: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
         ink, certain, are_several = _find_ink(part)
-        is_sheet, inside = _find_sheet(certain)
-        return part[inside], ink, certain, are_several, is_sheet
+        share = tf.reduce_mean(tf.cast(certain, tf.float32))
+        may_be_sheet = (tf.reduce_max(tf.shape(part)) > _SIZE_OF_DIGITS) & (share > _LEAST_SHEET)
+        inside = tf.cond(may_be_sheet, lambda: _inside_of_sheet(part, certain), lambda: part[:0])
+        return inside, ink, certain, are_several, tf.size(inside) > 0
 
     unknown, scalar = tf.TensorShape([None, None]), tf.TensorShape([])
     _, ink, certain, are_several, _ = tf.while_loop(
@@ -150,11 +154,11 @@ def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return ink, certain, are_several
 
 
-def _find_sheet(ink: tf.Tensor) -> tuple[tf.Tensor, tuple[slice, slice]]:
-    """Returns whether the ink bool[h,w] is a sheet of paper on a desk, and the rows and columns inside it.
+def _inside_of_sheet(image: tf.Tensor, ink: tf.Tensor) -> tf.Tensor:
+    """Returns the part of the image float32[h,w] that is inside a sheet of paper, if the ink bool[h,w] is one.
 
     A sheet is large, and so are its four corners; those of digits are round, or are missing. It may be tilted by some
-    degrees.
+    degrees. Otherwise, the part has no rows.
     """
     shape = tf.shape(ink)
     (top, bottom), (left, right) = extents(ink)
@@ -166,8 +170,9 @@ def _find_sheet(ink: tf.Tensor) -> tuple[tf.Tensor, tuple[slice, slice]]:
     inset = tf.cast(_INSET_TO_GAPS * gaps, tf.int32) + 1
     inside = slice(top + inset, bottom - inset), slice(left + inset, right - inset)
     fill = tf.reduce_mean(tf.cast(ink[inside], tf.float32))
-    is_large = (2 * rows >= shape[0]) & (2 * columns >= shape[1]) & (tf.reduce_max(shape) > _SIZE_OF_DIGITS)
-    return is_large & (tf.reduce_min(border) > _SHEET_AT_BORDER) & (fill > _SHEET_FILL), inside
+    is_large = (2 * rows >= shape[0]) & (2 * columns >= shape[1])
+    is_sheet = is_large & (tf.reduce_min(border) > _SHEET_AT_BORDER) & (fill > _SHEET_FILL)
+    return tf.cond(is_sheet, lambda: image[inside], lambda: image[:0])
 
 
 def _find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
