@@ -32,4 +32,4 @@ class ServingLimits(BaseModel):
     max_latency_ms: float = Field(
         250.0, gt=0, description="Longest time to classify one image, in milliseconds, at the 99th percentile."
     )
-    timeout_s: float = Field(120.0, gt=0, description="Longest time for loading and all requests, in seconds.")
+    timeout_s: float = Field(300.0, gt=0, description="Longest time for loading and all requests, in seconds.")
