@@ -48,6 +48,7 @@ RUNS = ("tests/e2e/test_run.py", "tests/e2e/test_refusal.py", "tests/e2e/test_re
 LONG_SCOPES = (
     RUNS[0],
     "tests/docs/test_execution.py",
+    "tests/e2e/test_fast_profile.py",
     "tests/e2e/test_own_images.py",
     "tests/kubeflow/test_contract.py",
     "tests/pipeline/test_evaluation.py",

@@ -68,10 +68,10 @@ class Hyperparameters(BaseModel):
         "to zero.",
     )
     drawn_ones_share: float = Field(
-        0.01,
+        0.05,
         ge=0,
         le=1,
-        description="Synthetic images of the digit 1, with a long upstroke, a serif or a base, that are added to "
+        description="Synthetic images of the digit 1, with an upstroke, a serif or a base, that are added to "
         "train, as a share of its images. Only with the preparation `ink` and a class `1`.",
     )
     preparation: Literal["ink", "resize"] = Field(

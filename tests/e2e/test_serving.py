@@ -22,7 +22,6 @@ from tests.support.serve_process import digits_serve
 
 PROJECT_ROOT = Path(__file__).parents[2]
 SEVEN = (PROJECT_ROOT / "data" / "samples" / "7-pencil.png").read_bytes()
-PICTURES = Path(__file__).parent / "pictures"
 ADDRESS = "localhost:8501"
 """What README says."""
 
@@ -90,12 +89,6 @@ def test_a_signature_that_is_not_there(served: Mapping[str, Any]) -> None:
 def test_a_blank_page_is_an_answer(served: Mapping[str, Any]) -> None:
     answer = predict(served, large_png(100))
     assert (answer.outputs["label"].string_val[:], answer.outputs["status"].string_val[:]) == ([b""], [b"blank"])
-
-
-@pytest.mark.parametrize("picture", ["printed_1.png", "long_upstroke_1.png"])
-def test_a_one_with_an_upstroke_is_no_seven(served: Mapping[str, Any], picture: str) -> None:
-    answer = predict(served, (PICTURES / picture).read_bytes())
-    assert answer.outputs["label"].string_val[:] == [b"1"]
 
 
 def predict(served: Mapping[str, Any], image: bytes, signature: str = "") -> Any:

@@ -32,6 +32,18 @@ def test_shapes_differ() -> None:
     assert 0.2 < has_base.mean() < 0.8
 
 
+def test_ends_are_flat_or_round() -> None:
+    widths = []
+    for ink in draw_ones(200, 112, 112, seed=0) > 127:
+        last = np.flatnonzero(ink.any(axis=1))[-1]
+        widths.append((ink[last].sum(), ink[last - 15].sum()))
+    at_end, of_stem = np.array(widths).T
+    ratios = (at_end / of_stem)[at_end < 1.3 * of_stem]
+    assert len(ratios) > 80
+    assert 0.35 < (ratios > 0.9).mean() < 0.65
+    assert 0.35 < (ratios < 0.8).mean() < 0.65
+
+
 def test_the_seed_decides() -> None:
     assert (draw_ones(5, 28, 28, seed=3) == draw_ones(5, 28, 28, seed=3)).all()
     assert (draw_ones(5, 28, 28, seed=3) != draw_ones(5, 28, 28, seed=4)).any()
