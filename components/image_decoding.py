@@ -118,9 +118,14 @@ def _contrast(image: tf.Tensor) -> tf.Tensor:
 
     Without the means of rows and columns, which uneven light makes different.
     """
-    sample = image[:, :: tf.maximum(tf.shape(image)[1] // _NUM_COLUMNS, 1)]
+    sample = sample_columns(image, _NUM_COLUMNS)
     rows, columns = (tf.reduce_mean(sample, axis=axis, keepdims=True) for axis in (1, 0))
     return tf.math.reduce_std(sample - rows - columns, axis=[0, 1])
+
+
+def sample_columns(image: tf.Tensor, num_columns: int) -> tf.Tensor:
+    """Returns evenly spaced columns of an image [h,w,...]: at least `num_columns`, or all if it has no more."""
+    return image[:, :: tf.maximum(tf.shape(image)[1] // num_columns, 1)]
 
 
 def _decode(file: tf.Tensor, longest_side: int) -> tf.Tensor:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.features import MAX_PIXEL
+from components.image_decoding import sample_columns
 from components.trainer.ink_components import extents, find_drawing
 from components.trainer.morphology import close_image, dilate_columns, open_columns
 from components.trainer.resampling import resample_to
@@ -61,7 +62,8 @@ _MIN_RULES = 2
 _RULE_HEIGHT = 40
 _MIN_RULE_HEIGHT = 4
 
-# A sheet on a desk is searched once. It covers so much of the image, of the cells at its border and of its inside.
+# The image is searched, then the sheet of paper that it shows, if any. A sheet covers so much of the image, of the
+# cells at its border and of its inside.
 _MAX_SEARCHES = 2
 _SHEET_GRID = 6
 _LEAST_SHEET = 0.2
@@ -103,7 +105,7 @@ def _edge_strips(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     height = tf.shape(luminance)[0]
     # Strips end within these rows.
     num_rows = tf.minimum(tf.cast(_EDGE_SHARE * tf.cast(height, tf.float32), tf.int32) + 1, height)
-    sample = _sample_columns(luminance)
+    sample = sample_columns(luminance, _NUM_SAMPLES)
 
     def strip(rows: tf.Tensor) -> tf.Tensor:
         contrast = tf.abs(rows - tf.reduce_mean(rows[0]))
@@ -114,10 +116,6 @@ def _edge_strips(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.where((end > 0) & ends_at_once, end + 1, 0)
 
     return strip(sample[:num_rows]), strip(sample[height - num_rows :][::-1])
-
-
-def _sample_columns(image: tf.Tensor) -> tf.Tensor:
-    return image[:, :: tf.maximum(tf.shape(image)[1] // _NUM_SAMPLES, 1)]
 
 
 def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -155,10 +153,10 @@ def find_ink(luminance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 
 
 def _inside_of_sheet(image: tf.Tensor, ink: tf.Tensor) -> tf.Tensor:
-    """Returns the part of the image float32[h,w] that is inside a sheet of paper, if the ink bool[h,w] is one.
+    """Returns what the image float32[h,w] shows inside a sheet of paper, or no rows if the ink bool[h,w] is no sheet.
 
     A sheet is large, and so are its four corners; those of digits are round, or are missing. It may be tilted by some
-    degrees. Otherwise, the part has no rows.
+    degrees.
     """
     shape = tf.shape(ink)
     (top, bottom), (left, right) = extents(ink)
@@ -328,7 +326,7 @@ def _remove_rules(ink: tf.Tensor) -> tf.Tensor:
 @tf.function(autograph=False)
 def _remove_horizontal_rules(ink: tf.Tensor) -> tf.Tensor:
     height = tf.shape(ink)[0]
-    sample = _sample_columns(ink)
+    sample = sample_columns(ink, _NUM_SAMPLES)
     # They may be tilted by a few pixels.
     level = tf.maximum(_RULE_CONTRAST, _RULE_FLOOR * tf.reduce_max(sample))
     coverage = tf.reduce_mean(tf.cast(dilate_columns(sample) > level, tf.float32), axis=1, keepdims=True)
